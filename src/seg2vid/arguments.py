@@ -1,0 +1,155 @@
+"""From a plain function to a command: its signature is the syntax, its docstring is the help.
+
+Positional parameters become positional arguments, keyword-only ones become ``--options`` (with
+dashes), ``bool`` ones become switches, ``Literal`` lists the choices, ``tuple[str, ...]`` takes
+words joined by commas, ``tuple[int, int]`` takes ``256x128``; ``*rest`` takes what is left over.
+"""
+
+import argparse
+import inspect
+import math
+import re
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from seg2vid.errors import Seg2VidError, expected
+
+Verb = Callable[..., None]
+"""A command of the command line: prints for people, raises ``Seg2VidError`` for their mistakes."""
+
+SHORT_NAMES = {"output": "-o"}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse that raises one line instead of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``Seg2VidError`` with argparse's finding."""
+        fix = f"see `{self.prog} --help`"
+        raise Seg2VidError(expected(f"the arguments of `{self.prog}`", got=message, fix=fix))
+
+
+def call(name: str, verb: Verb, arguments: list[str]) -> None:
+    """Call ``verb`` with what ``arguments`` say; raise ``Seg2VidError`` for what does not fit."""
+    parameters = inspect.signature(verb).parameters.values()
+    parser = _build(name, verb)
+    rest: list[str] = []
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        values, rest = parser.parse_known_args(arguments)
+    else:
+        values = parser.parse_args(arguments)
+    positional, named = [], {}
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        value = getattr(values, parameter.name)
+        if isinstance(value, str):
+            value = convert(value, parameter.annotation, _label(parameter))
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            named[parameter.name] = value
+        else:
+            positional.append(value)
+    verb(*positional, *rest, **named)
+
+
+def summary(verb: Verb) -> str:
+    """Return the first line of a verb's docstring."""
+    return (inspect.getdoc(verb) or "").partition("\n")[0]
+
+
+def _label(parameter: inspect.Parameter) -> str:
+    """Return the name a user knows: --first-frame, or LABELS."""
+    if parameter.kind is parameter.KEYWORD_ONLY:
+        return "--" + parameter.name.replace("_", "-")
+    return parameter.name.upper()
+
+
+def _build(name: str, verb: Verb) -> _Parser:
+    """Build the parser of one verb; values stay text until ``convert``, whose errors speak."""
+    text, _, _ = (inspect.getdoc(verb) or "").partition("\nArgs:\n")
+    parser = _Parser(prog=f"seg2vid {name}", description=text, allow_abbrev=False)
+    helps = _argument_helps(verb)
+    for parameter in inspect.signature(verb).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        label, default = _label(parameter), parameter.default
+        help_text = helps.get(parameter.name, "").replace("%", "%%")
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            parser.add_argument(parameter.name, metavar=label, help=help_text)
+            continue
+        names = [label, *filter(None, [SHORT_NAMES.get(parameter.name)])]
+        if parameter.annotation is bool:
+            parser.add_argument(*names, action="store_true", help=help_text)
+            continue
+        is_required = default is parameter.empty
+        if not is_required and default not in (None, ()):
+            help_text += f" (default: {default})"
+        parser.add_argument(
+            *names,
+            dest=parameter.name,
+            required=is_required,
+            default=None if is_required else default,
+            metavar=_metavar(parameter.annotation),
+            help=help_text,
+        )
+    return parser
+
+
+def _argument_helps(verb: Verb) -> dict[str, str]:
+    """Read the ``Args:`` section of a Google-style docstring."""
+    _, _, section = (inspect.getdoc(verb) or "").partition("\nArgs:\n")
+    section = section.partition("\n\n")[0]
+    entries = re.split(r"^ {4}(\w+): ", section, flags=re.MULTILINE)[1:]
+    pairs = zip(entries[::2], entries[1::2], strict=True)
+    return {name: " ".join(text.split()).rstrip(".") for name, text in pairs}
+
+
+def _plain(annotation: Any) -> Any:
+    """Return X for ``X | None``."""
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        return next(a for a in typing.get_args(annotation) if a is not type(None))
+    return annotation
+
+
+def _metavar(annotation: Any) -> str:
+    kind = _plain(annotation)
+    if typing.get_origin(kind) is typing.Literal:
+        return "|".join(map(str, typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple:
+        return "NAME,NAME" if typing.get_args(kind)[-1] is ... else "WIDTHxHEIGHT"
+    return {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")
+
+
+def convert(text: str, annotation: Any, label: str) -> Any:
+    """Turn text into what ``annotation`` asks for; raise ``Seg2VidError`` that names ``label``."""
+    kind = _plain(annotation)
+    if typing.get_origin(kind) is typing.Literal:
+        choices = [str(choice) for choice in typing.get_args(kind)]
+        if text not in choices:
+            what = f"one of {', '.join(choices)} for {label}"
+            raise Seg2VidError(expected(what, got=repr(text), fix="choose one of them"))
+        return text
+    if typing.get_origin(kind) is tuple:
+        if typing.get_args(kind)[-1] is ...:
+            return tuple(word.strip() for word in text.split(",") if word.strip())
+        if not (match := re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", text)):
+            what = f"WIDTHxHEIGHT for {label}"
+            raise Seg2VidError(expected(what, got=repr(text), fix="write it like 256x128"))
+        return int(match[1]), int(match[2])
+    if kind in (int, float):
+        return _number(text, kind, label)
+    return kind(text)
+
+
+def _number(text: str, kind: type[int] | type[float], label: str) -> int | float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        what = f"a {'whole ' if kind is int else ''}number for {label}"
+        raise Seg2VidError(expected(what, got=repr(text), fix="write it in digits"))
+    return value

@@ -1,0 +1,126 @@
+"""Weights and configuration in one safetensors file; strict loading that names what is missing."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from seg2vid.config import ModelConfig, from_dict, to_dict
+from seg2vid.errors import ModelError, expected
+
+FORMAT = "seg2vid-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one weight file holds: named groups of tensors of any shape, and how to build their networks."""
+
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    """Tensors by ``box.parameter`` name, for example ``first_frame.enter.weight``."""
+    provenance: dict[str, Any]
+    """How the weights came about: command, steps, data."""
+
+
+def save_checkpoint(
+    path: Path,
+    modules: dict[str, nn.Module],
+    config: ModelConfig,
+    provenance: dict[str, Any],
+    *,
+    half: bool = True,
+) -> None:
+    """Write the boxes in ``modules`` to one file, floats in half precision unless told otherwise.
+
+    The file is written beside its place and renamed, so it is whole or absent.
+    """
+    weights = {
+        f"{box}.{name}": _storable(tensor, half)
+        for box, module in modules.items()
+        for name, tensor in module.state_dict().items()
+    }
+    write_checkpoint(path, Checkpoint(config, weights, provenance))
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint to ``path`` as it is, whole or not at all."""
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(to_dict(checkpoint.config)),
+        "provenance": json.dumps(checkpoint.provenance),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(checkpoint.weights, temporary, metadata)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _storable(tensor: Tensor, half: bool) -> Tensor:
+    """Return a contiguous copy on the CPU (any shape), floats halved if asked."""
+    halved = tensor.half() if half and tensor.is_floating_point() else tensor
+    return halved.detach().cpu().contiguous().clone()
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a file that ``save_checkpoint`` wrote, floats back to single precision.
+
+    Raises ``ModelError`` where the file is missing, damaged or of another kind.
+    """
+    if not path.is_file():
+        raise ModelError(
+            expected(f"a weight file at {path}", got="no such file", fix="check the path")
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelError(
+            expected(f"a safetensors file at {path}", got=str(error), fix="fetch it again")
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ModelError(
+            expected(
+                f"a file of format {FORMAT} at {path}",
+                got=f"format {metadata.get('format')!r}",
+                fix="use a file that seg2vid itself saved",
+            )
+        )
+    floats = {
+        name: tensor.float() if tensor.dtype == torch.float16 else tensor
+        for name, tensor in weights.items()
+    }
+    config = from_dict(ModelConfig, json.loads(metadata["config"]))
+    return Checkpoint(config, floats, json.loads(metadata.get("provenance", "{}")))
+
+
+def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
+    """Load the tensors of one box strictly; raise ``ModelError`` naming missing and unexpected ones."""
+    prefix = f"{box}."
+    weights = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in checkpoint.weights.items()
+        if name.startswith(prefix)
+    }
+    wanted = module.state_dict()
+    missing = sorted(set(wanted) - set(weights))
+    foreign = sorted(set(weights) - set(wanted))
+    wrong = sorted(n for n in set(wanted) & set(weights) if wanted[n].shape != weights[n].shape)
+    if missing or foreign or wrong:
+        raise ModelError(
+            expected(
+                f"exactly the {len(wanted)} tensors of {box}",
+                got=f"missing {missing[:3]}, unexpected {foreign[:3]}, of another shape {wrong[:3]}",
+                fix="the file belongs to another version or configuration: train or fetch it anew",
+            )
+        )
+    module.load_state_dict(weights)

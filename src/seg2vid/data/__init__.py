@@ -1,0 +1,1 @@
+"""Where clips come from: every dataset yields the same ``Clip``."""

@@ -1,0 +1,156 @@
+"""Clips on disk → ``Clip`` carriers, and the batches of training."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from seg2vid.errors import MediaError, expected
+from seg2vid.structures import Carrier, Clip, Motion
+
+
+@dataclass(frozen=True)
+class ClipFolder:
+    """A folder of clips, one safetensors file each, as ``seg2vid toycity`` writes it.
+
+    Raises ``MediaError`` where the folder holds no clip.
+    """
+
+    directory: Path
+
+    def __post_init__(self) -> None:
+        """Refuse an empty folder at once, not in the middle of a run."""
+        if not self.paths():
+            raise MediaError(
+                expected(
+                    f"a folder of clips (clip_*.safetensors) at {self.directory}",
+                    got="none" if self.directory.is_dir() else "no such folder",
+                    fix=f"make one: seg2vid toycity -o {self.directory} --clips 1000",
+                )
+            )
+
+    def paths(self) -> list[Path]:
+        """Return the files in ascending order of seed."""
+        return sorted(self.directory.glob("clip_*.safetensors"))
+
+    def read(self, path: Path) -> Clip:
+        """Read a whole clip as a batch of one."""
+        with safe_open(path, "pt") as file:
+            frames = _pictures(file.get_tensor("frames"))
+            labels = file.get_tensor("label_maps").long().unsqueeze(0)
+            instances = file.get_tensor("instance_maps").long().unsqueeze(0)
+            rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
+            motion = Motion(
+                file.get_tensor("forward_flow").float().unsqueeze(0),
+                file.get_tensor("backward_flow").float().unsqueeze(0),
+                file.get_tensor("forward_visible").float().unsqueeze(0).unsqueeze(2),
+                file.get_tensor("backward_visible").float().unsqueeze(0).unsqueeze(2),
+            )
+            ego_motion = file.get_tensor("ego_motion").float().unsqueeze(0)
+        return Clip(
+            first_frame=frames[:, 0],
+            frames=frames[:, 1:],
+            label_map=labels[:, 0],
+            label_maps=labels[:, 1:],
+            instance_map=instances[:, 0],
+            instance_maps=instances[:, 1:],
+            motion=motion,
+            ego_motion=ego_motion,
+            frames_per_second=rate,
+        )
+
+    def read_still(self, path: Path, time: int) -> Clip:
+        """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
+        with safe_open(path, "pt") as file:
+            count = file.get_slice("frames").get_shape()[0]
+            frame = _pictures(file.get_slice("frames")[time % count : time % count + 1])
+            label_map = file.get_slice("label_maps")[time % count].long().unsqueeze(0)
+            instance_map = file.get_tensor("instance_maps")[time % count].long().unsqueeze(0)
+        return Clip(frame[:, 0], frame[:, 1:], label_map, instance_map=instance_map)
+
+
+def _pictures(
+    frames: Float[Tensor, "..."],
+) -> Float[Tensor, "1 time 3 height width"]:
+    """Turn stored pictures (time, height, width, 3), uint8, into a batch of one in [0, 1]."""
+    return frames.permute(0, 3, 1, 2).float().div(255).unsqueeze(0)
+
+
+def stack(clips: list[Clip]) -> Clip:
+    """Join clips of one kind along the batch axis."""
+    return _join(clips)  # type: ignore[return-value]
+
+
+def _join(carriers: list[Carrier]) -> Carrier:
+    """Join carriers field by field."""
+    changes: dict[str, object] = {}
+    for name in carriers[0].__dataclass_fields__:  # type: ignore[attr-defined]
+        values = [getattr(carrier, name) for carrier in carriers]
+        if isinstance(values[0], Tensor):
+            changes[name] = torch.cat(values)
+        elif isinstance(values[0], Carrier):
+            changes[name] = _join(values)
+    return replace(carriers[0], **changes)  # type: ignore[type-var]
+
+
+def mirror(clip: Clip) -> Clip:
+    """Mirror a clip left to right: pictures and maps flip, horizontal displacement and yaw change sign."""
+    flipped = clip.map(lambda tensor: tensor if tensor.ndim == 3 and tensor.shape[-1] == 3 else tensor.flip(-1))
+    if clip.motion is not None and flipped.motion is not None:
+        sign = torch.tensor([-1.0, 1.0]).view(1, 1, 2, 1, 1)
+        motion = flipped.motion
+        flows = (motion.forward_flow * sign, motion.backward_flow * sign)
+        flipped = replace(
+            flipped, motion=replace(motion, forward_flow=flows[0], backward_flow=flows[1])
+        )
+    if clip.ego_motion is not None:
+        flipped = replace(flipped, ego_motion=clip.ego_motion * torch.tensor([1.0, -1.0, -1.0]))
+    return flipped
+
+
+class TrainingBatches(IterableDataset[Clip]):
+    """Batches for steps ``start`` ... ``steps`` - 1; a batch depends on seed and step alone.
+
+    So a run that was stopped goes on with exactly the batches it would have seen.
+    """
+
+    def __init__(
+        self,
+        folder: ClipFolder,
+        *,
+        batch_size: int,
+        steps: int,
+        start: int,
+        seed: int,
+        stills: bool,
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.paths = folder.paths()
+        self.batch_size = batch_size
+        self.steps = range(start, steps)
+        self.seed = seed
+        self.stills = stills
+
+    def __iter__(self) -> Iterator[Clip]:
+        """Yield one batch for each step that is left."""
+        for step in self.steps:
+            random = np.random.default_rng([self.seed, step])
+            yield stack([self._draw(random) for _ in range(self.batch_size)])
+
+    def __len__(self) -> int:
+        """Return the number of steps that are left."""
+        return len(self.steps)
+
+    def _draw(self, random: np.random.Generator) -> Clip:
+        """Draw one clip or still, mirrored half of the time."""
+        path = self.paths[random.integers(len(self.paths))]
+        time, is_mirrored = int(random.integers(1_000)), random.random() < 0.5
+        clip = self.folder.read_still(path, time) if self.stills else self.folder.read(path)
+        return mirror(clip) if is_mirrored else clip

@@ -1,0 +1,80 @@
+"""Configuration and result type of the toy city."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8, UInt16
+
+
+@dataclass(frozen=True)
+class ToyCityConfig:
+    """What a rendered clip looks like: picture size, clip length and frame rate.
+
+    Raises:
+        ValueError: if a field is outside its range.
+    """
+
+    height: int = 128
+    """Rows of a frame in pixels, 16 to 2048."""
+    width: int = 256
+    """Columns of a frame in pixels, 16 to 4096."""
+    num_frames: int = 8
+    """Number of frames AFTER the first frame, 1 to 1000."""
+    frames_per_second: float = 12.0
+    """Frames per second, 1 to 120."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        _check_integer("height", self.height, 16, 2048)
+        _check_integer("width", self.width, 16, 4096)
+        _check_integer("num_frames", self.num_frames, 1, 1000)
+        rate = self.frames_per_second
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 1 <= rate <= 120:
+            raise ValueError(
+                "ToyCityConfig.frames_per_second: expected a number from 1 to 120, "
+                f"got {rate!r}; 12 is the usual rate."
+            )
+
+
+def _check_integer(name: str, value: int, low: int, high: int) -> None:
+    """Raise a ValueError unless `value` is an integer from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(
+            f"ToyCityConfig.{name}: expected an integer from {low} to {high}, "
+            f"got {value!r}; choose a value in that range."
+        )
+
+
+@dataclass(frozen=True)
+class ToyCityClip:
+    """One rendered clip with its exact truth; `time` counts the frames after the first.
+
+    Flow is in pixels, channel 0 is dx (right), channel 1 is dy (down), and always
+    connects the FIRST frame with frame t. Integer pixel (x, y) has its centre at
+    coordinate (x, y).
+    """
+
+    frames: UInt8[np.ndarray, "time_plus_one height width 3"]
+    """RGB pictures, 0 to 255."""
+    label_maps: UInt8[np.ndarray, "time_plus_one height width"]
+    """Cityscapes train ids 0 to 18, and 19 for void."""
+    instance_maps: UInt16[np.ndarray, "time_plus_one height width"]
+    """0 where no instance, else raw class id * 1000 + number; stable over time."""
+    depth: Float32[np.ndarray, "time_plus_one height width"]
+    """Metres along the optical axis; infinity on the sky."""
+    forward_flow: Float32[np.ndarray, "time 2 height width"]
+    """On the grid of frame 0: where each of its pixels goes in frame t."""
+    backward_flow: Float32[np.ndarray, "time 2 height width"]
+    """On the grid of frame t: where to read in frame 0."""
+    forward_visible: Bool[np.ndarray, "time height width"]
+    """Whether each pixel of frame 0 is still visible in frame t."""
+    backward_visible: Bool[np.ndarray, "time height width"]
+    """Whether each pixel of frame t was visible in frame 0."""
+    ego_motion: Float32[np.ndarray, "time 3"]
+    """Forward metres, rightward metres and yaw (radians, positive = right) since frame 0."""
+    frames_per_second: float
+    """Frame rate of the clip."""
+    seed: int
+    """The seed that made the clip."""
+    description: dict[str, str]
+    """Weather, time of day, street kind and camera behaviour in words."""

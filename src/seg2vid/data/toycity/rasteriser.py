@@ -1,0 +1,330 @@
+"""Finds the nearest surface in every pixel, for all quads and ellipsoids at once.
+
+A ray is written (a, b, 1) with a, b the slopes to the right and down. On a plane the
+inverse depth is linear in a and b, so no clipping is needed; on an ellipsoid it is linear
+plus the square root of a quadratic. Per image row each convex shape covers one span.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from seg2vid.data.toycity.camera import ToyCamera
+from seg2vid.data.toycity.noise import scatter_noise
+from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, Material, Scene
+
+NEAR = 0.05
+BONNET_DEPTH = 1.3
+_ID_BITS = 16
+_ID_MASK = (1 << _ID_BITS) - 1
+
+
+@dataclass(frozen=True)
+class FrameGeometry:
+    """All surfaces of a scene in the camera axes of one frame.
+
+    The first rows of `planes` and `edges` are sky, ground and bonnet, then the quads.
+    """
+
+    planes: Float[np.ndarray, "planar 3"]
+    """Inverse depth of each plane is planes @ (a, b, 1)."""
+    edges: Float[np.ndarray, "planar 4 3"]
+    """A quad covers the rays for which all four edges @ (a, b, 1) are not negative."""
+    corners: Float[np.ndarray, "quads 4 3"]
+    """Camera coordinates of the quad corners in metres."""
+    normals: Float[np.ndarray, "quads 3"]
+    """Unit normals towards the viewer's side."""
+    facing: Int[np.ndarray, " faces"]
+    """Indices of the quads that may be in view."""
+    spheres: Float[np.ndarray, "ellipsoids 3 3"]
+    """Maps camera offsets from an ellipsoid's centre to the unit sphere."""
+    centres: Float[np.ndarray, "ellipsoids 3"]
+    """Camera coordinates of the ellipsoid centres."""
+    middle: Float[np.ndarray, "ellipsoids 3"]
+    """Inverse depth = (middle @ ray + sqrt(ray @ spread @ ray)) / constant."""
+    spread: Float[np.ndarray, "ellipsoids 3 3"]
+    """See `middle`; not negative where a ray hits the ellipsoid."""
+    constant: Float[np.ndarray, " ellipsoids"]
+    """See `middle`; positive when the camera is outside."""
+    local_centres: Float[np.ndarray, "ellipsoids 3"]
+    """Ellipsoid centres mapped by `spheres`."""
+    raggedness: Float[np.ndarray, " ellipsoids"]
+    """How ragged the outline is: 0 = smooth, 1 = leaves; small or far ones are smooth."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A ragged set of pixels: the span and the flat pixel index of each sample."""
+
+    span: Int[np.ndarray, " samples"]
+    pixel: Int[np.ndarray, " samples"]
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Horizontal runs of pixels; `shape` says which shape each run belongs to."""
+
+    shape: Int[np.ndarray, " spans"]
+    row: Int[np.ndarray, " spans"]
+    start: Int[np.ndarray, " spans"]
+    length: Int[np.ndarray, " spans"]
+
+
+@dataclass(frozen=True)
+class SurfaceBuffer:
+    """The nearest surface of every pixel, flat in row-major order."""
+
+    surface: Int[np.ndarray, " pixels"]
+    inverse_depth: Float[np.ndarray, " pixels"]
+
+
+def place_scene(scene: Scene, camera: ToyCamera, frame: int) -> FrameGeometry:
+    """Move all surfaces of `scene` into the camera axes of `frame`."""
+    to_camera = camera.rotation(frame)
+    rotation = to_camera @ scene.poses.rotation[frame]
+    translation = (scene.poses.translation[frame] - camera.location(frame)) @ to_camera.T
+    part = scene.surfaces.part[FIRST_QUAD:]
+    num_quads = len(scene.quads)
+    corners = _move(scene.quads, rotation, translation, part[:num_quads])
+    normals = -cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
+    normals /= np.sqrt(row_dot(normals, normals))[:, None] + 1e-12
+    offset = row_dot(normals, corners.mean(1))
+    flipped = scene.double_sided & (offset > 0)
+    offset = np.where(np.abs(offset) < 1e-9, 1e-9, offset)
+    planes = normals / offset[:, None]
+    edges = cross(corners, corners[:, [1, 2, 3, 0]]) * -np.sign(offset)[:, None, None]
+    edges[..., 2] += 1e-12
+    normals = np.where(flipped[:, None], -normals, normals)
+    ball_part = part[num_quads:]
+    spheres = np.swapaxes(rotation[ball_part], 1, 2) / scene.radii[:, :, None]
+    centres = _move(scene.centres[:, None], rotation, translation, ball_part)[:, 0]
+    local_centre = np.einsum("nij,nj->ni", spheres, centres)
+    middle = np.einsum("nji,nj->ni", spheres, local_centre)
+    constant = row_dot(local_centre, local_centre) - 1.0
+    shape = np.einsum("nji,njk->nik", spheres, spheres)
+    size = scene.radii.mean(1) / np.maximum(centres[:, 2], 1.0) * camera.focal
+    leafy = scene.surfaces.material[FIRST_QUAD + num_quads :] == Material.LEAVES
+    fixed = np.array([[0, 0, 0], [0, 1 / camera.elevation, 0], [0, 0, 1 / BONNET_DEPTH]])
+    always = np.zeros((3, 4, 3))
+    always[:, :, 2] = 1.0
+    return FrameGeometry(
+        planes=np.concatenate([fixed, planes]),
+        edges=np.concatenate([always, edges]),
+        corners=corners,
+        normals=normals,
+        facing=np.flatnonzero(((offset < 0) | flipped) & (corners[..., 2].max(1) > NEAR)),
+        spheres=spheres,
+        centres=centres,
+        middle=middle,
+        spread=middle[:, :, None] * middle[:, None, :] - constant[:, None, None] * shape,
+        constant=constant,
+        local_centres=local_centre,
+        raggedness=np.where(leafy, ((size - 3.0) / 6.0).clip(0, 1), 0.0),
+    )
+
+
+def nearest_surfaces(geometry: FrameGeometry, camera: ToyCamera) -> SurfaceBuffer:
+    """Return which surface each pixel shows and its inverse depth."""
+    keys = _background_keys(camera)
+    _draw_quads(keys, geometry, camera)
+    _draw_ellipsoids(keys, geometry, camera)
+    bonnet = camera.bonnet.ravel()
+    keys[bonnet] = _keys(np.float64([1 / BONNET_DEPTH]), np.int64([BONNET]))[0]
+    inverse = (keys & ~_ID_MASK).view(np.float64)
+    return SurfaceBuffer(keys & _ID_MASK, inverse)
+
+
+def polygon_spans(
+    corners: Float[np.ndarray, "faces 4 3"],
+    edges: Float[np.ndarray, "faces 4 3"],
+    camera: ToyCamera,
+) -> Spans:
+    """Return the pixel runs covered by convex quads given in camera coordinates."""
+    front = (corners[..., 2] > NEAR).all(1)
+    depth = np.maximum(corners[..., 2], NEAR)
+    rows = corners[..., 1] / depth * camera.focal + camera.centre_y
+    columns = corners[..., 0] / depth * camera.focal + camera.centre_x
+    first = np.where(front, np.ceil(rows.min(1)), 0).clip(0, camera.height)
+    last = np.where(front, np.floor(rows.max(1)), camera.height).clip(-1, camera.height - 1)
+    seen = ~front | ((columns.max(1) >= 0) & (columns.min(1) <= camera.width - 1))
+    count = np.where(seen, np.maximum(last - first + 1, 0), 0).astype(np.int64)
+    shape, row = _ragged(first.astype(np.int64), count)
+    slope = (row - camera.centre_y) / camera.focal
+    coefficients = np.ascontiguousarray(edges[shape].transpose(1, 2, 0))
+    rise = coefficients[:, 0]
+    rise = np.where(np.abs(rise) < 1e-30, 1e-30, rise)
+    bound = -(coefficients[:, 1] * slope + coefficients[:, 2]) / rise
+    lower = np.where(rise > 0, bound, -np.inf).max(0)
+    upper = np.where(rise > 0, np.inf, bound).min(0)
+    return _clip_spans(shape, row, lower, upper, camera)
+
+
+def expand_spans(spans: Spans, camera: ToyCamera) -> Samples:
+    """Return every pixel of every span."""
+    span, pixel = _ragged(spans.row * camera.width + spans.start, spans.length)
+    return Samples(span, pixel)
+
+
+def _move(
+    points: Float[np.ndarray, "shapes points 3"],
+    rotation: Float[np.ndarray, "parts 3 3"],
+    translation: Float[np.ndarray, "parts 3"],
+    part: Int[np.ndarray, " shapes"],
+) -> Float[np.ndarray, "shapes points 3"]:
+    """Apply the pose of its part to the points of each shape."""
+    turned = points @ np.swapaxes(rotation, 1, 2)[part]
+    return turned + translation[part][:, None]
+
+
+def row_dot(
+    first: Float[np.ndarray, "rows axes"], second: Float[np.ndarray, "rows axes"]
+) -> Float[np.ndarray, " rows"]:
+    """Return the dot product of each pair of rows."""
+    return np.einsum("ni,ni->n", first, second)
+
+
+def cross(
+    first: Float[np.ndarray, "*shape 3"], second: Float[np.ndarray, "*shape 3"]
+) -> Float[np.ndarray, "*shape 3"]:
+    """Return the cross product along the last axis."""
+    a, b, c = first[..., 0], first[..., 1], first[..., 2]
+    d, e, f = second[..., 0], second[..., 1], second[..., 2]
+    return np.stack([b * f - c * e, c * d - a * f, a * e - b * d], -1)
+
+
+def _keys(
+    inverse_depth: Float[np.ndarray, " samples"], surface: Int[np.ndarray, " samples"]
+) -> Int[np.ndarray, " samples"]:
+    """Pack inverse depth and surface id into integers that sort by nearness."""
+    return (inverse_depth.view(np.int64) & ~_ID_MASK) | surface
+
+
+def _background_keys(camera: ToyCamera) -> Int[np.ndarray, " pixels"]:
+    """Return the keys of a picture that shows only ground and sky."""
+    slope = np.maximum(camera.slopes()[1] / camera.elevation, 0.0)
+    keys = np.where(slope > 0, _keys(slope, np.full(camera.height, GROUND)), 0)
+    return np.repeat(keys, camera.width)
+
+
+def _draw_quads(
+    keys: Int[np.ndarray, " pixels"], geometry: FrameGeometry, camera: ToyCamera
+) -> None:
+    """Merge all quads into the key buffer."""
+    facing = geometry.facing
+    spans = polygon_spans(geometry.corners[facing], geometry.edges[facing + FIRST_QUAD], camera)
+    surface = facing[spans.shape] + FIRST_QUAD
+    plane = geometry.planes[surface]
+    samples = expand_spans(spans, camera)
+    step = plane[:, 0] / camera.focal
+    left = spans.row * camera.width
+    slope = (spans.row - camera.centre_y) / camera.focal
+    start = plane[:, 1] * slope + plane[:, 2] - step * (left + camera.centre_x)
+    inverse = samples.pixel * step[samples.span] + start[samples.span]
+    np.maximum.at(keys, samples.pixel, _keys(np.maximum(inverse, 0), surface[samples.span]))
+
+
+def _draw_ellipsoids(
+    keys: Int[np.ndarray, " pixels"], geometry: FrameGeometry, camera: ToyCamera
+) -> None:
+    """Merge all ellipsoids into the key buffer."""
+    spread = geometry.spread
+    usable = (geometry.constant > 1e-3) & (spread[:, 0, 0] < 0) & (spread[:, 1, 1] < 0)
+    usable &= geometry.centres[:, 2] > 0.3
+    chosen = np.flatnonzero(usable)
+    spans = _ellipsoid_spans(spread[chosen], camera)
+    index = chosen[spans.shape]
+    slope = (spans.row - camera.centre_y) / camera.focal
+    quadratic = _row_quadratic(spread[index], slope)
+    middle = geometry.middle[index]
+    base = middle[:, 1] * slope + middle[:, 2]
+    samples = expand_spans(spans, camera)
+    column = samples.pixel - (spans.row * camera.width)[samples.span]
+    ray = (column - camera.centre_x) / camera.focal
+    packed = np.column_stack([quadratic, base, middle[:, 0], geometry.constant[index]])
+    two, one, zero, base, rise, constant = packed[samples.span].T
+    root = np.sqrt(np.maximum((two * ray + 2 * one) * ray + zero, 0))
+    inverse = np.maximum((base + rise * ray + root) / constant, 1e-6)
+    ball, pixel = index[samples.span], samples.pixel
+    kept = np.flatnonzero(~leaf_gaps(geometry, ball, ray, slope[samples.span], inverse))
+    surface = ball[kept] + FIRST_QUAD + len(geometry.corners)
+    np.maximum.at(keys, pixel[kept], _keys(inverse[kept], surface))
+
+
+def leaf_gaps(
+    geometry: FrameGeometry,
+    ball: Int[np.ndarray, " points"],
+    right: Float[np.ndarray, " points"],
+    down: Float[np.ndarray, " points"],
+    inverse: Float[np.ndarray, " points"],
+) -> Bool[np.ndarray, " points"]:
+    """Return where rays pass through the ragged outline of leafy ellipsoids.
+
+    Points are given by ellipsoid, ray slopes and inverse depth of the hit. The gaps are fixed
+    to the surface and open towards the rim, where the surface is seen at a slant.
+    """
+    result = np.zeros(len(ball), bool)
+    chosen = np.flatnonzero(geometry.raggedness[ball] > 0)
+    ball, depth = ball[chosen], 1.0 / inverse[chosen]
+    ray = np.empty((len(chosen), 3))
+    ray[:, 0], ray[:, 1], ray[:, 2] = right[chosen], down[chosen], 1.0
+    from_viewer = np.einsum("nij,nj->ni", geometry.spheres[ball], ray * depth[:, None])
+    place = from_viewer - geometry.local_centres[ball]
+    slant = -row_dot(place, from_viewer) / np.sqrt(row_dot(from_viewer, from_viewer))
+    noise = scatter_noise(np.floor(place * 5.0 + ball[:, None] * 0.37).astype(np.int64))
+    result[chosen] = noise > 3.0 * slant + 1.1 - 2.0 * geometry.raggedness[ball]
+    return result
+
+
+def _row_quadratic(
+    spread: Float[np.ndarray, "spans 3 3"], slope: Float[np.ndarray, " spans"]
+) -> Float[np.ndarray, "spans 3"]:
+    """Return the quadratic in `a` (a*a, half of a, 1) of each ellipsoid on one row."""
+    one = spread[:, 0, 1] * slope + spread[:, 0, 2]
+    zero = (spread[:, 1, 1] * slope + 2 * spread[:, 1, 2]) * slope + spread[:, 2, 2]
+    return np.stack([spread[:, 0, 0], one, zero], 1)
+
+
+def _ellipsoid_spans(spread: Float[np.ndarray, "ellipsoids 3 3"], camera: ToyCamera) -> Spans:
+    """Return the pixel runs covered by the outlines of ellipsoids."""
+    s00, s01, s02 = spread[:, 0, 0], spread[:, 0, 1], spread[:, 0, 2]
+    two = s01 * s01 - s00 * spread[:, 1, 1]
+    one = s01 * s02 - s00 * spread[:, 1, 2]
+    zero = s02 * s02 - s00 * spread[:, 2, 2]
+    proper = two < 0
+    root = np.sqrt(np.maximum(one * one - two * zero, 0))
+    safe = np.where(proper, two, -1.0)
+    first = np.ceil((-one + root) / safe * camera.focal + camera.centre_y)
+    last = np.floor((-one - root) / safe * camera.focal + camera.centre_y)
+    first, last = first.clip(0, camera.height), last.clip(-1, camera.height - 1)
+    count = np.where(proper, np.maximum(last - first + 1, 0), 0).astype(np.int64)
+    shape, row = _ragged(first.astype(np.int64), count)
+    slope = (row - camera.centre_y) / camera.focal
+    two, one, zero = _row_quadratic(spread[shape], slope).T
+    root = np.sqrt(np.maximum(one * one - two * zero, 0))
+    return _clip_spans(shape, row, (-one + root) / two, (-one - root) / two, camera)
+
+
+def _clip_spans(
+    shape: Int[np.ndarray, " spans"],
+    row: Int[np.ndarray, " spans"],
+    lower: Float[np.ndarray, " spans"],
+    upper: Float[np.ndarray, " spans"],
+    camera: ToyCamera,
+) -> Spans:
+    """Turn intervals of ray slopes into non-empty runs of whole pixels."""
+    width = camera.width
+    start = np.ceil((lower * camera.focal + camera.centre_x).clip(0, width)).astype(np.int64)
+    stop = np.floor((upper * camera.focal + camera.centre_x).clip(-1, width - 1))
+    length = stop.astype(np.int64) - start + 1
+    keep = length > 0
+    return Spans(shape[keep], row[keep], start[keep], length[keep])
+
+
+def _ragged(
+    first: Int[np.ndarray, " groups"], count: Int[np.ndarray, " groups"]
+) -> tuple[Int[np.ndarray, " items"], Int[np.ndarray, " items"]]:
+    """Return the group of each item and its value, counting up from the group's `first`."""
+    group = np.repeat(np.arange(len(count)), count)
+    offset = first - (np.cumsum(count) - count)
+    return group, np.arange(len(group)) + offset[group]

@@ -1,0 +1,26 @@
+"""The project's errors: every one says what was expected, what came and what to do, in one line."""
+
+
+class Seg2VidError(ValueError):
+    """Base of all errors a user can cause and repair; its text is one line."""
+
+
+class LabelMapError(Seg2VidError):
+    """A label map or label space that cannot be used as it is."""
+
+
+class MediaError(Seg2VidError):
+    """A picture, video or flow file that cannot be read or written."""
+
+
+class ModelError(Seg2VidError):
+    """A model that is unknown, damaged or does not fit what it is given."""
+
+
+def expected(what: str, *, got: object, fix: str) -> str:
+    """Return the one-line message "Expected <what>; got <got>; <fix>." with white space folded.
+
+    ``what`` and ``fix`` are prose without a full stop at the end; ``got`` is anything printable.
+    """
+    text = f"Expected {what}; got {got}; {fix}"
+    return " ".join(text.split()).rstrip(".") + "."

@@ -1,0 +1,104 @@
+"""Frozen judges, loaded on first use from a local path: shared by losses and metrics, never in a checkpoint.
+
+A judge's weights are not part of this package. ``find_judge`` looks in the folder named by the environment
+variable ``SEG2VID_JUDGES``.
+"""
+
+import os
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from seg2vid.errors import ModelError, expected
+
+JUDGES_VARIABLE = "SEG2VID_JUDGES"
+
+
+def find_judge(file_name: str, folder: Path | None = None) -> Path:
+    """Return the path of a judge's weights; raise ``ModelError`` saying where it was looked for."""
+    place = folder if folder is not None else Path(os.environ.get(JUDGES_VARIABLE, "judges"))
+    path = place / file_name
+    if not path.is_file():
+        raise ModelError(
+            expected(
+                f"the judge's weights {file_name} in {place}",
+                got="no such file",
+                fix=f"name the folder that holds them with --judges or {JUDGES_VARIABLE}",
+            )
+        )
+    return path
+
+
+class AlexNetFeatures(nn.Module):
+    """The five ReLU maps of AlexNet (Krizhevsky, 2014 variant), for LPIPS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.ModuleDict(
+            {
+                "0": nn.Conv2d(3, 64, 11, 4, 2),
+                "3": nn.Conv2d(64, 192, 5, 1, 2),
+                "6": nn.Conv2d(192, 384, 3, 1, 1),
+                "8": nn.Conv2d(384, 256, 3, 1, 1),
+                "10": nn.Conv2d(256, 256, 3, 1, 1),
+            }
+        )
+
+    def forward(self, picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """Return the maps, (batch, channel, height, width) each, of a normalised picture."""
+        maps = []
+        hidden = picture
+        for name, layer in self.features.items():
+            # The pooling stands before the second and third convolutions.
+            hidden = F.relu(layer(F.max_pool2d(hidden, 3, 2) if name in ("3", "6") else hidden))
+            maps.append(hidden)
+        return maps
+
+
+class PerceptualDistance(nn.Module):
+    """LPIPS v0.1 with AlexNet (Zhang et al., CVPR 2018): 0 for equal pictures, about 0.7 for unrelated ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = AlexNetFeatures()
+        self.heads = nn.ParameterList(
+            nn.Parameter(torch.zeros(1, channels, 1, 1)) for channels in (64, 192, 384, 256, 256)
+        )
+        # The constants of the LPIPS authors' release, for pictures in [-1, 1].
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+
+    def forward(
+        self,
+        predicted: Float[Tensor, "batch 3 height width"],
+        target: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, " batch"]:
+        """Return the distance of each pair of pictures in [0, 1], at least 32 pixels on a side."""
+        total = predicted.new_zeros(predicted.shape[0])
+        pairs = zip(self._unit_maps(predicted), self._unit_maps(target), self.heads, strict=True)
+        for map_p, map_t, head in pairs:
+            total = total + ((map_p - map_t).square() * head).sum(1).mean((1, 2))
+        return total
+
+    def _unit_maps(self, picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """Return the feature maps, each pixel's vector scaled to length one: (batch, channel, height, width)."""
+        normalised = (2 * picture - 1 - self.shift) / self.scale
+        maps = self.network(normalised)
+        return [m.float() / (m.float().norm(dim=1, keepdim=True) + 1e-10) for m in maps]
+
+
+def load_perceptual_distance(folder: Path | None = None) -> PerceptualDistance:
+    """Load LPIPS from ``alexnet_features.safetensors`` and ``lpips_v01_alex_lin.safetensors``, frozen.
+
+    Raises ``ModelError`` where a file is missing.
+    """
+    judge = PerceptualDistance()
+    judge.network.load_state_dict(load_file(find_judge("alexnet_features.safetensors", folder)))
+    heads = load_file(find_judge("lpips_v01_alex_lin.safetensors", folder))
+    for index, head in enumerate(judge.heads):
+        head.data.copy_(heads[f"lin{index}.model.1.weight"])
+    return judge.eval().requires_grad_(False)

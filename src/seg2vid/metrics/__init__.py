@@ -1,0 +1,1 @@
+"""Pure functions that compare generated with real frames."""

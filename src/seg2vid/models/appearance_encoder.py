@@ -1,0 +1,80 @@
+"""Real frame + label map → the look that would paint it. Training only.
+
+A room of its own because its weights must never be shipped: with it the generator is told which look to
+paint and can be compared with the real frame; without it, looks are drawn from N(0, I).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seg2vid.config import FirstFrameConfig
+from seg2vid.models.first_frame import Look
+from seg2vid.models.layers import MAX_OBJECTS, ConvolutionBlock, LabelEmbedding, count_rows, pool_rows
+from seg2vid.structures import Carrier
+
+
+@dataclass(frozen=True)
+class LookPosterior(Carrier):
+    """A diagonal Gaussian over the look of a real frame."""
+
+    mean: Look
+    log_variance: Look
+    present: Float[Tensor, "batch segment"]
+    """1 for the segments that the picture has: the others say nothing and cost nothing."""
+
+    def draw(self) -> Look:
+        """Draw a look, differentiably; segments that the picture lacks are drawn from N(0, I)."""
+        whole = _draw(self.mean.whole, self.log_variance.whole)
+        segments = _draw(self.mean.segments, self.log_variance.segments)
+        absent = torch.randn_like(segments)
+        return Look(whole, torch.where(self.present.unsqueeze(-1) > 0, segments, absent))
+
+
+def _draw(
+    mean: Float[Tensor, "batch *size"], log_variance: Float[Tensor, "batch *size"]
+) -> Float[Tensor, "batch *size"]:
+    """Draw from N(mean, exp(log_variance)) by the reparameterisation trick."""
+    return mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
+
+
+class AppearanceEncoder(nn.Module):
+    """Encode the look of a real frame: one vector for the whole, one for each class and object."""
+
+    def __init__(self, config: FirstFrameConfig, *, num_channels: int, width: int = 32) -> None:
+        super().__init__()
+        self.num_rows = num_channels + MAX_OBJECTS
+        self.embedding = LabelEmbedding(num_channels, 8)
+        self.body = nn.Sequential(
+            ConvolutionBlock(3 + 8, width, stride=2),
+            ConvolutionBlock(width, 2 * width),
+            ConvolutionBlock(2 * width, 2 * width),
+        )
+        self.whole = nn.Sequential(
+            ConvolutionBlock(2 * width, 2 * width, stride=2),
+            ConvolutionBlock(2 * width, 2 * width, stride=2),
+            nn.AdaptiveAvgPool2d((2, 2)),
+            nn.Flatten(),
+            nn.Linear(8 * width, 2 * config.global_noise),
+        )
+        self.segments = nn.Linear(2 * width, 2 * config.segment_noise)
+
+    def forward(
+        self,
+        frame: Float[Tensor, "batch 3 height width"],
+        label_map: Int[Tensor, "batch height width"],
+        segments: Int[Tensor, "batch height width"],
+    ) -> LookPosterior:
+        """Encode RGB in [0, 1]; ``segments`` as ``FirstFrame.segments`` numbers them."""
+        features = self.body(torch.cat((frame, self.embedding(label_map)), 1))
+        whole_mean, whole_log_variance = self.whole(features).chunk(2, -1)
+        rows = segments[:, 1::2, 1::2]
+        pooled = self.segments(pool_rows(features, rows, self.num_rows).to(features.dtype))
+        mean, log_variance = pooled.chunk(2, -1)
+        return LookPosterior(
+            mean=Look(whole_mean, mean),
+            log_variance=Look(whole_log_variance.clamp(-8, 4), log_variance.clamp(-8, 4)),
+            present=(count_rows(rows, self.num_rows) > 0).float(),
+        )

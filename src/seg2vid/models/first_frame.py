@@ -1,0 +1,180 @@
+"""Box ``first_frame``: label map and 3-D noise → first frame.
+
+A decoder whose every block is modulated, pixel by pixel, by a pyramid of the label map and by noise that is
+constant over a segment (spatially-adaptive modulation: Park et al., CVPR 2019; 3-D noise: Schönfeld et al.,
+ICLR 2021). Features are normalised over channels at each pixel alone, so that nothing but convolution carries
+one segment's look to another: a part of the picture can be drawn again while the rest keeps its look.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seg2vid.config import FirstFrameConfig
+from seg2vid.models.layers import (
+    MAX_OBJECTS,
+    LabelEmbedding,
+    coarse_labels,
+    coordinates,
+    spread_rows,
+    upsample,
+)
+from seg2vid.structures import Carrier
+
+
+@dataclass(frozen=True)
+class Look(Carrier):
+    """The noise behind one first frame: the same look and map give the same picture."""
+
+    whole: Float[Tensor, "batch global_noise"]
+    """Describes the whole picture: weather and light."""
+    segments: Float[Tensor, "batch segment segment_noise"]
+    """One row for each class, then one for each foreground object."""
+
+
+class LabelPyramid(nn.Module):
+    """The label map at every resolution, each level told what lies around it."""
+
+    def __init__(self, num_channels: int, levels: int, context: int) -> None:
+        super().__init__()
+        self.embedding = LabelEmbedding(num_channels, context // 2)
+        self.enter = nn.Conv2d(context // 2 + 2, context // 2, 3, 1, 1)
+        widths = [context // 2, *[context + 8 * level for level in range(1, levels)]]
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.across = nn.ModuleList(nn.Conv2d(width, context, 1) for width in widths)
+        self.smooth = nn.ModuleList(nn.Conv2d(context, context, 3, 1, 1) for _ in widths[1:])
+
+    def forward(self, label_map: Int[Tensor, "batch height width"]) -> list[Tensor]:
+        """Return context of shape (batch, context, height / 2^level, width / 2^level), finest first."""
+        embedded = self.embedding(label_map)
+        levels = [F.leaky_relu(self.enter(torch.cat((embedded, coordinates(embedded)), 1)), 0.2)]
+        for down in self.down:
+            levels.append(F.leaky_relu(down(levels[-1]), 0.2))
+        context = [self.smooth[-1](self.across[-1](levels[-1]))]
+        for level in reversed(range(len(levels) - 1)):
+            merged = F.leaky_relu(self.across[level](levels[level]) + upsample(context[0]), 0.2)
+            # Full resolution is left unsmoothed: it is the dearest level and has its neighbours' edges anyway.
+            context.insert(0, self.smooth[level - 1](merged) if level else merged)
+        return context
+
+
+class Modulation(nn.Module):
+    """Normalise each pixel's features over channels, then scale and shift them as the condition says."""
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.scale_and_shift = nn.Conv2d(condition, 2 * channels, 1)
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch channel height width"],
+        condition: Float[Tensor, "batch condition height width"],
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Return activated features of the same shape."""
+        scale, shift = self.scale_and_shift(condition).chunk(2, dim=1)
+        size = features.square().mean(1, keepdim=True)
+        normalised = features * torch.rsqrt(size + 1e-6)
+        return F.leaky_relu(torch.addcmul(shift, normalised, 1 + scale), 0.2)
+
+
+class ModulatedBlock(nn.Module):
+    """Modulated convolutions around a shortcut: two, or one at full resolution where they are dear."""
+
+    def __init__(self, inputs: int, outputs: int, condition: int, *, convolutions: int = 2) -> None:
+        super().__init__()
+        widths = [inputs] + [outputs] * convolutions
+        self.modulations = nn.ModuleList(Modulation(width, condition) for width in widths[:-1])
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(a, b, 3, 1, 1) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch inputs height width"],
+        condition: Float[Tensor, "batch condition height width"],
+    ) -> Float[Tensor, "batch outputs height width"]:
+        """Return features with ``outputs`` channels at the same resolution."""
+        hidden = features
+        for modulation, convolution in zip(self.modulations, self.convolutions, strict=True):
+            hidden = convolution(modulation(hidden, condition))
+        return hidden + self.shortcut(features)
+
+
+class FirstFrame(nn.Module):
+    """The generator of the first frame; height and width must be multiples of 2^(levels - 1)."""
+
+    def __init__(
+        self, config: FirstFrameConfig, *, num_channels: int, foreground: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.num_channels = num_channels
+        self.foreground = foreground
+        widths = config.widths
+        condition = config.context + config.global_noise + config.segment_noise
+        self.pyramid = LabelPyramid(num_channels, len(widths), config.context)
+        self.enter = nn.Conv2d(condition, widths[-1], 3, 1, 1)
+        inputs = [*widths[1:], widths[-1]]
+        self.blocks = nn.ModuleList(
+            ModulatedBlock(a, b, condition, convolutions=1 if level == 0 else 2)
+            for level, (a, b) in enumerate(zip(inputs, widths, strict=True))
+        )
+        self.leave = Modulation(widths[0], condition)
+        self.to_colour = nn.Conv2d(widths[0], 3, 3, 1, 1)
+
+    def forward(
+        self,
+        label_map: Int[Tensor, "batch height width"],
+        objects: Int[Tensor, "batch coarse_height coarse_width"],
+        look: Look,
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Paint RGB in [0, 1]; ``objects`` numbers the foreground objects as ``find_objects`` does."""
+        conditions = self._conditions(label_map, self.segments(label_map, objects), look)
+        features = self.enter(conditions[-1])
+        for level in reversed(range(len(self.blocks))):
+            if level < len(self.blocks) - 1:
+                features = upsample(features)
+            features = self.blocks[level](features, conditions[level])
+        return torch.sigmoid(self.to_colour(self.leave(features, conditions[0])))
+
+    def segments(
+        self,
+        label_map: Int[Tensor, "batch height width"],
+        objects: Int[Tensor, "batch coarse_height coarse_width"],
+    ) -> Int[Tensor, "batch height width"]:
+        """Return the row of ``Look.segments`` that each pixel uses: its object's, or else its class's."""
+        factor = label_map.shape[-1] // objects.shape[-1]
+        fine = objects.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        # A cell that an object touches covers background pixels too: those keep their class's row.
+        is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
+        return torch.where(is_foreground & (fine > 0), self.num_channels + fine - 1, label_map)
+
+    def _conditions(
+        self,
+        label_map: Int[Tensor, "batch height width"],
+        segments: Int[Tensor, "batch height width"],
+        look: Look,
+    ) -> list[Tensor]:
+        """Join context and 3-D noise at every level, finest first: (batch, condition, height, width) each."""
+        conditions = []
+        for level, context in enumerate(self.pyramid(label_map)):
+            whole = look.whole[:, :, None, None].expand(-1, -1, *context.shape[2:])
+            # Cells of a sixteenth are wider than most segments: a segment's look starts at an eighth.
+            keep = 1.0 if level <= 3 else 0.0
+            local = spread_rows(look.segments, coarse_labels(segments, 2**level)) * keep
+            conditions.append(torch.cat((context, whole, local.to(context.dtype)), 1))
+        return conditions
+
+    def draw(self, batch: int, generator: torch.Generator | None) -> Look:
+        """Draw a look for each of ``batch`` samples from N(0, I), on the CPU so that a seed is a seed."""
+        rows = self.num_channels + MAX_OBJECTS
+        return Look(
+            whole=torch.randn(batch, self.config.global_noise, generator=generator),
+            segments=torch.randn(batch, rows, self.config.segment_noise, generator=generator),
+        )

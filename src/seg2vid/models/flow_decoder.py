@@ -1,0 +1,220 @@
+"""Box ``flow_decoder``: first frame + label map + z (+ hints) → forward and backward flow and visibility.
+
+Paper Sec. 3.2 and 3.3: an image encoder with skips into a decoder that predicts all frames of a pass at once.
+Here flow is decoded at a quarter of the resolution and enlarged by learned convex weights (Teed & Deng, RAFT,
+ECCV 2020), and hints, a coarse map of wanted displacements, steer it.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seg2vid.config import FlowDecoderConfig
+from seg2vid.models.layers import (
+    MAX_OBJECTS,
+    ConvolutionBlock,
+    LabelEmbedding,
+    ResidualBlock,
+    coordinates,
+    spread_rows,
+    upsample,
+)
+from seg2vid.structures import Latent, Motion
+
+FLOW_FACTOR = 4
+"""Flow is decoded on a grid this many times coarser than the picture."""
+
+
+class FrameEncoder(nn.Module):
+    """First frame and label map → features at a half, a quarter, an eighth and a sixteenth."""
+
+    def __init__(self, num_channels: int, width: int) -> None:
+        super().__init__()
+        self.embedding = LabelEmbedding(num_channels, 8)
+        self.to_half = ConvolutionBlock(3 + 8 + 2, width, kernel=4, stride=2)
+        self.to_quarter = ConvolutionBlock(width, 2 * width, kernel=4, stride=2)
+        self.to_eighth = nn.Sequential(
+            ConvolutionBlock(2 * width, 3 * width, kernel=4, stride=2), ResidualBlock(3 * width)
+        )
+        self.to_sixteenth = nn.Sequential(
+            ConvolutionBlock(3 * width, 4 * width, stride=2), ResidualBlock(4 * width)
+        )
+
+    def forward(
+        self,
+        first_frame: Float[Tensor, "batch 3 height width"],
+        label_map: Int[Tensor, "batch height width"],
+    ) -> list[Tensor]:
+        """Return features (batch, channel, height / f, width / f) for f = 4, 8, 16."""
+        labels = self.embedding(label_map)
+        joined = torch.cat((first_frame - 0.5, labels, coordinates(first_frame)), 1)
+        quarter = self.to_quarter(self.to_half(joined))
+        eighth = self.to_eighth(quarter)
+        return [quarter, eighth, self.to_sixteenth(eighth)]
+
+
+class FlowDecoder(nn.Module):
+    """Predict the motion of one pass; height and width must be multiples of 32."""
+
+    def __init__(self, config: FlowDecoderConfig, *, num_frames: int, num_channels: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_frames = num_frames
+        width, own = config.width, config.frame_width
+        self.encoder = FrameEncoder(num_channels, width)
+        self.spread_code = nn.Linear(config.background_code, 2 * width)
+        self.fuse_sixteenth = nn.Sequential(
+            ConvolutionBlock(6 * width, 4 * width), ResidualBlock(4 * width, dilation=2)
+        )
+        controls = config.foreground_code + 1 + 3 + 2 * width
+        self.fuse_eighth = nn.Sequential(
+            ConvolutionBlock(7 * width + controls, 4 * width), ResidualBlock(4 * width)
+        )
+        self.fuse_quarter = nn.Sequential(
+            ConvolutionBlock(6 * width, 3 * width), ResidualBlock(3 * width)
+        )
+        # Forward flow lives on the first frame's grid, so one set of upsampling weights serves all times.
+        self.forward_head = nn.Conv2d(3 * width, 3 * num_frames, 3, 1, 1)
+        self.forward_weights = nn.Conv2d(3 * width, 9 * FLOW_FACTOR**2, 1)
+        # Backward flow lives on each frame's own grid, where everything has moved: time becomes batch.
+        self.split_times = nn.Conv2d(3 * width, own * num_frames, 1)
+        self.time_embedding = nn.Parameter(torch.randn(num_frames, own) * 0.1)
+        self.move = nn.Sequential(
+            ConvolutionBlock(own + 2, own), ResidualBlock(own, dilation=2), ResidualBlock(own)
+        )
+        self.backward_head = nn.Conv2d(own, 3, 3, 1, 1)
+        self.backward_weights = nn.Conv2d(own, 9 * FLOW_FACTOR**2, 1)
+
+    def forward(
+        self,
+        first_frame: Float[Tensor, "batch 3 height width"],
+        label_map: Int[Tensor, "batch height width"],
+        z: Latent,
+        objects: Int[Tensor, "batch coarse_height coarse_width"],
+        hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None = None,
+        times: Int[Tensor, " time"] | None = None,
+    ) -> Motion:
+        """Predict flow in pixels and visibility in (0, 1), at all ``times`` 0 ... num_frames - 1 or at some.
+
+        ``hints`` is (dx, dy, confidence): the displacement in pixels wanted of the first frame's pixels by
+        the end of the pass, with confidence 0 (none) ... 1, an eighth of the resolution.
+        """
+        features = self._fuse(first_frame, label_map, z, objects, hints)
+        if times is None:
+            times = torch.arange(self.num_frames, device=first_frame.device)
+        # Flow grows with time: the heads say how fast, relative to steady motion over the pass.
+        pace = (times + 1).view(1, -1, 1, 1, 1) / self.num_frames * self.config.flow_scale
+        forward_flow, forward_visible = self._forward_motion(features, times)
+        backward_flow, backward_visible = self._backward_motion(features, times)
+        return Motion(
+            forward_flow * pace, backward_flow * pace, forward_visible, backward_visible
+        )
+
+    def _fuse(
+        self,
+        first_frame: Float[Tensor, "batch 3 height width"],
+        label_map: Int[Tensor, "batch height width"],
+        z: Latent,
+        objects: Int[Tensor, "batch coarse_height coarse_width"],
+        hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None,
+    ) -> Float[Tensor, "batch channel quarter_height quarter_width"]:
+        """Join what is seen with z and hints, from coarse to fine."""
+        quarter, eighth, sixteenth = self.encoder(first_frame, label_map)
+        code = self.spread_code(z.background.to(sixteenth.dtype))[:, :, None, None]
+        coarse = self.fuse_sixteenth(
+            torch.cat((sixteenth, code.expand(-1, -1, *sixteenth.shape[2:])), 1)
+        )
+        controls = self._controls(z, objects, hints).to(eighth.dtype)
+        spread = code.expand(-1, -1, *eighth.shape[2:])
+        middle = self.fuse_eighth(torch.cat((upsample(coarse), eighth, controls, spread), 1))
+        return self.fuse_quarter(torch.cat((upsample(middle), quarter), 1))
+
+    def _controls(
+        self,
+        z: Latent,
+        objects: Int[Tensor, "batch coarse_height coarse_width"],
+        hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None,
+    ) -> Float[Tensor, "batch control coarse_height coarse_width"]:
+        """Stack the foreground code, where objects are, and hints in units of ``flow_scale``."""
+        is_object = (objects > 0).unsqueeze(1).to(z.foreground.dtype)
+        if hints is None:
+            hints = z.foreground.new_zeros(objects.shape[0], 3, *objects.shape[1:])
+        confidence = hints[:, 2:]
+        wanted = hints[:, :2] / self.config.flow_scale * confidence
+        return torch.cat((z.foreground, is_object, wanted, confidence), 1)
+
+    def _forward_motion(
+        self,
+        features: Float[Tensor, "batch channel quarter_height quarter_width"],
+        times: Int[Tensor, " time"],
+    ) -> tuple[
+        Float[Tensor, "batch time 2 height width"], Float[Tensor, "batch time 1 height width"]
+    ]:
+        """Return forward flow in units of the pace, and forward visibility."""
+        every = rearrange(self.forward_head(features).float(), "b (t c) h w -> b t c h w", c=3)
+        coarse = rearrange(every[:, times], "b t c h w -> b (t c) h w")
+        fine = convex_upsample(coarse, self.forward_weights(features).float())
+        fine = rearrange(fine, "b (t c) h w -> b t c h w", c=3)
+        return fine[:, :, :2], torch.sigmoid(fine[:, :, 2:] + 2)
+
+    def _backward_motion(
+        self,
+        features: Float[Tensor, "batch channel quarter_height quarter_width"],
+        times: Int[Tensor, " time"],
+    ) -> tuple[
+        Float[Tensor, "batch time 2 height width"], Float[Tensor, "batch time 1 height width"]
+    ]:
+        """Return backward flow in units of the pace, and backward visibility."""
+        own = rearrange(self.split_times(features), "b (t c) h w -> b t c h w", t=self.num_frames)
+        own = own[:, times] + self.time_embedding[times, :, None, None].to(own.dtype)
+        own = rearrange(own, "b t c h w -> (b t) c h w")
+        moved = self.move(torch.cat((own, coordinates(own)), 1))
+        coarse = self.backward_head(moved).float()
+        fine = convex_upsample(coarse, self.backward_weights(moved).float())
+        fine = rearrange(fine, "(b t) c h w -> b t c h w", t=len(times))
+        # Most pixels are visible: starting there spares the first thousand steps.
+        return fine[:, :, :2], torch.sigmoid(fine[:, :, 2:] + 2)
+
+    def draw(
+        self,
+        objects: Int[Tensor, "batch coarse_height coarse_width"],
+        generator: torch.Generator | None,
+    ) -> Latent:
+        """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object, none elsewhere."""
+        batch = objects.shape[0]
+        background = torch.randn(batch, self.config.background_code, generator=generator)
+        table = torch.randn(
+            batch, MAX_OBJECTS + 1, self.config.foreground_code, generator=generator
+        )
+        table[:, 0] = 0
+        return Latent(
+            background.to(objects.device), spread_rows(table.to(objects.device), objects)
+        )
+
+
+def convex_upsample(
+    coarse: Float[Tensor, "batch channel height width"],
+    weights: Float[Tensor, "batch weight height width"],
+) -> Float[Tensor, "batch channel tall wide"]:
+    """Enlarge by FLOW_FACTOR: each fine value is a convex combination of 3 x 3 coarse ones (RAFT Sec. 3.3).
+
+    ``weights`` are logits, 9 for each of the FLOW_FACTOR² fine pixels of a cell. Edges stay sharp.
+    """
+    height, width = coarse.shape[2:]
+    factor = FLOW_FACTOR
+    convex = rearrange(weights, "b (n f) h w -> b n f (h w)", n=9).softmax(1)
+    padded = F.pad(coarse, (1, 1, 1, 1), mode="replicate")
+    neighbours = rearrange(F.unfold(padded, 3), "b (c n) p -> b c n p", n=9)
+    fine = torch.einsum("bnfp,bcnp->bcfp", convex, neighbours)
+    return rearrange(
+        fine, "b c (y x) (h w) -> b c (h y) (w x)", y=factor, x=factor, h=height, w=width
+    )
+
+
+def repeat_times(
+    picture: Float[Tensor, "batch channel height width"], num_frames: int
+) -> Float[Tensor, "batch time channel height width"]:
+    """Show the same picture at every time."""
+    return repeat(picture, "b c h w -> b t c h w", t=num_frames)

@@ -1,0 +1,177 @@
+"""Blocks used by more than one box of the figure."""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seg2vid.warp import pixel_grid
+
+OBJECT_FACTOR = 8
+"""Objects, hints and the foreground code live on a grid this many times coarser than the picture."""
+
+MAX_OBJECTS = 64
+"""Objects told apart in one picture; further ones share the numbers of the first."""
+
+
+def coordinates(
+    features: Float[Tensor, "batch channel height width"],
+) -> Float[Tensor, "batch 2 height width"]:
+    """Return (x, y) of every pixel, scaled to [-1, 1]: perspective depends on where one looks."""
+    batch, _, height, width = features.shape
+    grid = pixel_grid(height, width, like=features)
+    extent = grid.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    scaled = 2 * grid / extent.view(2, 1, 1) - 1
+    return scaled.to(features.dtype).expand(batch, -1, -1, -1)
+
+
+class ConvolutionBlock(nn.Sequential):
+    """Convolution, batch norm, leaky ReLU; ``stride`` 2 halves the resolution, ``dilation`` widens the view."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+    ) -> None:
+        padding = dilation * (kernel - 1) // 2
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.LeakyReLU(0.2, inplace=True),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two convolution blocks around a shortcut, at constant size."""
+
+    def __init__(self, channels: int, *, dilation: int = 1) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            ConvolutionBlock(channels, channels, dilation=dilation),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(
+        self, features: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Return features of the same shape."""
+        return F.leaky_relu(features + self.body(features), 0.2)
+
+
+def upsample(
+    features: Float[Tensor, "batch channel height width"], *, factor: int = 2
+) -> Float[Tensor, "batch channel tall wide"]:
+    """Enlarge by repeating pixels: the convolution that follows smooths."""
+    return F.interpolate(features, scale_factor=factor, mode="nearest")
+
+
+class LabelEmbedding(nn.Module):
+    """A learned vector for each class: cheaper than convolving a one-hot map, and the same function."""
+
+    def __init__(self, num_channels: int, channels: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(num_channels, channels) * 0.5)
+
+    def forward(
+        self, label_map: Int[Tensor, "batch height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Look up each pixel's class, ids 0 ... num_channels - 1."""
+        # A lookup, not a product, so that its cost does not grow with the number of classes.
+        return rearrange(F.embedding(label_map, self.table), "b h w c -> b c h w").contiguous()
+
+
+def coarse_labels(
+    label_map: Int[Tensor, "batch height width"], factor: int
+) -> Int[Tensor, "batch coarse_height coarse_width"]:
+    """Shrink a label map by reading the centre of each ``factor`` x ``factor`` block."""
+    return label_map[:, factor // 2 :: factor, factor // 2 :: factor]
+
+
+def find_objects(
+    label_map: Int[Tensor, "batch height width"],
+    instance_map: Int[Tensor, "batch height width"] | None,
+    *,
+    foreground: tuple[int, ...],
+    factor: int,
+) -> Int[Tensor, "batch coarse_height coarse_width"]:
+    """Number the foreground objects on a grid ``factor`` times coarser; 0 is background.
+
+    With an instance map its objects are kept; without, connected areas of one class are one object.
+    A cell that any foreground pixel touches belongs to it, so thin people do not vanish.
+    """
+    is_foreground = torch.isin(label_map, label_map.new_tensor(foreground))
+    source = label_map + 1 if instance_map is None else instance_map + 1
+    marked = torch.where(is_foreground, source, torch.zeros_like(source)).float().unsqueeze(1)
+    cells = F.max_pool2d(marked, factor).long().squeeze(1)
+    components = cells if instance_map is not None else _connected_components(cells)
+    return torch.stack([_renumber(sample) for sample in components])
+
+
+def _connected_components(
+    cells: Int[Tensor, "batch height width"],
+) -> Int[Tensor, "batch height width"]:
+    """Give each connected area of equal non-zero cells one number (the largest cell index in it)."""
+    batch, height, width = cells.shape
+    index = torch.arange(1, height * width + 1, device=cells.device).view(1, height, width)
+    number = torch.where(cells > 0, index.expand(batch, -1, -1), 0)
+    while True:
+        grown = number
+        for axis, shift in ((1, 1), (1, -1), (2, 1), (2, -1)):
+            same = _shift(cells, axis, shift) == cells
+            neighbour = torch.where(same & (cells > 0), _shift(grown, axis, shift), 0)
+            grown = torch.maximum(grown, neighbour)
+        if torch.equal(grown, number):
+            return number
+        number = grown
+
+
+def _shift(
+    cells: Int[Tensor, "batch height width"], axis: int, by: int
+) -> Int[Tensor, "batch height width"]:
+    """Shift without wrapping round: cells that enter are 0."""
+    moved = torch.roll(cells, by, axis)
+    moved.select(axis, 0 if by > 0 else moved.shape[axis] - 1).zero_()
+    return moved
+
+
+def _renumber(cells: Int[Tensor, "height width"]) -> Int[Tensor, "height width"]:
+    """Number the distinct non-zero values 1 ... MAX_OBJECTS in ascending order, keeping 0."""
+    values, inverse = torch.unique(cells, return_inverse=True)
+    number = inverse + (0 if values[0] == 0 else 1)
+    return torch.where(number > 0, (number - 1) % MAX_OBJECTS + 1, 0)
+
+
+def pool_rows(
+    features: Float[Tensor, "batch channel height width"],
+    rows: Int[Tensor, "batch height width"],
+    num_rows: int,
+) -> Float[Tensor, "batch row channel"]:
+    """Average the features over the pixels of each row number 0 ... num_rows - 1; 0 for a row without pixels."""
+    index = rows.flatten(1)
+    values = rearrange(features.float(), "b c h w -> b (h w) c")
+    total = values.new_zeros(values.shape[0], num_rows, values.shape[2])
+    total.scatter_add_(1, index.unsqueeze(-1).expand_as(values), values)
+    return total / count_rows(rows, num_rows).clamp(min=1).unsqueeze(-1)
+
+
+def count_rows(
+    rows: Int[Tensor, "batch height width"], num_rows: int
+) -> Float[Tensor, "batch row"]:
+    """Count the pixels of each row number 0 ... num_rows - 1."""
+    index = rows.flatten(1)
+    count = torch.zeros(index.shape[0], num_rows, device=rows.device)
+    return count.scatter_add_(1, index, torch.ones_like(index, dtype=count.dtype))
+
+
+def spread_rows(
+    table: Float[Tensor, "batch row channel"], rows: Int[Tensor, "batch height width"]
+) -> Float[Tensor, "batch channel height width"]:
+    """Write to each pixel the row of the table that its number names."""
+    index = rows.flatten(1).unsqueeze(-1).expand(-1, -1, table.shape[-1])
+    return rearrange(table.gather(1, index), "b (h w) c -> b c h w", h=rows.shape[1])

@@ -1,0 +1,144 @@
+"""What travels between the boxes: label map, clip, latent, motion, generated video. Read this first.
+
+Conventions (full page: ``docs/conventions.md``): ``time`` counts the frames *after* the first frame, which
+is kept apart; pictures are RGB in [0, 1]; label maps hold integer ids; flow is in pixels, order (dx, dy),
+always between the first frame and frame t; a mask is named by what 1 means.
+
+These classes carry data and check shapes; everything that computes lives elsewhere.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+CarrierType = TypeVar("CarrierType", bound="Carrier")
+
+
+class Carrier:
+    """Base of the carriers: moving between devices and slicing the batch, field by field."""
+
+    def map(self: CarrierType, function: Callable[[Tensor], Tensor]) -> CarrierType:
+        """Return a copy with ``function`` applied to every tensor (of any shape), nested carriers included."""
+        changes: dict[str, object] = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changes[field.name] = function(value)
+            elif isinstance(value, Carrier):
+                changes[field.name] = value.map(function)
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def to(self: CarrierType, device: torch.device | str) -> CarrierType:
+        """Return a copy with every tensor on ``device``."""
+        return self.map(lambda tensor: tensor.to(device))
+
+    def sample(self: CarrierType, index: int) -> CarrierType:
+        """Return sample ``index`` of the batch, as a batch of one."""
+        return self.map(lambda tensor: tensor[index : index + 1])
+
+
+@dataclass(frozen=True)
+class Motion(Carrier):
+    """Where pixels go: flow in pixels, order (dx, dy), between the first frame and frame t.
+
+    ``backward_flow`` lives on the grid of frame t and says where to read in the first frame;
+    ``forward_flow`` lives on the grid of the first frame and says where its pixels go.
+    (Paper: W^b, W^f, O^b, O^f of Sec. 3.2; the authors' code swaps the two names.)
+    """
+
+    forward_flow: Float[Tensor, "batch time 2 height width"]
+    backward_flow: Float[Tensor, "batch time 2 height width"]
+    forward_visible: Float[Tensor, "batch time 1 height width"]
+    """1 where this pixel of the first frame is still visible in frame t."""
+    backward_visible: Float[Tensor, "batch time 1 height width"]
+    """1 where this pixel of frame t was visible in the first frame."""
+
+
+@dataclass(frozen=True)
+class Clip(Carrier):
+    """A real or toy clip: what every dataset yields and every loss and metric reads."""
+
+    first_frame: Float[Tensor, "batch 3 height width"]
+    frames: Float[Tensor, "batch time 3 height width"]
+    label_map: Int[Tensor, "batch height width"]
+    """Ids of the first frame, 0 ... number of classes (the last one is void)."""
+    label_maps: Int[Tensor, "batch time height width"] | None = None
+    instance_map: Int[Tensor, "batch height width"] | None = None
+    instance_maps: Int[Tensor, "batch time height width"] | None = None
+    motion: Motion | None = None
+    """Exact motion, where the source knows it (toy city)."""
+    ego_motion: Float[Tensor, "batch time 3"] | None = None
+    """Forward metres, rightward metres, yaw in radians (positive turns right), relative to the first frame."""
+    frames_per_second: float = 12.0
+
+
+@dataclass(frozen=True)
+class Latent(Carrier):
+    """The latent z of the motion: one code for the background, one per foreground object.
+
+    The foreground code is spatial but constant over each object: all zero outside foreground objects.
+    """
+
+    background: Float[Tensor, "batch background_code"]
+    foreground: Float[Tensor, "batch foreground_code coarse_height coarse_width"]
+
+
+@dataclass(frozen=True)
+class Posterior(Carrier):
+    """q(z | clip, labels): a diagonal Gaussian over each part of the latent (paper Sec. 3.2)."""
+
+    mean: Latent
+    log_variance: Latent
+    objects: Int[Tensor, "batch coarse_height coarse_width"]
+    """Object number of every coarse cell, 0 = background: cells of one object share one code."""
+
+
+@dataclass(frozen=True)
+class Animation(Carrier):
+    """What flow_decoder → warp → refiner return for one pass: the part training and generation share."""
+
+    motion: Motion
+    warped: Float[Tensor, "batch time 3 height width"]
+    """The first frame, warped by ``backward_flow``; meaningless where ``backward_visible`` is 0."""
+    refined: Float[Tensor, "batch time 3 height width"]
+    label_logits: Float[Tensor, "batch time class half_height half_width"]
+    """The refiner's labels, one for each 2 x 2 pixels, used where nothing was visible."""
+
+
+@dataclass(frozen=True)
+class GeneratedVideo(Carrier):
+    """A generated scene with everything that is known of it, consistent by construction.
+
+    The motion of a video longer than one pass is relative to the first frame of its pass;
+    ``pass_starts`` lists the frame each pass started from (0 = the first frame).
+    """
+
+    first_frame: Float[Tensor, "batch 3 height width"]
+    frames: Float[Tensor, "batch time 3 height width"]
+    label_map: Int[Tensor, "batch height width"]
+    label_maps: Int[Tensor, "batch time height width"]
+    motion: Motion
+    z: Latent
+    frames_per_second: float
+    label_space: str
+    pass_starts: tuple[int, ...] = (0,)
+    instance_map: Int[Tensor, "batch height width"] | None = None
+    instance_maps: Int[Tensor, "batch time height width"] | None = None
+
+    def save(self, path: str | Path, *, sample: int = 0, extras: tuple[str, ...] = ()) -> Path:
+        """Write one sample as mp4, webm, gif, webp or a folder of png, chosen by the ending of ``path``.
+
+        ``extras`` may name ``flow``, ``visible``, ``labels`` and ``overlay``: each is written beside it.
+        Raises ``MediaError`` for an unknown ending or a place that cannot be written; never leaves a partial file.
+        """
+        # The one import that points up the layers: saving is a courtesy to the caller, not a step of the path.
+        from seg2vid.media import save_video
+
+        return save_video(self.sample(sample), Path(path), extras=extras)

@@ -1,0 +1,206 @@
+"""Stage one: the first frame, trained as an auto-encoder of looks against a segmentation judge.
+
+A purely adversarial generator learns slowly. Here an encoder tells the generator which look the real frame
+has, so that it can be compared with it, while the judge sees to sharpness and to the label map being obeyed
+(cVAE-GAN: Zhu et al., NeurIPS 2017; judge: Schönfeld et al., ICLR 2021).
+"""
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seg2vid.config import FirstFrameTrainingConfig, ModelConfig
+from seg2vid.features import PerceptualDistance
+from seg2vid.labels import LabelSpace
+from seg2vid.losses import adversarial_loss, gaussian_divergence
+from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior
+from seg2vid.models.discriminator import Discriminator
+from seg2vid.models.first_frame import FirstFrame, Look
+from seg2vid.models.layers import OBJECT_FACTOR, find_objects
+from seg2vid.structures import Clip
+from seg2vid.train import Stage, make_optimizer, optimise, restore_optimizers
+
+
+class FirstFrameStage(Stage):
+    """The generator with everything that trains it."""
+
+    stills = True
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        training: FirstFrameTrainingConfig,
+        judge: PerceptualDistance | None = None,
+    ) -> None:
+        super().__init__(model, training)
+        self.space = LabelSpace.from_dict(model.label_space)
+        channels = self.space.num_channels
+        self.first_frame = FirstFrame(
+            model.first_frame, num_channels=channels, foreground=self.space.foreground_ids
+        )
+        self.appearance_encoder = AppearanceEncoder(model.first_frame, num_channels=channels)
+        self.discriminator = Discriminator(
+            num_channels=channels, width=training.discriminator_width
+        )
+        self.average = copy.deepcopy(self.first_frame).requires_grad_(False)
+        # In a tuple, so that the frozen judge is neither trained nor saved with the stage.
+        self.judge = (judge,)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """One optimiser for generator and encoder, one for the judge."""
+        config = self.training_config
+        painters = [*self.first_frame.parameters(), *self.appearance_encoder.parameters()]
+        pair = [
+            make_optimizer(painters, config.learning_rate, momentum=0.5),
+            make_optimizer(
+                self.discriminator.parameters(), config.discriminator_learning_rate, momentum=0.0
+            ),
+        ]
+        return restore_optimizers(self, pair)
+
+    def training_step(self, clip: Clip, _index: int) -> None:
+        """Train the generator, then the judge, on one batch of stills."""
+        factor = self.before_step()
+        painter, judge = self.optimizers()  # type: ignore[misc]
+        self.discriminator.requires_grad_(False)
+        terms, painted, label_map = self._paint(clip)
+        optimise(painter, sum(terms.values()), self, factor)  # type: ignore[arg-type]
+        self.discriminator.requires_grad_(True)
+        if self.step >= self.training_config.adversarial_start:
+            judged = self._judge(clip.first_frame, painted.detach(), label_map)
+            optimise(judge, sum(judged.values()), self, factor)  # type: ignore[arg-type]
+            terms |= judged
+        decay = min(self.training_config.average_decay, (1 + int(self.step)) / (10 + int(self.step)))
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.first_frame.parameters()), 1 - decay
+        )
+        self.after_step(terms)
+
+    def compute_losses(self, clip: Clip) -> dict[str, Tensor]:
+        """Return the generator's terms."""
+        return self._paint(clip)[0]
+
+    def _paint(self, clip: Clip) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Return the generator's terms, what it painted (batch, 3, height, width) and the map it saw."""
+        config = self.training_config
+        label_map = hide_patches(clip.label_map, self.space.void_id, config.void_share)
+        objects = self._objects(clip, label_map)
+        posterior = self.appearance_encoder(
+            clip.first_frame, label_map, self.first_frame.segments(label_map, objects)
+        )
+        own = round(config.prior_share * label_map.shape[0])
+        painted = self.first_frame(label_map, objects, _mix_in_prior(posterior.draw(), own))
+        copied, target = painted[own:], clip.first_frame[own:]
+        terms = {
+            "reconstruction": config.reconstruction * (copied - target).abs().mean(),
+            "kl": config.kl * look_divergence(posterior),
+        }
+        if self.judge[0] is not None and config.perceptual:
+            terms["perceptual"] = config.perceptual * self.judge[0](copied, target).mean()
+        if self.step >= config.adversarial_start:
+            logits = self.discriminator(painted)
+            terms["adversarial"] = config.adversarial * adversarial_loss(
+                logits, label_map, void_id=self.space.void_id
+            )
+        return terms, painted, label_map
+
+    def _judge(
+        self,
+        real: Float[Tensor, "batch 3 height width"],
+        painted: Float[Tensor, "batch 3 height width"],
+        label_map: Int[Tensor, "batch height width"],
+    ) -> dict[str, Tensor]:
+        """Return the judge's terms: classes of real pixels, "generated" for painted ones, label mixing."""
+        void, generated = self.space.void_id, self.space.num_channels
+        mask = mixing_mask(label_map)
+        mixed = torch.where(mask, real, painted)
+        on_real, on_painted, on_mixed = self.discriminator(
+            torch.cat((real, painted, mixed))
+        ).chunk(3)
+        agreement = F.mse_loss(on_mixed, torch.where(mask, on_real, on_painted))
+        everywhere = torch.full_like(label_map, generated)
+        return {
+            "judge_real": adversarial_loss(on_real, label_map, void_id=void),
+            "judge_painted": F.cross_entropy(on_painted.float(), everywhere),
+            "judge_mixing": self.training_config.label_mixing * agreement,
+        }
+
+    def _objects(
+        self, clip: Clip, label_map: Int[Tensor, "batch height width"]
+    ) -> Int[Tensor, "batch coarse_height coarse_width"]:
+        """Number the objects; half of the batches go without instance maps, as most users do."""
+        use = bool(torch.rand(()) < 0.5)
+        return find_objects(
+            label_map,
+            clip.instance_map if use else None,
+            foreground=self.space.foreground_ids,
+            factor=OBJECT_FACTOR,
+        )
+
+    def boxes(self) -> dict[str, nn.Module]:
+        """Ship the averaged generator."""
+        return {"first_frame": self.average}
+
+    def contact_sheet(self, clip: Clip) -> Tensor:
+        """Rows: real frames, the same look painted, two looks from N(0, I)."""
+        objects = find_objects(
+            clip.label_map,
+            clip.instance_map,
+            foreground=self.space.foreground_ids,
+            factor=OBJECT_FACTOR,
+        )
+        segments = self.first_frame.segments(clip.label_map, objects)
+        posterior = self.appearance_encoder(clip.first_frame, clip.label_map, segments)
+        generator = torch.Generator().manual_seed(0)
+        batch = clip.label_map.shape[0]
+        looks = [posterior.mean, *(self.average.draw(batch, generator).to(self.device) for _ in "ab")]
+        rows = [clip.first_frame, *(self.average(clip.label_map, objects, look) for look in looks)]
+        return rearrange(torch.stack(rows).float(), "row column c h w -> c (row h) (column w)")
+
+
+def _mix_in_prior(look: Look, own: int) -> Look:
+    """Replace the looks of the first ``own`` samples by draws from N(0, I)."""
+
+    def replaced(values: Tensor) -> Tensor:
+        return torch.cat((torch.randn_like(values[:own]), values[own:]))
+
+    return look.map(replaced)
+
+
+def look_divergence(posterior: LookPosterior) -> Float[Tensor, ""]:
+    """Mean divergence of the look from N(0, I) per number; segments that the picture lacks do not count."""
+    whole = gaussian_divergence(posterior.mean.whole, posterior.log_variance.whole).mean()
+    segments = gaussian_divergence(posterior.mean.segments, posterior.log_variance.segments)
+    present = posterior.present
+    return whole + (segments.mean(-1) * present).sum() / present.sum().clamp(min=1)
+
+
+def hide_patches(
+    label_map: Int[Tensor, "batch height width"], void_id: int, share: float
+) -> Int[Tensor, "batch height width"]:
+    """Hide a random rectangle of a ``share`` of the maps as void: real maps have unlabelled places."""
+    hidden = label_map.clone()
+    height, width = label_map.shape[1:]
+    for sample in hidden:
+        if torch.rand(()) < share:
+            size = torch.rand(2) * 0.3 + 0.05
+            tall, wide = int(size[0] * height), int(size[1] * width)
+            top = int(torch.rand(()) * (height - tall))
+            left = int(torch.rand(()) * (width - wide))
+            sample[top : top + tall, left : left + wide] = void_id
+    return hidden
+
+
+def mixing_mask(
+    label_map: Int[Tensor, "batch height width"],
+) -> Float[Tensor, "batch 1 height width"] | Any:
+    """Return a random boolean mask (batch, 1, height, width) that is constant over each class (OASIS LabelMix)."""
+    classes = int(label_map.max()) + 1
+    choice = torch.rand(label_map.shape[0], classes, device=label_map.device) < 0.5
+    picked = choice.gather(1, label_map.flatten(1)).view_as(label_map)
+    return picked.unsqueeze(1)

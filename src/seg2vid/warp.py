@@ -1,0 +1,141 @@
+"""Pure functions on flow: the only file that knows sign, units and ``align_corners``.
+
+Flow is in pixels, order (dx, dy): ``backward_warp(frame, flow)[y, x] = frame[y + dy, x + dx]``. Sampling is
+bilinear with ``align_corners=True``, so that integer coordinates are pixel centres and zero flow is the
+identity. The authors' code warps with ``x - flow`` in normalised units and swaps the two names.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seg2vid.structures import Motion
+
+
+def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "2 height width"]:
+    """Return the coordinates (x, y) in pixels of every pixel centre, float32 on the device of ``like``.
+
+    float32 whatever the network's precision: bfloat16 cannot tell neighbouring pixels apart past 256.
+    """
+    y = torch.arange(height, device=like.device, dtype=torch.float32)
+    x = torch.arange(width, device=like.device, dtype=torch.float32)
+    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack((grid_x, grid_y))
+
+
+def reading_position(
+    flow: Float[Tensor, "batch 2 height width"],
+) -> Float[Tensor, "batch 2 height width"]:
+    """Return the absolute position (x, y) in pixels that each pixel's flow points at."""
+    return pixel_grid(flow.shape[-2], flow.shape[-1], like=flow) + flow.float()
+
+
+def is_inside(
+    flow: Float[Tensor, "batch 2 height width"],
+) -> Float[Tensor, "batch 1 height width"]:
+    """Return 1 where the flow points at a position within the picture, else 0."""
+    height, width = flow.shape[-2:]
+    x, y = reading_position(flow).unbind(1)
+    # A tenth of a thousandth of a pixel forgives rounding at the border.
+    inside = (x >= -1e-4) & (x <= width - 1 + 1e-4) & (y >= -1e-4) & (y <= height - 1 + 1e-4)
+    return inside.unsqueeze(1).float()
+
+
+def backward_warp(
+    frame: Float[Tensor, "batch channel height width"],
+    flow: Float[Tensor, "batch 2 height width"],
+    *,
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+) -> Float[Tensor, "batch channel height width"]:
+    """Read ``frame`` where ``flow`` says: ``result[y, x] = frame[y + dy, x + dx]`` (paper Eq. 2).
+
+    ``flow`` in pixels, order (dx, dy), on the grid of the result. Positions outside the picture read its border.
+    """
+    height, width = flow.shape[-2:]
+    position = reading_position(flow)
+    # A picture one pixel high or wide has a single centre: any scale maps it to 0.
+    extent = position.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    grid = rearrange(2 * position / extent.view(1, 2, 1, 1) - 1, "b xy h w -> b h w xy")
+    return F.grid_sample(
+        frame, grid.to(frame.dtype), mode=mode, padding_mode="border", align_corners=True
+    )
+
+
+def warp_clip(
+    frame: Float[Tensor, "batch channel height width"],
+    flow: Float[Tensor, "batch time 2 height width"],
+) -> Float[Tensor, "batch time channel height width"]:
+    """Warp one frame to every time by its backward flow (bilinear): the box ``warp`` of the figure."""
+    time = flow.shape[1]
+    frames = frame.unsqueeze(1).expand(-1, time, -1, -1, -1)
+    warped = backward_warp(
+        rearrange(frames, "b t c h w -> (b t) c h w"), rearrange(flow, "b t d h w -> (b t) d h w")
+    )
+    return rearrange(warped, "(b t) c h w -> b t c h w", t=time)
+
+
+def warp_labels(
+    label_map: Int[Tensor, "batch height width"], flow: Float[Tensor, "batch 2 height width"]
+) -> Int[Tensor, "batch height width"]:
+    """Move a label or instance map by backward flow in pixels: the nearest id is read, ids are never mixed."""
+    height, width = label_map.shape[-2:]
+    x, y = reading_position(flow).round().long().unbind(1)
+    index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+    moved = label_map.flatten(1).gather(1, index.flatten(1))
+    return moved.view_as(label_map)
+
+
+def compose_flows(
+    first: Float[Tensor, "batch 2 height width"], second: Float[Tensor, "batch 2 height width"]
+) -> Float[Tensor, "batch 2 height width"]:
+    """Follow ``second``, then ``first`` from where it led: ``second(p) + first(p + second(p))``, pixels.
+
+    With backward flows 0←1 (``first``) and 1←2 (``second``) the result is the backward flow 0←2; with
+    forward flows 1→2 (``first``) and 0→1 (``second``) it is the forward flow 0→2.
+    """
+    return second + backward_warp(first, second)
+
+
+def forward_backward_error(
+    flow: Float[Tensor, "batch 2 height width"], reverse: Float[Tensor, "batch 2 height width"]
+) -> Float[Tensor, "batch 1 height width"]:
+    """Distance in pixels by which following ``flow`` and then ``reverse`` misses the start (paper Eq. 5)."""
+    # The small number keeps the gradient finite where the way closes exactly.
+    return (compose_flows(reverse, flow).square().sum(1, keepdim=True) + 1e-12).sqrt()
+
+
+def visibility_from_flows(
+    flow: Float[Tensor, "batch 2 height width"],
+    reverse: Float[Tensor, "batch 2 height width"],
+    *,
+    relative: float = 0.01,
+    absolute: float = 0.5,
+) -> Float[Tensor, "batch 1 height width"]:
+    """Return 1 where a pixel is also visible in the other frame, on the grid of ``flow``.
+
+    A pixel is visible where its flow stays inside the picture and the way there and back closes:
+    |f + b|² < relative (|f|² + |b|²) + absolute, in pixels² (Sundaram et al., ECCV 2010, Eq. 5).
+    """
+    returned = backward_warp(reverse, flow)
+    error = (flow + returned).square().sum(1, keepdim=True)
+    allowed = relative * (flow.square() + returned.square()).sum(1, keepdim=True) + absolute
+    return (error < allowed).float() * is_inside(flow)
+
+
+def motion_from_flows(
+    forward_flow: Float[Tensor, "batch time 2 height width"],
+    backward_flow: Float[Tensor, "batch time 2 height width"],
+) -> Motion:
+    """Build a ``Motion`` from flows of any source: visibility by the way there and back."""
+    time = forward_flow.shape[1]
+    forward = rearrange(forward_flow, "b t d h w -> (b t) d h w")
+    backward = rearrange(backward_flow, "b t d h w -> (b t) d h w")
+    visible = [
+        rearrange(visibility_from_flows(a, b), "(b t) c h w -> b t c h w", t=time)
+        for a, b in ((forward, backward), (backward, forward))
+    ]
+    return Motion(forward_flow, backward_flow, visible[0], visible[1])

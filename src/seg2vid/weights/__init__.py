@@ -1,0 +1,1 @@
+"""The bundled models, one safetensors file each, with a model card beside it."""

@@ -1,0 +1,42 @@
+"""What every test shares: one thread, fixed seeds, no deadline, and the way to the real data."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+settings.register_profile("seg2vid", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile("seg2vid")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run PyTorch on one thread, so that figures repeat and parallel workers do not fight."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """Start every test from the same random state, whichever tests ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real clips, label maps and judges, which lie beside the repository and are not part of it."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs real clips and judges in {folder}, which is absent")
+    return folder

@@ -1,0 +1,281 @@
+"""What the documents say is true: links lead somewhere, names exist, snippets run."""
+
+import ast
+import inspect
+import json
+import re
+import struct
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import seg2vid
+from tests.gates import REPOSITORY, Source, arguments_of, core_sources, functions_of
+from tests.test_readme import blocks_of
+
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def name_of(path: Path) -> str:
+    """Path below the repository, for the names of the tests."""
+    return str(path.relative_to(REPOSITORY))
+
+
+# Links.
+
+
+def anchors_of(text: str) -> set[str]:
+    """Anchors that a page's headings make."""
+    plain = (re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in HEADING.findall(text))
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Links of a page to files or headings that do not exist; other sites are not visited."""
+    broken = []
+    for link in LINK.findall(page.read_text("utf-8")):
+        target, _, anchor = link.partition("#")
+        path = page.parent / target if target else page
+        if re.match(r"[a-z]+:", link):
+            continue
+        is_missing = not path.exists()
+        if is_missing or (anchor and anchor not in anchors_of(path.read_text("utf-8"))):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One two\n[a](page.md) [b](#one-two) [c](#three) [d](missing.md) [e](https://x.y)"
+    )
+    assert broken_links(page) == ["#three", "missing.md"]
+
+
+# Names in docs/paper_to_code.md.
+
+DEFINITIONS = {
+    source.name.removeprefix("src/seg2vid/").removesuffix(".py").replace("/", "."): {
+        getattr(node, "name", "") for node in source.tree.body
+    }
+    for source in core_sources()
+}
+PAPER_TO_CODE = REPOSITORY / "docs" / "paper_to_code.md"
+
+
+def is_defined(name: str) -> bool:
+    """True if ``warp.backward_warp`` or the like is defined in the package."""
+    module, _, item = name.rpartition(".")
+    return item in DEFINITIONS.get(module, set())
+
+
+def dotted_names(text: str) -> list[str]:
+    """Names in code font that point into the package."""
+    return re.findall(r"`((?:[a-z_]+\.)+\w+)`", text)
+
+
+def test_names_of_the_paper_table_exist() -> None:
+    names = dotted_names(PAPER_TO_CODE.read_text("utf-8"))
+    assert names
+    assert [name for name in names if not is_defined(name)] == []
+
+
+def test_every_loss_is_in_the_paper_table() -> None:
+    """A term nobody can find in the table is a term nobody can check against the paper."""
+    losses = {name for name in DEFINITIONS["losses"] if name and not name.startswith("_")}
+    named = set(dotted_names(PAPER_TO_CODE.read_text("utf-8")))
+    assert {f"losses.{name}" for name in losses if name.islower()} - named == set()
+
+
+def test_missing_names_are_found() -> None:
+    assert dotted_names("`warp.backward_warp` and `align_corners=True`") == ["warp.backward_warp"]
+    assert is_defined("warp.backward_warp")
+    assert not is_defined("warp.sideways_warp")
+
+
+# Snippets of docs/conventions.md.
+
+
+def run_snippets(text: str) -> int:
+    """Run the Python blocks of a page in order, in one namespace; return how many there were."""
+    namespace: dict[str, object] = {}
+    blocks = [block for block in blocks_of(text) if block.language == "python"]
+    for block in blocks:
+        exec(compile(block.text, f"line {block.line}", "exec"), namespace)
+    return len(blocks)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "README.md"], ids=name_of)
+def test_snippets_run(page: Path) -> None:
+    run_snippets(page.read_text("utf-8"))
+
+
+def test_conventions_have_snippets() -> None:
+    assert run_snippets((REPOSITORY / "docs" / "conventions.md").read_text("utf-8")) >= 5
+
+
+def test_a_wrong_snippet_fails() -> None:
+    with pytest.raises(AssertionError):
+        run_snippets("```python\nassert 1 == 2\n```\n")
+
+
+# Docstrings.
+
+
+def documented_arguments(docstring: str) -> list[str] | None:
+    """Argument names of a docstring's ``Args:`` section; None where there is no such section."""
+    section = re.search(r"^( *)Args:\n((?:\1 +.*\n|\s*\n)+)", f"{docstring}\n", re.MULTILINE)
+    if section is None:
+        return None
+    indent = re.match(r" *", section[2])
+    width = len(indent[0]) if indent else 0
+    return re.findall(rf"^ {{{width}}}\*{{0,2}}(\w+)(?: \([^)]*\))?:", section[2], re.MULTILINE)
+
+
+def wrong_sections(sources: list[Source]) -> list[str]:
+    """Functions whose ``Args:`` section and signature differ."""
+    wrong = []
+    for place, node, is_method in functions_of(sources):
+        names = documented_arguments(ast.get_docstring(node) or "")
+        given = [argument.arg for argument in arguments_of(node, is_method=is_method)]
+        if names is not None and sorted(names) != sorted(given):
+            wrong.append(f"{place}: documents {names}, takes {given}")
+    return wrong
+
+
+def test_argument_sections_match_signatures() -> None:
+    assert wrong_sections(core_sources()) == []
+
+
+def test_wrong_argument_sections_are_found() -> None:
+    text = 'def f(x: int) -> None:\n    """Do.\n\n    Args:\n        y: What.\n    """\n'
+    assert wrong_sections([Source("snippet.py", text)])
+    assert wrong_sections([Source("snippet.py", text.replace("y:", "x (int):"))]) == []
+
+
+def public_callables() -> Iterator[tuple[str, Callable[..., object], str]]:
+    """Yield (name, function, its docstring with its class's) for all of ``seg2vid.__all__``."""
+    for name in seg2vid.__all__:
+        value = getattr(seg2vid, name)
+        if inspect.isfunction(value):
+            yield name, value, inspect.getdoc(value) or ""
+        elif inspect.isclass(value):
+            about = inspect.getdoc(value) or ""
+            for key, member in inspect.getmembers(value, inspect.isroutine):
+                is_own = getattr(member, "__module__", "").startswith("seg2vid")
+                if is_own and (not key.startswith("_") or key == "__call__"):
+                    yield f"{name}.{key}", member, f"{inspect.getdoc(member) or ''}\n{about}"
+
+
+def unmentioned(function: Callable[..., object], docstring: str) -> list[str]:
+    """Parameters of a function that its docstring does not name."""
+    names = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+    return [name for name in names if not re.search(rf"\b{name}\b", docstring)]
+
+
+def test_public_functions_explain_every_argument() -> None:
+    missing = {name: unmentioned(f, text) for name, f, text in public_callables()}
+    assert {name: names for name, names in missing.items() if names} == {}
+
+
+def test_unexplained_arguments_are_found() -> None:
+    def move(frame: int, flow: int) -> None:
+        """Move the frame."""
+
+    assert unmentioned(move, move.__doc__ or "") == ["flow"]
+
+
+# Figures and versions.
+
+
+def count_parameters(path: Path) -> int:
+    """Count the numbers in a safetensors file from its header."""
+    with path.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size))
+    header.pop("__metadata__", None)
+    counts = []
+    for entry in header.values():
+        count = 1
+        for extent in entry["shape"]:
+            count *= extent
+        counts.append(count)
+    return sum(counts)
+
+
+def bundled_parameters() -> float:
+    """Millions of numbers in the bundled models."""
+    folder = REPOSITORY / "src" / "seg2vid" / "weights"
+    return sum(count_parameters(path) for path in folder.glob("*.safetensors")) / 1e6
+
+
+CLAIMS: dict[str, Callable[[], float]] = {
+    r"([\d,]+) lines of (?:Python|code)": lambda: sum(source.lines for source in core_sources()),
+    r"([\d,]+) files of (?:Python|code)": lambda: len(core_sources()),
+    r"([\d.]+) million parameters": bundled_parameters,
+}
+"""What a page may claim about the package, and the measurement that has to agree within 5 %."""
+
+
+def wrong_claims(text: str) -> list[str]:
+    """Claims of a page that the package does not bear out."""
+    wrong = []
+    for pattern, measure in CLAIMS.items():
+        for match in re.finditer(pattern, text):
+            claimed, measured = float(match[1].replace(",", "")), measure()
+            if abs(claimed - measured) > 0.05 * measured:
+                wrong.append(f"{match[0]!r}: measured {measured:g}")
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_claims_are_true(page: Path) -> None:
+    assert wrong_claims(page.read_text("utf-8")) == []
+
+
+def test_wrong_claims_are_found() -> None:
+    assert len(wrong_claims("only 12 lines of Python in 1 files of code")) == 2
+
+
+def test_parameters_are_counted(tmp_path: Path) -> None:
+    header = json.dumps({"__metadata__": {}, "w": {"shape": [2, 3]}, "b": {"shape": []}}).encode()
+    path = tmp_path / "small.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    assert count_parameters(path) == 7
+
+
+def test_street_is_what_its_script_draws(tmp_path: Path) -> None:
+    target = tmp_path / "street.png"
+    script = str(REPOSITORY / "examples" / "make_street.py")
+    subprocess.run([sys.executable, script, str(target)], check=True, capture_output=True)
+    drawn, committed = (Image.open(p) for p in (target, REPOSITORY / "examples" / "street.png"))
+    assert list(drawn.get_flattened_data()) == list(committed.get_flattened_data())
+    assert committed.size == (512, 256)
+    assert committed.getextrema()[1] <= 18
+
+
+def test_version_is_the_same_everywhere() -> None:
+    citation = (REPOSITORY / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {seg2vid.__version__}\n" in citation
+
+
+def test_constraints_pin_every_direct_dependency() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    pinned = re.findall(r"^([\w-]+)==", (REPOSITORY / "constraints.txt").read_text("utf-8"), re.M)
+    names = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in wanted}
+    assert names <= {name.lower() for name in pinned}
+    assert "torchvision" not in names
