@@ -11,11 +11,13 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from seg2vid.errors import Seg2VidError, expected
+
+Configuration = TypeVar("Configuration")
 
 Verb = Callable[..., None]
 """A command of the command line: prints for people, raises ``Seg2VidError`` for their mistakes."""
@@ -53,6 +55,26 @@ def call(name: str, verb: Verb, arguments: list[str]) -> None:
         else:
             positional.append(value)
     verb(*positional, *rest, **named)
+
+
+def build(kind: type[Configuration], options: Sequence[str]) -> Configuration:
+    """Build a configuration from ``--field value`` words; raise ``Seg2VidError`` for one that is not a field.
+
+    The fields and their types are the dataclass's own, read by jsonargparse.
+    """
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, as_group=False)
+    words = [re.sub(r"^--[\w-]+", lambda m: "--" + m[0][2:].replace("-", "_"), o) for o in options]
+    try:
+        return kind(**vars(parser.parse_args(words)))
+    except jsonargparse.ArgumentError as error:
+        got = str(error)
+        fix = f"see the fields of {kind.__name__}"
+        raise Seg2VidError(
+            expected("known options with fitting values", got=got, fix=fix)
+        ) from None
 
 
 def summary(verb: Verb) -> str:

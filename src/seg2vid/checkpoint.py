@@ -19,7 +19,9 @@ FORMAT = "seg2vid-1"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one weight file holds: named groups of tensors of any shape, and how to build their networks."""
+    """What one weight file holds: named groups of tensors of any shape, and how to build their
+    networks.
+    """
 
     config: ModelConfig
     weights: dict[str, Tensor]
@@ -35,16 +37,18 @@ def save_checkpoint(
     provenance: dict[str, Any],
     *,
     half: bool = True,
+    others: dict[str, Tensor] | None = None,
 ) -> None:
     """Write the boxes in ``modules`` to one file, floats in half precision unless told otherwise.
 
+    ``others`` are tensors of boxes that have not been built, by full name and of any shape.
+
     The file is written beside its place and renamed, so it is whole or absent.
     """
-    weights = {
-        f"{box}.{name}": _storable(tensor, half)
-        for box, module in modules.items()
-        for name, tensor in module.state_dict().items()
-    }
+    weights = {name: _storable(tensor, half) for name, tensor in (others or {}).items()}
+    for box, module in modules.items():
+        for name, tensor in module.state_dict().items():
+            weights[f"{box}.{name}"] = _storable(tensor, half)
     write_checkpoint(path, Checkpoint(config, weights, provenance))
 
 
@@ -104,7 +108,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
-    """Load the tensors of one box strictly; raise ``ModelError`` naming missing and unexpected ones."""
+    """Load the tensors of one box strictly; raise ``ModelError`` naming missing and unexpected
+    ones.
+    """
     prefix = f"{box}."
     weights = {
         name.removeprefix(prefix): tensor
@@ -124,3 +130,27 @@ def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
             )
         )
     module.load_state_dict(weights)
+
+
+def assemble(parts: list[Path], path: Path) -> Checkpoint:
+    """Join the weight files of separately trained stages into one and return it.
+
+    Raises ``ModelError`` where they were built from different configurations or hold the same box.
+    """
+    loaded = [load_checkpoint(part) for part in parts]
+    config = loaded[0].config
+    weights: dict[str, Tensor] = {}
+    provenance: dict[str, Any] = {}
+    for part, checkpoint in zip(parts, loaded, strict=True):
+        if checkpoint.config != config:
+            what = f"parts of one configuration ({parts[0]})"
+            raise ModelError(expected(what, got=f"another in {part}", fix="train both alike"))
+        if set(weights) & set(checkpoint.weights):
+            what, got = "each box once", f"a box of {part} twice"
+            raise ModelError(expected(what, got=got, fix="name one file for each stage"))
+        boxes = " and ".join(sorted({name.split(".")[0] for name in checkpoint.weights}))
+        weights |= {name: _storable(tensor, True) for name, tensor in checkpoint.weights.items()}
+        provenance[boxes] = checkpoint.provenance
+    whole = Checkpoint(config, weights, provenance)
+    write_checkpoint(path, whole)
+    return whole

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from seg2vid import arguments as syntax
+from seg2vid.cli_training import assemble, evaluate, train_first_frame, train_motion
 from seg2vid.errors import Seg2VidError, expected
 
 Aspect = Literal["crop", "pad"]
@@ -71,9 +72,12 @@ def generate(
 
 def models() -> None:
     """List the models that can be used at once."""
-    from seg2vid.pipeline import list_models
+    from seg2vid.weights import list_models
 
-    for model in list_models():
+    available = list_models()
+    if not available:
+        print("none comes with this installation; name one with `seg2vid generate --model PATH`")
+    for model in available:
         print(f"{model.name:<20} {model.megabytes:6.1f} MB  {model.summary}")
 
 
@@ -195,6 +199,10 @@ VERBS: dict[str, syntax.Verb] = {
     "labels check": labels_check,
     "labels convert": labels_convert,
     "toycity": toycity,
+    "train first-frame": train_first_frame,
+    "train motion": train_motion,
+    "assemble": assemble,
+    "evaluate": evaluate,
 }
 """Every command by its words."""
 

@@ -1,4 +1,6 @@
-"""One frozen dataclass for each component and the table of presets; the configuration lives inside the weight file."""
+"""One frozen dataclass for each component and the table of presets; the configuration lives inside
+the weight file.
+"""
 
 import dataclasses
 import typing
@@ -15,7 +17,9 @@ class FirstFrameConfig:
     """The generator of the first frame."""
 
     widths: tuple[int, ...] = (20, 40, 88, 144, 176)
-    """Channels at full resolution, one half, one quarter and so on: also says how deep the network is."""
+    """Channels at full resolution, one half, one quarter and so on: also says how deep the network
+    is.
+    """
     context: int = 32
     """Channels of the label pyramid that modulates every block."""
     global_noise: int = 16
@@ -34,7 +38,9 @@ class MotionEncoderConfig:
 
 @dataclass(frozen=True)
 class FlowDecoderConfig:
-    """The network that predicts forward and backward flow and visibility of all frames of a pass at once."""
+    """The network that predicts forward and backward flow and visibility of all frames of a pass
+    at once.
+    """
 
     width: int = 32
     """Channels of the first layer; the deeper ones are multiples of it."""
@@ -88,7 +94,9 @@ class FirstFrameTrainingConfig:
     discriminator_width: int = 32
     """Channels of the discriminator at half resolution; the deeper layers are multiples of it."""
     adversarial_start: int = 500
-    """Step from which the discriminator is trained and heard: before it, colours and layout settle."""
+    """Step from which the discriminator is trained and heard: before it, colours and layout
+    settle.
+    """
     adversarial: float = 1.0
     label_mixing: float = 5.0
     """Weight of OASIS's label-mixing consistency in the discriminator's loss."""
@@ -101,9 +109,13 @@ class FirstFrameTrainingConfig:
     prior_share: float = 0.25
     """Share of each batch drawn with looks from N(0, I), judged by the discriminator alone."""
     void_share: float = 0.3
-    """Share of samples in which a random patch of the map is hidden as void, so that void is painted over."""
+    """Share of samples in which a random patch of the map is hidden as void, so that void is
+    painted over.
+    """
     average_decay: float = 0.998
-    """Decay of the exponential moving average of the generator's weights, which is what is saved."""
+    """Decay of the exponential moving average of the generator's weights, which is what is
+    saved.
+    """
     seed: int = 0
 
 
@@ -143,7 +155,9 @@ class MotionTrainingConfig:
     kl_warm_up: int = 2_000
     """Steps over which that weight grows from 0."""
     hint_share: float = 0.4
-    """Share of clips whose motion is hinted at (sparse, per object or dense); the others get none."""
+    """Share of clips whose motion is hinted at (sparse, per object or dense); the others get
+    none.
+    """
     seed: int = 0
 
 
@@ -169,7 +183,9 @@ def to_dict(config: object) -> dict[str, Any]:
 
 
 def from_dict(kind: type[Component], values: dict[str, Any]) -> Component:
-    """Build a configuration from plain values; raise ``ModelError`` for a field that ``kind`` does not have."""
+    """Build a configuration from plain values; raise ``ModelError`` for a field that ``kind`` does
+    not have.
+    """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(fields))
     if unknown:

@@ -1,6 +1,8 @@
-"""Frozen judges, loaded on first use from a local path: shared by losses and metrics, never in a checkpoint.
+"""Frozen judges, loaded on first use from a local path: shared by losses and metrics, never in a
+checkpoint.
 
-A judge's weights are not part of this package. ``find_judge`` looks in the folder named by the environment
+A judge's weights are not part of this package. ``find_judge`` looks in the folder named by the
+environment
 variable ``SEG2VID_JUDGES``.
 """
 
@@ -60,7 +62,9 @@ class AlexNetFeatures(nn.Module):
 
 
 class PerceptualDistance(nn.Module):
-    """LPIPS v0.1 with AlexNet (Zhang et al., CVPR 2018): 0 for equal pictures, about 0.7 for unrelated ones."""
+    """LPIPS v0.1 with AlexNet (Zhang et al., CVPR 2018): 0 for equal pictures, about 0.7 for
+    unrelated ones.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,14 +89,17 @@ class PerceptualDistance(nn.Module):
         return total
 
     def _unit_maps(self, picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
-        """Return the feature maps, each pixel's vector scaled to length one: (batch, channel, height, width)."""
+        """Return the feature maps, each pixel's vector scaled to length one: (batch, channel,
+        height, width).
+        """
         normalised = (2 * picture - 1 - self.shift) / self.scale
         maps = self.network(normalised)
         return [m.float() / (m.float().norm(dim=1, keepdim=True) + 1e-10) for m in maps]
 
 
 def load_perceptual_distance(folder: Path | None = None) -> PerceptualDistance:
-    """Load LPIPS from ``alexnet_features.safetensors`` and ``lpips_v01_alex_lin.safetensors``, frozen.
+    """Load LPIPS from ``alexnet_features.safetensors`` and ``lpips_v01_alex_lin.safetensors``,
+    frozen.
 
     Raises ``ModelError`` where a file is missing.
     """

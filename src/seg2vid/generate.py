@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -35,10 +34,9 @@ from seg2vid.media import (
     write_image,
 )
 from seg2vid.pictures import FORMATS
+from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.video import Frame
-
-if TYPE_CHECKING:
-    from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.weights import list_models
 
 SIZE_STEP = 32
 """Sides of a video are multiples of this: the networks halve the picture five times."""
@@ -123,8 +121,6 @@ def check_options(options: GenerateOptions) -> None:
 def run(options: GenerateOptions) -> Iterator[str]:
     """Make the videos; yield what a person wants to know, line by line. Raises ``Seg2VidError``."""
     check_options(options)
-    from seg2vid.pipeline import Seg2VidPipeline, list_models
-
     name = options.model
     if name is None:
         available = list_models()
@@ -151,7 +147,7 @@ def run(options: GenerateOptions) -> Iterator[str]:
 
 
 def make_video(
-    pipe: "Seg2VidPipeline",
+    pipe: Seg2VidPipeline,
     scene: Scene,
     options: GenerateOptions,
     *,
@@ -186,7 +182,7 @@ def make_video(
     return sink
 
 
-def read_scene(options: GenerateOptions, pipe: "Seg2VidPipeline") -> Scene:
+def read_scene(options: GenerateOptions, pipe: Seg2VidPipeline) -> Scene:
     """Read label map, instance map and photo and bring them to the size of the video.
 
     Raises ``MediaError`` or ``LabelMapError`` for what cannot be read or does not fit together.

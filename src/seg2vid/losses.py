@@ -1,6 +1,8 @@
-"""One pure function for each term of the paper, with its equation; weights are applied where they are summed.
+"""One pure function for each term of the paper, with its equation; weights are applied where they
+are summed.
 
-All pictures are RGB in [0, 1], all flow is in pixels unless ``scale`` divides it, all losses are scalars that
+All pictures are RGB in [0, 1], all flow is in pixels unless ``scale`` divides it, all losses are
+scalars that
 are 0 for a perfect prediction. Equation numbers are those of Pan et al., CVPR 2019.
 """
 
@@ -37,7 +39,8 @@ def reconstruction_loss(
 ) -> Float[Tensor, ""]:
     """Masked reconstruction both ways (Eq. 3).
 
-    Σ o_b(x) |I_t(x) - I_0(x + w_b(x))| + o_f(x) |I_0(x) - I_t(x + w_f(x))|, each a mean over all pixels, so
+    Σ o_b(x) |I_t(x) - I_0(x + w_b(x))| + o_f(x) |I_0(x) - I_t(x + w_f(x))|, each a mean over all
+    pixels, so
     that hiding a pixel is cheap here and dear in ``mask_penalty``.
     """
     time = frames.shape[1]
@@ -57,7 +60,8 @@ def smoothness_loss(
 ) -> Float[Tensor, ""]:
     """Edge-aware first-order smoothness of flow in units of ``scale`` pixels (Eq. 4).
 
-    Σ |∇w| exp(-10 |∇I|) over all frames, where ``guide`` is the picture on whose grid the flow lives. (The
+    Σ |∇w| exp(-10 |∇I|) over all frames, where ``guide`` is the picture on whose grid the flow
+    lives. (The
     authors' code regularises the first frame alone.)
     """
     total = flow.new_zeros(())
@@ -88,9 +92,11 @@ def mask_penalty(motion: Motion) -> Float[Tensor, ""]:
 
 
 def flow_loss(predicted: Motion, exact: Motion, *, scale: float) -> Float[Tensor, ""]:
-    """Robust distance between predicted and exact flow, where the exact one is visible, in units of ``scale``.
+    """Robust distance between predicted and exact flow, where the exact one is visible, in units
+    of ``scale``.
 
-    Not in the paper, which had no exact flow: a Charbonnier norm, mean over pixels and both directions.
+    Not in the paper, which had no exact flow: a Charbonnier norm, mean over pixels and both
+    directions.
     """
     total = predicted.forward_flow.new_zeros(())
     for name in ("forward", "backward"):
@@ -118,7 +124,9 @@ def structural_similarity_loss(
     predicted: Float[Tensor, "frames 3 height width"],
     target: Float[Tensor, "frames 3 height width"],
 ) -> Float[Tensor, ""]:
-    """Mean of clamp((1 - SSIM) / 2, 0, 1) over 3 x 3 windows without padding (Eq. 6; code L_sim)."""
+    """Mean of clamp((1 - SSIM) / 2, 0, 1) over 3 x 3 windows without padding (Eq. 6; code
+    L_sim).
+    """
     mean_p, mean_t = F.avg_pool2d(predicted, 3, 1), F.avg_pool2d(target, 3, 1)
     variance_p = F.avg_pool2d(predicted.square(), 3, 1) - mean_p.square()
     variance_t = F.avg_pool2d(target.square(), 3, 1) - mean_t.square()
@@ -135,7 +143,8 @@ def hidden_label_loss(
     label_maps: Int[Tensor, "frames height width"],
     visible: Float[Tensor, "frames 1 height width"],
 ) -> Float[Tensor, ""]:
-    """Cross entropy of the refiner's labels; hidden pixels count ten times, for they are the ones used.
+    """Cross entropy of the refiner's labels; hidden pixels count ten times, for they are the ones
+    used.
 
     Compared at the logits' half resolution, with the last pixel of each 2 x 2.
     """
@@ -146,7 +155,8 @@ def hidden_label_loss(
 def kl_divergence(posterior: Posterior) -> Float[Tensor, ""]:
     """KL(q(z | clip, labels) || N(0, I)) in nats for each sample of the batch (Eq. 7).
 
-    Each object's code counts once however many cells it covers. The authors' code sums over the batch and
+    Each object's code counts once however many cells it covers. The authors' code sums over the
+    batch and
     divides by 1000, so that its weight depends on the batch size.
     """
     background = gaussian_divergence(
@@ -172,9 +182,11 @@ def adversarial_loss(
     *,
     void_id: int,
 ) -> Float[Tensor, ""]:
-    """Class-balanced cross entropy of the segmentation judge (Schönfeld et al., ICLR 2021, Eq. 1 and 2).
+    """Class-balanced cross entropy of the segmentation judge (Schönfeld et al., ICLR 2021, Eq. 1
+    and 2).
 
-    A class weighs as much as it is rare in the batch; void pixels say nothing and are left out. ``target``
+    A class weighs as much as it is rare in the batch; void pixels say nothing and are left out.
+    ``target``
     may name the last class of the logits, "generated".
     """
     classes = logits.shape[1]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -289,7 +289,7 @@ class VideoSink:
         for writer in reversed(self._writers.values()):
             writer.discard()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoSink":
         """Return the sink."""
         return self
 

@@ -1,14 +1,17 @@
-"""What travels between the boxes: label map, clip, latent, motion, generated video. Read this first.
+"""What travels between the boxes: label map, clip, latent, motion, generated video. Read this
+first.
 
-Conventions (full page: ``docs/conventions.md``): ``time`` counts the frames *after* the first frame, which
-is kept apart; pictures are RGB in [0, 1]; label maps hold integer ids; flow is in pixels, order (dx, dy),
+Conventions (full page: ``docs/conventions.md``): ``time`` counts the frames *after* the first
+frame, which
+is kept apart; pictures are RGB in [0, 1]; label maps hold integer ids; flow is in pixels, order
+(dx, dy),
 always between the first frame and frame t; a mask is named by what 1 means.
 
 These classes carry data and check shapes; everything that computes lives elsewhere.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +20,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-
 CarrierType = TypeVar("CarrierType", bound="Carrier")
 
 
@@ -25,7 +27,9 @@ class Carrier:
     """Base of the carriers: moving between devices and slicing the batch, field by field."""
 
     def map(self: CarrierType, function: Callable[[Tensor], Tensor]) -> CarrierType:
-        """Return a copy with ``function`` applied to every tensor (of any shape), nested carriers included."""
+        """Return a copy with ``function`` applied to every tensor (of any shape), nested carriers
+        included.
+        """
         changes: dict[str, object] = {}
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -42,6 +46,20 @@ class Carrier:
     def sample(self: CarrierType, index: int) -> CarrierType:
         """Return sample ``index`` of the batch, as a batch of one."""
         return self.map(lambda tensor: tensor[index : index + 1])
+
+
+def join_batch(carriers: Sequence[CarrierType]) -> CarrierType:
+    """Join carriers of one kind along the batch axis (tensors of any other shape), nested ones
+    included.
+    """
+    changes: dict[str, object] = {}
+    for field in dataclasses.fields(carriers[0]):  # type: ignore[arg-type]
+        values = [getattr(carrier, field.name) for carrier in carriers]
+        if isinstance(values[0], Tensor):
+            changes[field.name] = torch.cat(values)
+        elif isinstance(values[0], Carrier):
+            changes[field.name] = join_batch(values)
+    return dataclasses.replace(carriers[0], **changes)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,9 @@ class Clip(Carrier):
     motion: Motion | None = None
     """Exact motion, where the source knows it (toy city)."""
     ego_motion: Float[Tensor, "batch time 3"] | None = None
-    """Forward metres, rightward metres, yaw in radians (positive turns right), relative to the first frame."""
+    """Forward metres, rightward metres, yaw in radians (positive turns right), relative to the
+    first frame.
+    """
     frames_per_second: float = 12.0
 
 
@@ -83,7 +103,8 @@ class Clip(Carrier):
 class Latent(Carrier):
     """The latent z of the motion: one code for the background, one per foreground object.
 
-    The foreground code is spatial but constant over each object: all zero outside foreground objects.
+    The foreground code is spatial but constant over each object: all zero outside foreground
+    objects.
     """
 
     background: Float[Tensor, "batch background_code"]
@@ -102,7 +123,9 @@ class Posterior(Carrier):
 
 @dataclass(frozen=True)
 class Animation(Carrier):
-    """What flow_decoder → warp → refiner return for one pass: the part training and generation share."""
+    """What flow_decoder → warp → refiner return for one pass: the part training and generation
+    share.
+    """
 
     motion: Motion
     warped: Float[Tensor, "batch time 3 height width"]
@@ -133,12 +156,41 @@ class GeneratedVideo(Carrier):
     instance_maps: Int[Tensor, "batch time height width"] | None = None
 
     def save(self, path: str | Path, *, sample: int = 0, extras: tuple[str, ...] = ()) -> Path:
-        """Write one sample as mp4, webm, gif, webp or a folder of png, chosen by the ending of ``path``.
+        """Write one sample as mp4, webm, gif, webp or a folder of png, chosen by the ending of
+        ``path``.
 
-        ``extras`` may name ``flow``, ``visible``, ``labels`` and ``overlay``: each is written beside it.
-        Raises ``MediaError`` for an unknown ending or a place that cannot be written; never leaves a partial file.
+        ``extras`` may name ``flow``, ``visible``, ``labels`` and ``overlay``: each is written
+        beside it.
+        Raises ``MediaError`` for an unknown ending or a place that cannot be written; never leaves
+        a partial file.
         """
-        # The one import that points up the layers: saving is a courtesy to the caller, not a step of the path.
+        # The one import that points up the layers: saving is a courtesy to the caller, not a step
+        # of the path.
         from seg2vid.media import save_video
 
         return save_video(self.sample(sample), Path(path), extras=extras)
+
+
+def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
+    """Join the passes of one video along time: what ``Seg2VidPipeline.stream`` yields, in order."""
+
+    def over_time(values: list[Tensor]) -> Tensor:
+        return torch.cat(values, 1)
+
+    motions = [chunk.motion for chunk in passes]
+    has_instances = all(chunk.instance_maps is not None for chunk in passes)
+    return dataclasses.replace(
+        passes[0],
+        frames=over_time([chunk.frames for chunk in passes]),
+        label_maps=over_time([chunk.label_maps for chunk in passes]),
+        motion=Motion(
+            *(
+                over_time([getattr(motion, field.name) for motion in motions])
+                for field in dataclasses.fields(Motion)
+            )
+        ),
+        pass_starts=tuple(start for chunk in passes for start in chunk.pass_starts),
+        instance_maps=over_time([chunk.instance_maps for chunk in passes])  # type: ignore[misc]
+        if has_instances
+        else None,
+    )

@@ -1,6 +1,7 @@
 """Training of one stage on Lightning: progress, checkpoints, and the same command resumes.
 
-Everything random in step n depends on the seed and on n alone, so a run that was killed and started again
+Everything random in step n depends on the seed and on n alone, so a run that was killed and
+started again
 goes on as if nothing had happened.
 """
 
@@ -8,109 +9,43 @@ import copy
 import json
 import logging
 import time
-from abc import abstractmethod
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from seg2vid.checkpoint import save_checkpoint
-from seg2vid.config import ModelConfig, to_dict
+from seg2vid.config import (
+    FirstFrameTrainingConfig,
+    MotionTrainingConfig,
+    preset,
+    to_dict,
+)
 from seg2vid.data.clips import ClipFolder, TrainingBatches
 from seg2vid.errors import ModelError, expected
+from seg2vid.features import load_perceptual_distance
+from seg2vid.label_space import get_label_space
 from seg2vid.structures import Clip
+from seg2vid.train_first_frame import FirstFrameStage
+from seg2vid.train_motion import MotionStage
+from seg2vid.train_stage import Stage
 
 LOGGER = logging.getLogger(__name__)
 
 
-class Stage(lightning.LightningModule):
-    """What both stages share: step counting, seeding, learning rate and averaged weights."""
-
-    stills = False
-    """Whether a batch holds single frames (first frame) or whole clips (motion)."""
-
-    def __init__(self, model: ModelConfig, training: Any) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.model = model
-        self.training_config = training
-        self.optimizer_states: list[dict[str, Any]] = []
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
-
-    @abstractmethod
-    def compute_losses(self, clip: Clip) -> dict[str, Tensor]:
-        """Return the weighted scalar terms of the main network's loss, by name."""
-
-    @abstractmethod
-    def boxes(self) -> dict[str, nn.Module]:
-        """Return the boxes to ship, by name."""
-
-    @abstractmethod
-    def contact_sheet(self, clip: Clip) -> Tensor:
-        """Return a picture (3, height, width) in [0, 1] on which a person can judge the stage."""
-
-    def before_step(self) -> float:
-        """Seed this step and set the learning rate; return its factor in (0, 1]."""
-        config = self.training_config
-        torch.manual_seed(config.seed * 1_000_003 + int(self.step))
-        # Constant, then a straight line to a twentieth over the last two fifths.
-        left = 1 - int(self.step) / max(config.steps, 1)
-        return float(min(1.0, max(left / 0.4, 0.05)))
-
-    def after_step(self, terms: dict[str, Tensor]) -> None:
-        """Count the step and log its terms."""
-        self.step += 1
-        self.log_dict({name: term.detach() for name, term in terms.items()}, prog_bar=False)
-        self.log("loss", sum(term.detach() for term in terms.values()), prog_bar=True)
-
-    def forward(self, clip: Clip) -> dict[str, Tensor]:
-        """Return the named loss terms of a batch."""
-        return self.compute_losses(clip)
-
-    def transfer_batch_to_device(self, batch: Clip, device: torch.device, _index: int) -> Clip:
-        """Move a batch to the device Lightning chose."""
-        return batch.to(device)
-
-
-def optimise(optimizer: Any, loss: Tensor, stage: Stage, factor: float, *, clip: float = 10.0) -> None:
-    """Take one optimiser step on a scalar loss, with the learning rate scaled by ``factor``.
-
-    The gradient's norm is clipped, and a step whose gradient is not finite is left out.
-    """
-    for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
-    optimizer.zero_grad(set_to_none=True)
-    stage.manual_backward(loss)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, clip)
-    if torch.isfinite(norm):
-        optimizer.step()
-
-
-def make_optimizer(parameters: Any, learning_rate: float, *, momentum: float) -> torch.optim.Adam:
-    """Return Adam that remembers its initial learning rate, so that a schedule needs no state."""
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(momentum, 0.99))
-    for group in optimizer.param_groups:
-        group["initial_lr"] = learning_rate
-    return optimizer
-
-
-def restore_optimizers(stage: Stage, optimizers: list[Any]) -> list[Any]:
-    """Load the states that a resumed run left on the stage into fresh optimisers."""
-    for optimizer, state in zip(optimizers, stage.optimizer_states, strict=False):
-        optimizer.load_state_dict(state)
-    return optimizers
-
-
 class RunKeeper(Callback):
-    """Saves the state of a run often and when it is stopped, the boxes to ship, and pictures to look at."""
+    """Saves the state of a run often and when it is stopped, the boxes to ship, and pictures to
+    look at.
+    """
 
-    def __init__(self, output: Path, *, every: int, sheet_clip: Clip, provenance: dict[str, Any]) -> None:
+    def __init__(
+        self, output: Path, *, every: int, sheet_clip: Clip, provenance: dict[str, Any]
+    ) -> None:
         super().__init__()
         self.output = output
         self.every = every
@@ -134,7 +69,9 @@ class RunKeeper(Callback):
             self.save(pl_module)
 
     def save(self, stage: Stage) -> None:
-        """Write state, boxes and a contact sheet, each whole or not at all; only the first process writes."""
+        """Write state, boxes and a contact sheet, each whole or not at all; only the first process
+        writes.
+        """
         if stage.global_rank != 0:
             return
         temporary = self.output / ".state.pt"
@@ -165,10 +102,38 @@ class RunKeeper(Callback):
         write_image(folder / f"step_{int(stage.step):06d}.png", pixels)
 
 
+def start(
+    training: FirstFrameTrainingConfig | MotionTrainingConfig,
+    clips: Path,
+    output: Path,
+    *,
+    model: str = "compact",
+    judges: Path | None = None,
+    save_every: int = 250,
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
+) -> Path:
+    """Train the stage that ``training`` belongs to, or go on with it; return the weight file.
+
+    ``judges`` is the folder of LPIPS weights; without it the perceptual term is left out. Raises as ``run``
+    does, and ``ModelError`` for an unknown preset or missing judges.
+    """
+    space = get_label_space("cityscapes")
+    config = replace(preset(model), label_space=space.to_dict())
+    judge = None if judges is None else load_perceptual_distance(judges)
+    torch.manual_seed(training.seed)
+    stage: Stage
+    if isinstance(training, FirstFrameTrainingConfig):
+        stage = FirstFrameStage(config, training, judge)
+    else:
+        stage = MotionStage(config, training, judge)
+    return run(stage, clips, output, save_every=save_every, precision=precision)
+
+
 def run(stage: Stage, clips: Path, output: Path, *, save_every: int, precision: str) -> Path:
     """Train ``stage`` on a folder of clips until its steps are done; return the weight file.
 
-    Called again with the same output it resumes. Raises ``ModelError`` where ``output`` belongs to another
+    Called again with the same output it resumes. Raises ``ModelError`` where ``output`` belongs to
+    another
     configuration, ``MediaError`` where there are no clips.
     """
     folder = ClipFolder(clips)
@@ -213,7 +178,9 @@ def run(stage: Stage, clips: Path, output: Path, *, save_every: int, precision: 
 
 
 def estimate_seconds_per_step(stage: Stage, clip: Clip, precision: str) -> float:
-    """Time forward and backward of a copy of the stage, so that the cost is known before the run starts."""
+    """Time forward and backward of a copy of the stage, so that the cost is known before the run
+    starts.
+    """
     twin = copy.deepcopy(stage).train()
     seconds = 0.0
     for _ in range(2):
@@ -226,7 +193,9 @@ def estimate_seconds_per_step(stage: Stage, clip: Clip, precision: str) -> float
 
 
 def _claim(output: Path, resolved: dict[str, Any]) -> None:
-    """Write the resolved configuration into the run's folder, or check that it is the one that is there."""
+    """Write the resolved configuration into the run's folder, or check that it is the one that is
+    there.
+    """
     output.mkdir(parents=True, exist_ok=True)
     path = output / "config.json"
     text = json.dumps(resolved, indent=1)
@@ -245,7 +214,9 @@ def _claim(output: Path, resolved: dict[str, Any]) -> None:
 
 
 def _restore(stage: Stage, output: Path) -> list[dict[str, Any]]:
-    """Load the state of a stopped run into the stage; return its optimisers' states, none for a new run."""
+    """Load the state of a stopped run into the stage; return its optimisers' states, none for a
+    new run.
+    """
     path = output / "state.pt"
     if not path.exists():
         return []

@@ -1,7 +1,9 @@
 """Stage one: the first frame, trained as an auto-encoder of looks against a segmentation judge.
 
-A purely adversarial generator learns slowly. Here an encoder tells the generator which look the real frame
-has, so that it can be compared with it, while the judge sees to sharpness and to the label map being obeyed
+A purely adversarial generator learns slowly. Here an encoder tells the generator which look the
+real frame
+has, so that it can be compared with it, while the judge sees to sharpness and to the label map
+being obeyed
 (cVAE-GAN: Zhu et al., NeurIPS 2017; judge: Schönfeld et al., ICLR 2021).
 """
 
@@ -23,7 +25,7 @@ from seg2vid.models.discriminator import Discriminator
 from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.structures import Clip
-from seg2vid.train import Stage, make_optimizer, optimise, restore_optimizers
+from seg2vid.train_stage import Stage, make_optimizer, optimise, restore_optimizers
 
 
 class FirstFrameStage(Stage):
@@ -75,7 +77,9 @@ class FirstFrameStage(Stage):
             judged = self._judge(clip.first_frame, painted.detach(), label_map)
             optimise(judge, sum(judged.values()), self, factor)  # type: ignore[arg-type]
             terms |= judged
-        decay = min(self.training_config.average_decay, (1 + int(self.step)) / (10 + int(self.step)))
+        decay = min(
+            self.training_config.average_decay, (1 + int(self.step)) / (10 + int(self.step))
+        )
         torch._foreach_lerp_(
             list(self.average.parameters()), list(self.first_frame.parameters()), 1 - decay
         )
@@ -86,7 +90,9 @@ class FirstFrameStage(Stage):
         return self._paint(clip)[0]
 
     def _paint(self, clip: Clip) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Return the generator's terms, what it painted (batch, 3, height, width) and the map it saw."""
+        """Return the generator's terms, what it painted (batch, 3, height, width) and the map it
+        saw.
+        """
         config = self.training_config
         label_map = hide_patches(clip.label_map, self.space.void_id, config.void_share)
         objects = self._objects(clip, label_map)
@@ -115,13 +121,15 @@ class FirstFrameStage(Stage):
         painted: Float[Tensor, "batch 3 height width"],
         label_map: Int[Tensor, "batch height width"],
     ) -> dict[str, Tensor]:
-        """Return the judge's terms: classes of real pixels, "generated" for painted ones, label mixing."""
+        """Return the judge's terms: classes of real pixels, "generated" for painted ones, label
+        mixing.
+        """
         void, generated = self.space.void_id, self.space.num_channels
         mask = mixing_mask(label_map)
         mixed = torch.where(mask, real, painted)
-        on_real, on_painted, on_mixed = self.discriminator(
-            torch.cat((real, painted, mixed))
-        ).chunk(3)
+        on_real, on_painted, on_mixed = self.discriminator(torch.cat((real, painted, mixed))).chunk(
+            3
+        )
         agreement = F.mse_loss(on_mixed, torch.where(mask, on_real, on_painted))
         everywhere = torch.full_like(label_map, generated)
         return {
@@ -158,7 +166,10 @@ class FirstFrameStage(Stage):
         posterior = self.appearance_encoder(clip.first_frame, clip.label_map, segments)
         generator = torch.Generator().manual_seed(0)
         batch = clip.label_map.shape[0]
-        looks = [posterior.mean, *(self.average.draw(batch, generator).to(self.device) for _ in "ab")]
+        looks = [
+            posterior.mean,
+            *(self.average.draw(batch, generator).to(self.device) for _ in "ab"),
+        ]
         rows = [clip.first_frame, *(self.average(clip.label_map, objects, look) for look in looks)]
         return rearrange(torch.stack(rows).float(), "row column c h w -> c (row h) (column w)")
 
@@ -173,7 +184,9 @@ def _mix_in_prior(look: Look, own: int) -> Look:
 
 
 def look_divergence(posterior: LookPosterior) -> Float[Tensor, ""]:
-    """Mean divergence of the look from N(0, I) per number; segments that the picture lacks do not count."""
+    """Mean divergence of the look from N(0, I) per number; segments that the picture lacks do not
+    count.
+    """
     whole = gaussian_divergence(posterior.mean.whole, posterior.log_variance.whole).mean()
     segments = gaussian_divergence(posterior.mean.segments, posterior.log_variance.segments)
     present = posterior.present
@@ -183,7 +196,9 @@ def look_divergence(posterior: LookPosterior) -> Float[Tensor, ""]:
 def hide_patches(
     label_map: Int[Tensor, "batch height width"], void_id: int, share: float
 ) -> Int[Tensor, "batch height width"]:
-    """Hide a random rectangle of a ``share`` of the maps as void: real maps have unlabelled places."""
+    """Hide a random rectangle of a ``share`` of the maps as void: real maps have unlabelled
+    places.
+    """
     hidden = label_map.clone()
     height, width = label_map.shape[1:]
     for sample in hidden:
@@ -199,7 +214,9 @@ def hide_patches(
 def mixing_mask(
     label_map: Int[Tensor, "batch height width"],
 ) -> Float[Tensor, "batch 1 height width"] | Any:
-    """Return a random boolean mask (batch, 1, height, width) that is constant over each class (OASIS LabelMix)."""
+    """Return a random boolean mask (batch, 1, height, width) that is constant over each class
+    (OASIS LabelMix).
+    """
     classes = int(label_map.max()) + 1
     choice = torch.rand(label_map.shape[0], classes, device=label_map.device) < 0.5
     picked = choice.gather(1, label_map.flatten(1)).view_as(label_map)

@@ -1,7 +1,5 @@
 """Stage two: motion, the paper's conditional VAE with hints (paper Sec. 3.2 to 3.4)."""
 
-from typing import Any
-
 from dataclasses import replace
 
 import torch
@@ -19,7 +17,7 @@ from seg2vid.models.hints import displacement_grid
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_encoder import MotionEncoder, draw_latent
 from seg2vid.structures import Animation, Clip, Motion, Posterior
-from seg2vid.train import Stage, make_optimizer, optimise, restore_optimizers
+from seg2vid.train_stage import Stage, make_optimizer, optimise, restore_optimizers
 
 
 class MotionStage(Stage):
@@ -89,7 +87,9 @@ class MotionStage(Stage):
         return terms | self._paper_terms(motion, clip) | self._picture_terms(motion, clip)
 
     def _motion_terms(self, motion: Motion, clip: Clip) -> dict[str, Tensor]:
-        """Return the supervised terms where the clip knows its motion, the mask penalty where not."""
+        """Return the supervised terms where the clip knows its motion, the mask penalty where
+        not.
+        """
         config, scale = self.training_config, self.model.flow_decoder.flow_scale
         if clip.motion is None:
             return {"mask_penalty": config.mask_penalty * losses.mask_penalty(motion)}
@@ -114,7 +114,8 @@ class MotionStage(Stage):
     def _picture_terms(self, motion: Motion, clip: Clip) -> dict[str, Tensor]:
         """Return the terms of the finished frames (Eq. 6) and of the refiner's labels.
 
-        The refiner is shown exact flow where it is known: taught on a young decoder's flow it would learn to
+        The refiner is shown exact flow where it is known: taught on a young decoder's flow it
+        would learn to
         distrust what is visible and to blur it.
         """
         config = self.training_config
@@ -153,7 +154,9 @@ class MotionStage(Stage):
         return {"animator": self.animator, "motion_encoder": self.motion_encoder}
 
     def contact_sheet(self, clip: Clip) -> Tensor:
-        """Rows for each clip at three times: real, posterior, prior; then exact and predicted flow."""
+        """Rows for each clip at three times: real, posterior, prior; then exact and predicted
+        flow.
+        """
         posterior = self.encode(clip)
         generator = torch.Generator().manual_seed(0)
         prior = self.animator.flow_decoder.draw(posterior.objects, generator).to(self.device)
@@ -163,7 +166,11 @@ class MotionStage(Stage):
         )
         times = [0, self.model.num_frames // 2, self.model.num_frames - 1]
         rows = [clip.frames[:, times], own.refined[:, times], drawn.refined[:, times]]
-        flows = [own.motion, drawn.motion] if clip.motion is None else [clip.motion, own.motion, drawn.motion]
+        flows = (
+            [own.motion, drawn.motion]
+            if clip.motion is None
+            else [clip.motion, own.motion, drawn.motion]
+        )
         rows += [flow_to_colours(flow.backward_flow[:, times], 32.0) for flow in flows]
         sheet = torch.stack([row[:2].float() for row in rows])
         return rearrange(sheet, "row clip time c h w -> c (row h) (clip time w)")
@@ -187,9 +194,11 @@ def at_times(clip: Clip, times: Int[Tensor, " chosen"]) -> Clip:
 def draw_hints(
     motion: Motion, objects: Int[Tensor, "batch coarse_height coarse_width"], *, share: float
 ) -> Float[Tensor, "batch 3 coarse_height coarse_width"]:
-    """Hint at the displacement over the whole pass, for a ``share`` of the clips: (dx, dy, confidence).
+    """Hint at the displacement over the whole pass, for a ``share`` of the clips: (dx, dy,
+    confidence).
 
-    A third each: scattered cells, all cells of some objects, every cell. The others get no hint, so that the
+    A third each: scattered cells, all cells of some objects, every cell. The others get no hint,
+    so that the
     model works with none, few or many.
     """
     wanted = displacement_grid(motion.forward_flow[:, -1])
@@ -206,4 +215,3 @@ def draw_hints(
             chosen = torch.ones(objects.shape[1:], dtype=torch.bool)
         confidence[sample, 0] = chosen.to(confidence)
     return torch.cat((wanted * confidence, confidence), 1)
-

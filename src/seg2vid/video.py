@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, cast
 
 import av
 import numpy as np
@@ -206,7 +206,9 @@ def video_ending(path: Path) -> str:
 
     Raises ``MediaError`` for any other.
     """
-    ending = "" if path.is_dir() else path.suffix.lower()
+    ending = path.suffix.lower()
+    if ending not in _ENCODERS and path.is_dir():
+        return ""
     if ending not in _ENCODERS:
         endings = ", ".join(filter(None, _ENCODERS))
         what, got = f"a video ending in {endings}, or a folder name for png frames", repr(path.name)
@@ -281,7 +283,7 @@ class VideoWriter:
         finally:
             self.replacement.discard()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         """Return the writer."""
         return self
 

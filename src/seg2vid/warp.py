@@ -1,7 +1,9 @@
 """Pure functions on flow: the only file that knows sign, units and ``align_corners``.
 
-Flow is in pixels, order (dx, dy): ``backward_warp(frame, flow)[y, x] = frame[y + dy, x + dx]``. Sampling is
-bilinear with ``align_corners=True``, so that integer coordinates are pixel centres and zero flow is the
+Flow is in pixels, order (dx, dy): ``backward_warp(frame, flow)[y, x] = frame[y + dy, x + dx]``.
+Sampling is
+bilinear with ``align_corners=True``, so that integer coordinates are pixel centres and zero flow
+is the
 identity. The authors' code warps with ``x - flow`` in normalised units and swaps the two names.
 """
 
@@ -17,9 +19,11 @@ from seg2vid.structures import Motion
 
 
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "2 height width"]:
-    """Return the coordinates (x, y) in pixels of every pixel centre, float32 on the device of ``like``.
+    """Return the coordinates (x, y) in pixels of every pixel centre, float32 on the device of
+    ``like``.
 
-    float32 whatever the network's precision: bfloat16 cannot tell neighbouring pixels apart past 256.
+    float32 whatever the network's precision: bfloat16 cannot tell neighbouring pixels apart past
+    256.
     """
     y = torch.arange(height, device=like.device, dtype=torch.float32)
     x = torch.arange(width, device=like.device, dtype=torch.float32)
@@ -53,7 +57,8 @@ def backward_warp(
 ) -> Float[Tensor, "batch channel height width"]:
     """Read ``frame`` where ``flow`` says: ``result[y, x] = frame[y + dy, x + dx]`` (paper Eq. 2).
 
-    ``flow`` in pixels, order (dx, dy), on the grid of the result. Positions outside the picture read its border.
+    ``flow`` in pixels, order (dx, dy), on the grid of the result. Positions outside the picture
+    read its border.
     """
     height, width = flow.shape[-2:]
     position = reading_position(flow)
@@ -69,7 +74,9 @@ def warp_clip(
     frame: Float[Tensor, "batch channel height width"],
     flow: Float[Tensor, "batch time 2 height width"],
 ) -> Float[Tensor, "batch time channel height width"]:
-    """Warp one frame to every time by its backward flow (bilinear): the box ``warp`` of the figure."""
+    """Warp one frame to every time by its backward flow (bilinear): the box ``warp`` of the
+    figure.
+    """
     time = flow.shape[1]
     frames = frame.unsqueeze(1).expand(-1, time, -1, -1, -1)
     warped = backward_warp(
@@ -81,7 +88,9 @@ def warp_clip(
 def warp_labels(
     label_map: Int[Tensor, "batch height width"], flow: Float[Tensor, "batch 2 height width"]
 ) -> Int[Tensor, "batch height width"]:
-    """Move a label or instance map by backward flow in pixels: the nearest id is read, ids are never mixed."""
+    """Move a label or instance map by backward flow in pixels: the nearest id is read, ids are
+    never mixed.
+    """
     height, width = label_map.shape[-2:]
     x, y = reading_position(flow).round().long().unbind(1)
     index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
@@ -92,9 +101,11 @@ def warp_labels(
 def compose_flows(
     first: Float[Tensor, "batch 2 height width"], second: Float[Tensor, "batch 2 height width"]
 ) -> Float[Tensor, "batch 2 height width"]:
-    """Follow ``second``, then ``first`` from where it led: ``second(p) + first(p + second(p))``, pixels.
+    """Follow ``second``, then ``first`` from where it led: ``second(p) + first(p + second(p))``,
+    pixels.
 
-    With backward flows 0←1 (``first``) and 1←2 (``second``) the result is the backward flow 0←2; with
+    With backward flows 0←1 (``first``) and 1←2 (``second``) the result is the backward flow 0←2;
+    with
     forward flows 1→2 (``first``) and 0→1 (``second``) it is the forward flow 0→2.
     """
     return second + backward_warp(first, second)
@@ -103,7 +114,9 @@ def compose_flows(
 def forward_backward_error(
     flow: Float[Tensor, "batch 2 height width"], reverse: Float[Tensor, "batch 2 height width"]
 ) -> Float[Tensor, "batch 1 height width"]:
-    """Distance in pixels by which following ``flow`` and then ``reverse`` misses the start (paper Eq. 5)."""
+    """Distance in pixels by which following ``flow`` and then ``reverse`` misses the start (paper
+    Eq. 5).
+    """
     # The small number keeps the gradient finite where the way closes exactly.
     return (compose_flows(reverse, flow).square().sum(1, keepdim=True) + 1e-12).sqrt()
 

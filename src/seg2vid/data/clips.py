@@ -1,6 +1,6 @@
 """Clips on disk → ``Clip`` carriers, and the batches of training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,21 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from seg2vid.data.toycity import ToyCityConfig, render_clip
 from seg2vid.errors import MediaError, expected
-from seg2vid.structures import Carrier, Clip, Motion
+from seg2vid.structures import Clip, Motion, join_batch
+
+CLIP_ARRAYS = (
+    "frames",
+    "label_maps",
+    "instance_maps",
+    "forward_flow",
+    "backward_flow",
+    "forward_visible",
+    "backward_visible",
+    "ego_motion",
+)
+"""What is read of a clip's file; depth stays there."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +55,9 @@ class ClipFolder:
     def read(self, path: Path) -> Clip:
         """Read a whole clip as a batch of one."""
         with safe_open(path, "pt") as file:
-            frames = _pictures(file.get_tensor("frames"))
-            labels = file.get_tensor("label_maps").long().unsqueeze(0)
-            instances = file.get_tensor("instance_maps").long().unsqueeze(0)
+            arrays = {name: file.get_tensor(name) for name in CLIP_ARRAYS}
             rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
-            motion = Motion(
-                file.get_tensor("forward_flow").float().unsqueeze(0),
-                file.get_tensor("backward_flow").float().unsqueeze(0),
-                file.get_tensor("forward_visible").float().unsqueeze(0).unsqueeze(2),
-                file.get_tensor("backward_visible").float().unsqueeze(0).unsqueeze(2),
-            )
-            ego_motion = file.get_tensor("ego_motion").float().unsqueeze(0)
-        return Clip(
-            first_frame=frames[:, 0],
-            frames=frames[:, 1:],
-            label_map=labels[:, 0],
-            label_maps=labels[:, 1:],
-            instance_map=instances[:, 0],
-            instance_maps=instances[:, 1:],
-            motion=motion,
-            ego_motion=ego_motion,
-            frames_per_second=rate,
-        )
+        return clip_from_arrays(arrays, rate)
 
     def read_still(self, path: Path, time: int) -> Clip:
         """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
@@ -75,6 +69,44 @@ class ClipFolder:
         return Clip(frame[:, 0], frame[:, 1:], label_map, instance_map=instance_map)
 
 
+def clip_from_arrays(arrays: Mapping[str, Tensor], frames_per_second: float) -> Clip:
+    """Turn the arrays of a toy-city clip into a batch of one.
+
+    Arrays as in ``ToyCityClip``: frames (time + 1, height, width, 3) uint8, maps (time + 1,
+    height, width),
+    flow (time, 2, height, width) in pixels, visibility (time, height, width), ego-motion (time, 3).
+    """
+    frames = _pictures(arrays["frames"])
+    labels = arrays["label_maps"].long().unsqueeze(0)
+    instances = arrays["instance_maps"].long().unsqueeze(0)
+    motion = Motion(
+        *(arrays[name].float().unsqueeze(0) for name in ("forward_flow", "backward_flow")),
+        *(arrays[f"{way}_visible"].float()[None, :, None] for way in ("forward", "backward")),
+    )
+    return Clip(
+        first_frame=frames[:, 0],
+        frames=frames[:, 1:],
+        label_map=labels[:, 0],
+        label_maps=labels[:, 1:],
+        instance_map=instances[:, 0],
+        instance_maps=instances[:, 1:],
+        motion=motion,
+        ego_motion=arrays["ego_motion"].float().unsqueeze(0),
+        frames_per_second=frames_per_second,
+    )
+
+
+def render_toycity(seed: int, config: ToyCityConfig) -> Clip:
+    """Render the toy-city clip of this seed as a batch of one, without touching the disk."""
+    rendered = render_clip(seed, config)
+    arrays = {
+        # PyTorch computes little with unsigned 16-bit numbers.
+        name: torch.from_numpy(array.astype(np.int64) if array.dtype == np.uint16 else array)
+        for name, array in ((name, getattr(rendered, name)) for name in CLIP_ARRAYS)
+    }
+    return clip_from_arrays(arrays, rendered.frames_per_second)
+
+
 def _pictures(
     frames: Float[Tensor, "..."],
 ) -> Float[Tensor, "1 time 3 height width"]:
@@ -84,24 +116,16 @@ def _pictures(
 
 def stack(clips: list[Clip]) -> Clip:
     """Join clips of one kind along the batch axis."""
-    return _join(clips)  # type: ignore[return-value]
-
-
-def _join(carriers: list[Carrier]) -> Carrier:
-    """Join carriers field by field."""
-    changes: dict[str, object] = {}
-    for name in carriers[0].__dataclass_fields__:  # type: ignore[attr-defined]
-        values = [getattr(carrier, name) for carrier in carriers]
-        if isinstance(values[0], Tensor):
-            changes[name] = torch.cat(values)
-        elif isinstance(values[0], Carrier):
-            changes[name] = _join(values)
-    return replace(carriers[0], **changes)  # type: ignore[type-var]
+    return join_batch(clips)
 
 
 def mirror(clip: Clip) -> Clip:
-    """Mirror a clip left to right: pictures and maps flip, horizontal displacement and yaw change sign."""
-    flipped = clip.map(lambda tensor: tensor if tensor.ndim == 3 and tensor.shape[-1] == 3 else tensor.flip(-1))
+    """Mirror a clip left to right: pictures and maps flip, horizontal displacement and yaw change
+    sign.
+    """
+    flipped = clip.map(
+        lambda tensor: tensor if tensor.ndim == 3 and tensor.shape[-1] == 3 else tensor.flip(-1)
+    )
     if clip.motion is not None and flipped.motion is not None:
         sign = torch.tensor([-1.0, 1.0]).view(1, 1, 2, 1, 1)
         motion = flipped.motion

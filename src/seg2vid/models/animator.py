@@ -61,7 +61,9 @@ class Animator(nn.Module):
 def choose_labels(
     label_map: Int[Tensor, "batch height width"], animation: Animation
 ) -> Int[Tensor, "batch time height width"]:
-    """Labels of every generated frame: moved with the pixels where visible, the refiner's elsewhere."""
+    """Labels of every generated frame: moved with the pixels where visible, the refiner's
+    elsewhere.
+    """
     time = animation.motion.backward_flow.shape[1]
     flow = rearrange(animation.motion.backward_flow, "b t d h w -> (b t) d h w")
     moved = warp_labels(label_map.repeat_interleave(time, 0), flow)
@@ -69,3 +71,18 @@ def choose_labels(
     visible = animation.motion.backward_visible.squeeze(2) > 0.5
     painted = animation.label_logits.argmax(2).repeat_interleave(2, -1).repeat_interleave(2, -2)
     return torch.where(visible, moved, painted)
+
+
+def choose_instances(
+    instance_map: Int[Tensor, "batch height width"],
+    label_maps: Int[Tensor, "batch time height width"],
+    animation: Animation,
+    foreground: tuple[int, ...],
+) -> Int[Tensor, "batch time height width"]:
+    """Instances of every generated frame, moved with the pixels; 0 where hidden or no foreground
+    is.
+    """
+    motion = animation.motion
+    moved = torch.stack([warp_labels(instance_map, f) for f in motion.backward_flow.unbind(1)], 1)
+    is_thing = torch.isin(label_maps, label_maps.new_tensor(foreground))
+    return torch.where(is_thing & (motion.backward_visible.squeeze(2) > 0.5), moved, 0)

@@ -1,6 +1,7 @@
 """Real frame + label map → the look that would paint it. Training only.
 
-A room of its own because its weights must never be shipped: with it the generator is told which look to
+A room of its own because its weights must never be shipped: with it the generator is told which
+look to
 paint and can be compared with the real frame; without it, looks are drawn from N(0, I).
 """
 
@@ -12,7 +13,13 @@ from torch import Tensor, nn
 
 from seg2vid.config import FirstFrameConfig
 from seg2vid.models.first_frame import Look
-from seg2vid.models.layers import MAX_OBJECTS, ConvolutionBlock, LabelEmbedding, count_rows, pool_rows
+from seg2vid.models.layers import (
+    MAX_OBJECTS,
+    ConvolutionBlock,
+    LabelEmbedding,
+    count_rows,
+    pool_rows,
+)
 from seg2vid.structures import Carrier
 
 

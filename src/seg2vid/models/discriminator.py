@@ -1,7 +1,10 @@
-"""The judge of first frames: a segmentation network with one class more, "generated". Training only.
+"""The judge of first frames: a segmentation network with one class more, "generated". Training
+only.
 
-Schönfeld et al., "You Only Need Adversarial Supervision for Semantic Image Synthesis", ICLR 2021: the judge
-names the class of every pixel of a real frame and calls generated ones generated, so that a generator can
+Schönfeld et al., "You Only Need Adversarial Supervision for Semantic Image Synthesis", ICLR 2021:
+the judge
+names the class of every pixel of a real frame and calls generated ones generated, so that a
+generator can
 please it only by painting what the label map says.
 """
 
@@ -33,7 +36,8 @@ class Discriminator(nn.Module):
             _convolution(deep + skip, skip, 3)
             for deep, skip in zip(widths[1:], widths[:-1], strict=True)
         )
-        # Four logits a cell at half resolution, folded out to full: a full-resolution layer costs as much as all others.
+        # Four logits a cell at half resolution, folded out to full: a full-resolution layer costs
+        # as much as all others.
         self.to_logits = nn.Conv2d(width, 4 * (num_channels + 1), 1)
 
     def forward(

@@ -1,9 +1,13 @@
 """Box ``first_frame``: label map and 3-D noise → first frame.
 
-A decoder whose every block is modulated, pixel by pixel, by a pyramid of the label map and by noise that is
-constant over a segment (spatially-adaptive modulation: Park et al., CVPR 2019; 3-D noise: Schönfeld et al.,
-ICLR 2021). Features are normalised over channels at each pixel alone, so that nothing but convolution carries
-one segment's look to another: a part of the picture can be drawn again while the rest keeps its look.
+A decoder whose every block is modulated, pixel by pixel, by a pyramid of the label map and by
+noise that is
+constant over a segment (spatially-adaptive modulation: Park et al., CVPR 2019; 3-D noise:
+Schönfeld et al.,
+ICLR 2021). Features are normalised over channels at each pixel alone, so that nothing but
+convolution carries
+one segment's look to another: a part of the picture can be drawn again while the rest keeps its
+look.
 """
 
 from dataclasses import dataclass
@@ -50,7 +54,9 @@ class LabelPyramid(nn.Module):
         self.smooth = nn.ModuleList(nn.Conv2d(context, context, 3, 1, 1) for _ in widths[1:])
 
     def forward(self, label_map: Int[Tensor, "batch height width"]) -> list[Tensor]:
-        """Return context of shape (batch, context, height / 2^level, width / 2^level), finest first."""
+        """Return context of shape (batch, context, height / 2^level, width / 2^level), finest
+        first.
+        """
         embedded = self.embedding(label_map)
         levels = [F.leaky_relu(self.enter(torch.cat((embedded, coordinates(embedded)), 1)), 0.2)]
         for down in self.down:
@@ -58,13 +64,16 @@ class LabelPyramid(nn.Module):
         context = [self.smooth[-1](self.across[-1](levels[-1]))]
         for level in reversed(range(len(levels) - 1)):
             merged = F.leaky_relu(self.across[level](levels[level]) + upsample(context[0]), 0.2)
-            # Full resolution is left unsmoothed: it is the dearest level and has its neighbours' edges anyway.
+            # Full resolution is left unsmoothed: it is the dearest level and has its neighbours'
+            # edges anyway.
             context.insert(0, self.smooth[level - 1](merged) if level else merged)
         return context
 
 
 class Modulation(nn.Module):
-    """Normalise each pixel's features over channels, then scale and shift them as the condition says."""
+    """Normalise each pixel's features over channels, then scale and shift them as the condition
+    says.
+    """
 
     def __init__(self, channels: int, condition: int) -> None:
         super().__init__()
@@ -83,7 +92,9 @@ class Modulation(nn.Module):
 
 
 class ModulatedBlock(nn.Module):
-    """Modulated convolutions around a shortcut: two, or one at full resolution where they are dear."""
+    """Modulated convolutions around a shortcut: two, or one at full resolution where they are
+    dear.
+    """
 
     def __init__(self, inputs: int, outputs: int, condition: int, *, convolutions: int = 2) -> None:
         super().__init__()
@@ -134,7 +145,9 @@ class FirstFrame(nn.Module):
         objects: Int[Tensor, "batch coarse_height coarse_width"],
         look: Look,
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Paint RGB in [0, 1]; ``objects`` numbers the foreground objects as ``find_objects`` does."""
+        """Paint RGB in [0, 1]; ``objects`` numbers the foreground objects as ``find_objects``
+        does.
+        """
         conditions = self._conditions(label_map, self.segments(label_map, objects), look)
         features = self.enter(conditions[-1])
         for level in reversed(range(len(self.blocks))):
@@ -148,7 +161,9 @@ class FirstFrame(nn.Module):
         label_map: Int[Tensor, "batch height width"],
         objects: Int[Tensor, "batch coarse_height coarse_width"],
     ) -> Int[Tensor, "batch height width"]:
-        """Return the row of ``Look.segments`` that each pixel uses: its object's, or else its class's."""
+        """Return the row of ``Look.segments`` that each pixel uses: its object's, or else its
+        class's.
+        """
         factor = label_map.shape[-1] // objects.shape[-1]
         fine = objects.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
         # A cell that an object touches covers background pixels too: those keep their class's row.
@@ -161,18 +176,23 @@ class FirstFrame(nn.Module):
         segments: Int[Tensor, "batch height width"],
         look: Look,
     ) -> list[Tensor]:
-        """Join context and 3-D noise at every level, finest first: (batch, condition, height, width) each."""
+        """Join context and 3-D noise at every level, finest first: (batch, condition, height,
+        width) each.
+        """
         conditions = []
         for level, context in enumerate(self.pyramid(label_map)):
             whole = look.whole[:, :, None, None].expand(-1, -1, *context.shape[2:])
-            # Cells of a sixteenth are wider than most segments: a segment's look starts at an eighth.
+            # Cells of a sixteenth are wider than most segments: a segment's look starts at an
+            # eighth.
             keep = 1.0 if level <= 3 else 0.0
             local = spread_rows(look.segments, coarse_labels(segments, 2**level)) * keep
             conditions.append(torch.cat((context, whole, local.to(context.dtype)), 1))
         return conditions
 
     def draw(self, batch: int, generator: torch.Generator | None) -> Look:
-        """Draw a look for each of ``batch`` samples from N(0, I), on the CPU so that a seed is a seed."""
+        """Draw a look for each of ``batch`` samples from N(0, I), on the CPU so that a seed is a
+        seed.
+        """
         rows = self.num_channels + MAX_OBJECTS
         return Look(
             whole=torch.randn(batch, self.config.global_noise, generator=generator),

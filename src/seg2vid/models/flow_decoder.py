@@ -1,7 +1,10 @@
-"""Box ``flow_decoder``: first frame + label map + z (+ hints) → forward and backward flow and visibility.
+"""Box ``flow_decoder``: first frame + label map + z (+ hints) → forward and backward flow and
+visibility.
 
-Paper Sec. 3.2 and 3.3: an image encoder with skips into a decoder that predicts all frames of a pass at once.
-Here flow is decoded at a quarter of the resolution and enlarged by learned convex weights (Teed & Deng, RAFT,
+Paper Sec. 3.2 and 3.3: an image encoder with skips into a decoder that predicts all frames of a
+pass at once.
+Here flow is decoded at a quarter of the resolution and enlarged by learned convex weights (Teed &
+Deng, RAFT,
 ECCV 2020), and hints, a coarse map of wanted displacements, steer it.
 """
 
@@ -75,10 +78,12 @@ class FlowDecoder(nn.Module):
         self.fuse_quarter = nn.Sequential(
             ConvolutionBlock(6 * width, 3 * width), ResidualBlock(3 * width)
         )
-        # Forward flow lives on the first frame's grid, so one set of upsampling weights serves all times.
+        # Forward flow lives on the first frame's grid, so one set of upsampling weights serves all
+        # times.
         self.forward_head = nn.Conv2d(3 * width, 3 * num_frames, 3, 1, 1)
         self.forward_weights = nn.Conv2d(3 * width, 9 * FLOW_FACTOR**2, 1)
-        # Backward flow lives on each frame's own grid, where everything has moved: time becomes batch.
+        # Backward flow lives on each frame's own grid, where everything has moved: time becomes
+        # batch.
         self.split_times = nn.Conv2d(3 * width, own * num_frames, 1)
         self.time_embedding = nn.Parameter(torch.randn(num_frames, own) * 0.1)
         self.move = nn.Sequential(
@@ -96,9 +101,11 @@ class FlowDecoder(nn.Module):
         hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None = None,
         times: Int[Tensor, " time"] | None = None,
     ) -> Motion:
-        """Predict flow in pixels and visibility in (0, 1), at all ``times`` 0 ... num_frames - 1 or at some.
+        """Predict flow in pixels and visibility in (0, 1), at all ``times`` 0 ... num_frames - 1
+        or at some.
 
-        ``hints`` is (dx, dy, confidence): the displacement in pixels wanted of the first frame's pixels by
+        ``hints`` is (dx, dy, confidence): the displacement in pixels wanted of the first frame's
+        pixels by
         the end of the pass, with confidence 0 (none) ... 1, an eighth of the resolution.
         """
         features = self._fuse(first_frame, label_map, z, objects, hints)
@@ -108,9 +115,7 @@ class FlowDecoder(nn.Module):
         pace = (times + 1).view(1, -1, 1, 1, 1) / self.num_frames * self.config.flow_scale
         forward_flow, forward_visible = self._forward_motion(features, times)
         backward_flow, backward_visible = self._backward_motion(features, times)
-        return Motion(
-            forward_flow * pace, backward_flow * pace, forward_visible, backward_visible
-        )
+        return Motion(forward_flow * pace, backward_flow * pace, forward_visible, backward_visible)
 
     def _fuse(
         self,
@@ -182,23 +187,24 @@ class FlowDecoder(nn.Module):
         objects: Int[Tensor, "batch coarse_height coarse_width"],
         generator: torch.Generator | None,
     ) -> Latent:
-        """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object, none elsewhere."""
+        """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object, none
+        elsewhere.
+        """
         batch = objects.shape[0]
         background = torch.randn(batch, self.config.background_code, generator=generator)
         table = torch.randn(
             batch, MAX_OBJECTS + 1, self.config.foreground_code, generator=generator
         )
         table[:, 0] = 0
-        return Latent(
-            background.to(objects.device), spread_rows(table.to(objects.device), objects)
-        )
+        return Latent(background.to(objects.device), spread_rows(table.to(objects.device), objects))
 
 
 def convex_upsample(
     coarse: Float[Tensor, "batch channel height width"],
     weights: Float[Tensor, "batch weight height width"],
 ) -> Float[Tensor, "batch channel tall wide"]:
-    """Enlarge by FLOW_FACTOR: each fine value is a convex combination of 3 x 3 coarse ones (RAFT Sec. 3.3).
+    """Enlarge by FLOW_FACTOR: each fine value is a convex combination of 3 x 3 coarse ones (RAFT
+    Sec. 3.3).
 
     ``weights`` are logits, 9 for each of the FLOW_FACTOR² fine pixels of a cell. Edges stay sharp.
     """

@@ -23,9 +23,11 @@ def displacement_grid(
 def continue_motion(
     motion: Motion, objects: Int[Tensor, "batch coarse_height coarse_width"]
 ) -> Float[Tensor, "batch 3 coarse_height coarse_width"]:
-    """Hints for the next pass: every object goes on as it went in the pass that ends with ``motion``.
+    """Hints for the next pass: every object goes on as it went in the pass that ends with
+    ``motion``.
 
-    ``objects`` are those of the last frame. An object's cells share one displacement, averaged over what was
+    ``objects`` are those of the last frame. An object's cells share one displacement, averaged
+    over what was
     visible of it; the background is left to z, which knows how perspective speeds things up.
     """
     visible = motion.backward_visible[:, -1]
@@ -42,9 +44,11 @@ def continue_motion(
 def continue_latent(
     z: Latent, motion: Motion, objects: Int[Tensor, "batch coarse_height coarse_width"]
 ) -> Latent:
-    """Carry z to the last frame of a pass: the background code stays, objects take their codes along.
+    """Carry z to the last frame of a pass: the background code stays, objects take their codes
+    along.
 
-    ``objects`` are those of the last frame; an object that was hidden gets the code 0, the mean of the prior.
+    ``objects`` are those of the last frame; an object that was hidden gets the code 0, the mean of
+    the prior.
     """
     flow = displacement_grid(motion.backward_flow[:, -1]) / OBJECT_FACTOR
     channels = z.foreground.shape[1]

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from seg2vid.warp import pixel_grid
 
 OBJECT_FACTOR = 8
-"""Objects, hints and the foreground code live on a grid this many times coarser than the picture."""
+"""Objects, hints and the foreground code live on a grid this many times coarser than the
+picture.
+"""
 
 MAX_OBJECTS = 64
 """Objects told apart in one picture; further ones share the numbers of the first."""
@@ -27,7 +29,9 @@ def coordinates(
 
 
 class ConvolutionBlock(nn.Sequential):
-    """Convolution, batch norm, leaky ReLU; ``stride`` 2 halves the resolution, ``dilation`` widens the view."""
+    """Convolution, batch norm, leaky ReLU; ``stride`` 2 halves the resolution, ``dilation`` widens
+    the view.
+    """
 
     def __init__(
         self,
@@ -72,7 +76,9 @@ def upsample(
 
 
 class LabelEmbedding(nn.Module):
-    """A learned vector for each class: cheaper than convolving a one-hot map, and the same function."""
+    """A learned vector for each class: cheaper than convolving a one-hot map, and the same
+    function.
+    """
 
     def __init__(self, num_channels: int, channels: int) -> None:
         super().__init__()
@@ -116,7 +122,9 @@ def find_objects(
 def _connected_components(
     cells: Int[Tensor, "batch height width"],
 ) -> Int[Tensor, "batch height width"]:
-    """Give each connected area of equal non-zero cells one number (the largest cell index in it)."""
+    """Give each connected area of equal non-zero cells one number (the largest cell index in
+    it).
+    """
     batch, height, width = cells.shape
     index = torch.arange(1, height * width + 1, device=cells.device).view(1, height, width)
     number = torch.where(cells > 0, index.expand(batch, -1, -1), 0)
@@ -152,7 +160,9 @@ def pool_rows(
     rows: Int[Tensor, "batch height width"],
     num_rows: int,
 ) -> Float[Tensor, "batch row channel"]:
-    """Average the features over the pixels of each row number 0 ... num_rows - 1; 0 for a row without pixels."""
+    """Average the features over the pixels of each row number 0 ... num_rows - 1; 0 for a row
+    without pixels.
+    """
     index = rows.flatten(1)
     values = rearrange(features.float(), "b c h w -> b (h w) c")
     total = values.new_zeros(values.shape[0], num_rows, values.shape[2])

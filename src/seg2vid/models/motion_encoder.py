@@ -1,7 +1,10 @@
-"""Real clip + label map → q(z), in a background and a foreground branch. Training and motion transfer only.
+"""Real clip + label map → q(z), in a background and a foreground branch. Training and motion
+transfer only.
 
-Paper Sec. 3.2: each branch sees the whole clip and the semantics of its own half of the classes. Here the
-background code is one vector (the camera moves the background as a whole) and the foreground code is one
+Paper Sec. 3.2: each branch sees the whole clip and the semantics of its own half of the classes.
+Here the
+background code is one vector (the camera moves the background as a whole) and the foreground code
+is one
 vector for each object, so that an object moves in one piece.
 """
 
@@ -27,7 +30,9 @@ LOG_VARIANCE_RANGE = (-8.0, 4.0)
 
 
 class MotionBranch(nn.Module):
-    """The clip as differences from its first frame, with the semantics of one half of the classes."""
+    """The clip as differences from its first frame, with the semantics of one half of the
+    classes.
+    """
 
     def __init__(self, num_frames: int, num_classes: int, width: int) -> None:
         super().__init__()
@@ -81,7 +86,9 @@ class MotionEncoder(nn.Module):
         label_map: Int[Tensor, "batch height width"],
         objects: Int[Tensor, "batch coarse_height coarse_width"],
     ) -> Posterior:
-        """Encode a clip of RGB in [0, 1]; ``objects`` at an eighth of its resolution, from ``find_objects``."""
+        """Encode a clip of RGB in [0, 1]; ``objects`` at an eighth of its resolution, from
+        ``find_objects``.
+        """
         # Half resolution: displacements halve and so does the reach the convolutions need.
         stacked = rearrange(frames - first_frame.unsqueeze(1), "b t c h w -> b (t c) h w")
         clip = F.avg_pool2d(torch.cat((first_frame - 0.5, 2 * stacked), 1), 2)
@@ -118,7 +125,9 @@ def _not_background(
 
 
 def draw_latent(posterior: Posterior, noise: Latent) -> Latent:
-    """Turn noise from N(0, I), as ``FlowDecoder.draw`` gives it, into z ~ q (the reparameterisation trick)."""
+    """Turn noise from N(0, I), as ``FlowDecoder.draw`` gives it, into z ~ q (the
+    reparameterisation trick).
+    """
     mean, log_variance = posterior.mean, posterior.log_variance
     return Latent(
         mean.background + noise.background * torch.exp(0.5 * log_variance.background),

@@ -1,7 +1,10 @@
-"""Box ``refiner``: warped frames + visibility → finished frames, and labels where nothing was visible.
+"""Box ``refiner``: warped frames + visibility → finished frames, and labels where nothing was
+visible.
 
-Paper Sec. 3.3 (post-processing network P of Eq. 2). A small gated U-Net (gated convolution: Yu et al., ICCV
-2019) that composites: what was visible is copied from the warped frame and stays sharp, the rest is painted.
+Paper Sec. 3.3 (post-processing network P of Eq. 2). A small gated U-Net (gated convolution: Yu et
+al., ICCV
+2019) that composites: what was visible is copied from the warped frame and stays sharp, the rest
+is painted.
 """
 
 import torch
@@ -41,7 +44,8 @@ class Refiner(nn.Module):
         width = config.width
         self.num_channels = num_channels
         self.embedding = LabelEmbedding(num_channels, 4)
-        # Warped frame 3, visibility 1, warped labels 4, first frame 3; four neighbours folded into channels.
+        # Warped frame 3, visibility 1, warped labels 4, first frame 3; four neighbours folded into
+        # channels.
         self.enter = GatedConvolution(4 * 11, width)
         self.down = GatedConvolution(width, 2 * width, stride=2)
         self.deep = nn.Sequential(
@@ -78,7 +82,8 @@ class Refiner(nn.Module):
             self.to_picture(half).float(), "n (c y x) h w -> n c (h y) (w x)", y=2, x=2
         )
         painted = torch.sigmoid(picture[:, :3])
-        # The network may distrust a visible pixel (a blurred edge) or trust a hidden one, but starts from the mask.
+        # The network may distrust a visible pixel (a blurred edge) or trust a hidden one, but
+        # starts from the mask.
         logit = torch.logit(visible.float(), eps=1e-3) + picture[:, 3:]
         keep = torch.sigmoid(logit)
         refined = keep * warped + (1 - keep) * painted

@@ -67,12 +67,21 @@ def add_block(
     roof_colour = ROOFS[random.integers(len(ROOFS))]
     mesh.solid(np.stack([*faces, top]), (front, side, side, side, Look((0.35, 0.34, 0.33))))
     if storeys <= 6 and random.random() < 0.75:
-        _add_roof(mesh, top, float(random.uniform(0.45, 0.85)), Look(roof_colour, Material.ROOF), side, random)
+        _add_roof(
+            mesh,
+            top,
+            float(random.uniform(0.45, 0.85)),
+            Look(roof_colour, Material.ROOF),
+            side,
+            random,
+        )
     elif random.random() < 0.6:
         centre = top.mean(0)
         small = centre + (top - centre) * 0.4
         tall = small + np.array([0.0, float(random.uniform(1.5, 3.0)), 0.0])
-        faces = [np.stack([small[i], small[(i + 1) % 4], tall[(i + 1) % 4], tall[i]]) for i in range(4)]
+        faces = [
+            np.stack([small[i], small[(i + 1) % 4], tall[(i + 1) % 4], tall[i]]) for i in range(4)
+        ]
         mesh.solid(np.stack(faces), Look(tuple(0.9 * value for value in front.colour)))
     scene.add(mesh, BUILDING)
     _cast_shadow(scene, plot, height)

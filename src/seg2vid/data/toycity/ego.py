@@ -24,9 +24,7 @@ class EgoDrive:
     """Metres per second at the start."""
 
 
-def drive_ego(
-    layout: StreetLayout, config: ToyCityConfig, random: np.random.Generator
-) -> EgoDrive:
+def drive_ego(layout: StreetLayout, config: ToyCityConfig, random: np.random.Generator) -> EgoDrive:
     """Draw the camera and its motion."""
     seconds = np.arange(config.num_frames + 1) / config.frames_per_second
     lane = layout.half_width - layout.parking_width - layout.lane_width / 2

@@ -54,7 +54,9 @@ def add_tree(
     if random.random() < 0.15:
         for level in range(3):
             size = spread * (0.75 - 0.22 * level)
-            mesh.ellipsoid((x, start + crown * (0.45 + 0.62 * level), z), (size, 0.55 * crown, size), leaf)
+            mesh.ellipsoid(
+                (x, start + crown * (0.45 + 0.62 * level), z), (size, 0.55 * crown, size), leaf
+            )
     else:
         mesh.ellipsoid((x, middle, z), (0.72 * spread, 0.80 * crown, 0.72 * spread), leaf)
         turns = random.uniform(0, 2 * np.pi) + np.arange(detail) * 2.4
@@ -62,7 +64,11 @@ def add_tree(
         sizes = random.uniform(0.32, 0.54, detail)
         for turn, up, size in zip(turns.tolist(), lift.tolist(), sizes.tolist(), strict=True):
             out = 0.62 * spread * np.sqrt(1 - 0.6 * up * up)
-            centre = (x + out * float(np.sin(turn)), middle + up * crown, z + out * float(np.cos(turn)))
+            centre = (
+                x + out * float(np.sin(turn)),
+                middle + up * crown,
+                z + out * float(np.cos(turn)),
+            )
             tone = 0.85 + 0.3 * size
             colour = tuple(value * tone for value in leaf.colour)
             mesh.ellipsoid(

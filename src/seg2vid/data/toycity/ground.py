@@ -112,7 +112,9 @@ def _markings(
     elif layout.lane_width > 2.9:
         paint = _stripe(aside, 0.06, across) * dashes
     for lane in range(1, layout.lanes):
-        paint = np.maximum(paint, _stripe(np.abs(aside) - lane * layout.lane_width, 0.06, across) * dashes)
+        paint = np.maximum(
+            paint, _stripe(np.abs(aside) - lane * layout.lane_width, 0.06, across) * dashes
+        )
     if layout.parking_width > 0:
         edge = layout.half_width - layout.parking_width
         paint = np.maximum(paint, 0.75 * _stripe(np.abs(aside) - edge, 0.05, across))

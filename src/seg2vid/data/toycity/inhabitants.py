@@ -90,9 +90,7 @@ class _Inhabitants:
         axes = ((size[1] / 2, 0.0), (0.0, size[0] / 2))
         self.scene.patch(centre, axes, -self.scene.shade, 0.15, part)
 
-    def _body(
-        self, name: str, colour: Colour, livery: tuple[Colour, Colour]
-    ) -> tuple[Mesh, int]:
+    def _body(self, name: str, colour: Colour, livery: tuple[Colour, Colour]) -> tuple[Mesh, int]:
         """Return mesh and class of a vehicle."""
         if name == "van":
             return van_mesh(colour), CAR
@@ -167,7 +165,11 @@ class _Inhabitants:
             for direction in (1, -1):
                 along = float(random.uniform(9, 26) if direction > 0 else random.uniform(8, 40))
                 while along < end:
-                    speed = cruise * random.uniform(0.9, 1.15) if direction > 0 else random.uniform(6, 13)
+                    speed = (
+                        cruise * random.uniform(0.9, 1.15)
+                        if direction > 0
+                        else random.uniform(6, 13)
+                    )
                     if self.ego.speed == 0 and direction > 0:
                         speed = 0.0
                     track = along + direction * speed * self.seconds
@@ -218,7 +220,11 @@ class _Inhabitants:
         for _ in range(int(random.choice([0, 1, 2], p=[0.42, 0.36, 0.22]))):
             side = 1 if random.random() < 0.6 else -1
             start = float(random.uniform(5, 35))
-            aside = layout.plot_line - 0.9 if random.random() < 0.5 else layout.half_width + layout.verge + 1.0
+            aside = (
+                layout.plot_line - 0.9
+                if random.random() < 0.5
+                else layout.half_width + layout.verge + 1.0
+            )
             lengthwise = random.random() < 0.4
             for step in range(int(random.integers(2, 8))):
                 along = start + step * (2.0 if lengthwise else 0.75)
@@ -290,7 +296,9 @@ class _Inhabitants:
             for _ in range(int(random.integers(0, 3))):
                 lane = -direction * crossing.half_width / 2
                 start = centre + lane * forward
-                distance = float(random.uniform(-24, 6)) + float(random.uniform(4, 10)) * self.seconds
+                distance = (
+                    float(random.uniform(-24, 6)) + float(random.uniform(4, 10)) * self.seconds
+                )
                 heading = float(spot.heading) + direction * np.pi / 2
                 path = straight((float(start[0]), float(start[1])), heading, distance)
                 self.vehicle(self.car_name(), path, 1.0)

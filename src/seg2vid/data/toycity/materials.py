@@ -163,9 +163,7 @@ def _stone(pixels: SurfacePixels) -> Colours:
     fade = np.minimum(0.4 * row_height / size, 1)
     row = np.floor(pixels.v / row_height)
     along = pixels.u / (2.4 * row_height) + 0.5 * (row % 2)
-    joint = np.minimum(
-        np.abs(pixels.v / row_height % 1 - 0.5), 2.4 * np.abs(along % 1 - 0.5)
-    )
+    joint = np.minimum(np.abs(pixels.v / row_height % 1 - 0.5), 2.4 * np.abs(along % 1 - 0.5))
     value = 1 + fade * (0.12 * white_noise(along, row) - 0.22 * np.clip(1 - joint / 0.12, 0, 1))
     return pixels.colour * value[:, None].astype(np.float32) * pixels.light
 

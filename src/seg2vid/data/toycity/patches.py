@@ -6,7 +6,13 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from seg2vid.data.toycity.camera import ToyCamera
-from seg2vid.data.toycity.rasteriser import FrameGeometry, cross, expand_spans, polygon_spans, row_dot
+from seg2vid.data.toycity.rasteriser import (
+    FrameGeometry,
+    cross,
+    expand_spans,
+    polygon_spans,
+    row_dot,
+)
 from seg2vid.data.toycity.scene import Scene
 
 
@@ -20,9 +26,7 @@ class PatchLight:
     """Lamp light, 0 = none."""
 
 
-def patch_light(
-    scene: Scene, geometry: FrameGeometry, camera: ToyCamera, frame: int
-) -> PatchLight:
+def patch_light(scene: Scene, geometry: FrameGeometry, camera: ToyCamera, frame: int) -> PatchLight:
     """Return the shadows and lamp light of all ground patches, as if no object hid them."""
     size = camera.height * camera.width
     light = PatchLight(np.zeros(size, np.float32), np.zeros(size, np.float32))

@@ -57,7 +57,12 @@ def _trunk_mesh(outfit: Outfit, lean: float, hip: float) -> Mesh:
     """Return torso, neck and head above the hip; `lean` shifts the shoulders forward."""
     mesh, top = Mesh(), Look(outfit.top)
     shoulder = hip + 0.56
-    mesh.prism((-0.17, 0.17, -0.11, 0.11), (-0.16, 0.16, -0.10, 0.11), (hip - 0.08, hip + 0.1), Look(outfit.legs))
+    mesh.prism(
+        (-0.17, 0.17, -0.11, 0.11),
+        (-0.16, 0.16, -0.10, 0.11),
+        (hip - 0.08, hip + 0.1),
+        Look(outfit.legs),
+    )
     mesh.prism(
         (-0.17, 0.17, -0.11, 0.11),
         (-0.21, 0.21, lean - 0.10, lean + 0.11),
@@ -65,7 +70,12 @@ def _trunk_mesh(outfit: Outfit, lean: float, hip: float) -> Mesh:
         top,
     )
     head = (0.0, shoulder + 0.19, 1.15 * lean + 0.02)
-    mesh.box((-0.05, shoulder, lean - 0.05), (0.05, shoulder + 0.1, lean + 0.05), Look(outfit.skin), WALLS)
+    mesh.box(
+        (-0.05, shoulder, lean - 0.05),
+        (0.05, shoulder + 0.1, lean + 0.05),
+        Look(outfit.skin),
+        WALLS,
+    )
     mesh.ellipsoid(head, (0.095, 0.135, 0.11), Look(outfit.skin))
     mesh.ellipsoid((0.0, head[1] + 0.045, head[2] - 0.03), (0.105, 0.115, 0.115), Look(outfit.hair))
     return mesh
@@ -81,9 +91,7 @@ def _limb_mesh(length: float, thick: float, colour: Colour, end: Colour, foot: f
         (-length + 0.08, 0.0),
         Look(colour),
     )
-    mesh.box(
-        (-0.7 * thick, -length, -0.7 * thick), (0.7 * thick, -length + 0.09, foot), Look(end)
-    )
+    mesh.box((-0.7 * thick, -length, -0.7 * thick), (0.7 * thick, -length + 0.09, foot), Look(end))
     return mesh
 
 
@@ -141,9 +149,7 @@ def _add_ring(mesh: Mesh, centre: float, radius: float, look: Look) -> None:
     mesh.box((-0.03, 0.02, centre - 0.03), (0.03, 2 * radius, centre + 0.03), look, (0, 2))
 
 
-def _add_bar(
-    mesh: Mesh, start: tuple[float, float], end: tuple[float, float], look: Look
-) -> None:
+def _add_bar(mesh: Mesh, start: tuple[float, float], end: tuple[float, float], look: Look) -> None:
     """Add a frame tube between two (z, y) points in the plane x = 0."""
     (z0, y0), (z1, y1) = start, end
     length = float(np.hypot(z1 - z0, y1 - y0))

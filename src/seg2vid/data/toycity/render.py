@@ -36,9 +36,7 @@ def check_seed(seed: int) -> None:
 def render_city(city: City, seed: int, config: ToyCityConfig) -> ToyCityClip:
     """Render all frames of a city that was already built."""
     rendered = [_render_frame(city, frame) for frame in range(config.num_frames + 1)]
-    views = [
-        FrameView(index, frame.geometry, frame.buffer) for index, frame in enumerate(rendered)
-    ]
+    views = [FrameView(index, frame.geometry, frame.buffer) for index, frame in enumerate(rendered)]
     forward = [correspond(city.scene, city.camera, views[0], view) for view in views[1:]]
     backward = [correspond(city.scene, city.camera, view, views[0]) for view in views[1:]]
     return ToyCityClip(

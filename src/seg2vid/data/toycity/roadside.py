@@ -46,8 +46,12 @@ class _Roadside:
         along = START + float(random.uniform(-6, 0))
         crossing = layout.crossing
         while along < STOP:
-            length = float(random.uniform(8, 20) if layout.kind != "suburb" else random.uniform(10, 17))
-            if crossing is not None and not layout.free_kerb(along + length / 2, side, length / 2 + layout.pavement):
+            length = float(
+                random.uniform(8, 20) if layout.kind != "suburb" else random.uniform(10, 17)
+            )
+            if crossing is not None and not layout.free_kerb(
+                along + length / 2, side, length / 2 + layout.pavement
+            ):
                 gap_end = crossing.along + crossing.half_width + layout.pavement
                 if crossing.main_ends and along + length > crossing.along:
                     return
@@ -100,7 +104,9 @@ class _Roadside:
         for along, aside in places:
             spot = path.place(np.float64(along), aside)
             corners.append((float(spot.x), float(spot.z)))
-        shop = random.random() < (0.85 if kind == "commercial" else 0.45 if kind == "avenue" else 0.2)
+        shop = random.random() < (
+            0.85 if kind == "commercial" else 0.45 if kind == "avenue" else 0.2
+        )
         storeys = int(random.integers(low, high + 1))
         add_block(self.scene, random, Plot(np.array(corners)), storeys, bool(shop and storeys > 2))
 

@@ -97,7 +97,9 @@ class Mesh:
         self.quad_looks += many
         self.double_sided += [False] * len(faces)
 
-    def box(self, low: Colour, high: Colour, look: Look, sides: tuple[int, ...] = NO_BOTTOM) -> None:
+    def box(
+        self, low: Colour, high: Colour, look: Look, sides: tuple[int, ...] = NO_BOTTOM
+    ) -> None:
         """Add an upright box from corner `low` to corner `high`."""
         rectangle = (low[0], high[0], low[2], high[2])
         self.prism(rectangle, rectangle, (low[1], high[1]), look, sides)

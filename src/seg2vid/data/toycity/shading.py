@@ -116,9 +116,7 @@ class _Pixels:
         frames = _surface_axes(geometry)
         self.axis_u, self.axis_v = frames[0], frames[1]
 
-    def _light(
-        self, normals: Float[np.ndarray, "points 3"]
-    ) -> Float32[np.ndarray, "points 3"]:
+    def _light(self, normals: Float[np.ndarray, "points 3"]) -> Float32[np.ndarray, "points 3"]:
         """Return the light on surfaces with the given camera-space normals."""
         facing = np.maximum(normals @ self.sun, 0).astype(np.float32)[:, None]
         upward = (0.80 - 0.20 * normals[:, 1]).astype(np.float32)[:, None]

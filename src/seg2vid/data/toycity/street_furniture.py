@@ -10,9 +10,7 @@ _BLACK = Look((0.07, 0.07, 0.07))
 _LENSES = ((1.0, 0.10, 0.08), (1.0, 0.70, 0.10), (0.15, 0.95, 0.45))
 
 
-def _still_part(
-    scene: SceneBuilder, place: tuple[float, float], heading: float
-) -> int:
+def _still_part(scene: SceneBuilder, place: tuple[float, float], heading: float) -> int:
     """Add a part that stands at world (x, z) and faces along `heading`."""
     position = np.tile([place[0], 0.0, place[1]], (scene.num_poses, 1))
     return scene.part(position, np.full(scene.num_poses, heading))
@@ -44,9 +42,7 @@ def add_lamp(
         scene.patch((0.0, 2.0), ((6.0, 0.0), (0.0, 7.0)), 0.62 * lit, 2.0, part)
 
 
-def add_post(
-    scene: SceneBuilder, random: np.random.Generator, place: tuple[float, float]
-) -> None:
+def add_post(scene: SceneBuilder, random: np.random.Generator, place: tuple[float, float]) -> None:
     """Erect a low bollard."""
     mesh = Mesh()
     x, z = place
@@ -72,7 +68,9 @@ def add_traffic_light(
     height = 5.6 if arm else 3.3
     _mast(mesh, height, 0.06, steel)
     if arm:
-        mesh.box((-arm, height - 0.15, -0.05), (0.0, height - 0.02, 0.05), steel, (0, 1, 2, 3, 4, 5))
+        mesh.box(
+            (-arm, height - 0.15, -0.05), (0.0, height - 0.02, 0.05), steel, (0, 1, 2, 3, 4, 5)
+        )
     scene.add(mesh, POLE, part)
     lights = Mesh()
     _signal_head(lights, 0.0, 2.3, state)
@@ -126,7 +124,9 @@ def add_sign(
         half = width / 2
         low, high = height - tall / 2, height + tall / 2
         plate.quad(
-            np.array([[-half, low, -0.06], [half, low, -0.06], [half, high, -0.06], [-half, high, -0.06]]),
+            np.array(
+                [[-half, low, -0.06], [half, low, -0.06], [half, high, -0.06], [-half, high, -0.06]]
+            ),
             look,
         )
     scene.add(plate, SIGN, part)

@@ -16,9 +16,7 @@ class Occupancy:
         self._radii: list[np.ndarray] = []
         self._num_poses = num_poses
 
-    def claim(
-        self, path: Trajectory, length: float, width: float, margin: float = 0.3
-    ) -> bool:
+    def claim(self, path: Trajectory, length: float, width: float, margin: float = 0.3) -> bool:
         """Reserve the way of a body; return False (and reserve nothing) if it is taken."""
         centres, radii = _discs(path, length, width)
         if self._centres:

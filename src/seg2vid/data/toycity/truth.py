@@ -31,7 +31,9 @@ class Correspondence:
     """True where the same surface point is in view and not hidden."""
 
 
-def correspond(scene: Scene, camera: ToyCamera, source: FrameView, other: FrameView) -> Correspondence:
+def correspond(
+    scene: Scene, camera: ToyCamera, source: FrameView, other: FrameView
+) -> Correspondence:
     """Return exact flow and visibility from the pixels of `source` to frame `other`."""
     shape = (camera.height, camera.width)
     slopes = camera.slopes()
@@ -52,12 +54,12 @@ def correspond(scene: Scene, camera: ToyCamera, source: FrameView, other: FrameV
     inside = (moved[2] > 1e-3) & (column >= 0) & (column <= camera.width - 1)
     inside &= (row >= 0) & (row <= camera.height - 1)
     seen = np.flatnonzero(inside)
-    query = _Query(there_right[seen], there_down[seen], there_inverse[seen], column[seen], row[seen])
+    query = _Query(
+        there_right[seen], there_down[seen], there_inverse[seen], column[seen], row[seen]
+    )
     visible = static.copy()
     visible[seen] |= _unhidden(camera, other, source.buffer.surface[seen], query)
-    return Correspondence(
-        flow.reshape(2, *shape).astype(np.float32), visible.reshape(shape)
-    )
+    return Correspondence(flow.reshape(2, *shape).astype(np.float32), visible.reshape(shape))
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _faces_viewer(
     num_planar = len(geometry.planes)
     facing = np.zeros(num_planar, bool)
     facing[geometry.facing + FIRST_QUAD] = True
-    facing[: FIRST_QUAD] = True
+    facing[:FIRST_QUAD] = True
     result = np.ones(len(own), bool)
     planar = own < num_planar
     result[planar] = facing[own[planar]]
@@ -160,7 +162,11 @@ def _faces_viewer(
     linear = middle[:, 0] * query.right[balls] + middle[:, 1] * query.down[balls] + middle[:, 2]
     result[balls] = query.inverse[balls] * geometry.constant[index] >= linear
     result[balls] &= ~leaf_gaps(
-        geometry, index, query.right[balls], query.down[balls], np.maximum(query.inverse[balls], 1e-6)
+        geometry,
+        index,
+        query.right[balls],
+        query.down[balls],
+        np.maximum(query.inverse[balls], 1e-6),
     )
     return result
 

@@ -123,7 +123,12 @@ def car_mesh(name: str, colour: Colour) -> Mesh:
         (shape.waist - 0.02, shape.height),
         (glass[0], glass[1], glass[0], glass[1], Look(colour)),
     )
-    mesh.box((-half + 0.02, low - 0.02, -end + 0.03), (half - 0.02, low + 0.1, end - 0.03), _DARK, (0, 1, 2, 3))
+    mesh.box(
+        (-half + 0.02, low - 0.02, -end + 0.03),
+        (half - 0.02, low + 0.1, end - 0.03),
+        _DARK,
+        (0, 1, 2, 3),
+    )
     _wheels(mesh, half - 0.07, (-end + 0.85, end - 0.85), shape.wheel)
     _lamps(mesh, half - 0.02, 0.62, (end - 0.01, -end + 0.01))
     return mesh
@@ -137,10 +142,20 @@ def van_mesh(colour: Colour) -> Mesh:
     paint = Look(colour, Material.PAINT, parameters=(1.4,))
     rear = Look(colour, Material.GLASS, parameters=(1.9, 2.6, 0.12, 2, 0.0, 0.0))
     mesh.box((-0.97, 0.3, -2.7), (0.97, 1.1, 1.6), paint)
-    mesh.prism((-0.97, 0.97, -2.7, 1.6), (-0.88, 0.88, -2.65, 1.1), (1.1, 2.3), (rear, paint, rear, paint, paint))
+    mesh.prism(
+        (-0.97, 0.97, -2.7, 1.6),
+        (-0.88, 0.88, -2.65, 1.1),
+        (1.1, 2.3),
+        (rear, paint, rear, paint, paint),
+    )
     mesh.prism((-0.97, 0.97, 1.5, 2.7), (-0.92, 0.92, 1.5, 2.55), (0.3, 0.95), paint)
     screen = Look(colour, Material.GLASS, parameters=(1.9, 1.3, 0.08, 1, 0.1, 0.0))
-    mesh.prism((-0.94, 0.94, 1.0, 2.45), (-0.86, 0.86, 0.9, 1.15), (0.95, 2.2), (screen, side, screen, side, paint))
+    mesh.prism(
+        (-0.94, 0.94, 1.0, 2.45),
+        (-0.86, 0.86, 0.9, 1.15),
+        (0.95, 2.2),
+        (screen, side, screen, side, paint),
+    )
     mesh.box((-0.95, 0.24, -2.72), (0.95, 0.4, 2.72), _DARK)
     _wheels(mesh, 0.9, (-1.7, 1.75), 0.35)
     _lamps(mesh, 0.96, 0.66, (2.69, -2.69))
@@ -155,7 +170,12 @@ def truck_mesh(colour: Colour, cargo: Colour) -> Mesh:
     door = Look(colour, Material.COACH, cargo, (1.1, 1.8, 1.7, 0.0, 0.02, 0.0))
     box = Look(cargo, Material.COACH, colour, (9.0, 9.1, 9.0, 0.9, 1.5, 0.0))
     roof = Look(colour)
-    mesh.prism((-1.2, 1.2, 2.3, 4.0), (-1.15, 1.15, 2.3, 3.8), (0.5, 2.75), (screen, door, screen, door, roof))
+    mesh.prism(
+        (-1.2, 1.2, 2.3, 4.0),
+        (-1.15, 1.15, 2.3, 3.8),
+        (0.5, 2.75),
+        (screen, door, screen, door, roof),
+    )
     mesh.box((-1.25, 0.95, -4.0), (1.25, 3.3, 2.15), box)
     mesh.box((-0.9, 0.5, -3.9), (0.9, 0.95, 2.3), _DARK)
     mesh.box((-1.2, 0.45, -3.98), (1.2, 0.6, -3.8), _DARK)
@@ -172,8 +192,15 @@ def bus_mesh(colour: Colour, stripe: Colour) -> Mesh:
     side = Look(colour, Material.COACH, stripe, (0.85, 2.0, 1.5, 0.2, 0.55, 1.0))
     front = Look(colour, Material.COACH, stripe, (0.75, 2.1, 2.5, 0.15, 0.45, 1.0))
     rear = Look(colour, Material.COACH, stripe, (1.3, 2.1, 2.5, 0.2, 0.9, 1.0))
-    mesh.prism((-1.27, 1.27, -6, 6), (-1.22, 1.22, -5.95, 5.85), (0.35, 3.0), (rear, side, front, side, Look(colour)))
-    mesh.box((-0.7, 2.62, 5.8), (0.7, 2.88, 6.0), Look((1.0, 0.7, 0.1), Material.GLOW, parameters=(0.8,)))
+    mesh.prism(
+        (-1.27, 1.27, -6, 6),
+        (-1.22, 1.22, -5.95, 5.85),
+        (0.35, 3.0),
+        (rear, side, front, side, Look(colour)),
+    )
+    mesh.box(
+        (-0.7, 2.62, 5.8), (0.7, 2.88, 6.0), Look((1.0, 0.7, 0.1), Material.GLOW, parameters=(0.8,))
+    )
     mesh.box((-1.2, 0.25, -5.95), (1.2, 0.5, 5.95), _DARK)
     mesh.box((-0.9, 3.0, -3.5), (0.9, 3.2, 0.5), Look((0.75, 0.75, 0.75)))
     _wheels(mesh, 1.18, (-3.2, 3.4), 0.48)

@@ -1,0 +1,143 @@
+"""The verbs of the command line for those who train and measure models; the others are in
+``cli.py``.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from seg2vid import arguments as syntax
+from seg2vid.errors import Seg2VidError, expected
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+def train_first_frame(
+    *options: str,
+    clips: Path,
+    output: Path,
+    judges: Path | None = None,
+    preset: str = "compact",
+    save_every: int = 250,
+    precision: Precision = "32-true",
+) -> None:
+    """Train the generator of the first frame on a folder of clips; the same command resumes.
+
+    Every field of FirstFrameTrainingConfig is an option too: --steps, --batch-size, --seed ...
+
+    Args:
+        clips: folder of clips, as `seg2vid toycity` writes it.
+        output: folder of the run: weights, state, log and contact sheets.
+        judges: folder of LPIPS weights, for the perceptual term.
+        preset: networks to train.
+        save_every: steps between two savings.
+        precision: bf16-mixed is twice as fast where the processor has it.
+    """
+    from seg2vid.config import FirstFrameTrainingConfig
+
+    training = syntax.build(FirstFrameTrainingConfig, options)
+    _train(training, clips, output, judges, preset, save_every, precision)
+
+
+def train_motion(
+    *options: str,
+    clips: Path,
+    output: Path,
+    judges: Path | None = None,
+    preset: str = "compact",
+    save_every: int = 250,
+    precision: Precision = "32-true",
+) -> None:
+    """Train motion: encoder, flow decoder and refiner on a folder of clips; the same command
+    resumes.
+
+    Every field of MotionTrainingConfig is an option too: --steps, --batch-size, --seed ...
+
+    Args:
+        clips: folder of clips, as `seg2vid toycity` writes it.
+        output: folder of the run: weights, state, log and contact sheets.
+        judges: folder of LPIPS weights, for the perceptual term.
+        preset: networks to train.
+        save_every: steps between two savings.
+        precision: bf16-mixed is twice as fast where the processor has it.
+    """
+    from seg2vid.config import MotionTrainingConfig
+
+    training = syntax.build(MotionTrainingConfig, options)
+    _train(training, clips, output, judges, preset, save_every, precision)
+
+
+def _train(
+    training: Any,
+    clips: Path,
+    output: Path,
+    judges: Path | None,
+    preset: str,
+    save_every: int,
+    precision: Precision,
+) -> None:
+    """Start a stage, with its messages on the terminal."""
+    try:
+        from seg2vid import train
+    except ModuleNotFoundError as error:
+        what, fix = "the extra `train` to be installed", "pip install 'seg2vid[train]'"
+        raise Seg2VidError(expected(what, got=f"no {error.name}", fix=fix)) from None
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    path = train.start(
+        training,
+        clips,
+        output,
+        model=preset,
+        judges=judges,
+        save_every=save_every,
+        precision=precision,
+    )
+    print(f"wrote {path}")
+
+
+def assemble(first_frame: Path, motion: Path, *, output: Path) -> None:
+    """Join the weights of both stages into a model folder that `generate --model` takes.
+
+    Args:
+        first_frame: model.safetensors of the first-frame run.
+        motion: model.safetensors of the motion run.
+        output: the folder to write.
+    """
+    from seg2vid import checkpoint
+
+    path = output / "model.safetensors"
+    checkpoint.assemble([first_frame, motion], path)
+    print(f"wrote {path}")
+
+
+def evaluate(
+    *,
+    model: str = "toycity",
+    clips: int = 64,
+    seed: int = 900_000,
+    judges: Path | None = None,
+    output: Path | None = None,
+) -> None:
+    """Measure the motion of a model on toy-city clips it has not seen.
+
+    Args:
+        model: name or path of a model.
+        clips: number of clips, rendered on the spot.
+        seed: seed of the first clip; training uses low ones.
+        judges: folder of LPIPS weights; without it LPIPS is left out.
+        output: also write the figures as JSON.
+    """
+    from seg2vid import evaluate as evaluation
+    from seg2vid.features import load_perceptual_distance
+
+    if clips < 1:
+        raise Seg2VidError(expected("at least 1 clip", got=clips, fix="raise --clips"))
+    judge = None if judges is None else load_perceptual_distance(judges)
+    report = evaluation.evaluate(model, clips=clips, seed=seed, judge=judge)
+    print(f"{model}: {report['provenance']['clips']}")
+    for name, value in report["figures"].items():
+        print(f"  {name:<50} {value:9.4f}")
+    if output is not None:
+        evaluation.write_report(report, output)
+        print(f"wrote {output}")

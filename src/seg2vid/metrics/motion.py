@@ -1,0 +1,33 @@
+"""How far predicted motion is from exact motion."""
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from seg2vid.structures import Motion
+from seg2vid.warp import forward_backward_error
+
+
+def end_point_error(
+    flow: Float[Tensor, "batch time 2 height width"],
+    exact: Float[Tensor, "batch time 2 height width"],
+    visible: Float[Tensor, "batch time 1 height width"],
+) -> Float[Tensor, " batch"]:
+    """Mean distance in pixels between two flows, where ``visible`` is 1, of each sample.
+
+    The usual end-point error (Baker et al., IJCV 2011); 0 for a sample in which nothing is visible.
+    """
+    distance = (flow - exact).square().sum(2, keepdim=True).sqrt() * visible
+    return distance.sum((1, 2, 3, 4)) / visible.sum((1, 2, 3, 4)).clamp(min=1)
+
+
+def consistency_error(motion: Motion) -> Float[Tensor, " batch"]:
+    """Mean forward-backward error in pixels where ``backward_visible`` is above a half, of each
+    sample.
+    """
+    time = motion.backward_flow.shape[1]
+    forward = rearrange(motion.forward_flow, "b t d h w -> (b t) d h w")
+    backward = rearrange(motion.backward_flow, "b t d h w -> (b t) d h w")
+    error = rearrange(forward_backward_error(backward, forward), "(b t) c h w -> b t c h w", t=time)
+    visible = (motion.backward_visible > 0.5).float()
+    return (error * visible).sum((1, 2, 3, 4)) / visible.sum((1, 2, 3, 4)).clamp(min=1)

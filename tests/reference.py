@@ -1,0 +1,227 @@
+"""The formulas of ``warp.py`` and ``losses.py`` as slow loops, straight from the equations.
+
+Nothing of the package is imported, so that a mistake cannot be shared. Pictures are arrays without
+a batch axis, (channel, height, width), flow is (2, height, width) in pixels, order (dx, dy); clips
+carry time in front. The tests compare these statements with the fast ones, sample by sample.
+"""
+
+import math
+from itertools import product
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Picture = Float[np.ndarray, "channel height width"]
+Flow = Float[np.ndarray, "2 height width"]
+Mask = Float[np.ndarray, "1 height width"]
+Clip = Float[np.ndarray, "time channel height width"]
+Ids = Int[np.ndarray, "height width"]
+
+
+def clamp(value: float, low: float, high: float) -> float:
+    """``value``, or the bound that it exceeds."""
+    return min(max(value, low), high)
+
+
+def read_bilinear(picture: Picture, x: float, y: float) -> Float[np.ndarray, " channel"]:
+    """Value at position (x, y) in pixels, integers are pixel centres, outside is the border."""
+    height, width = picture.shape[1:]
+    x, y = clamp(x, 0, width - 1), clamp(y, 0, height - 1)
+    left, top = math.floor(x), math.floor(y)
+    right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
+    across, down = x - left, y - top
+    upper = (1 - across) * picture[:, top, left] + across * picture[:, top, right]
+    lower = (1 - across) * picture[:, bottom, left] + across * picture[:, bottom, right]
+    return (1 - down) * upper + down * lower
+
+
+def backward_warp(frame: Picture, flow: Flow) -> Picture:
+    """Eq. 2: ``result[y, x] = frame[y + dy, x + dx]``."""
+    result = np.zeros((frame.shape[0], *flow.shape[1:]))
+    for y, x in np.ndindex(*flow.shape[1:]):
+        result[:, y, x] = read_bilinear(frame, x + float(flow[0, y, x]), y + float(flow[1, y, x]))
+    return result
+
+
+def warp_labels(label_map: Ids, flow: Flow) -> Ids:
+    """The id nearest to where the flow points; a tie goes to the even neighbour."""
+    height, width = label_map.shape
+    result = np.zeros_like(label_map)
+    for y, x in np.ndindex(height, width):
+        source_x = clamp(round(x + float(flow[0, y, x])), 0, width - 1)
+        source_y = clamp(round(y + float(flow[1, y, x])), 0, height - 1)
+        result[y, x] = label_map[int(source_y), int(source_x)]
+    return result
+
+
+def compose_flows(first: Flow, second: Flow) -> Flow:
+    """Go along ``second``; from where that led, go along ``first``; the sum of both ways."""
+    result = np.zeros_like(second)
+    for y, x in np.ndindex(*second.shape[1:]):
+        dx, dy = (float(value) for value in second[:, y, x])
+        result[:, y, x] = second[:, y, x] + read_bilinear(first, x + dx, y + dy)
+    return result
+
+
+def forward_backward_error(flow: Flow, reverse: Flow) -> Mask:
+    """Eq. 5, one term: the length of the gap after the way there and back."""
+    gap = compose_flows(reverse, flow)
+    return np.sqrt(gap[0] ** 2 + gap[1] ** 2)[None]
+
+
+def visibility_from_flows(
+    flow: Flow, reverse: Flow, *, relative: float = 0.01, absolute: float = 0.5
+) -> Mask:
+    """Sundaram et al., Eq. 5: |f + b|² < relative (|f|² + |b|²) + absolute, and inside."""
+    height, width = flow.shape[1:]
+    visible = np.zeros((1, height, width))
+    for y, x in np.ndindex(height, width):
+        there = flow[:, y, x].astype(float)
+        to_x, to_y = x + there[0], y + there[1]
+        back = read_bilinear(reverse, to_x, to_y)
+        closes = ((there + back) ** 2).sum() < (
+            relative * ((there**2).sum() + (back**2).sum()) + absolute
+        )
+        inside = 0 <= to_x <= width - 1 and 0 <= to_y <= height - 1
+        visible[0, y, x] = float(closes and inside)
+    return visible
+
+
+def reconstruction_loss(
+    first_frame: Picture,
+    frames: Clip,
+    flows: tuple[Clip, Clip],
+    visible: tuple[Clip, Clip],
+) -> float:
+    """Eq. 3 for one sample; ``flows`` and ``visible`` are (forward, backward) over time."""
+    total = 0.0
+    for time, frame in enumerate(frames):
+        from_later = backward_warp(frame, flows[0][time])
+        from_first = backward_warp(first_frame, flows[1][time])
+        for c, y, x in np.ndindex(*frame.shape):
+            there = abs(first_frame[c, y, x] - from_later[c, y, x])
+            back = abs(frame[c, y, x] - from_first[c, y, x])
+            total += visible[0][time, 0, y, x] * there + visible[1][time, 0, y, x] * back
+    return total / frames.size
+
+
+def smoothness_loss(flow: Clip, guide: Clip, *, scale: float) -> float:
+    """Eq. 4 for one sample: Σ |∇w| exp(-10 |∇I|), each axis a mean over its differences."""
+    time, _, height, width = flow.shape
+    total = 0.0
+    for step_y, step_x in ((0, 1), (1, 0)):
+        terms = []
+        for t, d, y, x in product(range(time), range(2), range(height), range(width)):
+            if y + step_y < height and x + step_x < width:
+                slope = abs(flow[t, d, y + step_y, x + step_x] - flow[t, d, y, x]) / scale
+                edge = np.abs(guide[t, :, y + step_y, x + step_x] - guide[t, :, y, x]).mean()
+                terms.append(slope * math.exp(-10 * edge))
+        total += sum(terms) / len(terms)
+    return total
+
+
+def consistency_loss(
+    flows: tuple[Clip, Clip], visible: tuple[Clip, Clip], *, scale: float
+) -> float:
+    """Eq. 5 for one sample: both ways there and back, where visible."""
+    total = 0.0
+    for time in range(len(flows[0])):
+        there = forward_backward_error(flows[0][time], flows[1][time])
+        back = forward_backward_error(flows[1][time], flows[0][time])
+        total += (there * visible[0][time] + back * visible[1][time]).mean() / scale
+    return total / len(flows[0])
+
+
+def structural_similarity_loss(predicted: Picture, target: Picture) -> float:
+    """Mean of clamp((1 - SSIM) / 2, 0, 1) over every 3 x 3 window that lies inside the picture."""
+    terms = []
+    channels, height, width = predicted.shape
+    for c, y, x in product(range(channels), range(height - 2), range(width - 2)):
+        p, t = predicted[c, y : y + 3, x : x + 3], target[c, y : y + 3, x : x + 3]
+        covariance = ((p - p.mean()) * (t - t.mean())).mean()
+        luminance = (2 * p.mean() * t.mean() + 0.01**2) / (p.mean() ** 2 + t.mean() ** 2 + 0.01**2)
+        structure = (2 * covariance + 0.03**2) / (p.var() + t.var() + 0.03**2)
+        terms.append(clamp((1 - luminance * structure) / 2, 0, 1))
+    return sum(terms) / len(terms)
+
+
+def gaussian_divergence(mean: float, log_variance: float) -> float:
+    """KL(N(m, s²) || N(0, 1)) = (m² + s² - 1 - log s²) / 2, in nats."""
+    return 0.5 * (mean**2 + math.exp(log_variance) - 1 - log_variance)
+
+
+def kl_divergence(
+    background: tuple[Float[np.ndarray, " code"], Float[np.ndarray, " code"]],
+    foreground: tuple[Picture, Picture],
+    objects: Ids,
+) -> float:
+    """Eq. 7 for one sample: the background's code, and the code of each object counted once.
+
+    The pairs are (mean, log variance).
+    """
+    total = sum(gaussian_divergence(m, v) for m, v in zip(*background, strict=True))
+    for number in range(1, int(objects.max()) + 1):
+        cells = np.argwhere(objects == number)
+        if len(cells):
+            y, x = cells[0]
+            codes = zip(foreground[0][:, y, x], foreground[1][:, y, x], strict=True)
+            total += sum(gaussian_divergence(m, v) for m, v in codes)
+    return total
+
+
+def flow_loss(
+    predicted: tuple[Clip, Clip],
+    exact: tuple[Clip, Clip],
+    visible: tuple[Clip, Clip],
+    *,
+    scale: float,
+) -> float:
+    """Charbonnier distance sqrt(|e|² + 0.1²) - 0.1, averaged where the exact flow is visible."""
+    total = 0.0
+    for wrong, right, mask in zip(predicted, exact, visible, strict=True):
+        terms = [
+            math.sqrt(((wrong[t, :, y, x] - right[t, :, y, x]) ** 2).sum() + 0.1**2) - 0.1
+            for t, y, x in np.ndindex(len(mask), *mask.shape[2:])
+            if mask[t, 0, y, x] == 1
+        ]
+        total += sum(terms) / max(len(terms), 1) / scale
+    return total
+
+
+def adversarial_loss(
+    logits: Float[np.ndarray, "batch class height width"],
+    target: Int[np.ndarray, "batch height width"],
+    *,
+    void_id: int,
+) -> float:
+    """OASIS, Eq. 1 and 2: cross entropy, a class weighing up to ten times by how rare it is."""
+    numbers = [int(number) for number in target.flatten() if number != void_id]
+    present = sorted(set(numbers))
+    weight = {n: min(len(numbers) / numbers.count(n) / len(present), 10.0) for n in present}
+    total = 0.0
+    for sample, y, x in np.ndindex(*target.shape):
+        number = int(target[sample, y, x])
+        if number != void_id:
+            scores = logits[sample, :, y, x].astype(float)
+            total += weight[number] * (math.log(np.exp(scores).sum()) - scores[number])
+    return total / target.size
+
+
+def convex_upsample(coarse: Picture, weights: Picture, *, factor: int) -> Picture:
+    """RAFT, Sec. 3.3: a fine value is a convex combination of 3 x 3 coarse ones around its cell.
+
+    Channel ``n * factor² + f`` of ``weights`` is the logit of neighbour ``n`` (row by row) for fine
+    pixel ``f`` (row by row) of the cell; outside the picture the nearest coarse value stands in.
+    """
+    channels, height, width = coarse.shape
+    fine = np.zeros((channels, height * factor, width * factor))
+    for y, x in np.ndindex(*fine.shape[1:]):
+        cell_y, cell_x = y // factor, x // factor
+        place = (y % factor) * factor + x % factor
+        logits = [float(weights[n * factor**2 + place, cell_y, cell_x]) for n in range(9)]
+        shares = np.exp(logits) / np.exp(logits).sum()
+        for n, share in enumerate(shares):
+            near_y = int(clamp(cell_y + n // 3 - 1, 0, height - 1))
+            near_x = int(clamp(cell_x + n % 3 - 1, 0, width - 1))
+            fine[:, y, x] += share * coarse[:, near_y, near_x]
+    return fine
