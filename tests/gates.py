@@ -5,9 +5,11 @@ Nothing of the package is imported, so this runs with any Python 3.11 and no ins
 """
 
 import ast
+import io
 import re
 import statistics
 import sys
+import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +18,16 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+"""Tokens that do not make a line one of code."""
 
 SHAPED = {
     "Shaped",
@@ -96,6 +108,19 @@ class Source:
         """Number of lines, blank ones and comments included."""
         return len(self.text.splitlines())
 
+    @cached_property
+    def code_lines(self) -> int:
+        """Number of lines of code: without blank lines, comments and docstrings."""
+        documented: set[int] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", 0), str):
+                documented |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        used: set[int] = set()
+        for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
+            if token.type not in NO_CODE:
+                used |= set(range(token.start[0], token.end[0] + 1))
+        return len(used - documented)
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -152,15 +177,23 @@ def names_in(nodes: Sequence[ast.AST]) -> set[str]:
     return found
 
 
+WORLD = "/data/toycity/"
+"""The toy city is content, a world to be looked at; it is counted apart from the core."""
+
+
 def core_size(sources: Sequence[Source], *, lines: int = 5000, files: int = 60) -> Measurement:
-    """The package stays small enough to be read."""
-    total = sum(source.lines for source in sources)
+    """The package stays small enough to be read: lines of code, without the toy city's world."""
+    core = [source for source in sources if WORLD not in source.name]
+    total, world = (sum(s.code_lines for s in some) for some in (core, set(sources) - set(core)))
     broken = []
     if total > lines:
-        broken.append(f"{total} lines, at most {lines}")
-    if len(sources) > files:
-        broken.append(f"{len(sources)} files, at most {files}")
-    return Measurement(f"{total} lines in {len(sources)} files", tuple(broken))
+        broken.append(f"{total} lines of code, at most {lines}")
+    if len(core) > files:
+        broken.append(f"{len(core)} files, at most {files}")
+    everything = sum(source.lines for source in sources)
+    figure = f"{total} lines of code in {len(core)} files; toy city {world} in "
+    figure += f"{len(sources) - len(core)}; with docstrings and blank lines {everything} in all"
+    return Measurement(figure, tuple(broken))
 
 
 def file_length(sources: Sequence[Source], *, median: int = 150, maximum: int = 350) -> Measurement:
@@ -367,7 +400,7 @@ def _is_silent(node: ast.Raise, *, is_inside_handler: bool) -> bool:
 
 def prints(sources: Sequence[Source]) -> Measurement:
     """Only the command line prints."""
-    library = [source for source in sources if Path(source.name).name != "cli.py"]
+    library = [source for source in sources if not Path(source.name).name.startswith("cli")]
     return _count(library, lambda node: isinstance(node, ast.Call) and _called(node) == "print")
 
 
@@ -420,7 +453,7 @@ def tests_per_core_line(
     sources: Sequence[Source], tests: Sequence[Source], *, share: float = 0.8
 ) -> Measurement:
     """The tests are nearly as long as what they test."""
-    core, test = sum(s.lines for s in sources), sum(s.lines for s in tests)
+    core, test = (sum(source.code_lines for source in some) for some in (sources, tests))
     figure = f"{test} / {core} = {test / core:.2f}"
     return Measurement(figure, () if test >= share * core else (f"{figure}, at least {share}",))
 

@@ -1,5 +1,6 @@
 """The command line: what each verb does, prints and writes."""
 
+import inspect
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from seg2vid import arguments, cli, generate
 from seg2vid.labels import colourise, get_label_space
-from seg2vid.media import read_image, read_video, write_label_map
+from seg2vid.media import read_image, read_picture, read_video, write_label_map
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import GeneratedVideo, Latent, Motion
 from seg2vid.weights import ModelSummary
@@ -197,7 +198,7 @@ def test_warnings_go_to_standard_error(pipe, tmp_path: Path, capsys) -> None:
     run("generate", tmp_path / "flat.png", "-o", tmp_path / "s.mp4", "--encoding", "train")
     captured = capsys.readouterr()
     assert captured.err == "warning: only vegetation in it: is this the right --label-space?\n"
-    assert "warning" not in captured.out
+    assert "warning:" not in captured.out
 
 
 def test_no_bundled_model(pipe, labels: str, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -209,11 +210,13 @@ def test_no_bundled_model(pipe, labels: str, tmp_path: Path, monkeypatch, capsys
 def test_interrupted_generation_leaves_nothing(
     pipe, labels: str, tmp_path: Path, monkeypatch
 ) -> None:
-    def interrupted(self, label_map: Tensor, **given: object) -> Iterator[GeneratedVideo]:
-        yield from FakePipeline().stream(label_map, **{**given, "num_frames": 4})
+    one_pass = pipe.stream
+
+    def interrupted(label_map: Tensor, **given: object) -> Iterator[GeneratedVideo]:
+        yield from one_pass(label_map, **{**given, "num_frames": 4})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(FakePipeline, "stream", interrupted)
+    monkeypatch.setattr(pipe, "stream", interrupted)
     for name in ("s.mp4", "s.gif", "frames"):
         words = ["generate", labels, "-o", str(tmp_path / name), "--save", "flow,labels"]
         assert cli.main(words) == 130
@@ -244,11 +247,11 @@ def test_check_names_the_command_that_repairs(tmp_path: Path, monkeypatch, capsy
 def test_labels_convert_fits_and_colours(labels: str, tmp_path: Path, capsys) -> None:
     run("labels", "convert", labels, "-o", tmp_path / "a.png", "--size", "64x64")
     assert "cropped to 64x64" in capsys.readouterr().out
-    assert Image.open(tmp_path / "a.png").size == (64, 64)
+    assert read_picture(tmp_path / "a.png").pixels.shape == (64, 64)
     run("labels", "convert", labels, "-o", tmp_path / "b.png", "--to", "colour")
     found = read_image(tmp_path / "b.png")
     assert found.shape == (64, 128, 3) and tuple(found[63, 0]) == (128, 64, 128)
-    assert Image.open(tmp_path / "b.png").mode == "RGB"
+    assert read_picture(tmp_path / "b.png").mode == "RGB"
 
 
 def test_convert_passes_warnings_on(tmp_path: Path, capsys) -> None:
@@ -267,10 +270,17 @@ def test_models_are_listed(monkeypatch, capsys) -> None:
     assert "--model PATH" in capsys.readouterr().out
 
 
-def test_toycity_writes_clips(tmp_path: Path, capsys) -> None:
-    run("toycity", tmp_path / "toy", "--clips", 1, "--size", "64x32", "--frames", 3)
-    assert "wrote 1 clips to" in capsys.readouterr().out
-    assert any(path.suffix == ".safetensors" for path in (tmp_path / "toy").iterdir())
+def test_toycity_passes_its_options_on(tmp_path: Path, monkeypatch, capsys) -> None:
+    given = {}
+    monkeypatch.setattr(
+        "seg2vid.data.toycity.write_dataset",
+        lambda directory, **options: given.update(options, directory=directory),
+    )
+    run("toycity", tmp_path / "toy", "--clips", 2, "--size", "64x32", "--frames", 3, "--seed", 5)
+    config = given["config"]
+    assert (config.width, config.height, config.num_frames) == (64, 32, 2)
+    assert (given["clips"], given["seed"], given["directory"]) == (2, 5, tmp_path / "toy")
+    assert f"wrote 2 clips to {tmp_path / 'toy'}" in capsys.readouterr().out
 
 
 # Help
@@ -297,7 +307,8 @@ def test_help_of_a_verb_explains_every_argument(name: str, capsys) -> None:
     text = capsys.readouterr().out
     assert f"usage: seg2vid {name}" in text and arguments.summary(cli.VERBS[name])[:40] in text
     explained = arguments._argument_helps(cli.VERBS[name])
-    names = {key for key in cli.VERBS[name].__annotations__ if key not in {"return", "rest"}}
+    parameters = inspect.signature(cli.VERBS[name]).parameters.values()
+    names = {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL}
     assert set(explained) == names and all(explained.values())
 
 

@@ -67,7 +67,7 @@ BAD_FILES = {
     "text.png": "Expected a label map picture; got .*which is no picture; export it again",
     "empty.png": r"got .*which is empty \(0 bytes\); export it again",
     "cut.png": "got .*which is damaged or cut off .*; export it again",
-    "flat.png": "(at least 8x8 pixels|damaged or cut off)",
+    "flat.png": "(at least 8x8 pixels|damaged or cut off|no picture)",
     "vast.png": "got .*(100000x100000 pixels|damaged or cut off).*;",
     "pixel.png": "Expected a label map of at least 8x8 pixels; got 1x1; give one with more",
     "deep.png": "8-bit ids, or 16-bit instance ids .*; got 16-bit values 700; ",

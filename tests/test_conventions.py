@@ -139,8 +139,7 @@ def moving_marker() -> tuple[Clip, Motion]:
     """A lit pixel at (3, 4) in the first frame and at (5, 4) in the next; only there is flow."""
     forward, backward = torch.zeros(1, 1, 2, HEIGHT, WIDTH), torch.zeros(1, 1, 2, HEIGHT, WIDTH)
     forward[0, 0, 0, 4, 3], backward[0, 0, 0, 4, 5] = 2, -2
-    # What was under the marker appears, and what it covers disappears.
-    backward[0, 0, 0, 4, 3], forward[0, 0, 0, 4, 5] = 1, -1
+    # What the marker uncovers appears, and what it covers disappears.
     forward_visible, backward_visible = torch.ones(2, 1, 1, 1, HEIGHT, WIDTH)
     forward_visible[..., 4, 5], backward_visible[..., 4, 3] = 0, 0
     motion = Motion(forward, backward, forward_visible, backward_visible)
@@ -149,28 +148,30 @@ def moving_marker() -> tuple[Clip, Motion]:
 
 
 def test_backward_flow_lives_on_the_grid_of_frame_t() -> None:
-    # The authors swap the names. Reading through the forward flow would light nothing but (4, 4).
+    # The authors swap the names. Read through the forward flow, no visible pixel would be lit.
     clip, motion = moving_marker()
     warped = warp_clip(clip.first_frame, motion.backward_flow)
     assert warped.shape == (1, 1, 3, HEIGHT, WIDTH)
-    assert where(warped[:, 0, :1]) == [(5, 4)]
+    assert where(warped[:, 0, :1] * motion.backward_visible[:, 0]) == [(5, 4)]
 
 
 def test_forward_flow_lives_on_the_grid_of_the_first_frame() -> None:
     # On the grid of frame t, the marker's pixel would read frame t at (7, 4) and find nothing.
     clip, motion = moving_marker()
     returned = backward_warp(clip.frames[:, 0], motion.forward_flow[:, 0])
-    assert where(returned[:, :1]) == [(3, 4)]
+    assert where(returned[:, :1] * motion.forward_visible[:, 0]) == [(3, 4)]
 
 
 def test_exact_motion_explains_the_clip_and_swapped_motion_does_not() -> None:
-    # Names or masks swapped: the loss would be far from 0.
+    # Were the loss to read flows or masks by the other name, the exact motion would not explain it.
     clip, motion = moving_marker()
     assert reconstruction_loss(clip.first_frame, clip.frames, motion) < 1e-6
-    swapped = Motion(
-        motion.backward_flow, motion.forward_flow, motion.backward_visible, motion.forward_visible
+    flows, masks = (
+        (motion.forward_flow, motion.backward_flow),
+        (motion.forward_visible, motion.backward_visible),
     )
-    assert reconstruction_loss(clip.first_frame, clip.frames, swapped) > 0.01
+    for swapped in (Motion(*flows[::-1], *masks), Motion(*flows, *masks[::-1])):
+        assert reconstruction_loss(clip.first_frame, clip.frames, swapped) > 0.01
 
 
 def test_masks_say_where_something_is_visible() -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seg2vid.label_space import LabelSpace, get_label_space
-    from seg2vid.pipeline import Seg2VidPipeline, list_models
+    from seg2vid.pipeline import Seg2VidPipeline
     from seg2vid.structures import Clip, GeneratedVideo, Latent, Motion
+    from seg2vid.weights import list_models
 
 __version__ = "0.1.0"
 
@@ -28,7 +29,7 @@ __all__ = [
 
 _HOMES = {
     "Seg2VidPipeline": "seg2vid.pipeline",
-    "list_models": "seg2vid.pipeline",
+    "list_models": "seg2vid.weights",
     "GeneratedVideo": "seg2vid.structures",
     "Clip": "seg2vid.structures",
     "Latent": "seg2vid.structures",

@@ -84,7 +84,7 @@ def models() -> None:
 def labels_check(
     file: Path, *, label_space: str = "cityscapes", encoding: Encoding = "auto"
 ) -> None:
-    """Say what a label map is, which classes it holds, what is wrong and how to repair it.
+    """Say what a label map is, what it holds, what is wrong and how to repair it.
 
     Args:
         file: the label map.
@@ -158,7 +158,7 @@ def toycity(
     fps: float = 12.0,
     workers: int = 1,
 ) -> None:
-    """Render a data set of toy-city clips with exact labels, objects, flow and visibility.
+    """Render toy-city clips with exact labels, objects, flow and visibility.
 
     Args:
         directory: the folder to write to.
@@ -251,7 +251,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
         return
 
     def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(f"signal {number}")
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -139,7 +139,8 @@ def run(options: GenerateOptions) -> Iterator[str]:
         seconds = time.perf_counter() - start
         rows |= {f"seed {seed}: {name}": row for name, row in sink.kept.items() if row}
         places = ", ".join(map(str, sink.paths.values()))
-        yield f"wrote {places} ({num_frames} frames, seed {seed}, {seconds:.1f} s)"
+        plural = "s" if num_frames > 1 else ""
+        yield f"wrote {places} ({num_frames} frame{plural}, seed {seed}, {seconds:.1f} s)"
     if options.contact_sheet is not None:
         stacked = {title: np.stack(row) for title, row in rows.items()}
         write_image(options.contact_sheet, contact_sheet(stacked))

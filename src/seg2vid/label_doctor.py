@@ -210,7 +210,7 @@ def _find_by_palette(
     if used.max() >= len(palette):
         return None
     owner_of = {colour: c.id for c in space.channels for colour in (c.colour, *c.other_colours)}
-    owners = {int(i): owner_of.get(_colour(palette[i])) for i in used}
+    owners = {int(i): owner_of.get(tuple(palette[i].tolist())) for i in used}
     if not forced:
         file_ids = {label.id: label.id for label in space.classes} | {
             space.file_value: space.void_id
@@ -233,10 +233,6 @@ def _find_by_palette(
     warnings = (f"{match.inexact} pixels took the nearest class colour",) if match.inexact else ()
     detail = "the palette's colours tell the classes, its indices do not"
     return Diagnosis("palette", detail, match.ids, warnings=warnings)
-
-
-def _colour(values: UInt8[np.ndarray, "3"]) -> tuple[int, int, int]:
-    return int(values[0]), int(values[1]), int(values[2])
 
 
 def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:

@@ -14,7 +14,8 @@ from jaxtyping import UInt8
 
 from seg2vid.errors import LabelMapError, expected
 
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]
+"""RGB: three numbers 0 ... 255."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _read_colour(value: Any, name: str, source: str) -> Colour:
         raise _space_error(
             source, repr(value), f"a colour of three numbers 0 ... 255 for class {name!r}"
         )
-    return (value[0], value[1], value[2])
+    return tuple(value)
 
 
 def _check_classes(channels: tuple[LabelClass, ...], source: str) -> None:

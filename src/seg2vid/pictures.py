@@ -32,16 +32,16 @@ def open_picture(path: Path, what: str) -> Image.Image:
             expected(what, got=f"{path}, which is a folder", fix="name one file in it")
         )
     problem, fix = "", "export it again as PNG"
+    image = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path)
-        if max(image.size) > LARGEST_SIDE:
-            fix = f"scale it down: at most {LARGEST_SIDE} pixels on a side"
-            problem = f"{path} with {image.width}x{image.height} pixels"
-        else:
+        if max(image.size) <= LARGEST_SIDE:
             image.load()
             return image
+        fix = f"scale it down: at most {LARGEST_SIDE} pixels on a side"
+        problem = f"{path} with {image.width}x{image.height} pixels"
     except UnidentifiedImageError:
         size = path.stat().st_size
         problem = f"{path}, which is {'no picture' if size else 'empty (0 bytes)'}"
@@ -49,6 +49,8 @@ def open_picture(path: Path, what: str) -> Image.Image:
         problem, fix = f"{path}, which may not be read", "change its permission"
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         problem = f"{path}, which is damaged or cut off ({error})"
+    if image is not None:
+        image.close()
     raise MediaError(expected(what, got=problem, fix=fix))
 
 

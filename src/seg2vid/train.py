@@ -89,7 +89,7 @@ class RunKeeper(Callback):
 
     def _draw(self, stage: Stage) -> None:
         """Write ``sheets/step_N.png``."""
-        from seg2vid.media import write_image
+        from seg2vid.pictures import write_image
 
         was_training = stage.training
         stage.eval()

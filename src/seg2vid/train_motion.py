@@ -11,7 +11,7 @@ from seg2vid import losses
 from seg2vid.config import ModelConfig, MotionTrainingConfig
 from seg2vid.features import PerceptualDistance
 from seg2vid.labels import LabelSpace
-from seg2vid.media import flow_to_colours
+from seg2vid.drawing import flow_to_colours
 from seg2vid.models.animator import Animator
 from seg2vid.models.hints import displacement_grid
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects

@@ -23,6 +23,9 @@ Frame = UInt8[np.ndarray, "height width 3"]
 PALETTE_FRAMES = 8
 """Frames from which the one palette of a gif is made; they are all that is ever held back."""
 
+PALETTE_PIXELS = 40_000
+"""Pixels of these frames that are looked at."""
+
 _BT709 = 1
 """The number of BT.709 in the H.264 and VP9 headers, for matrix, primaries and transfer alike."""
 
@@ -141,8 +144,11 @@ class _GifEncoder:
             self._make_palette()
 
     def _make_palette(self) -> None:
-        together = Image.fromarray(np.concatenate(self.early))
-        self.palette = together.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2)
+        together = np.concatenate(self.early)
+        # Clustering is slow: a sample of the pixels gives the same palette.
+        step = math.ceil(math.sqrt(together.size / 3 / PALETTE_PIXELS))
+        sample = Image.fromarray(np.ascontiguousarray(together[::step, ::step]))
+        self.palette = sample.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2)
         colours = np.array(self.palette.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
         self.entries[: len(colours), 1:] = colours
         self.stream.height, self.stream.width = self.early[0].shape[:2]

@@ -10,7 +10,7 @@ one segment's look to another: a part of the picture can be drawn again while th
 look.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from seg2vid.models.layers import (
     LabelEmbedding,
     coarse_labels,
     coordinates,
+    count_rows,
     spread_rows,
     upsample,
 )
@@ -154,7 +155,7 @@ class FirstFrame(nn.Module):
             if level < len(self.blocks) - 1:
                 features = upsample(features)
             features = self.blocks[level](features, conditions[level])
-        return torch.sigmoid(self.to_colour(self.leave(features, conditions[0])))
+        return torch.sigmoid(self.to_colour(self.leave(features, conditions[0])).float())
 
     def segments(
         self,
@@ -198,3 +199,19 @@ class FirstFrame(nn.Module):
             whole=torch.randn(batch, self.config.global_noise, generator=generator),
             segments=torch.randn(batch, rows, self.config.segment_noise, generator=generator),
         )
+
+    def exchange(
+        self,
+        look: Look,
+        other: Look,
+        classes: list[int],
+        label_map: Int[Tensor, "batch height width"],
+        objects: Int[Tensor, "batch coarse_height coarse_width"],
+    ) -> Look:
+        """Take the segments of the given classes, and of their objects, from another look (batch of 1)."""
+        rows = self.segments(label_map, objects)
+        is_chosen = torch.isin(label_map, label_map.new_tensor(classes))
+        # A row is exchanged where any pixel of a chosen class uses it.
+        exchanged = count_rows(torch.where(is_chosen, rows + 1, 0), look.segments.shape[1] + 1) > 0
+        exchanged = exchanged[:, 1:].unsqueeze(-1)
+        return replace(look, segments=torch.where(exchanged, other.segments, look.segments))

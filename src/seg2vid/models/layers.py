@@ -1,12 +1,14 @@
 """Blocks used by more than one box of the figure."""
 
+from contextlib import AbstractContextManager
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.warp import pixel_grid
 
 OBJECT_FACTOR = 8
 """Objects, hints and the foreground code live on a grid this many times coarser than the
@@ -22,10 +24,10 @@ def coordinates(
 ) -> Float[Tensor, "batch 2 height width"]:
     """Return (x, y) of every pixel, scaled to [-1, 1]: perspective depends on where one looks."""
     batch, _, height, width = features.shape
-    grid = pixel_grid(height, width, like=features)
-    extent = grid.new_tensor([max(width - 1, 1), max(height - 1, 1)])
-    scaled = 2 * grid / extent.view(2, 1, 1) - 1
-    return scaled.to(features.dtype).expand(batch, -1, -1, -1)
+    x = torch.linspace(-1, 1, width, device=features.device, dtype=features.dtype)
+    y = torch.linspace(-1, 1, height, device=features.device, dtype=features.dtype)
+    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack((grid_x, grid_y)).expand(batch, -1, -1, -1)
 
 
 class ConvolutionBlock(nn.Sequential):
@@ -185,3 +187,11 @@ def spread_rows(
     """Write to each pixel the row of the table that its number names."""
     index = rows.flatten(1).unsqueeze(-1).expand(-1, -1, table.shape[-1])
     return rearrange(table.gather(1, index), "b (h w) c -> b c h w", h=rows.shape[1])
+
+
+def fast_arithmetic(device: torch.device) -> AbstractContextManager[Any]:
+    """Compute convolutions in bfloat16 where the processor has it: twice as fast, no visible
+    difference.
+    """
+    has_bfloat16 = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16)
