@@ -1,15 +1,16 @@
 """Convention pins: a marker moves where the convention says; comments name the misreading."""
 
-import math
+from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 
 import pytest
 import torch
-from jaxtyping import Float, TypeCheckError
+from jaxtyping import Bool, Float, TypeCheckError
 from torch import Tensor
 
-from seg2vid.data.clips import mirror
-from seg2vid.data.toycity import ToyCityConfig, render_clip
+from seg2vid.data.clips import mirror, render_toycity
+from seg2vid.data.toycity import ToyCityConfig
 from seg2vid.labels import get_label_space, one_hot
 from seg2vid.losses import reconstruction_loss
 from seg2vid.structures import Clip, Motion
@@ -101,7 +102,7 @@ def test_integer_flow_is_a_shift_of_the_interior(dx: int, dy: int) -> None:
 
 
 def test_half_a_pixel_averages_two_neighbours() -> None:
-    # With align_corners=False "half a pixel" would be half of (width - 1) / width pixels.
+    # With align_corners=False the first pixel would be read at 0.5 · 13/12 - 0.5 = 0.04: no average.
     frame = torch.rand(1, 1, HEIGHT, WIDTH)
     warped = backward_warp(frame, constant_flow(0.5, 0))
     average = (frame[..., :-1] + frame[..., 1:]) / 2
@@ -196,8 +197,8 @@ def test_time_counts_generated_frames() -> None:
     # Were the first frame counted, a clip's motion would have one time less than its frames.
     clip, motion = moving_marker()
     assert clip.frames.shape[1] == motion.backward_flow.shape[1] == 1
-    rendered = render_clip(0, ToyCityConfig(height=32, width=64, num_frames=3))
-    assert len(rendered.frames) == 4 and len(rendered.backward_flow) == 3
+    rendered = render_toycity(0, ToyCityConfig(height=32, width=64, num_frames=3))
+    assert rendered.frames.shape[1] == rendered.motion.backward_flow.shape[1] == 3
 
 
 def test_channel_order_of_a_picture_is_checked() -> None:
@@ -233,24 +234,11 @@ def test_one_hot_channel_is_the_id() -> None:
 # Ego motion and mirroring.
 
 
-def clip_of(seed: int, num_frames: int = 2) -> Clip:
-    """A small toy clip as a carrier, without going through a file."""
-    clip = render_clip(seed, ToyCityConfig(height=64, width=128, num_frames=num_frames))
-    frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)[None] / 255
-    labels = torch.from_numpy(clip.label_maps).long()[None]
-    flows = [torch.from_numpy(flow)[None] for flow in (clip.forward_flow, clip.backward_flow)]
-    visible = [
-        torch.from_numpy(mask)[None, :, None].float()
-        for mask in (clip.forward_visible, clip.backward_visible)
-    ]
-    return Clip(
-        first_frame=frames[:, 0],
-        frames=frames[:, 1:],
-        label_map=labels[:, 0],
-        label_maps=labels[:, 1:],
-        motion=Motion(*flows, *visible),
-        ego_motion=torch.from_numpy(clip.ego_motion)[None],
-    )
+def first_clip(is_wanted: Callable[[Clip], bool]) -> Clip:
+    """The first small toy clip of a kind: its seed may change, what it shows may not."""
+    config = ToyCityConfig(height=64, width=128, num_frames=2)
+    clips = (render_toycity(seed, config) for seed in range(200))
+    return next(clip for clip in clips if is_wanted(clip))
 
 
 def sky_of(clip: Clip) -> Float[Tensor, " pixels"]:
@@ -258,30 +246,45 @@ def sky_of(clip: Clip) -> Float[Tensor, " pixels"]:
     return clip.motion.forward_flow[:, -1, 0][clip.label_map == 10]
 
 
-BEND = 9
-"""Seed of a clip whose camera turns to the right."""
+def road_of(clip: Clip) -> Bool[Tensor, "1 height width"]:
+    """Pixels of the first frame's road that stay visible."""
+    return (clip.label_map == 0) & (clip.motion.forward_visible[:, -1, 0] == 1)
+
+
+@cache
+def turning_clip() -> Clip:
+    """A clip whose camera turns under a visible sky."""
+    return first_clip(lambda c: c.ego_motion[0, -1, 2].abs() > 0.005 and len(sky_of(c)) > 200)
+
+
+@cache
+def driving_clip() -> Clip:
+    """A clip whose camera drives straight on, with road to its left and to its right."""
+
+    def is_wanted(clip: Clip) -> bool:
+        forward, _, yaw = clip.ego_motion[0, -1].tolist()
+        sides = [half.sum() for half in road_of(clip).chunk(2, -1)]
+        return forward > 1 and abs(yaw) < 1e-4 and min(sides) > 50
+
+    return first_clip(is_wanted)
 
 
 def test_positive_yaw_turns_right_so_the_distance_moves_left() -> None:
-    # Were positive yaw to the left, the sky would move to the right.
-    clip = clip_of(BEND)
-    assert clip.ego_motion[0, -1, 2] > 0.005
-    assert sky_of(clip).mean() < -0.5
+    # Were positive yaw to the left, the sky would move to the same side as it.
+    yaw, sky = turning_clip().ego_motion[0, -1, 2], sky_of(turning_clip())
+    assert yaw * sky.mean() < 0 and sky.mean().abs() > 0.5
 
 
 def test_driving_forward_makes_the_scene_flow_outwards_and_downwards() -> None:
     # Were forward metres negative, or flow inverted, the road would flow up, towards the horizon.
-    clip = clip_of(1)
-    assert clip.ego_motion[0, -1, 0] > 1
-    road = (clip.label_map == 0) & (clip.motion.forward_visible[:, -1, 0] == 1)
-    assert clip.motion.forward_flow[:, -1, 1][road].mean() > 0.5
-    dx = clip.motion.forward_flow[:, -1, 0]
-    assert dx[..., :32][road[..., :32]].mean() < 0 < dx[..., -32:][road[..., -32:]].mean()
+    (dx, dy), road = driving_clip().motion.forward_flow[0, -1], road_of(driving_clip())[0]
+    assert dy[road].mean() > 0.5
+    assert dx[:, :64][road[:, :64]].mean() < 0 < dx[:, 64:][road[:, 64:]].mean()
 
 
 def test_backward_flow_of_a_toy_clip_explains_its_frames() -> None:
     # Swapped or inverted flow explains a driving camera worse than standing still does.
-    clip = clip_of(1)
+    clip = driving_clip()
     visible = clip.motion.backward_visible
     still = clip.first_frame.unsqueeze(1).expand_as(clip.frames)
 
@@ -289,32 +292,30 @@ def test_backward_flow_of_a_toy_clip_explains_its_frames() -> None:
         return float(((frames - clip.frames).abs() * visible).sum() / visible.sum())
 
     right = error(warp_clip(clip.first_frame, clip.motion.backward_flow))
-    assert right < 0.6 * error(still)
-    assert right < 0.6 * error(warp_clip(clip.first_frame, -clip.motion.backward_flow))
-    assert right < 0.6 * error(warp_clip(clip.first_frame, clip.motion.forward_flow))
+    assert right < 0.7 * error(still)
+    assert right < 0.7 * error(warp_clip(clip.first_frame, -clip.motion.backward_flow))
+    assert right < 0.7 * error(warp_clip(clip.first_frame, clip.motion.forward_flow))
 
 
 def test_mirror_turns_dx_round_and_leaves_dy() -> None:
     # Flipped without the sign, every mirrored clip would teach flow that points the wrong way.
-    clip = clip_of(BEND)
-    flow, flipped = clip.motion.forward_flow, mirror(clip).motion.forward_flow
+    flow = turning_clip().motion.forward_flow
+    flipped = mirror(turning_clip()).motion.forward_flow
     torch.testing.assert_close(flipped[:, :, 0].flip(-1), -flow[:, :, 0])
     torch.testing.assert_close(flipped[:, :, 1].flip(-1), flow[:, :, 1])
-    assert sky_of(mirror(clip)).mean() > 0.5
+    assert flow[:, :, 0].abs().mean() > 0.5 and flow[:, :, 1].abs().mean() > 0.1
 
 
 def test_mirror_turns_rightward_and_yaw_round_and_leaves_forward() -> None:
     # With the sign on forward metres, a mirrored car would drive backwards.
-    ego_motion = clip_of(BEND).ego_motion
-    expected = ego_motion * torch.tensor([1.0, -1.0, -1.0])
-    assert torch.equal(mirror(clip_of(BEND)).ego_motion, expected)
-    assert ego_motion[0, -1, 0] > 0 and math.isclose(expected[0, -1, 2], -ego_motion[0, -1, 2])
+    before, after = turning_clip().ego_motion, mirror(turning_clip()).ego_motion
+    assert torch.equal(after, before * torch.tensor([1.0, -1.0, -1.0]))
+    assert before[0, -1, 0] > 0.1 and before[0, -1, 2].abs() > 0.005
 
 
 def test_warping_a_mirrored_clip_is_mirroring_the_warped_one() -> None:
     # Anything flipped but not turned round, or turned round but not flipped, breaks this.
-    clip = clip_of(BEND)
-    flipped = mirror(clip)
+    clip, flipped = turning_clip(), mirror(turning_clip())
     warped = warp_clip(clip.first_frame, clip.motion.backward_flow)
     again = warp_clip(flipped.first_frame, flipped.motion.backward_flow)
     torch.testing.assert_close(again.flip(-1), warped, rtol=0, atol=1e-4)

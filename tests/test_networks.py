@@ -257,7 +257,7 @@ def test_flow_decoder_predicts_every_time() -> None:
     assert motion.forward_flow.shape == motion.backward_flow.shape == (2, TIME, 2, *SIZE)
     for visible in (motion.forward_visible, motion.backward_visible):
         assert visible.shape == (2, TIME, 1, *SIZE)
-        assert 0 < visible.min() and visible.max() < 1
+        assert visible.min() > 0 and visible.max() < 1
         assert visible.mean() > 0.7  # most pixels start as visible
 
 
@@ -429,8 +429,8 @@ def test_refiner_paints_what_is_hidden_without_looking_at_it() -> None:
 
 def still(batch: int = 2) -> Motion:
     """Nothing moves and everything is visible."""
-    flow = torch.zeros(batch, TIME, 2, *SIZE)
-    return Motion(flow, flow, torch.ones_like(flow[:, :, :1]), torch.ones_like(flow[:, :, :1]))
+    flows, visible = torch.zeros(2, batch, TIME, 2, *SIZE), torch.ones(2, batch, TIME, 1, *SIZE)
+    return Motion(*flows, *visible)
 
 
 @cache
@@ -482,7 +482,7 @@ def test_labels_move_where_visible_and_are_painted_elsewhere() -> None:
 def car_moves(
     cells: int, *, visible: float = 1.0
 ) -> tuple[Motion, Int[Tensor, "1 coarse_height coarse_width"]]:
-    """A car of 2 x 3 cells went right by a number of cells; motion and objects of the last frame."""
+    """A car of 2 x 3 cells went right by some cells: motion, and objects of the last frame."""
     motion, objects = still(1), torch.zeros(1, *COARSE).long()
     start = 1 + cells
     objects[0, 4:6, start : start + 3] = 1

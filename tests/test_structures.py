@@ -16,6 +16,7 @@ from seg2vid.structures import (
     Latent,
     Motion,
     Posterior,
+    join_passes,
 )
 
 BATCH, TIME, HEIGHT, WIDTH = 3, 2, 4, 6
@@ -176,6 +177,30 @@ def test_stack_keeps_what_is_absent_absent() -> None:
     bare = Clip(*(getattr(make_clip(1), name) for name in ("first_frame", "frames", "label_map")))
     joined = stack([bare, bare])
     assert joined.motion is None and joined.instance_map is None and len(joined.label_map) == 2
+
+
+def test_passes_are_joined_along_time() -> None:
+    passes = [make_video(), dataclasses.replace(make_video(), pass_starts=(4,))]
+    joined = join_passes(passes)
+    one, other = passes
+    assert joined.pass_starts == (0, 1, 4) and joined.label_space == "cityscapes"
+    assert torch.equal(joined.frames, torch.cat((one.frames, other.frames), 1))
+    assert torch.equal(joined.label_maps, torch.cat((one.label_maps, other.label_maps), 1))
+    for name in ("forward_flow", "backward_flow", "forward_visible", "backward_visible"):
+        parts = [getattr(video.motion, name) for video in passes]
+        assert torch.equal(getattr(joined.motion, name), torch.cat(parts, 1)), name
+    # What belongs to the video as a whole is that of its first pass.
+    assert torch.equal(joined.first_frame, one.first_frame)
+    assert torch.equal(joined.label_map, one.label_map)
+    assert torch.equal(joined.z.background, one.z.background)
+
+
+def test_instances_are_joined_where_every_pass_has_them() -> None:
+    bare = make_video()
+    filled = dataclasses.replace(bare, instance_map=bare.label_map, instance_maps=bare.label_maps)
+    both = join_passes([filled, filled])
+    assert torch.equal(both.instance_maps, torch.cat([filled.instance_maps] * 2, 1))
+    assert join_passes([filled, bare]).instance_maps is None
 
 
 def at_times(clip: Clip, times: torch.Tensor) -> Clip:

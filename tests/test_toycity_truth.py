@@ -61,7 +61,7 @@ def grid(height: int = 64, width: int = 128) -> tuple[np.ndarray, np.ndarray]:
 
 def away_from_edges(labels: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Return the pixels whose 3x3 neighbourhood has one label and smooth depth."""
-    inverse = 1.0 / depth
+    inverse = 1.0 / depth.astype(float)
     calm = np.ones(labels.shape, bool)
     for rows in (-1, 0, 1):
         for columns in (-1, 0, 1):
@@ -216,8 +216,8 @@ def static_depth(
     clip: ToyCityClip, source: np.ndarray, target: np.ndarray, depth: np.ndarray
 ) -> np.ndarray:
     """Depth along the target's axis; the image column's slope is recovered from the sky flow."""
-    slope = column_slopes(clip)
-    aside = slope * depth
+    depth = np.where(np.isfinite(depth), depth, 1e6)
+    aside = column_slopes(clip) * depth
     forward = source[0] + depth * np.cos(source[2]) - aside * np.sin(source[2])
     rightward = source[1] + depth * np.sin(source[2]) + aside * np.cos(source[2])
     ahead, sideways = forward - target[0], rightward - target[1]
@@ -230,8 +230,7 @@ def column_slopes(clip: ToyCityClip) -> np.ndarray:
 
     height, width = clip.label_maps.shape[1:]
     config = ToyCityConfig(height, width, len(clip.forward_flow), clip.frames_per_second)
-    right, _ = build_city(clip.seed, config).camera.slopes()
-    return np.broadcast_to(right, (height, width))
+    return build_city(clip.seed, config).camera.rays()[0].reshape(height, width)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])

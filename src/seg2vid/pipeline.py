@@ -112,8 +112,8 @@ class Seg2VidPipeline:
         label_map: Int[Tensor, "batch height width"] | str | Path,
         *,
         num_frames: int | None = None,
-        instance_map: Int[Tensor, "batch height width"] | None = None,
-        first_frame: Float[Tensor, "batch 3 height width"] | None = None,
+        instance_map: Int[Tensor, "maps map_height map_width"] | None = None,
+        first_frame: Float[Tensor, "pictures channel picture_height picture_width"] | None = None,
         z: Latent | None = None,
         seed: Seeds = None,
         generator: Generators = None,
@@ -153,8 +153,8 @@ class Seg2VidPipeline:
         label_map: Int[Tensor, "batch height width"] | str | Path,
         *,
         num_frames: int | None = None,
-        instance_map: Int[Tensor, "batch height width"] | None = None,
-        first_frame: Float[Tensor, "batch 3 height width"] | None = None,
+        instance_map: Int[Tensor, "maps map_height map_width"] | None = None,
+        first_frame: Float[Tensor, "pictures channel picture_height picture_width"] | None = None,
         z: Latent | None = None,
         seed: Seeds = None,
         generator: Generators = None,
@@ -168,8 +168,10 @@ class Seg2VidPipeline:
         count = self.num_frames if num_frames is None else num_frames
         label_map = self._read(label_map)
         generators = make_generators(label_map.shape[0], seed, generator)
-        label_map = _for_each(label_map, len(generators)).to(self.device)
-        instance_map = _for_each(instance_map, len(generators))
+        label_map, instance_map, first_frame = (
+            _for_each(given, len(generators), self.device)
+            for given in (label_map, instance_map, first_frame)
+        )
         self.check_inputs(label_map, instance_map, first_frame, count)
         # 2. Which pixels belong together
         objects = self.find_objects(label_map, instance_map)
@@ -284,8 +286,8 @@ class Seg2VidPipeline:
     def check_inputs(
         self,
         label_map: Int[Tensor, "batch height width"],
-        instance_map: Int[Tensor, "batch height width"] | None,
-        first_frame: Float[Tensor, "batch 3 height width"] | None,
+        instance_map: Int[Tensor, "maps map_height map_width"] | None,
+        first_frame: Float[Tensor, "pictures channel picture_height picture_width"] | None,
         num_frames: int,
     ) -> None:
         """Raise ``LabelMapError`` or ``ModelError`` for inputs that do not fit."""
@@ -311,7 +313,7 @@ class Seg2VidPipeline:
 
     @staticmethod
     def _check_first_frame(
-        first_frame: Float[Tensor, "batch 3 height width"] | None,
+        first_frame: Float[Tensor, "pictures channel picture_height picture_width"] | None,
         label_map: Int[Tensor, "batch height width"],
     ) -> None:
         """Raise ``ModelError`` for a first frame of another size or range."""
@@ -340,6 +342,9 @@ class Seg2VidPipeline:
         )
 
 
-def _for_each(maps: Int[Tensor, "batch height width"] | None, count: int) -> Any:
-    """Repeat a single map for each of ``count`` samples."""
-    return maps.expand(count, -1, -1) if maps is not None and maps.shape[0] == 1 else maps
+def _for_each(given: Tensor | None, count: int, device: torch.device) -> Any:
+    """Put a map or picture (any shape, batch first) on the device, a single one for each sample."""
+    if given is None:
+        return None
+    given = given.to(device)
+    return given.expand(count, *given.shape[1:]) if given.shape[0] == 1 else given

@@ -152,7 +152,7 @@ def run(stage: Stage, clips: Path, output: Path, *, save_every: int, precision: 
     if len(batches) == 0:
         LOGGER.info("%s: all %d steps are done", output, training.steps)
         return output / "model.safetensors"
-    probe = next(iter(batches))
+    probe = batches[0]
     seconds = estimate_seconds_per_step(stage, probe, precision)
     LOGGER.info(
         "%s: %d of %d steps left, about %.1f s each on this machine: %.0f minutes",

@@ -77,13 +77,16 @@ class FirstFrameStage(Stage):
             judged = self._judge(clip.first_frame, painted.detach(), label_map)
             optimise(judge, sum(judged.values()), self, factor)  # type: ignore[arg-type]
             terms |= judged
-        decay = min(
-            self.training_config.average_decay, (1 + int(self.step)) / (10 + int(self.step))
-        )
-        torch._foreach_lerp_(
-            list(self.average.parameters()), list(self.first_frame.parameters()), 1 - decay
-        )
+        self._follow()
         self.after_step(terms)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Let the averaged generator follow the trained one, closely at first."""
+        step = int(self.step)
+        decay = min(self.training_config.average_decay, (1 + step) / (10 + step))
+        averaged, trained = list(self.average.parameters()), list(self.first_frame.parameters())
+        torch._foreach_lerp_(averaged, trained, 1 - decay)
 
     def compute_losses(self, clip: Clip) -> dict[str, Tensor]:
         """Return the generator's terms."""

@@ -183,10 +183,17 @@ def _motion_at(motion: Motion, times: Int[Tensor, " chosen"]) -> Motion:
 
 def at_times(clip: Clip, times: Int[Tensor, " chosen"]) -> Clip:
     """Keep the given times of a clip, 0 being the first generated frame."""
+
+    def chosen(values: Tensor | None) -> Tensor | None:
+        """Index (batch, time, ...)."""
+        return None if values is None else values[:, times]
+
     return replace(
         clip,
         frames=clip.frames[:, times],
-        label_maps=None if clip.label_maps is None else clip.label_maps[:, times],
+        label_maps=chosen(clip.label_maps),
+        instance_maps=chosen(clip.instance_maps),
+        ego_motion=chosen(clip.ego_motion),
         motion=None if clip.motion is None else _motion_at(clip.motion, times),
     )
 

@@ -1,15 +1,15 @@
 """Clips on disk → ``Clip`` carriers, and the batches of training."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from safetensors import safe_open
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset
 
 from seg2vid.data.toycity import ToyCityConfig, render_clip
 from seg2vid.errors import MediaError, expected
@@ -108,7 +108,7 @@ def render_toycity(seed: int, config: ToyCityConfig) -> Clip:
 
 
 def _pictures(
-    frames: Float[Tensor, "..."],
+    frames: UInt8[Tensor, "time height width 3"],
 ) -> Float[Tensor, "1 time 3 height width"]:
     """Turn stored pictures (time, height, width, 3), uint8, into a batch of one in [0, 1]."""
     return frames.permute(0, 3, 1, 2).float().div(255).unsqueeze(0)
@@ -138,7 +138,7 @@ def mirror(clip: Clip) -> Clip:
     return flipped
 
 
-class TrainingBatches(IterableDataset[Clip]):
+class TrainingBatches(Dataset[Clip]):
     """Batches for steps ``start`` ... ``steps`` - 1; a batch depends on seed and step alone.
 
     So a run that was stopped goes on with exactly the batches it would have seen.
@@ -162,11 +162,10 @@ class TrainingBatches(IterableDataset[Clip]):
         self.seed = seed
         self.stills = stills
 
-    def __iter__(self) -> Iterator[Clip]:
-        """Yield one batch for each step that is left."""
-        for step in self.steps:
-            random = np.random.default_rng([self.seed, step])
-            yield stack([self._draw(random) for _ in range(self.batch_size)])
+    def __getitem__(self, index: int) -> Clip:
+        """Return the batch of the ``index``-th step that is left."""
+        random = np.random.default_rng([self.seed, self.steps[index]])
+        return stack([self._draw(random) for _ in range(self.batch_size)])
 
     def __len__(self) -> int:
         """Return the number of steps that are left."""

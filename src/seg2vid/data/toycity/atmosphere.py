@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32
 
 from seg2vid.data.toycity.noise import smooth_noise
 
-Triple = tuple[float, float, float]
+Colour = Float32[np.ndarray, " 3"]
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class Atmosphere:
     """clear, cloudy, overcast, fog or rain."""
     time_of_day: str
     """day, dusk or night."""
-    to_sun: Triple
+    to_sun: Float[np.ndarray, " 3"]
     """Unit vector towards the sun in world axes."""
-    sunlight: Triple
+    sunlight: Colour
     """Light added to surfaces that face the sun."""
-    ambient: Triple
+    ambient: Colour
     """Light from all directions."""
-    zenith: Triple
+    zenith: Colour
     """Colour of the sky overhead."""
-    horizon: Triple
+    horizon: Colour
     """Colour of the sky near the horizon, and of the haze."""
     haze: float
     """Extinction per metre."""
@@ -34,18 +34,19 @@ class Atmosphere:
     """0 = blue sky, 1 = closed cloud."""
     wetness: float
     """0 = dry road, 1 = wet road."""
+    lamps: float
+    """How bright lamps and windows glow, 0 to 1."""
 
-    @property
-    def lamps_lit(self) -> float:
-        """How bright lamps and windows glow, 0 to 1."""
-        return {"day": 0.0, "dusk": 0.6, "night": 1.0}[self.time_of_day]
-
-    def shadows(self) -> tuple[tuple[float, float], float]:
-        """Return metres (x, z) that shadows fall per metre of height, and their darkness."""
-        x, y, z = self.to_sun
+    def shadow_shift(self) -> tuple[float, float]:
+        """Return metres (x, z) that shadows fall per metre of height."""
+        x, y, z = self.to_sun.tolist()
         scale = -min(1.0 / max(y, 0.01), 2.5 / max(float(np.hypot(x, z)), 0.01))
-        strength = max(self.sunlight) / (max(self.sunlight) + 1.6 * max(self.ambient))
-        return (x * scale, z * scale), 1.05 * strength if self.time_of_day == "day" else 0.0
+        return x * scale, z * scale
+
+    def shade(self) -> float:
+        """Return how much darker the ground is in the shadow, 0 to 1."""
+        sun, around = float(self.sunlight.max()), float(self.ambient.max())
+        return 1.05 * sun / (sun + 1.6 * around) if self.time_of_day == "day" else 0.0
 
 
 _AIR = {
@@ -56,53 +57,42 @@ _AIR = {
     "rain": (0.04, 0.74, 0.006, 1.0, 1.0),
 }
 """Per weather: sun strength, ambient strength, haze, cloudiness, wetness."""
+_LIGHT = {
+    "day": ((1.0, 0.95, 0.85), (0.95, 1.0, 1.06), (0.30, 0.50, 0.82), (0.80, 0.87, 0.93)),
+    "dusk": ((0.95, 0.55, 0.30), (0.80, 0.70, 0.78), (0.26, 0.30, 0.52), (0.93, 0.64, 0.45)),
+    "night": ((0.10, 0.12, 0.18), (0.46, 0.50, 0.68), (0.03, 0.04, 0.10), (0.12, 0.13, 0.20)),
+}
+"""Per time of day: colours of sun, ambient light, zenith and horizon."""
+_CLOUD_LIGHT = {"day": (0.78, 1.0), "dusk": (0.45, 1.0), "night": (0.10, 0.6)}
+"""Per time of day: brightness of clouds, and how much they hide the sky."""
+_LAMPS = {"day": 0.0, "dusk": 0.6, "night": 1.0}
 
 
 def sample_atmosphere(random: np.random.Generator) -> Atmosphere:
     """Draw weather and time of day."""
     weather = str(random.choice(list(_AIR), p=[0.34, 0.27, 0.23, 0.06, 0.10]))
-    time_of_day = str(random.choice(["day", "dusk", "night"], p=[0.78, 0.12, 0.10]))
-    sun, ambient, haze, cloudiness, wetness = _AIR[weather]
-    elevation = random.uniform(0.35, 1.0) if time_of_day == "day" else random.uniform(0.1, 0.25)
-    azimuth = random.uniform(0, 2 * np.pi)
-    flat = np.cos(elevation)
-    to_sun = (flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth))
-    grey = 0.5 * min(cloudiness, 1.0) ** 3
-    level = random.uniform(0.85, 1.05)
-    if time_of_day == "day":
-        sunlight, air = (1.0, 0.95, 0.85), (0.95, 1.0, 1.06)
-        zenith, horizon = (0.30, 0.50, 0.82), (0.80, 0.87, 0.93)
-    elif time_of_day == "dusk":
-        sunlight, air = (0.95, 0.55, 0.30), (0.80, 0.70, 0.78)
-        zenith, horizon = (0.26, 0.30, 0.52), (0.93, 0.64, 0.45)
-    else:
-        sunlight, air = (0.10, 0.12, 0.18), (0.46, 0.50, 0.68)
-        zenith, horizon = (0.03, 0.04, 0.10), (0.12, 0.13, 0.20)
-        grey *= 0.6
-    shade = 0.78 if time_of_day == "day" else 0.45 if time_of_day == "dusk" else 0.10
+    time_of_day = str(random.choice(list(_LIGHT), p=[0.78, 0.12, 0.10]))
+    sun, around, haze, cloudiness, wetness = _AIR[weather]
+    low, high = (0.35, 1.0) if time_of_day == "day" else (0.1, 0.25)
+    elevation, azimuth = random.uniform(low, high), random.uniform(0, 2 * np.pi)
+    flat, level = np.cos(elevation), random.uniform(0.85, 1.05)
+    sunlight, ambient, zenith, horizon = np.array(_LIGHT[time_of_day], np.float32)
+    brightness, cover = _CLOUD_LIGHT[time_of_day]
+    grey = np.float32(min(0.85 * cloudiness**3 * cover, 1.0))
+    cloud = brightness * np.array([[1.0, 1.0, 1.02], [1.08, 1.09, 1.10]], np.float32)
     return Atmosphere(
         weather=weather,
         time_of_day=time_of_day,
-        to_sun=tuple(float(value) for value in to_sun),
-        sunlight=_scale(sunlight, sun * level),
-        ambient=_scale(air, ambient * level),
-        zenith=_mix(zenith, (shade, shade, shade * 1.02), 1.7 * grey),
-        horizon=_mix(horizon, (shade * 1.08, shade * 1.09, shade * 1.1), 1.7 * grey),
-        haze=haze * random.uniform(0.7, 1.3),
-        cloudiness=cloudiness * random.uniform(0.7, 1.0),
+        to_sun=np.array([flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)]),
+        sunlight=sunlight * np.float32(sun * level),
+        ambient=ambient * np.float32(around * level),
+        zenith=zenith + (cloud[0] - zenith) * grey,
+        horizon=horizon + (cloud[1] - horizon) * grey,
+        haze=haze * float(random.uniform(0.7, 1.3)),
+        cloudiness=cloudiness * float(random.uniform(0.7, 1.0)),
         wetness=wetness,
+        lamps=_LAMPS[time_of_day],
     )
-
-
-def _scale(colour: Triple, factor: float) -> Triple:
-    """Multiply a colour by a number."""
-    return tuple(float(value * factor) for value in colour)
-
-
-def _mix(first: Triple, second: Triple, amount: float) -> Triple:
-    """Blend two colours; amount 0 = first, 1 = second."""
-    amount = min(amount, 1.0)
-    return tuple(float(a + (b - a) * amount) for a, b in zip(first, second, strict=True))
 
 
 def paint_sky(
@@ -112,16 +102,14 @@ def paint_sky(
     unit = directions / np.sqrt((directions**2).sum(1, keepdims=True))
     up = np.maximum(unit[:, 1], 0.0)
     blend = np.minimum(up * 2.2, 1.0)[:, None] ** 0.6
-    colour = np.float32(atmosphere.horizon) * (1 - blend) + np.float32(atmosphere.zenith) * blend
-    glow = np.maximum(unit @ np.array(atmosphere.to_sun), 0.0)
-    strength = max(atmosphere.sunlight)
+    colour = atmosphere.horizon * (1 - blend) + atmosphere.zenith * blend
+    glow = np.maximum(unit @ atmosphere.to_sun, 0.0)
     sun = 0.35 * glow**12 + 1.2 * np.minimum(np.maximum(glow - 0.9986, 0.0) * 1200.0, 1.0)
-    spread = 14.0 / (up + 0.09)
-    cloud = smooth_noise(unit[:, 0] * spread + 40.0, unit[:, 2] * spread)
-    cloud = 0.7 * cloud + 0.3 * smooth_noise(unit[:, 0] * spread * 3, unit[:, 2] * spread * 3)
+    east, north = unit[:, [0, 2]].T * (14.0 / (up + 0.09))
+    cloud = 0.7 * smooth_noise(east + 40.0, north) + 0.3 * smooth_noise(east * 3, north * 3)
     cover = np.clip((cloud + 1.4 * atmosphere.cloudiness - 0.75) * 2.5, 0.0, 1.0)
-    cover *= np.minimum(up * 9.0, 1.0)
-    light = np.float32(atmosphere.horizon) * (0.96 + 0.12 * cloud[:, None])
-    colour = colour + (light - colour) * (0.8 * cover[:, None])
-    sunlight = np.float32(atmosphere.sunlight)
-    return (colour + (sun * strength * (1 - 0.7 * cover))[:, None] * sunlight).astype(np.float32)
+    cover = 0.8 * cover * np.minimum(up * 9.0, 1.0)
+    light = atmosphere.horizon * (0.96 + 0.12 * cloud[:, None])
+    colour = colour + (light - colour) * cover[:, None]
+    shine = sun * atmosphere.sunlight.max() * (1 - 0.9 * cover)
+    return (colour + shine[:, None] * atmosphere.sunlight).astype(np.float32)

@@ -19,7 +19,7 @@ class ToyCamera:
     elevation: float
     """Metres above the ground."""
     positions: Float[np.ndarray, "frames 2"]
-    """World x and z in metres, one row per frame."""
+    """World x and z in metres."""
     headings: Float[np.ndarray, " frames"]
     """Radians, 0 = north, positive = turned right."""
     bonnet: Bool[np.ndarray, "height width"]
@@ -42,14 +42,13 @@ class ToyCamera:
 
     def location(self, frame: int) -> Float[np.ndarray, " 3"]:
         """Return the camera centre in world metres."""
-        x, z = self.positions[frame]
-        return np.array([x, self.elevation, z])
+        return np.insert(self.positions[frame], 1, self.elevation)
 
-    def slopes(self) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, " height"]]:
-        """Return right/forward per column and down/forward per row of the viewing rays."""
+    def rays(self) -> Float[np.ndarray, "2 pixels"]:
+        """Return right/forward and down/forward of every pixel's ray, row after row."""
         columns = (np.arange(self.width) - self.centre_x) / self.focal
         rows = (np.arange(self.height) - self.centre_y) / self.focal
-        return columns, rows
+        return np.stack([np.tile(columns, self.height), np.repeat(rows, self.width)])
 
     def motion(self) -> Float[np.ndarray, "frames 3"]:
         """Return forward metres, rightward metres and yaw since frame 0."""

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
+from seg2vid.errors import expected
+
 
 @dataclass(frozen=True)
 class ToyCityConfig:
-    """What a rendered clip looks like: picture size, clip length and frame rate.
-
-    Raises:
-        ValueError: if a field is outside its range.
-    """
+    """What a clip looks like; raises ``ValueError`` if a field is outside its range."""
 
     height: int = 128
     """Rows of a frame in pixels, 16 to 2048."""
@@ -25,33 +23,29 @@ class ToyCityConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        _check_integer("height", self.height, 16, 2048)
-        _check_integer("width", self.width, 16, 4096)
-        _check_integer("num_frames", self.num_frames, 1, 1000)
+        limits = {"height": (16, 2048), "width": (16, 4096), "num_frames": (1, 1000)}
+        for name, (low, high) in limits.items():
+            check_whole(f"ToyCityConfig.{name}", getattr(self, name), low, high)
         rate = self.frames_per_second
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 1 <= rate <= 120:
-            raise ValueError(
-                "ToyCityConfig.frames_per_second: expected a number from 1 to 120, "
-                f"got {rate!r}; 12 is the usual rate."
-            )
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 1 <= rate <= 120:
+            what = "a number from 1 to 120 as ToyCityConfig.frames_per_second"
+            raise ValueError(expected(what, got=repr(rate), fix="12 is the usual rate"))
 
 
-def _check_integer(name: str, value: int, low: int, high: int) -> None:
-    """Raise a ValueError unless `value` is an integer from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(
-            f"ToyCityConfig.{name}: expected an integer from {low} to {high}, "
-            f"got {value!r}; choose a value in that range."
-        )
+def check_whole(name: str, value: object, low: int, high: int) -> None:
+    """Raise a ``ValueError`` unless ``value`` is a whole number from ``low`` to ``high``."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not low <= value <= high:  # type: ignore[operator]
+        what = f"a whole number from {low} to {high} as {name}"
+        raise ValueError(expected(what, got=repr(value), fix="choose a value in that range"))
 
 
 @dataclass(frozen=True)
 class ToyCityClip:
-    """One rendered clip with its exact truth; `time` counts the frames after the first.
+    """One rendered clip with its exact truth; ``time`` counts the frames after the first.
 
-    Flow is in pixels, channel 0 is dx (right), channel 1 is dy (down), and always
-    connects the FIRST frame with frame t. Integer pixel (x, y) has its centre at
-    coordinate (x, y).
+    Flow is in pixels, channel 0 is dx (right), channel 1 is dy (down), and always connects the
+    FIRST frame with frame t. Integer pixel (x, y) has its centre at coordinate (x, y).
     """
 
     frames: UInt8[np.ndarray, "time_plus_one height width 3"]

@@ -1,41 +1,100 @@
-"""Writes directories of toy city clips, with several workers and resumable."""
+"""Toy city clips on disk: one safetensors file per clip, and whole directories of them."""
 
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from tqdm import tqdm
 
-from seg2vid.data.toycity.clip_file import FORMAT_VERSION, load_clip, save_clip
-from seg2vid.data.toycity.config import ToyCityConfig
-from seg2vid.data.toycity.preview import write_preview
-from seg2vid.data.toycity.render import check_seed, render_clip
+from seg2vid.data.toycity.config import ToyCityClip, ToyCityConfig, check_whole
+from seg2vid.data.toycity.render import render_clip
+from seg2vid.errors import expected
+from seg2vid.files import replacing
 
-BYTES_PER_PIXEL = 27
-SECONDS_PER_PIXEL = 7.5e-7
-PREVIEW_CLIPS = 6
-_SETTINGS = "toycity.json"
+FORMAT_VERSION = "1"
+CLIP_ARRAYS = (
+    "frames", "label_maps", "instance_maps", "depth", "forward_flow", "backward_flow",
+    "forward_visible", "backward_visible", "ego_motion",
+)  # fmt: skip
+"""The fields of a clip that are arrays."""
+_BYTES_PER_PIXEL, _SECONDS_PER_PIXEL = 27, 7e-7
+_PREVIEW_CLIPS = 6
+
+
+def save_clip(clip: ToyCityClip, path: str | Path) -> None:
+    """Write a clip to one safetensors file; the file appears only when it is complete.
+
+    Raises ``ValueError`` if the file cannot be written.
+    """
+    arrays = {name: np.ascontiguousarray(getattr(clip, name)) for name in CLIP_ARRAYS}
+    tensors = {n: a.view(np.uint8) if a.dtype == bool else a for n, a in arrays.items()}
+    metadata = {
+        "format": "toycity clip",
+        "version": FORMAT_VERSION,
+        "frames_per_second": repr(float(clip.frames_per_second)),
+        "seed": str(clip.seed),
+        "description": json.dumps(clip.description, sort_keys=True),
+    }
+    with replacing(Path(path)) as unfinished:
+        unfinished.write_bytes(_sorted_header(save(tensors, metadata)))
+
+
+def _sorted_header(content: bytes) -> bytes:
+    """Sort the header of a safetensors file, whose order of metadata is random otherwise."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+def load_clip(path: str | Path) -> ToyCityClip:
+    """Read a clip that ``save_clip`` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged or is not a toy city clip of this version.
+    """
+    what, fix = f"a toy city clip at {path}", "write it again with write_dataset"
+    if not Path(path).is_file():
+        raise FileNotFoundError(expected(what, got="no file", fix="check the path"))
+    try:
+        with safe_open(path, "numpy") as stored:
+            metadata = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in CLIP_ARRAYS}
+    except SafetensorError as error:
+        raise ValueError(expected(what, got=f"a damaged file ({error})", fix=fix)) from error
+    if (metadata.get("format"), metadata.get("version")) != ("toycity clip", FORMAT_VERSION):
+        raise ValueError(expected(what, got=f"a file with metadata {metadata}", fix=fix))
+    for name in ("forward_visible", "backward_visible"):
+        tensors[name] = tensors[name].astype(bool)
+    return ToyCityClip(
+        **tensors,
+        frames_per_second=float(metadata["frames_per_second"]),
+        seed=int(metadata["seed"]),
+        description=json.loads(metadata["description"]),
+    )
 
 
 @dataclass(frozen=True)
 class ToyCityDataset:
-    """What `write_dataset` did."""
+    """What ``write_dataset`` did."""
 
     directory: Path
-    """Where the clips are."""
     clips: int
     """Number of clips the dataset has."""
     written: int
-    """Clips rendered by this call."""
-    skipped: int
-    """Clips that were already there."""
+    """Clips rendered by this call; the others were already there."""
     seconds: float
     """Time this call took."""
     megabytes: float
@@ -47,142 +106,126 @@ def write_dataset(
     *,
     clips: int,
     seed: int = 0,
-    config: ToyCityConfig = ToyCityConfig(),
+    config: ToyCityConfig = ToyCityConfig(),  # noqa: B008 (frozen)
     workers: int = 1,
     preview: bool = True,
     progress: bool = True,
 ) -> ToyCityDataset:
-    """Render clips `seed` to `seed + clips - 1` into a directory; run again to resume.
+    """Render clips ``seed`` to ``seed + clips - 1`` into a directory; run again to resume.
 
     Args:
-        directory: created if missing; one file `clip_<seed>.safetensors` per clip.
+        directory: created if missing; one file ``clip_<seed>.safetensors`` per clip.
         clips: how many clips the dataset has, at least 1.
         seed: seed of the first clip, at least 0.
         config: size, length and frame rate of every clip.
         workers: processes that render, at least 1; the files do not depend on it.
-        preview: whether to write `preview.png`, a contact sheet.
+        preview: whether to write ``preview.png``, a contact sheet.
         progress: whether to say the cost first and show a progress bar, both on stderr.
 
     Raises:
         ValueError: for a bad argument, or a directory made with another config.
         OSError: if the directory cannot be written.
     """
-    directory = Path(directory)
-    _check_count("clips", clips)
-    _check_count("workers", workers)
-    check_seed(seed)
-    started = time.perf_counter()
+    check_whole("clips", clips, 1, 10**9)
+    check_whole("workers", workers, 1, 10**4)
+    check_whole("the seed of a toy city", seed, 0, 2**62)
+    directory, started = Path(directory), time.perf_counter()
     _open_directory(directory, seed, clips, config)
-    paths = {number: clip_path(directory, number) for number in range(seed, seed + clips)}
+    names = {number: f"clip_{number:06d}.safetensors" for number in range(seed, seed + clips)}
+    paths = {number: directory / name for number, name in names.items()}
     missing = [number for number, path in paths.items() if not path.is_file()]
+    workers = min(workers, max(len(missing), 1))
     if progress:
-        tqdm.write(_cost(clips, missing, config, workers), file=sys.stderr)
+        tqdm.write(_cost(clips, len(missing), config, workers), file=sys.stderr)
     bar = tqdm(total=clips, initial=clips - len(missing), unit="clip", disable=not progress)
-    with bar, _runner(min(workers, max(len(missing), 1))) as run:
-        for _ in run(partial(_write_clip, directory, config), missing):
+    with bar, _runner(workers) as run:
+        for _ in run(partial(_write_clip, paths, config), missing):
             bar.update()
     if preview:
-        shown = list(paths.values())[:PREVIEW_CLIPS]
-        write_preview([load_clip(path) for path in shown], directory / "preview.png")
-    return ToyCityDataset(
-        directory=directory,
-        clips=clips,
-        written=len(missing),
-        skipped=clips - len(missing),
-        seconds=time.perf_counter() - started,
-        megabytes=sum(path.stat().st_size for path in paths.values()) / 1e6,
-    )
-
-
-def clip_path(directory: str | Path, seed: int) -> Path:
-    """Return where the clip of a seed lies in a dataset directory."""
-    return Path(directory) / f"clip_{seed:06d}.safetensors"
-
-
-def _check_count(name: str, value: int) -> None:
-    """Raise a ValueError unless `value` is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"write_dataset({name}): expected an integer of at least 1, got {value!r}; "
-            f"pass for example {name}=1."
+        _write_preview(
+            [load_clip(path) for path in list(paths.values())[:_PREVIEW_CLIPS]], directory
         )
+    megabytes = sum(path.stat().st_size for path in paths.values()) / 1e6
+    seconds = time.perf_counter() - started
+    return ToyCityDataset(directory, clips, len(missing), seconds, megabytes)
 
 
-def _cost(clips: int, missing: list[int], config: ToyCityConfig, workers: int) -> str:
+def _cost(clips: int, missing: int, config: ToyCityConfig, workers: int) -> str:
     """Say how many clips are to be made and what that takes."""
-    pixels = config.height * config.width * (config.num_frames + 1)
-    megabytes = len(missing) * pixels * BYTES_PER_PIXEL / 1e6
-    cores = max(min(workers, os.cpu_count() or 1), 1)
-    seconds = len(missing) * pixels * SECONDS_PER_PIXEL / cores
-    done = f" ({clips - len(missing)} already there)" if len(missing) < clips else ""
+    pixels = missing * config.height * config.width * (config.num_frames + 1)
+    seconds = pixels * _SECONDS_PER_PIXEL / min(workers, os.cpu_count() or 1)
     return (
-        f"toy city: {len(missing)} of {clips} clips to render{done}, "
-        f"about {megabytes:.0f} MB and {seconds:.0f} s with {workers} worker(s)"
+        f"toy city: {missing} of {clips} clips to render, about "
+        f"{pixels * _BYTES_PER_PIXEL / 1e6:.0f} MB and {seconds:.0f} s with {workers} worker(s)"
     )
 
 
 def _open_directory(directory: Path, seed: int, clips: int, config: ToyCityConfig) -> None:
     """Create the directory and its settings file, or check them against the config."""
-    settings = directory / _SETTINGS
-    wanted = asdict(config)
+    settings = directory / "toycity.json"
+    content = {"version": FORMAT_VERSION, "seed": seed, "config": asdict(config), "clips": clips}
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if settings.is_file():
-            _check_settings(settings, wanted, seed)
-        content = {"version": FORMAT_VERSION, "seed": seed, "clips": clips, "config": wanted}
-        unfinished = settings.with_name(f".{settings.name}.unfinished")
-        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(settings)
+            _check_settings(settings, content)
+        with replacing(settings) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OSError(
-            f"write_dataset(directory): expected a directory that can be written, got "
-            f"{str(directory)!r} ({error}); choose another directory or change its permissions."
-        ) from error
+        what, got = f"a directory that can be written at {directory}", str(error)
+        raise OSError(expected(what, got=got, fix="choose another directory")) from error
 
 
-def _check_settings(settings: Path, wanted: dict[str, int | float], seed: int) -> None:
-    """Raise a ValueError if the directory was made with other settings."""
+def _check_settings(settings: Path, wanted: dict[str, object]) -> None:
+    """Raise a ``ValueError`` if the directory was made with other settings."""
     try:
         found = json.loads(settings.read_text(encoding="utf-8"))
-        there = (found["version"], found["seed"], found["config"])
+        different = [name for name in ("version", "seed", "config") if found[name] != wanted[name]]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{settings}: expected the settings of a toy city dataset, got something else "
-            f"({error!r}); choose an empty directory."
-        ) from error
-    here = (FORMAT_VERSION, seed, wanted)
-    names = ("format version", "seed", "config")
-    for name, old, new in zip(names, there, here, strict=True):
-        if old != new:
-            raise ValueError(
-                f"write_dataset(directory): {settings.parent} was made with {name} {old}, "
-                f"this call asks for {name} {new}; use the same {name} or another directory."
-            )
+        what, got = f"the settings of a toy city in {settings}", repr(error)
+        raise ValueError(expected(what, got=got, fix="choose an empty directory")) from error
+    if different:
+        what = f"a directory made with { ({name: wanted[name] for name in different}) }"
+        got = f"{settings.parent}, made with { ({name: found[name] for name in different}) }"
+        fix = "ask for the same settings or choose another directory"
+        raise ValueError(expected(what, got=got, fix=fix))
 
 
 @contextmanager
-def _runner(workers: int) -> Iterator:
+def _runner(workers: int) -> Iterator[Callable[..., Iterator[None]]]:
     """Yield a lazy map over processes, or over this process when there is one worker."""
     if workers == 1:
         yield map
         return
-    pool = multiprocessing.get_context("spawn").Pool(workers, initializer=_calm_worker)
+    pool = multiprocessing.get_context("spawn").Pool(workers, initializer=_ignore_interrupts)
     try:
         yield pool.imap_unordered
-        pool.close()
     finally:
         pool.terminate()
         pool.join()
 
 
-def _calm_worker() -> None:
+def _ignore_interrupts() -> None:
     """Leave Ctrl-C to the main process, which stops the workers."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _write_clip(directory: Path, config: ToyCityConfig, seed: int) -> int:
+def _write_clip(paths: dict[int, Path], config: ToyCityConfig, seed: int) -> None:
     """Render and store one clip."""
-    save_clip(render_clip(seed, config), clip_path(directory, seed))
-    return seed
+    save_clip(render_clip(seed, config), paths[seed])
+
+
+def _write_preview(clips: list[ToyCityClip], directory: Path) -> None:
+    """Write a contact sheet: first frames, last frames and labels of a few clips."""
+    from PIL import Image
+
+    from seg2vid.drawing import contact_sheet
+    from seg2vid.label_space import get_label_space
+
+    colours = get_label_space("cityscapes").colours
+    rows = {
+        "first frame": np.stack([clip.frames[0] for clip in clips]),
+        "last frame": np.stack([clip.frames[-1] for clip in clips]),
+        "labels of the first frame": np.stack([colours[clip.label_maps[0]] for clip in clips]),
+    }
+    with replacing(directory / "preview.png") as unfinished:
+        Image.fromarray(contact_sheet(rows)).save(unfinished, format="PNG")

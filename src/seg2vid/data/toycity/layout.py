@@ -1,32 +1,96 @@
-"""The street plan: which kind of ground lies where."""
+"""The street plan: where streets lead and which kind of ground lies where, in metres."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from seg2vid.data.toycity.street_path import PathCoordinates, StreetPath
+Values = Float[np.ndarray, "*shape"]
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """A straight side street that crosses the main street at a right angle."""
+class PathPoint:
+    """Points on a path in world axes: east, north, and the direction of travel."""
+
+    x: Values
+    z: Values
+    heading: Values
+    """Radians, 0 = north, positive = turned right."""
+
+
+@dataclass(frozen=True)
+class PathCoordinates:
+    """Where world points lie relative to a path."""
+
+    along: Values
+    aside: Values
+    """To the right of the path."""
+
+
+@dataclass(frozen=True)
+class StreetPath:
+    """A path that leaves ``(start_x, 0)`` heading north, bends once, and goes straight on."""
+
+    start_x: float = 0.0
+    bend_start: float = 1e6
+    curvature: float = 0.0
+    """One over the radius of the bend, positive = turning right, 0 = no bend."""
+    bend_length: float = 0.0
+
+    def place(self, along: Values, aside: Float[np.ndarray, "..."] | float = 0.0) -> PathPoint:
+        """Return the world points at the given distances along and aside of the path."""
+        zero = np.zeros(np.broadcast_shapes(along.shape, np.shape(aside)))
+        if self.curvature == 0.0:
+            return PathPoint(self.start_x + aside + zero, along + zero, zero)
+        bent = np.clip(along - self.bend_start, 0.0, self.bend_length)
+        straight, angle = along - self.bend_start - bent, bent * self.curvature
+        sine, cosine, inner = np.sin(angle), np.cos(angle), 1.0 / self.curvature - aside
+        x = self.start_x + 1.0 / self.curvature - inner * cosine + straight * sine
+        return PathPoint(x, self.bend_start + inner * sine + straight * cosine, angle + zero)
+
+    def spot(self, along: float, aside: float) -> tuple[float, float]:
+        """Return the world (x, z) of one place."""
+        point = self.place(np.array([along]), aside)
+        return float(point.x[0]), float(point.z[0])
+
+    def heading(self, along: float) -> float:
+        """Return the direction of the path at one place in radians."""
+        return float(np.clip(along - self.bend_start, 0.0, self.bend_length)) * self.curvature
+
+    def locate(self, x: Values, z: Values) -> PathCoordinates:
+        """Return how far along and aside of the path the given world points lie."""
+        x = x - self.start_x
+        if self.curvature == 0.0:
+            return PathCoordinates(z, x)
+        sign, radius = np.sign(self.curvature), abs(1.0 / self.curvature)
+        inward, ahead = radius - sign * x, z - self.bend_start
+        angle, end = np.arctan2(ahead, inward), self.bend_length / radius
+        before, beyond = ahead < 0.0, (ahead >= 0.0) & (angle > end)
+        after = self.bend_length + ahead * np.cos(end) - inward * np.sin(end)
+        along = np.where(beyond, after, np.where(before, ahead, angle * radius))
+        exit_distance = inward * np.cos(end) + ahead * np.sin(end)
+        bend_distance = np.where(before, inward, np.hypot(inward, ahead))
+        distance = np.where(beyond, exit_distance, bend_distance)
+        return PathCoordinates(along + self.bend_start, sign * (radius - distance))
+
+
+@dataclass(frozen=True)
+class SideStreet:
+    """A straight street that crosses the main street at a right angle."""
 
     along: float
     """Distance along the main street of its centre line."""
     half_width: float
-    """Half the width of its carriageway in metres."""
     left_arm: bool
     """Whether it goes on to the left."""
     right_arm: bool
-    """Whether it goes on to the right."""
     main_ends: bool
     """Whether the main street ends here (a T junction)."""
 
 
 @dataclass(frozen=True)
 class StreetLayout:
-    """Widths, markings and colours of one street; distances in metres."""
+    """Widths, markings and colours of one street."""
 
     kind: str
     """residential, avenue, suburb, commercial or parkside."""
@@ -35,45 +99,35 @@ class StreetLayout:
     half_width: float
     """From the centre line to the kerb."""
     lane_width: float
-    """Width of one driving lane."""
     lanes: int
     """Driving lanes per direction."""
     parking_width: float
     """Width of the parking strip along each kerb, 0 = none."""
     pavement: float
-    """Width of the pavement."""
     verge: float
     """Width of the green strip between kerb and pavement, 0 = none."""
     green_plots: tuple[bool, bool]
     """Whether the ground behind the pavement is green, left and right."""
-    crossing: Crossing | None = None
-    """The junction, if any."""
-    zebras: tuple[float, ...] = ()
+    crossing: SideStreet | None
+    zebras: tuple[float, ...]
     """Distances along the main street of zebra crossings."""
-    rails: tuple[float, ...] = ()
+    rails: tuple[float, ...]
     """Distances aside of tram tracks."""
-    corner_radius: float = 4.0
-    """Radius of the kerb at junctions."""
-    asphalt: float = 0.33
+    corner_radius: float
+    asphalt: float
     """Brightness of the carriageway."""
-    paving: tuple[float, float, float] = (0.55, 0.53, 0.51)
-    """Colour of the pavement."""
-    grass: tuple[float, float, float] = (0.36, 0.45, 0.20)
-    """Colour of the green strips."""
-    cobbles: bool = field(default=False)
-    """Whether the carriageway is cobbled."""
+    paving: tuple[float, float, float]
+    grass: tuple[float, float, float]
+    cobbles: bool
 
     @property
     def plot_line(self) -> float:
         """Distance from the centre line to the end of the pavement."""
         return self.half_width + self.verge + self.pavement
 
-    def kerb_distance(
-        self, place: PathCoordinates, x: Float[np.ndarray, "*p"], z: Float[np.ndarray, "*p"]
-    ) -> Float[np.ndarray, "*p"]:
+    def kerb_distance(self, place: PathCoordinates) -> Values:
         """Return metres outside the nearest kerb; negative on the carriageway."""
-        main = np.abs(place.aside) - self.half_width
-        crossing = self.crossing
+        main, crossing = np.abs(place.aside) - self.half_width, self.crossing
         if crossing is None:
             return main
         side = np.abs(place.along - crossing.along) - crossing.half_width
@@ -87,18 +141,13 @@ class StreetLayout:
         inner = np.hypot(np.maximum(radius - main, 0), np.maximum(radius - side, 0))
         return np.maximum(np.minimum(main, side), radius) - inner
 
-    def in_junction(self, along: float, margin: float) -> bool:
-        """Whether a place along the main street is within `margin` of the side street."""
-        crossing = self.crossing
-        return crossing is not None and (
-            abs(along - crossing.along) < crossing.half_width + margin
-            or (crossing.main_ends and along > crossing.along)
-        )
-
     def free_kerb(self, along: float, side: int, margin: float) -> bool:
-        """Whether the kerb on `side` (-1 left, 1 right) is unbroken around `along`."""
+        """Whether the kerb on ``side`` (-1 left, 1 right) is unbroken around ``along``."""
         crossing = self.crossing
-        if crossing is None or not self.in_junction(along, margin):
+        if crossing is None:
+            return True
+        past_end = crossing.main_ends and along > crossing.along
+        if abs(along - crossing.along) >= crossing.half_width + margin and not past_end:
             return True
         arm = crossing.right_arm if side > 0 else crossing.left_arm
         return not (arm or crossing.main_ends)

@@ -1,17 +1,15 @@
 """Repeatable noise for surface textures: one small tiling table, looked up by coordinates."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-_SIZE = 256
 
-
-@lru_cache(maxsize=1)
-def _tables() -> Float32[np.ndarray, "kinds cells"]:
-    """Return white noise and smooth noise, both uniform-like in -1 to 1 and tiling."""
-    white = np.random.Generator(np.random.PCG64(20240)).uniform(-1, 1, (_SIZE, _SIZE))
+@cache
+def _tables() -> Float32[np.ndarray, "2 65536"]:
+    """Return white noise and smooth noise, both within -1 to 1 and tiling."""
+    white = np.random.Generator(np.random.PCG64(20240)).uniform(-1, 1, (256, 256))
     smooth = np.zeros_like(white)
     for octave, weight in ((32, 1.0), (16, 0.6), (8, 0.35), (4, 0.2)):
         coarse = white[::octave, ::octave]
@@ -30,25 +28,18 @@ def _enlarge(values: Float[np.ndarray, "rows columns"], factor: int) -> Float[np
 
 
 def white_noise(
-    u: Float[np.ndarray, "*shape"], v: Float[np.ndarray, "*shape"]
-) -> Float32[np.ndarray, "*shape"]:
-    """Return one random value in -1 to 1 per unit cell of the (u, v) plane."""
-    return cell_noise(np.floor(u).astype(np.int64), np.floor(v).astype(np.int64))
-
-
-def cell_noise(
-    column: Int[np.ndarray, "*shape"], row: Int[np.ndarray, "*shape"]
-) -> Float32[np.ndarray, "*shape"]:
-    """Return the random value in -1 to 1 of integer cells."""
-    return _tables()[0][((row & 255) << 8) | (column & 255)]
+    u: Float[np.ndarray, " samples"], v: Float[np.ndarray, " samples"], table: int = 0
+) -> Float32[np.ndarray, " samples"]:
+    """Return the value in -1 to 1 of the unit cells of the (u, v) plane; one table or the other."""
+    column, row = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
+    return _tables()[table][((row & 255) << 8) | (column & 255)]
 
 
 def smooth_noise(
-    u: Float[np.ndarray, "*shape"], v: Float[np.ndarray, "*shape"]
-) -> Float32[np.ndarray, "*shape"]:
+    u: Float[np.ndarray, " samples"], v: Float[np.ndarray, " samples"]
+) -> Float32[np.ndarray, " samples"]:
     """Return smooth noise in -1 to 1 whose features are about 20 units wide."""
-    column, row = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
-    return _tables()[1][((row & 255) << 8) | (column & 255)]
+    return white_noise(u, v, table=1)
 
 
 def scatter_noise(cells: Int[np.ndarray, "samples 3"]) -> Float32[np.ndarray, " samples"]:

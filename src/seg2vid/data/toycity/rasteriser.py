@@ -1,8 +1,8 @@
 """Finds the nearest surface in every pixel, for all quads and ellipsoids at once.
 
-A ray is written (a, b, 1) with a, b the slopes to the right and down. On a plane the
-inverse depth is linear in a and b, so no clipping is needed; on an ellipsoid it is linear
-plus the square root of a quadratic. Per image row each convex shape covers one span.
+A ray is written (a, b, 1) with a, b the slopes to the right and down. On a plane the inverse
+depth is linear in a and b, so no clipping is needed; on an ellipsoid it is linear plus the square
+root of a quadratic. Per image row each convex shape covers one span.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,17 @@ from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, Material, Sce
 
 NEAR = 0.05
 BONNET_DEPTH = 1.3
-_ID_BITS = 16
-_ID_MASK = (1 << _ID_BITS) - 1
+_ID_MASK = (1 << 16) - 1
+
+Values = Float[np.ndarray, " points"]
+Indices = Int[np.ndarray, " points"]
 
 
 @dataclass(frozen=True)
 class FrameGeometry:
     """All surfaces of a scene in the camera axes of one frame.
 
-    The first rows of `planes` and `edges` are sky, ground and bonnet, then the quads.
+    The first rows of ``planes`` and ``edges`` are sky, ground and bonnet, then the quads.
     """
 
     planes: Float[np.ndarray, "planar 3"]
@@ -32,7 +34,7 @@ class FrameGeometry:
     edges: Float[np.ndarray, "planar 4 3"]
     """A quad covers the rays for which all four edges @ (a, b, 1) are not negative."""
     corners: Float[np.ndarray, "quads 4 3"]
-    """Camera coordinates of the quad corners in metres."""
+    """Camera coordinates in metres."""
     normals: Float[np.ndarray, "quads 3"]
     """Unit normals towards the viewer's side."""
     facing: Int[np.ndarray, " faces"]
@@ -40,35 +42,30 @@ class FrameGeometry:
     spheres: Float[np.ndarray, "ellipsoids 3 3"]
     """Maps camera offsets from an ellipsoid's centre to the unit sphere."""
     centres: Float[np.ndarray, "ellipsoids 3"]
-    """Camera coordinates of the ellipsoid centres."""
+    local_centres: Float[np.ndarray, "ellipsoids 3"]
+    """Ellipsoid centres mapped by ``spheres``."""
     middle: Float[np.ndarray, "ellipsoids 3"]
     """Inverse depth = (middle @ ray + sqrt(ray @ spread @ ray)) / constant."""
     spread: Float[np.ndarray, "ellipsoids 3 3"]
-    """See `middle`; not negative where a ray hits the ellipsoid."""
+    """Not negative where a ray hits the ellipsoid."""
     constant: Float[np.ndarray, " ellipsoids"]
-    """See `middle`; positive when the camera is outside."""
-    local_centres: Float[np.ndarray, "ellipsoids 3"]
-    """Ellipsoid centres mapped by `spheres`."""
+    """Positive when the camera is outside."""
     raggedness: Float[np.ndarray, " ellipsoids"]
     """How ragged the outline is: 0 = smooth, 1 = leaves; small or far ones are smooth."""
 
 
 @dataclass(frozen=True)
-class Samples:
-    """A ragged set of pixels: the span and the flat pixel index of each sample."""
-
-    span: Int[np.ndarray, " samples"]
-    pixel: Int[np.ndarray, " samples"]
-
-
-@dataclass(frozen=True)
 class Spans:
-    """Horizontal runs of pixels; `shape` says which shape each run belongs to."""
+    """Horizontal runs of pixels; ``shape`` says which shape each run belongs to."""
 
     shape: Int[np.ndarray, " spans"]
     row: Int[np.ndarray, " spans"]
     start: Int[np.ndarray, " spans"]
     length: Int[np.ndarray, " spans"]
+
+    def samples(self, camera: ToyCamera) -> tuple[Indices, Indices]:
+        """Return the span and the flat pixel index of every pixel."""
+        return _ragged(self.row * camera.width + self.start, self.length)
 
 
 @dataclass(frozen=True)
@@ -80,59 +77,58 @@ class SurfaceBuffer:
 
 
 def place_scene(scene: Scene, camera: ToyCamera, frame: int) -> FrameGeometry:
-    """Move all surfaces of `scene` into the camera axes of `frame`."""
+    """Move all surfaces of ``scene`` into the camera axes of ``frame``."""
     to_camera = camera.rotation(frame)
-    rotation = to_camera @ scene.poses.rotation[frame]
-    translation = (scene.poses.translation[frame] - camera.location(frame)) @ to_camera.T
+    rotation = to_camera @ scene.rotation[frame]
+    translation = (scene.translation[frame] - camera.location(frame)) @ to_camera.T
     part = scene.surfaces.part[FIRST_QUAD:]
-    num_quads = len(scene.quads)
-    corners = _move(scene.quads, rotation, translation, part[:num_quads])
+    corners = _move(scene.quads, rotation, translation, part[: len(scene.quads)])
+    # The camera axes are a mirror image of the world axes, which turns cross products round.
     normals = -cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
     normals /= np.sqrt(row_dot(normals, normals))[:, None] + 1e-12
     offset = row_dot(normals, corners.mean(1))
     flipped = scene.double_sided & (offset > 0)
     offset = np.where(np.abs(offset) < 1e-9, 1e-9, offset)
-    planes = normals / offset[:, None]
     edges = cross(corners, corners[:, [1, 2, 3, 0]]) * -np.sign(offset)[:, None, None]
     edges[..., 2] += 1e-12
-    normals = np.where(flipped[:, None], -normals, normals)
-    ball_part = part[num_quads:]
-    spheres = np.swapaxes(rotation[ball_part], 1, 2) / scene.radii[:, :, None]
-    centres = _move(scene.centres[:, None], rotation, translation, ball_part)[:, 0]
-    local_centre = np.einsum("nij,nj->ni", spheres, centres)
-    middle = np.einsum("nji,nj->ni", spheres, local_centre)
-    constant = row_dot(local_centre, local_centre) - 1.0
-    shape = np.einsum("nji,njk->nik", spheres, spheres)
-    size = scene.radii.mean(1) / np.maximum(centres[:, 2], 1.0) * camera.focal
-    leafy = scene.surfaces.material[FIRST_QUAD + num_quads :] == Material.LEAVES
     fixed = np.array([[0, 0, 0], [0, 1 / camera.elevation, 0], [0, 0, 1 / BONNET_DEPTH]])
-    always = np.zeros((3, 4, 3))
-    always[:, :, 2] = 1.0
+    everywhere = np.tile([0.0, 0.0, 1.0], (FIRST_QUAD, 4, 1))
+    part = part[len(scene.quads) :]
+    spheres = np.swapaxes(rotation[part], 1, 2) / scene.radii[:, :, None]
+    centres = _move(scene.centres[:, None], rotation, translation, part)[:, 0]
+    local_centres = np.einsum("nij,nj->ni", spheres, centres)
+    middle = np.einsum("nji,nj->ni", spheres, local_centres)
+    constant = row_dot(local_centres, local_centres) - 1.0
+    bent = constant[:, None, None] * np.einsum("nji,njk->nik", spheres, spheres)
+    size = scene.radii.mean(1) / np.maximum(centres[:, 2], 1.0) * camera.focal
+    leafy = scene.surfaces.material[FIRST_QUAD + len(scene.quads) :] == Material.LEAVES
     return FrameGeometry(
-        planes=np.concatenate([fixed, planes]),
-        edges=np.concatenate([always, edges]),
+        planes=np.concatenate([fixed, normals / offset[:, None]]),
+        edges=np.concatenate([everywhere, edges]),
         corners=corners,
-        normals=normals,
+        normals=np.where(flipped[:, None], -normals, normals),
         facing=np.flatnonzero(((offset < 0) | flipped) & (corners[..., 2].max(1) > NEAR)),
         spheres=spheres,
         centres=centres,
+        local_centres=local_centres,
         middle=middle,
-        spread=middle[:, :, None] * middle[:, None, :] - constant[:, None, None] * shape,
+        spread=middle[:, :, None] * middle[:, None, :] - bent,
         constant=constant,
-        local_centres=local_centre,
         raggedness=np.where(leafy, ((size - 3.0) / 6.0).clip(0, 1), 0.0),
     )
 
 
 def nearest_surfaces(geometry: FrameGeometry, camera: ToyCamera) -> SurfaceBuffer:
     """Return which surface each pixel shows and its inverse depth."""
-    keys = _background_keys(camera)
+    ground = np.maximum((np.arange(camera.height) - camera.centre_y) / camera.focal, 0.0)
+    ground = ground / camera.elevation
+    keys = np.where(ground > 0, _keys(ground, np.full(camera.height, GROUND)), 0)
+    keys = np.repeat(keys, camera.width)
     _draw_quads(keys, geometry, camera)
     _draw_ellipsoids(keys, geometry, camera)
-    bonnet = camera.bonnet.ravel()
-    keys[bonnet] = _keys(np.float64([1 / BONNET_DEPTH]), np.int64([BONNET]))[0]
-    inverse = (keys & ~_ID_MASK).view(np.float64)
-    return SurfaceBuffer(keys & _ID_MASK, inverse)
+    bonnet = _keys(np.array([1 / BONNET_DEPTH]), np.array([BONNET]))
+    keys[camera.bonnet.ravel()] = bonnet[0]
+    return SurfaceBuffer(keys & _ID_MASK, (keys & ~_ID_MASK).view(np.float64))
 
 
 def polygon_spans(
@@ -142,14 +138,13 @@ def polygon_spans(
 ) -> Spans:
     """Return the pixel runs covered by convex quads given in camera coordinates."""
     front = (corners[..., 2] > NEAR).all(1)
-    depth = np.maximum(corners[..., 2], NEAR)
-    rows = corners[..., 1] / depth * camera.focal + camera.centre_y
-    columns = corners[..., 0] / depth * camera.focal + camera.centre_x
-    first = np.where(front, np.ceil(rows.min(1)), 0).clip(0, camera.height)
-    last = np.where(front, np.floor(rows.max(1)), camera.height).clip(-1, camera.height - 1)
-    seen = ~front | ((columns.max(1) >= 0) & (columns.min(1) <= camera.width - 1))
-    count = np.where(seen, np.maximum(last - first + 1, 0), 0).astype(np.int64)
-    shape, row = _ragged(first.astype(np.int64), count)
+    scale = camera.focal / np.maximum(corners[..., 2], NEAR)
+    rows = corners[..., 1] * scale + camera.centre_y
+    columns = corners[..., 0] * scale + camera.centre_x
+    first = np.where(front, np.ceil(rows.min(1)), 0)
+    last = np.where(front, np.floor(rows.max(1)), camera.height)
+    last[front & ((columns.max(1) < 0) | (columns.min(1) > camera.width - 1))] = -1
+    shape, row = _rows(first, last, camera)
     slope = (row - camera.centre_y) / camera.focal
     coefficients = np.ascontiguousarray(edges[shape].transpose(1, 2, 0))
     rise = coefficients[:, 0]
@@ -158,23 +153,6 @@ def polygon_spans(
     lower = np.where(rise > 0, bound, -np.inf).max(0)
     upper = np.where(rise > 0, np.inf, bound).min(0)
     return _clip_spans(shape, row, lower, upper, camera)
-
-
-def expand_spans(spans: Spans, camera: ToyCamera) -> Samples:
-    """Return every pixel of every span."""
-    span, pixel = _ragged(spans.row * camera.width + spans.start, spans.length)
-    return Samples(span, pixel)
-
-
-def _move(
-    points: Float[np.ndarray, "shapes points 3"],
-    rotation: Float[np.ndarray, "parts 3 3"],
-    translation: Float[np.ndarray, "parts 3"],
-    part: Int[np.ndarray, " shapes"],
-) -> Float[np.ndarray, "shapes points 3"]:
-    """Apply the pose of its part to the points of each shape."""
-    turned = points @ np.swapaxes(rotation, 1, 2)[part]
-    return turned + translation[part][:, None]
 
 
 def row_dot(
@@ -193,18 +171,39 @@ def cross(
     return np.stack([b * f - c * e, c * d - a * f, a * e - b * d], -1)
 
 
-def _keys(
-    inverse_depth: Float[np.ndarray, " samples"], surface: Int[np.ndarray, " samples"]
-) -> Int[np.ndarray, " samples"]:
+def leaf_gaps(
+    geometry: FrameGeometry, ball: Indices, right: Values, down: Values, inverse: Values
+) -> Bool[np.ndarray, " points"]:
+    """Return where rays pass through the ragged outline of leafy ellipsoids.
+
+    Points are given by ellipsoid, ray slopes and inverse depth of the hit. The gaps are fixed to
+    the surface and open towards the rim, where the surface is seen at a slant.
+    """
+    result = np.zeros(len(ball), bool)
+    chosen = np.flatnonzero(geometry.raggedness[ball] > 0)
+    ball, depth = ball[chosen], 1.0 / np.maximum(inverse[chosen], 1e-6)
+    point = np.stack([right[chosen] * depth, down[chosen] * depth, depth], 1)
+    from_viewer = np.einsum("nij,nj->ni", geometry.spheres[ball], point)
+    place = from_viewer - geometry.local_centres[ball]
+    slant = -row_dot(place, from_viewer) / np.sqrt(row_dot(from_viewer, from_viewer))
+    noise = scatter_noise(np.floor(place * 5.0 + ball[:, None] * 0.37).astype(np.int64))
+    result[chosen] = noise > 3.0 * slant + 1.1 - 2.0 * geometry.raggedness[ball]
+    return result
+
+
+def _move(
+    points: Float[np.ndarray, "shapes points 3"],
+    rotation: Float[np.ndarray, "parts 3 3"],
+    translation: Float[np.ndarray, "parts 3"],
+    part: Int[np.ndarray, " shapes"],
+) -> Float[np.ndarray, "shapes points 3"]:
+    """Apply the pose of its part to the points of each shape."""
+    return points @ np.swapaxes(rotation, 1, 2)[part] + translation[part][:, None]
+
+
+def _keys(inverse_depth: Values, surface: Indices) -> Indices:
     """Pack inverse depth and surface id into integers that sort by nearness."""
     return (inverse_depth.view(np.int64) & ~_ID_MASK) | surface
-
-
-def _background_keys(camera: ToyCamera) -> Int[np.ndarray, " pixels"]:
-    """Return the keys of a picture that shows only ground and sky."""
-    slope = np.maximum(camera.slopes()[1] / camera.elevation, 0.0)
-    keys = np.where(slope > 0, _keys(slope, np.full(camera.height, GROUND)), 0)
-    return np.repeat(keys, camera.width)
 
 
 def _draw_quads(
@@ -215,13 +214,13 @@ def _draw_quads(
     spans = polygon_spans(geometry.corners[facing], geometry.edges[facing + FIRST_QUAD], camera)
     surface = facing[spans.shape] + FIRST_QUAD
     plane = geometry.planes[surface]
-    samples = expand_spans(spans, camera)
     step = plane[:, 0] / camera.focal
-    left = spans.row * camera.width
     slope = (spans.row - camera.centre_y) / camera.focal
-    start = plane[:, 1] * slope + plane[:, 2] - step * (left + camera.centre_x)
-    inverse = samples.pixel * step[samples.span] + start[samples.span]
-    np.maximum.at(keys, samples.pixel, _keys(np.maximum(inverse, 0), surface[samples.span]))
+    start = plane[:, 1] * slope + plane[:, 2]
+    start -= step * (spans.row * camera.width + camera.centre_x)
+    span, pixel = spans.samples(camera)
+    inverse = np.maximum(pixel * step[span] + start[span], 0)
+    np.maximum.at(keys, pixel, _keys(inverse, surface[span]))
 
 
 def _draw_ellipsoids(
@@ -230,59 +229,31 @@ def _draw_ellipsoids(
     """Merge all ellipsoids into the key buffer."""
     spread = geometry.spread
     usable = (geometry.constant > 1e-3) & (spread[:, 0, 0] < 0) & (spread[:, 1, 1] < 0)
-    usable &= geometry.centres[:, 2] > 0.3
-    chosen = np.flatnonzero(usable)
+    chosen = np.flatnonzero(usable & (geometry.centres[:, 2] > 0.3))
     spans = _ellipsoid_spans(spread[chosen], camera)
     index = chosen[spans.shape]
     slope = (spans.row - camera.centre_y) / camera.focal
-    quadratic = _row_quadratic(spread[index], slope)
     middle = geometry.middle[index]
     base = middle[:, 1] * slope + middle[:, 2]
-    samples = expand_spans(spans, camera)
-    column = samples.pixel - (spans.row * camera.width)[samples.span]
-    ray = (column - camera.centre_x) / camera.focal
-    packed = np.column_stack([quadratic, base, middle[:, 0], geometry.constant[index]])
-    two, one, zero, base, rise, constant = packed[samples.span].T
+    rows = [*_row_quadratic(spread[index], slope), base, middle[:, 0], geometry.constant[index]]
+    span, pixel = spans.samples(camera)
+    two, one, zero, base, rise, constant = np.stack(rows, 1)[span].T
+    ray = (pixel - (spans.row * camera.width)[span] - camera.centre_x) / camera.focal
     root = np.sqrt(np.maximum((two * ray + 2 * one) * ray + zero, 0))
     inverse = np.maximum((base + rise * ray + root) / constant, 1e-6)
-    ball, pixel = index[samples.span], samples.pixel
-    kept = np.flatnonzero(~leaf_gaps(geometry, ball, ray, slope[samples.span], inverse))
+    ball = index[span]
+    kept = np.flatnonzero(~leaf_gaps(geometry, ball, ray, slope[span], inverse))
     surface = ball[kept] + FIRST_QUAD + len(geometry.corners)
     np.maximum.at(keys, pixel[kept], _keys(inverse[kept], surface))
 
 
-def leaf_gaps(
-    geometry: FrameGeometry,
-    ball: Int[np.ndarray, " points"],
-    right: Float[np.ndarray, " points"],
-    down: Float[np.ndarray, " points"],
-    inverse: Float[np.ndarray, " points"],
-) -> Bool[np.ndarray, " points"]:
-    """Return where rays pass through the ragged outline of leafy ellipsoids.
-
-    Points are given by ellipsoid, ray slopes and inverse depth of the hit. The gaps are fixed
-    to the surface and open towards the rim, where the surface is seen at a slant.
-    """
-    result = np.zeros(len(ball), bool)
-    chosen = np.flatnonzero(geometry.raggedness[ball] > 0)
-    ball, depth = ball[chosen], 1.0 / inverse[chosen]
-    ray = np.empty((len(chosen), 3))
-    ray[:, 0], ray[:, 1], ray[:, 2] = right[chosen], down[chosen], 1.0
-    from_viewer = np.einsum("nij,nj->ni", geometry.spheres[ball], ray * depth[:, None])
-    place = from_viewer - geometry.local_centres[ball]
-    slant = -row_dot(place, from_viewer) / np.sqrt(row_dot(from_viewer, from_viewer))
-    noise = scatter_noise(np.floor(place * 5.0 + ball[:, None] * 0.37).astype(np.int64))
-    result[chosen] = noise > 3.0 * slant + 1.1 - 2.0 * geometry.raggedness[ball]
-    return result
-
-
 def _row_quadratic(
     spread: Float[np.ndarray, "spans 3 3"], slope: Float[np.ndarray, " spans"]
-) -> Float[np.ndarray, "spans 3"]:
-    """Return the quadratic in `a` (a*a, half of a, 1) of each ellipsoid on one row."""
+) -> Float[np.ndarray, "3 spans"]:
+    """Return the quadratic in ``a`` (a*a, half of a, 1) of each ellipsoid on one row."""
     one = spread[:, 0, 1] * slope + spread[:, 0, 2]
     zero = (spread[:, 1, 1] * slope + 2 * spread[:, 1, 2]) * slope + spread[:, 2, 2]
-    return np.stack([spread[:, 0, 0], one, zero], 1)
+    return np.stack([spread[:, 0, 0], one, zero])
 
 
 def _ellipsoid_spans(spread: Float[np.ndarray, "ellipsoids 3 3"], camera: ToyCamera) -> Spans:
@@ -291,26 +262,27 @@ def _ellipsoid_spans(spread: Float[np.ndarray, "ellipsoids 3 3"], camera: ToyCam
     two = s01 * s01 - s00 * spread[:, 1, 1]
     one = s01 * s02 - s00 * spread[:, 1, 2]
     zero = s02 * s02 - s00 * spread[:, 2, 2]
-    proper = two < 0
     root = np.sqrt(np.maximum(one * one - two * zero, 0))
-    safe = np.where(proper, two, -1.0)
-    first = np.ceil((-one + root) / safe * camera.focal + camera.centre_y)
-    last = np.floor((-one - root) / safe * camera.focal + camera.centre_y)
-    first, last = first.clip(0, camera.height), last.clip(-1, camera.height - 1)
-    count = np.where(proper, np.maximum(last - first + 1, 0), 0).astype(np.int64)
-    shape, row = _ragged(first.astype(np.int64), count)
-    slope = (row - camera.centre_y) / camera.focal
-    two, one, zero = _row_quadratic(spread[shape], slope).T
+    two = np.minimum(two, -1e-12)
+    first = np.ceil((-one + root) / two * camera.focal + camera.centre_y)
+    last = np.floor((-one - root) / two * camera.focal + camera.centre_y)
+    shape, row = _rows(first, last, camera)
+    two, one, zero = _row_quadratic(spread[shape], (row - camera.centre_y) / camera.focal)
     root = np.sqrt(np.maximum(one * one - two * zero, 0))
     return _clip_spans(shape, row, (-one + root) / two, (-one - root) / two, camera)
 
 
+def _rows(
+    first: Float[np.ndarray, " shapes"], last: Float[np.ndarray, " shapes"], camera: ToyCamera
+) -> tuple[Indices, Indices]:
+    """Return shape and row of every picture row from ``first`` to ``last`` of each shape."""
+    start = first.clip(0, camera.height).astype(np.int64)
+    stop = last.clip(-1, camera.height - 1).astype(np.int64)
+    return _ragged(start, np.maximum(stop - start + 1, 0))
+
+
 def _clip_spans(
-    shape: Int[np.ndarray, " spans"],
-    row: Int[np.ndarray, " spans"],
-    lower: Float[np.ndarray, " spans"],
-    upper: Float[np.ndarray, " spans"],
-    camera: ToyCamera,
+    shape: Indices, row: Indices, lower: Values, upper: Values, camera: ToyCamera
 ) -> Spans:
     """Turn intervals of ray slopes into non-empty runs of whole pixels."""
     width = camera.width
@@ -323,8 +295,8 @@ def _clip_spans(
 
 def _ragged(
     first: Int[np.ndarray, " groups"], count: Int[np.ndarray, " groups"]
-) -> tuple[Int[np.ndarray, " items"], Int[np.ndarray, " items"]]:
-    """Return the group of each item and its value, counting up from the group's `first`."""
+) -> tuple[Indices, Indices]:
+    """Return the group of each item and its value, counting up from the group's ``first``."""
     group = np.repeat(np.arange(len(count)), count)
     offset = first - (np.cumsum(count) - count)
     return group, np.arange(len(group)) + offset[group]

@@ -5,9 +5,10 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int, UInt8, UInt16
 
-Colour = tuple[float, float, float]
+Real = int | float
+Triple = tuple[Real, Real, Real]
 
 SKY, GROUND, BONNET, FIRST_QUAD = 0, 1, 2, 3
 """Surface ids: three fixed surfaces, then the quads, then the ellipsoids."""
@@ -30,114 +31,113 @@ class Material(IntEnum):
 
 
 class Look(NamedTuple):
-    """Material, two colours (0 to 1) and up to six material parameters."""
+    """Two colours (0 to 1), material, and up to six parameters of the material."""
 
-    colour: Colour
+    colour: Triple
     material: Material = Material.FLAT
-    second: Colour = (0.1, 0.1, 0.12)
-    parameters: tuple[float, ...] = ()
+    second: Triple = (0.1, 0.1, 0.12)
+    parameters: tuple[Real, ...] = ()
+
+
+def shade(colour: Triple, level: float) -> Triple:
+    """Return a colour made brighter or darker."""
+    return colour[0] * level, colour[1] * level, colour[2] * level
 
 
 _CORNERS = np.array(
     [[0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7], [4, 5, 6, 7], [0, 1, 2, 3]]
 )
 ALL_SIDES = (0, 1, 2, 3, 4, 5)
-NO_BOTTOM = (0, 1, 2, 3, 4)
-WALLS = (0, 1, 2, 3)
+"""Sides of a solid: rear, right, front, left, top, bottom."""
+NO_BOTTOM = ALL_SIDES[:5]
+WALLS = ALL_SIDES[:4]
+
+Rectangle = tuple[Real, Real, Real, Real]
+"""x0, x1, z0, z1."""
 
 
 @dataclass
 class Mesh:
-    """Quads and ellipsoids of one rigid body in its own coordinates (x right, y up, z front)."""
+    """Quads and ellipsoids of one rigid body in its own axes (x right, y up, z front)."""
 
-    vertices: list[np.ndarray] = field(default_factory=list)
+    faces: list[np.ndarray] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     insides: list[np.ndarray] = field(default_factory=list)
-    quad_looks: list[Look] = field(default_factory=list)
-    centres: list[Colour] = field(default_factory=list)
-    radii: list[Colour] = field(default_factory=list)
-    ellipsoid_looks: list[Look] = field(default_factory=list)
     double_sided: list[bool] = field(default_factory=list)
+    balls: list[tuple[Triple, Triple, Look]] = field(default_factory=list)
 
     def quad(self, corners: Float[np.ndarray, "4 3"], look: Look) -> None:
         """Add one quad that is seen from both sides; corners 0 and 1 are its bottom edge."""
-        self.vertices.append(np.asarray(corners, np.float64)[None])
-        self.insides.append(self.vertices[-1][0, 0])
-        self.quad_looks.append(look)
-        self.double_sided.append(True)
+        self._extend(corners[None], [look], True)
+
+    def solid(self, faces: Float[np.ndarray, "faces 4 3"], looks: Look | tuple[Look, ...]) -> None:
+        """Add the faces of a convex solid, seen from outside; one look for all or one each."""
+        every = [looks] * len(faces) if isinstance(looks, Look) else list(looks)
+        self._extend(faces, every, False)
+
+    def _extend(self, faces: np.ndarray, looks: list[Look], double_sided: bool) -> None:
+        self.faces.append(faces)
+        self.looks += looks
+        self.insides += [faces.mean((0, 1))] * len(faces)
+        self.double_sided += [double_sided] * len(faces)
+
+    def upright(
+        self,
+        footprint: Float[np.ndarray, "4 2"],
+        heights: tuple[Real, Real],
+        looks: Look | tuple[Look, ...],
+        sides: tuple[int, ...] = NO_BOTTOM,
+        *,
+        top: Float[np.ndarray, "4 2"] | None = None,
+    ) -> None:
+        """Add a solid over a footprint of four (x, z) corners; ``top`` lets it taper.
+
+        Its first side stands on corners 0 and 1, the next on 1 and 2, and so on.
+        """
+        corners = np.empty((8, 3))
+        corners[:4, 1], corners[4:, 1] = heights
+        corners[:4, [0, 2]] = footprint
+        corners[4:, [0, 2]] = footprint if top is None else top
+        self.solid(corners[_CORNERS[list(sides)]], looks)
 
     def prism(
         self,
-        bottom: tuple[float, float, float, float],
-        top: tuple[float, float, float, float],
-        heights: tuple[float, float],
-        looks: Look | tuple,
+        bottom: Rectangle,
+        top: Rectangle,
+        heights: tuple[Real, Real],
+        looks: Look | tuple[Look, ...],
         sides: tuple[int, ...] = NO_BOTTOM,
     ) -> None:
-        """Add a solid between two rectangles (x0, x1, z0, z1) at two heights.
-
-        Sides are ordered rear, right, front, left, top, bottom; `looks` has one look for
-        all of them or one look per side.
-        """
-        low, high = heights
-        x0, x1, z0, z1 = bottom
-        u0, u1, w0, w1 = top
-        corners = np.array(
-            [
-                [x0, low, z0], [x1, low, z0], [x1, low, z1], [x0, low, z1],
-                [u0, high, w0], [u1, high, w0], [u1, high, w1], [u0, high, w1],
-            ]
-        )  # fmt: skip
-        self.solid(corners[_CORNERS[list(sides)]], looks)
-
-    def solid(self, faces: Float[np.ndarray, "faces 4 3"], looks: Look | tuple) -> None:
-        """Add the faces of a convex solid; each is seen only from outside."""
-        self.vertices.append(faces)
-        self.insides += [faces.mean((0, 1))] * len(faces)
-        many = [looks] * len(faces) if isinstance(looks, Look) else list(looks)
-        self.quad_looks += many
-        self.double_sided += [False] * len(faces)
+        """Add a solid between two rectangles at two heights, sides as in ``ALL_SIDES``."""
+        self.upright(_rectangle(bottom), heights, looks, sides, top=_rectangle(top))
 
     def box(
-        self, low: Colour, high: Colour, look: Look, sides: tuple[int, ...] = NO_BOTTOM
+        self, low: Triple, high: Triple, look: Look, sides: tuple[int, ...] = NO_BOTTOM
     ) -> None:
-        """Add an upright box from corner `low` to corner `high`."""
+        """Add an upright box from corner ``low`` to corner ``high``."""
         rectangle = (low[0], high[0], low[2], high[2])
         self.prism(rectangle, rectangle, (low[1], high[1]), look, sides)
 
-    def ellipsoid(self, centre: Colour, radii: Colour, look: Look) -> None:
+    def ellipsoid(self, centre: Triple, radii: Triple, look: Look) -> None:
         """Add an ellipsoid whose axes are those of the part."""
-        self.centres.append(centre)
-        self.radii.append(radii)
-        self.ellipsoid_looks.append(look)
+        self.balls.append((centre, radii, look))
 
 
-def _face_outwards(
-    faces: Float[np.ndarray, "faces 4 3"], insides: Float[np.ndarray, "faces 3"]
-) -> Float[np.ndarray, "faces 4 3"]:
-    """Wind the corners of each face so that its normal points away from its inside point."""
-    normal = np.cross(faces[:, 2] - faces[:, 0], faces[:, 3] - faces[:, 1])
-    wrong = ((faces.mean(1) - insides) * normal).sum(1) < 0
-    return np.where(wrong[:, None, None], faces[:, [1, 0, 3, 2]], faces)
-
-
-@dataclass(frozen=True)
-class PartPoses:
-    """Rigid poses of all parts in all frames: world = rotation @ local + translation."""
-
-    rotation: Float[np.ndarray, "frames parts 3 3"]
-    translation: Float[np.ndarray, "frames parts 3"]
+def _rectangle(sides: Rectangle) -> Float[np.ndarray, "4 2"]:
+    x0, x1, z0, z1 = sides
+    return np.array([[x0, z0], [x1, z0], [x1, z1], [x0, z1]], np.float64)
 
 
 @dataclass(frozen=True)
 class SurfaceTable:
     """Look and identity of every surface, indexed by surface id."""
 
-    colour: Float[np.ndarray, "surfaces 3"]
-    second: Float[np.ndarray, "surfaces 3"]
-    parameters: Float[np.ndarray, "surfaces 6"]
+    colour: Float32[np.ndarray, "surfaces 3"]
+    second: Float32[np.ndarray, "surfaces 3"]
+    parameters: Float32[np.ndarray, "surfaces 6"]
     material: Int[np.ndarray, " surfaces"]
-    label: Int[np.ndarray, " surfaces"]
-    instance: Int[np.ndarray, " surfaces"]
+    label: UInt8[np.ndarray, " surfaces"]
+    instance: UInt16[np.ndarray, " surfaces"]
     part: Int[np.ndarray, " surfaces"]
 
 
@@ -145,11 +145,11 @@ class SurfaceTable:
 class GroundPatches:
     """Soft parallelograms on the ground: shadows (negative strength) and pools of light."""
 
-    centre: Float[np.ndarray, "patches 2"]
-    first_axis: Float[np.ndarray, "patches 2"]
-    second_axis: Float[np.ndarray, "patches 2"]
+    shape: Float[np.ndarray, "patches 3 2"]
+    """Centre and two half axes in part x, z."""
     strength: Float[np.ndarray, " patches"]
     softness: Float[np.ndarray, " patches"]
+    """0 = sharp border, 1 = soft, 2 = round."""
     part: Int[np.ndarray, " patches"]
 
 
@@ -162,122 +162,127 @@ class Scene:
     centres: Float[np.ndarray, "ellipsoids 3"]
     radii: Float[np.ndarray, "ellipsoids 3"]
     surfaces: SurfaceTable
-    poses: PartPoses
+    rotation: Float[np.ndarray, "frames parts 3 3"]
+    """Poses of the parts: world = rotation @ local + translation."""
+    translation: Float[np.ndarray, "frames parts 3"]
     patches: GroundPatches
 
 
 class SceneBuilder:
-    """Collects meshes, parts and ground patches, then freezes them into a `Scene`."""
+    """Collects meshes, parts and ground patches, then freezes them into a ``Scene``."""
 
     def __init__(
         self, num_poses: int, shadow_shift: tuple[float, float] = (0.0, 0.0), shade: float = 0.0
     ) -> None:
-        """Start an empty scene with `num_poses` frames; part 0 never moves.
+        """Start an empty scene with ``num_poses`` frames; part 0 never moves.
 
-        Sun shadows fall `shadow_shift` metres (x, z) per metre of height and darken by `shade`.
+        Sun shadows fall ``shadow_shift`` metres (x, z) per metre of height, darker by ``shade``.
         """
-        self.num_poses = num_poses
-        self.shadow_shift, self.shade = shadow_shift, shade
-        self._rotations: list[np.ndarray] = [np.tile(np.eye(3), (num_poses, 1, 1))]
-        self._translations: list[np.ndarray] = [np.zeros((num_poses, 3))]
-        self._vertices: list[np.ndarray] = [np.zeros((0, 4, 3))]
-        self._insides: list[np.ndarray] = []
-        self._double: list[bool] = []
-        self._balls: list[tuple[Colour, Colour]] = []
-        self._quad_rows: list[tuple[Look, int, int, int]] = []
-        self._ball_rows: list[tuple[Look, int, int, int]] = []
+        self.num_poses, self.shadow_shift, self.shade = num_poses, shadow_shift, shade
+        self._rotations = [np.tile(np.eye(3), (num_poses, 1, 1))]
+        self._translations = [np.zeros((num_poses, 3))]
+        self._placed: list[tuple[Mesh, int, int, int]] = []
         self._patches: list[tuple[float, ...]] = []
         self._instances: dict[int, int] = {}
 
     def new_instance(self, raw_class: int) -> int:
         """Return the next instance number of a raw Cityscapes class, e.g. 26001."""
-        count = self._instances.get(raw_class, 0) + 1
-        self._instances[raw_class] = count
-        return raw_class * 1000 + count
+        self._instances[raw_class] = self._instances.get(raw_class, 0) + 1
+        return raw_class * 1000 + self._instances[raw_class]
 
     def part(
         self,
         position: Float[np.ndarray, "frames 3"],
         heading: Float[np.ndarray, " frames"],
         swing: Float[np.ndarray, " frames"] | None = None,
-        pivot: Colour = (0.0, 0.0, 0.0),
+        pivot: Triple = (0.0, 0.0, 0.0),
     ) -> int:
-        """Add a rigid part: turned by `heading`, and about its own x axis by `swing`."""
-        sine, cosine = np.sin(heading), np.cos(heading)
+        """Add a rigid part: turned by ``heading``, and about its own x axis by ``swing``."""
         turn = np.zeros((self.num_poses, 3, 3))
-        turn[:, 0, 0] = turn[:, 2, 2] = cosine
-        turn[:, 0, 2], turn[:, 2, 0], turn[:, 1, 1] = sine, -sine, 1.0
-        self._translations.append(position + turn @ np.asarray(pivot))
+        turn[:, 0, 0] = turn[:, 2, 2] = np.cos(heading)
+        turn[:, 0, 2], turn[:, 2, 0], turn[:, 1, 1] = np.sin(heading), -np.sin(heading), 1.0
+        self._translations.append(position + turn @ np.array(pivot))
         if swing is not None:
-            lean = np.zeros((self.num_poses, 3, 3))
+            lean = np.zeros_like(turn)
             lean[:, 1, 1] = lean[:, 2, 2] = np.cos(swing)
-            lean[:, 2, 1] = np.sin(swing)
-            lean[:, 1, 2] = -lean[:, 2, 1]
-            lean[:, 0, 0] = 1.0
+            lean[:, 2, 1], lean[:, 1, 2], lean[:, 0, 0] = np.sin(swing), -np.sin(swing), 1.0
             turn = turn @ lean
         self._rotations.append(turn)
         return len(self._rotations) - 1
 
+    def standing_part(self, place: tuple[float, float], heading: float) -> int:
+        """Add a part that stands at world (x, z) and faces along ``heading``."""
+        position = np.tile([place[0], 0.0, place[1]], (self.num_poses, 1))
+        return self.part(position, np.full(self.num_poses, heading))
+
     def add(self, mesh: Mesh, label: int, part: int = 0, instance: int = 0) -> None:
         """Add a mesh with one label and instance number to a part."""
-        self._vertices += mesh.vertices
-        self._insides += mesh.insides
-        self._double += mesh.double_sided
-        self._quad_rows += [(look, label, part, instance) for look in mesh.quad_looks]
-        self._balls += list(zip(mesh.centres, mesh.radii, strict=True))
-        self._ball_rows += [(look, label, part, instance) for look in mesh.ellipsoid_looks]
+        self._placed.append((mesh, label, instance, part))
 
     def patch(
+        self, centre: tuple[float, float], size: tuple[float, float], strength: float,
+        softness: float = 2.0, part: int = 0,
+    ) -> None:  # fmt: skip
+        """Add a ground patch with half axes ``size`` along x and z; see ``GroundPatches``."""
+        self.slanted_patch((centre, (size[0], 0.0), (0.0, size[1])), strength, softness, part)
+
+    def slanted_patch(
         self,
-        centre: tuple[float, float],
-        axes: tuple[tuple[float, float], tuple[float, float]],
+        shape: tuple[tuple[float, float], ...],
         strength: float,
-        softness: float = 1.0,
+        softness: float,
         part: int = 0,
     ) -> None:
-        """Add a ground patch: centre and half axes in part x, z; softness 0 (sharp) to 1."""
-        self._patches.append((*centre, *axes[0], *axes[1], strength, softness, part))
+        """Add a ground patch given by its centre and two half axes (x, z)."""
+        self._patches.append((*shape[0], *shape[1], *shape[2], strength, softness, part))
 
     def build(self) -> Scene:
         """Freeze the collected content."""
-        rotation = np.stack(self._rotations, 1)
-        translation = np.stack(self._translations, 1)
-        balls = np.array(self._balls, np.float64).reshape(-1, 2, 3)
+        meshes = [placed[0] for placed in self._placed]
+        faces = np.concatenate([np.zeros((0, 4, 3)), *(f for mesh in meshes for f in mesh.faces)])
+        insides = np.array([point for mesh in meshes for point in mesh.insides]).reshape(-1, 3)
+        balls = np.array([ball[:2] for mesh in meshes for ball in mesh.balls], np.float64)
+        balls = balls.reshape(-1, 2, 3)
         patches = np.array(self._patches, np.float64).reshape(-1, 9)
         return Scene(
-            quads=_face_outwards(
-                np.concatenate(self._vertices), np.array(self._insides).reshape(-1, 3)
-            ),
-            double_sided=np.array(self._double, bool),
+            quads=_face_outwards(faces, insides),
+            double_sided=np.array([flag for mesh in meshes for flag in mesh.double_sided], bool),
             centres=balls[:, 0],
             radii=balls[:, 1],
-            surfaces=_surface_table(self._quad_rows + self._ball_rows),
-            poses=PartPoses(rotation, translation),
+            surfaces=_surface_table(self._placed),
+            rotation=np.stack(self._rotations, 1),
+            translation=np.stack(self._translations, 1),
             patches=GroundPatches(
-                patches[:, 0:2],
-                patches[:, 2:4],
-                patches[:, 4:6],
-                patches[:, 6],
-                patches[:, 7],
+                patches[:, :6].reshape(-1, 3, 2), patches[:, 6], patches[:, 7],
                 patches[:, 8].astype(np.int64),
             ),
-        )
+        )  # fmt: skip
 
 
-def _surface_table(rows: list[tuple[Look, int, int, int]]) -> SurfaceTable:
-    """Gather the looks and ids of all surfaces, with the three fixed surfaces in front."""
+def _face_outwards(
+    faces: Float[np.ndarray, "faces 4 3"], insides: Float[np.ndarray, "faces 3"]
+) -> Float[np.ndarray, "faces 4 3"]:
+    """Wind the corners of each face so that its normal points away from its inside point."""
+    normal = np.cross(faces[:, 2] - faces[:, 0], faces[:, 3] - faces[:, 1])
+    wrong = ((faces.mean(1) - insides) * normal).sum(1) < 0
+    return np.where(wrong[:, None, None], faces[:, [1, 0, 3, 2]], faces)
+
+
+def _surface_table(placed: list[tuple[Mesh, int, int, int]]) -> SurfaceTable:
+    """Gather looks and ids: the three fixed surfaces, all quads, all ellipsoids."""
     void = Look((0.0, 0.0, 0.0))
-    fixed = [(void, 10, 0, 0), (void, 0, 0, 0), (void, 19, 0, 0)]
-    everything = fixed + rows
-    looks = [row[0] for row in everything]
+    rows = [(void, 10, 0, 0), (void, 0, 0, 0), (void, 19, 0, 0)]
+    rows += [(look, *item[1:]) for item in placed for look in item[0].looks]
+    rows += [(ball[2], *item[1:]) for item in placed for ball in item[0].balls]
+    looks = [row[0] for row in rows]
+    identity = np.array([row[1:] for row in rows], np.int64)
     padded = [(look.parameters + (0.0,) * 6)[:6] for look in looks]
-    identity = np.array([row[1:] for row in everything], np.int64)
     return SurfaceTable(
         colour=np.array([look.colour for look in looks], np.float32),
         second=np.array([look.second for look in looks], np.float32),
         parameters=np.array(padded, np.float32),
         material=np.array([int(look.material) for look in looks], np.int64),
         label=identity[:, 0].astype(np.uint8),
-        part=identity[:, 1],
-        instance=identity[:, 2].astype(np.uint16),
+        instance=identity[:, 1].astype(np.uint16),
+        part=identity[:, 2],
     )

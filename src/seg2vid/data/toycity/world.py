@@ -1,108 +1,86 @@
-"""Composes a city from a seed: street plan, plots, greenery, furniture and traffic."""
+"""Composes a city from a seed: weather, street plan, roadside and traffic."""
 
 import numpy as np
 
-from seg2vid.data.toycity.atmosphere import Atmosphere, sample_atmosphere
+from seg2vid.data.toycity.atmosphere import sample_atmosphere
 from seg2vid.data.toycity.config import ToyCityConfig
 from seg2vid.data.toycity.ego import drive_ego
-from seg2vid.data.toycity.inhabitants import populate
-from seg2vid.data.toycity.layout import Crossing, StreetLayout
-from seg2vid.data.toycity.roadside import build_roadside
-from seg2vid.data.toycity.scene import SceneBuilder
+from seg2vid.data.toycity.inhabitants import Inhabitants
+from seg2vid.data.toycity.layout import SideStreet, StreetLayout, StreetPath
+from seg2vid.data.toycity.roadside import Roadside
+from seg2vid.data.toycity.scene import SceneBuilder, shade
 from seg2vid.data.toycity.shading import City
-from seg2vid.data.toycity.street_path import StreetPath
 from seg2vid.data.toycity.traffic import Occupancy
-from seg2vid.data.toycity.vehicles import CAR_COLOURS
+from seg2vid.data.toycity.vehicles import PAINTS
 
-VIEW_DISTANCE = 150.0
+_KINDS = ("residential", "avenue", "suburb", "commercial", "parkside")
+_GREEN = {"suburb": 0.85, "parkside": 1.0, "residential": 0.25}
+"""Chance that the ground behind the pavement is green, per kind of street."""
 
 
 def build_city(seed: int, config: ToyCityConfig) -> City:
     """Return the city of a seed, ready to be rendered."""
     random = np.random.Generator(np.random.PCG64(seed))
-    atmosphere = sample_atmosphere(random)
-    layout = sample_layout(random)
+    air, layout = sample_atmosphere(random), sample_layout(random)
     ego = drive_ego(layout, config, random)
-    scene = SceneBuilder(config.num_frames + 1, *atmosphere.shadows())
-    occupancy = Occupancy(config.num_frames + 1)
+    scene = SceneBuilder(len(ego.seconds), air.shadow_shift(), air.shade())
+    occupancy = Occupancy(len(ego.seconds))
     occupancy.claim(ego.trajectory, 4.6, 2.0)
-    build_roadside(scene, layout, atmosphere, occupancy, random)
-    populate(scene, layout, ego, config, occupancy, random, atmosphere.lamps_lit)
-    return City(
-        scene=scene.build(),
-        layout=layout,
-        atmosphere=atmosphere,
-        camera=ego.camera,
-        bonnet_colour=CAR_COLOURS[random.integers(len(CAR_COLOURS))],
-        description=_describe(atmosphere, layout, ego.behaviour),
-    )
-
-
-def _describe(atmosphere: Atmosphere, layout: StreetLayout, behaviour: str) -> dict[str, str]:
-    """Return the clip's description in words."""
-    return {
-        "weather": atmosphere.weather,
-        "time_of_day": atmosphere.time_of_day,
+    Roadside(scene, layout, occupancy, random, air.lamps).fill()
+    Inhabitants(scene, layout, occupancy, random, ego.seconds, ego.speed, air.lamps).populate()
+    words = {
+        "weather": air.weather,
+        "time_of_day": air.time_of_day,
         "street": layout.kind,
-        "camera": behaviour,
+        "camera": ego.behaviour,
     }
-
-
-_KINDS = ("residential", "avenue", "suburb", "commercial", "parkside")
+    colour = PAINTS[random.integers(len(PAINTS))]
+    return City(scene.build(), layout, air, ego.camera, colour, words)
 
 
 def sample_layout(random: np.random.Generator) -> StreetLayout:
     """Draw a street plan."""
+
+    def draw(low: float, high: float) -> float:
+        return float(random.uniform(low, high))
+
     kind = str(random.choice(_KINDS, p=[0.30, 0.22, 0.18, 0.18, 0.12]))
     lanes = 2 if kind == "avenue" and random.random() < 0.6 else 1
     rails = kind in ("avenue", "commercial") and random.random() < 0.35
-    lane_width = float(random.uniform(2.9, 3.5)) + (0.2 if rails else 0.0)
+    lane_width = draw(2.9, 3.5) + (0.2 if rails else 0.0)
     parking = 2.15 if random.random() < (0.5 if kind == "parkside" else 0.8) else 0.0
-    half_width = lanes * lane_width + parking + (0.4 if parking == 0 else 0.0)
-    verge = float(random.uniform(1.2, 2.2)) if random.random() < 0.35 else 0.0
-    crossing = _sample_crossing(random)
-    zebras = _sample_zebras(random, crossing)
-    level = random.uniform(0.88, 1.08)
-    warm = random.uniform(-0.03, 0.04)
-    grass = random.uniform(0.85, 1.15)
+    crossing, warm = _sample_crossing(random), draw(-0.03, 0.04)
+    red, green, blue = shade((0.56, 0.54, 0.52), draw(0.88, 1.08))
+    left, right = random.random(2) < _GREEN.get(kind, 0.08)
     wide = kind in ("commercial", "avenue")
     return StreetLayout(
         kind=kind,
         path=_sample_path(random, crossing),
-        half_width=half_width,
+        half_width=lanes * lane_width + (parking or 0.4),
         lane_width=lane_width,
         lanes=lanes,
         parking_width=parking,
-        pavement=float(random.uniform(3.4, 5.6) if wide else random.uniform(2.3, 3.8)),
-        verge=verge,
-        green_plots=_sample_green(kind, random),
+        pavement=draw(3.4, 5.6) if wide else draw(2.3, 3.8),
+        verge=draw(1.2, 2.2) if random.random() < 0.35 else 0.0,
+        green_plots=(bool(left), bool(right)),
         crossing=crossing,
-        zebras=zebras,
+        zebras=_sample_zebras(random, crossing),
         rails=(-0.5 * lane_width, 0.5 * lane_width) if rails else (),
-        corner_radius=float(random.uniform(3.0, 5.5)),
-        asphalt=float(random.uniform(0.28, 0.40)),
-        paving=(0.56 * level + warm, 0.54 * level, 0.52 * level - warm),
-        grass=(0.36 * grass, 0.45 * grass, 0.20 * grass),
+        corner_radius=draw(3.0, 5.5),
+        asphalt=draw(0.28, 0.40),
+        paving=(red + warm, green, blue - warm),
+        grass=shade((0.36, 0.45, 0.20), draw(0.85, 1.15)),
         cobbles=kind == "residential" and bool(random.random() < 0.18),
     )
 
 
-def _sample_green(kind: str, random: np.random.Generator) -> tuple[bool, bool]:
-    """Draw whether the plots on the left and right are green."""
-    chance = {"suburb": 0.85, "parkside": 1.0, "residential": 0.25}.get(kind, 0.08)
-    left, right = random.random(2) < chance
-    return bool(left), bool(right)
-
-
-def _sample_crossing(random: np.random.Generator) -> Crossing | None:
+def _sample_crossing(random: np.random.Generator) -> SideStreet | None:
     """Draw a junction, or none."""
     if random.random() < 0.42:
         return None
-    near = random.random() < 0.28
-    along = float(random.uniform(14.0, 19.0) if near else random.uniform(28.0, 75.0))
-    form = random.random()
-    return Crossing(
-        along=along,
+    near, form = random.random() < 0.28, random.random()
+    return SideStreet(
+        along=float(random.uniform(14.0, 19.0) if near else random.uniform(28.0, 75.0)),
         half_width=float(random.uniform(3.4, 6.0)),
         left_arm=bool(form < 0.75 or form > 0.9),
         right_arm=bool(form < 0.6 or form > 0.75),
@@ -110,23 +88,25 @@ def _sample_crossing(random: np.random.Generator) -> Crossing | None:
     )
 
 
-def _sample_path(random: np.random.Generator, crossing: Crossing | None) -> StreetPath:
+def _sample_path(random: np.random.Generator, crossing: SideStreet | None) -> StreetPath:
     """Draw the centre line: straight, or with a bend (after the junction if there is one)."""
     if random.random() < 0.5 or (crossing is not None and crossing.main_ends):
         return StreetPath()
     sign = 1.0 if random.random() < 0.5 else -1.0
-    radius = float(random.uniform(50.0, 160.0))
-    first = float(random.uniform(-15.0, 25.0)) if crossing is None else crossing.along + 16.0
-    angle = float(random.uniform(0.35, 1.1))
-    return StreetPath(0.0, first, sign / radius, angle * radius)
+    radius, angle = float(random.uniform(50.0, 160.0)), float(random.uniform(0.35, 1.1))
+    start = float(random.uniform(-15.0, 25.0)) if crossing is None else crossing.along + 16.0
+    return StreetPath(0.0, start, sign / radius, angle * radius)
 
 
-def _sample_zebras(random: np.random.Generator, crossing: Crossing | None) -> tuple[float, ...]:
-    """Draw where zebra crossings lie."""
-    if crossing is not None:
-        before = crossing.along - crossing.half_width - 4.2
-        after = crossing.along + crossing.half_width + 4.2
-        if random.random() < 0.5:
-            return (before,) if crossing.main_ends else (before, after)
+def _sample_zebras(random: np.random.Generator, crossing: SideStreet | None) -> tuple[float, ...]:
+    """Draw where zebra crossings lie along the main street."""
+    if crossing is None:
+        return (float(random.uniform(12.0, 45.0)),) if random.random() < 0.3 else ()
+    gap = crossing.half_width + 4.2
+    if random.random() < 0.5:
         return ()
-    return (float(random.uniform(12.0, 45.0)),) if random.random() < 0.3 else ()
+    return (
+        (crossing.along - gap,)
+        if crossing.main_ends
+        else (crossing.along - gap, crossing.along + gap)
+    )

@@ -1,0 +1,145 @@
+"""Frozen judges: LPIPS against its definition and its official heads, and the way to the files."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from seg2vid.errors import ModelError
+from seg2vid.features import (
+    JUDGES_VARIABLE,
+    PerceptualDistance,
+    find_judge,
+    load_perceptual_distance,
+)
+
+FILES = ("alexnet_features.safetensors", "lpips_v01_alex_lin.safetensors")
+
+
+@pytest.fixture(scope="module")
+def judge(shared_data: Path) -> PerceptualDistance:
+    """LPIPS with its real weights."""
+    return load_perceptual_distance(shared_data / "judges")
+
+
+@cache
+def scene() -> Float[Tensor, "2 3 64 64"]:
+    """Two pictures with structure: smooth colours and sharp edges."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(2, 3, 8, 8, generator=generator)
+    picture = F.interpolate(coarse, (64, 64), mode="bilinear")
+    picture[:, :, 20:40, 16:48] = coarse[:, :, :1, :1]
+    return picture
+
+
+def blurred(
+    picture: Float[Tensor, "batch 3 height width"], radius: int
+) -> Float[Tensor, "batch 3 height width"]:
+    """Average over a square."""
+    padded = F.pad(picture, (radius,) * 4, mode="reflect")
+    return F.avg_pool2d(padded, 2 * radius + 1, 1)
+
+
+def noisy(
+    picture: Float[Tensor, "batch 3 height width"],
+) -> Float[Tensor, "batch 3 height width"]:
+    """Some noise on top."""
+    noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(1))
+    return (picture + 0.1 * noise).clamp(0, 1)
+
+
+def test_equal_pictures_have_no_distance(judge: PerceptualDistance) -> None:
+    assert judge(scene(), scene()).tolist() == [0, 0]
+
+
+def test_distance_is_symmetric_and_per_pair(judge: PerceptualDistance) -> None:
+    there, back = judge(scene(), noisy(scene())), judge(noisy(scene()), scene())
+    assert there.shape == (2,) and there.min() > 0.01
+    torch.testing.assert_close(there, back)
+    torch.testing.assert_close(there[1:], judge(scene()[1:], noisy(scene())[1:]))
+
+
+def test_distance_grows_with_blur(judge: PerceptualDistance) -> None:
+    distances = [float(judge(blurred(scene(), r), scene()).mean()) for r in (1, 2, 4, 8)]
+    assert distances == sorted(distances) and 0 < distances[0] < 0.5 * distances[-1]
+
+
+def test_unrelated_pictures_are_far_apart(judge: PerceptualDistance) -> None:
+    flat, noise = torch.full((1, 3, 64, 64), 0.5), torch.rand(1, 3, 64, 64)
+    assert 0.4 < judge(flat, noise) < 2
+
+
+def test_the_judge_is_frozen_and_says_where_to_improve(judge: PerceptualDistance) -> None:
+    assert not judge.training and not any(p.requires_grad for p in judge.parameters())
+    picture = noisy(scene()).requires_grad_()
+    judge(picture, scene()).sum().backward()
+    assert picture.grad.isfinite().all() and picture.grad.abs().sum() > 0
+
+
+def test_distance_is_the_published_formula(judge: PerceptualDistance) -> None:
+    # Zhang et al., Eq. 1, with the layers of AlexNet written out one by one.
+    kernels = {"0": (4, 2), "3": (1, 2), "6": (1, 1), "8": (1, 1), "10": (1, 1)}
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def maps(picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        # ImageNet's normalisation, to which the shift and scale of LPIPS amount.
+        channels = [(picture[:, c] - mean[c]) / deviation[c] for c in range(3)]
+        hidden, found = torch.stack(channels, 1), []
+        for name, (stride, padding) in kernels.items():
+            if name in ("3", "6"):
+                hidden = F.max_pool2d(hidden, 3, 2)
+            layer = judge.network.features[name]
+            hidden = F.conv2d(hidden, layer.weight, layer.bias, stride, padding).clamp(min=0)
+            found.append(F.normalize(hidden, dim=1, eps=1e-10))
+        return found
+
+    total = torch.zeros(2)
+    for one, other, head in zip(maps(scene()), maps(noisy(scene())), judge.heads, strict=True):
+        total += torch.einsum("bchw,c->bhw", (one - other) ** 2, head.flatten()).mean((1, 2))
+    torch.testing.assert_close(judge(scene(), noisy(scene())), total, rtol=1e-3, atol=1e-4)
+
+
+def test_heads_are_the_official_ones(judge: PerceptualDistance) -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    folder = Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models"
+    official = torch.load(folder / "alex.pth", map_location="cpu", weights_only=True)
+    for index, head in enumerate(judge.heads):
+        assert torch.equal(head, official[f"lin{index}.model.1.weight"])
+        assert head.min() >= 0
+
+
+# The way to the files.
+
+
+def test_a_judge_is_found_in_the_folder_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for folder in "ab":
+        (tmp_path / folder / "judge.safetensors").touch()
+    monkeypatch.setenv(JUDGES_VARIABLE, str(tmp_path / "a"))
+    assert find_judge("judge.safetensors") == tmp_path / "a" / "judge.safetensors"
+    named = find_judge("judge.safetensors", tmp_path / "b")
+    assert named == tmp_path / "b" / "judge.safetensors"
+
+
+def test_a_missing_judge_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        find_judge("judge.safetensors", tmp_path)
+    text = str(caught.value)
+    assert text.startswith(f"Expected the judge's weights judge.safetensors in {tmp_path}; ")
+    assert "; got no such file; " in text
+    assert "--judges" in text and JUDGES_VARIABLE in text
+
+
+@pytest.mark.parametrize("missing", FILES)
+def test_lpips_needs_both_its_files(shared_data: Path, tmp_path: Path, missing: str) -> None:
+    for name in set(FILES) - {missing}:
+        (tmp_path / name).symlink_to(shared_data / "judges" / name)
+    with pytest.raises(ModelError, match=missing):
+        load_perceptual_distance(tmp_path)

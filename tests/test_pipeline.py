@@ -1,0 +1,237 @@
+"""The main path with tiny real networks: shapes, seeds, chaining, errors, saving and loading."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from seg2vid.checkpoint import save_checkpoint
+from seg2vid.errors import LabelMapError, ModelError
+from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.structures import GeneratedVideo, join_passes
+from seg2vid.warp import warp_labels
+from seg2vid.weights import find_weights, list_models
+from tests.tiny import CONFIG, HEIGHT, NUM_FRAMES, WIDTH, street_map
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Seg2VidPipeline:
+    torch.manual_seed(0)
+    return Seg2VidPipeline.from_config(CONFIG)
+
+
+def same(one: GeneratedVideo, other: GeneratedVideo) -> bool:
+    pictures = torch.equal(one.first_frame, other.first_frame)
+    return pictures and torch.equal(one.frames, other.frames)
+
+
+def test_result_holds_everything_known_of_each_frame(pipe: Seg2VidPipeline) -> None:
+    video = pipe(street_map(), seed=1)
+    assert video.first_frame.shape == (1, 3, HEIGHT, WIDTH)
+    assert video.frames.shape == (1, NUM_FRAMES, 3, HEIGHT, WIDTH)
+    assert video.frames.dtype == video.first_frame.dtype == torch.float32
+    assert 0 <= float(video.frames.min()) <= float(video.frames.max()) <= 1
+    assert video.label_maps.shape == (1, NUM_FRAMES, HEIGHT, WIDTH)
+    assert video.motion.forward_flow.shape == (1, NUM_FRAMES, 2, HEIGHT, WIDTH)
+    assert video.motion.backward_visible.shape == (1, NUM_FRAMES, 1, HEIGHT, WIDTH)
+    assert video.instance_maps is None
+    assert video.label_space == "cityscapes"
+
+
+def test_seed_decides_look_and_motion(pipe: Seg2VidPipeline) -> None:
+    once, again, other = (pipe(street_map(), seed=seed) for seed in (1, 1, 2))
+    assert same(once, again)
+    assert not torch.equal(once.first_frame, other.first_frame)
+    assert not torch.equal(once.motion.backward_flow, other.motion.backward_flow)
+
+
+def test_generator_and_seed_agree(pipe: Seg2VidPipeline) -> None:
+    generator = torch.Generator().manual_seed(5)
+    assert same(pipe(street_map(), seed=5), pipe(street_map(), generator=generator))
+
+
+def test_without_seed_every_call_is_another_future(pipe: Seg2VidPipeline) -> None:
+    assert not same(pipe(street_map()), pipe(street_map()))
+
+
+def test_sample_of_a_batch_is_the_same_alone(pipe: Seg2VidPipeline) -> None:
+    both, alone = pipe(street_map(), seed=[3, 4]), pipe(street_map(), seed=4)
+    assert both.frames.shape[0] == 2
+    torch.testing.assert_close(both.sample(1).frames, alone.frames, atol=2e-2, rtol=0)
+    torch.testing.assert_close(both.sample(1).first_frame, alone.first_frame, atol=2e-2, rtol=0)
+
+
+def test_users_first_frame_is_returned_bit_identical(pipe: Seg2VidPipeline) -> None:
+    photo = torch.rand(1, 3, HEIGHT, WIDTH)
+    video = pipe(street_map(), first_frame=photo, seed=1, num_frames=5)
+    assert torch.equal(video.first_frame, photo)
+    # The same seed moves a photo as it moves a painted frame: z does not depend on who painted.
+    assert torch.equal(video.z.background, pipe(street_map(), seed=1).z.background)
+
+
+@pytest.mark.parametrize("num_frames", [0, 1, 2, NUM_FRAMES, NUM_FRAMES + 1, 3 * NUM_FRAMES + 2])
+def test_any_number_of_frames(pipe: Seg2VidPipeline, num_frames: int) -> None:
+    video = pipe(street_map(), num_frames=num_frames, seed=1)
+    assert video.frames.shape[1] == video.label_maps.shape[1] == num_frames
+    assert video.motion.backward_flow.shape[1] == num_frames
+    assert video.pass_starts == tuple(range(0, max(num_frames, 1), NUM_FRAMES))
+
+
+def test_longer_video_begins_like_the_shorter_one(pipe: Seg2VidPipeline) -> None:
+    short, long = (pipe(street_map(), num_frames=n, seed=1) for n in (NUM_FRAMES, 8))
+    assert torch.equal(long.frames[:, :NUM_FRAMES], short.frames)
+
+
+def test_stream_yields_passes_that_join_to_the_whole(pipe: Seg2VidPipeline) -> None:
+    passes = list(pipe.stream(street_map(), num_frames=8, seed=1))
+    assert [chunk.frames.shape[1] for chunk in passes] == [3, 3, 2]
+    assert same(join_passes(passes), pipe(street_map(), num_frames=8, seed=1))
+    # The second pass starts from the last frame of the first, not from the first frame again.
+    assert torch.equal(passes[1].first_frame, passes[0].frames[:, -1])
+    assert torch.equal(passes[1].label_map, passes[0].label_maps[:, -1])
+    assert torch.equal(passes[1].z.background, passes[0].z.background)
+
+
+def test_labels_move_with_the_pixels(pipe: Seg2VidPipeline) -> None:
+    video = pipe(street_map(), seed=1)
+    moved = warp_labels(video.label_map, video.motion.backward_flow[:, 1])
+    visible = video.motion.backward_visible[:, 1, 0] > 0.5
+    assert visible.any()
+    assert torch.equal(video.label_maps[:, 1][visible], moved[visible])
+
+
+def test_instances_are_those_of_the_map_on_foreground_only(pipe: Seg2VidPipeline) -> None:
+    instances = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.long)
+    instances[:, 32:48, 16:36], instances[:, 34:44, 60:72] = 26001, 26002
+    video = pipe(street_map(), instance_map=instances, seed=1, num_frames=5)
+    assert video.instance_maps is not None
+    assert set(video.instance_maps.unique().tolist()) <= {0, 26001, 26002}
+    assert bool((video.label_maps[video.instance_maps > 0] >= 11).all())
+
+
+def test_resample_changes_the_named_classes_and_keeps_the_others(pipe: Seg2VidPipeline) -> None:
+    label_map = street_map()
+    before = pipe(label_map, seed=1, num_frames=0).first_frame
+    after = pipe(label_map, seed=1, num_frames=0, resample={"car"}, resample_seed=7).first_frame
+    change = (after - before).abs().mean(1)
+    car = label_map == 13
+    # Convolutions carry the change over the edge, but no further than they see: 24 pixels.
+    near = torch.nn.functional.max_pool2d(car.float(), 49, 1, 24) > 0
+    assert float(change[car].mean()) > 1e-3
+    assert float(change[~near].max()) == 0
+
+
+def test_resample_of_nothing_changes_nothing(pipe: Seg2VidPipeline) -> None:
+    video = pipe(street_map(), seed=1, resample=(), resample_seed=7)
+    assert same(video, pipe(street_map(), seed=1))
+
+
+def test_path_of_a_label_map_is_fitted_to_the_model(
+    pipe: Seg2VidPipeline, shared_data: Path
+) -> None:
+    path = next((shared_data / "label_maps").glob("*_labelIds.png"))
+    assert pipe(path, seed=1).first_frame.shape == (1, 3, HEIGHT, WIDTH)
+
+
+def test_save_pretrained_and_back(pipe: Seg2VidPipeline, tmp_path: Path) -> None:
+    path = pipe.save_pretrained(tmp_path / "model")
+    for name in (path, path.parent, str(path.parent)):
+        again = Seg2VidPipeline.from_pretrained(name)
+        assert again.config == pipe.config
+    # Weights are stored in half precision.
+    difference = again(street_map(), seed=1).first_frame - pipe(street_map(), seed=1).first_frame
+    assert float(difference.abs().max()) < 0.02
+
+
+def test_motion_encoder_travels_along(pipe: Seg2VidPipeline, tmp_path: Path) -> None:
+    boxes = {"first_frame": pipe.first_frame, "animator": pipe.animator}
+    others = {"motion_encoder.x": torch.ones(3)}
+    save_checkpoint(tmp_path / "a.safetensors", boxes, CONFIG, {"how": "test"}, others=others)
+    loaded = Seg2VidPipeline.from_pretrained(tmp_path / "a.safetensors")
+    again = Seg2VidPipeline.from_pretrained(loaded.save_pretrained(tmp_path / "b"))
+    assert torch.equal(again.motion_encoder_weights["motion_encoder.x"], torch.ones(3))
+    assert again.provenance == {"how": "test"}
+
+
+BAD_CALLS = {
+    "multiples of 32": lambda pipe: pipe(street_map()[:, :50]),
+    "ids 0 ... 19 of cityscapes": lambda pipe: pipe(street_map() + 20),
+    "0 or more frames": lambda pipe: pipe(street_map(), num_frames=-1),
+    "instance map of the label map's size": lambda pipe: pipe(
+        street_map(), instance_map=street_map()[:, :32]
+    ),
+    "a first frame of shape (1, 3, 64, 128)": lambda pipe: pipe(
+        street_map(), first_frame=torch.rand(1, 3, 32, 32)
+    ),
+    "colours in [0, 1]": lambda pipe: pipe(
+        street_map(), first_frame=torch.full((1, 3, HEIGHT, WIDTH), 255.0)
+    ),
+    "a seed or a generator": lambda pipe: pipe(
+        street_map(), seed=1, generator=torch.Generator()
+    ),
+    "one seed or generator for each of 2": lambda pipe: pipe(
+        street_map().repeat(2, 1, 1), seed=[1, 2, 3]
+    ),
+    "classes of cityscapes: road": lambda pipe: pipe(street_map(), resample={"dragon"}),
+}
+
+
+@pytest.mark.parametrize("text", BAD_CALLS)
+def test_bad_input_says_what_was_expected_what_came_and_what_to_do(
+    pipe: Seg2VidPipeline, text: str
+) -> None:
+    with pytest.raises((LabelMapError, ModelError)) as caught:
+        BAD_CALLS[text](pipe)
+    message = str(caught.value)
+    assert message.startswith("Expected ")
+    assert text in message
+    assert message.count(";") >= 2, "expected; got; what to do"
+
+
+def test_unknown_model_names_the_known_ones() -> None:
+    with pytest.raises(ModelError, match="Expected a model: .*; got 'dragon'; see: seg2vid models"):
+        find_weights("dragon")
+
+
+def test_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="a weight file at"):
+        Seg2VidPipeline.from_pretrained(tmp_path)
+
+
+def test_name_on_the_hub_without_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError("offline")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    with pytest.raises(ModelError, match="a model on the hub .*; got no answer .*; check the name"):
+        find_weights("somebody/something")
+
+
+def test_hub_model_is_loaded_from_what_the_hub_gives(
+    pipe: Seg2VidPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = pipe.save_pretrained(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, file: str(saved))
+    assert Seg2VidPipeline.from_pretrained("somebody/something").config == CONFIG
+
+
+def test_bundled_models_have_cards_and_load() -> None:
+    models = list_models()
+    assert "toycity" in [model.name for model in models]
+    for model in models:
+        assert 0 < model.megabytes <= 15
+        pipe = Seg2VidPipeline.from_pretrained(model.name)
+        assert pipe.label_space.names[0] == "road"
+
+
+def test_weights_of_another_configuration_are_refused(
+    pipe: Seg2VidPipeline, tmp_path: Path
+) -> None:
+    wider = replace(CONFIG, first_frame=replace(CONFIG.first_frame, widths=(6, 6, 8)))
+    boxes = {"first_frame": pipe.first_frame, "animator": pipe.animator}
+    save_checkpoint(tmp_path / "model.safetensors", boxes, wider, {})
+    with pytest.raises(ModelError, match="tensors of first_frame; got .*of another shape"):
+        Seg2VidPipeline.from_pretrained(tmp_path)

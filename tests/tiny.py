@@ -1,0 +1,57 @@
+"""Tiny real components: the same networks with a few channels, for tests that run in milliseconds."""
+
+from pathlib import Path
+
+import torch
+
+from seg2vid.config import (
+    FirstFrameConfig,
+    FirstFrameTrainingConfig,
+    FlowDecoderConfig,
+    ModelConfig,
+    MotionEncoderConfig,
+    MotionTrainingConfig,
+    RefinerConfig,
+)
+from seg2vid.data.toycity import ToyCityConfig, render_clip, save_clip
+from seg2vid.label_space import get_label_space
+
+HEIGHT, WIDTH, NUM_FRAMES = 64, 128, 3
+
+CONFIG = ModelConfig(
+    label_space=get_label_space("cityscapes").to_dict(),
+    height=HEIGHT,
+    width=WIDTH,
+    num_frames=NUM_FRAMES,
+    first_frame=FirstFrameConfig(widths=(4, 6, 8), context=8, global_noise=3, segment_noise=2),
+    motion_encoder=MotionEncoderConfig(width=4),
+    flow_decoder=FlowDecoderConfig(width=4, frame_width=4, background_code=3, foreground_code=2),
+    refiner=RefinerConfig(width=4),
+)
+
+FIRST_FRAME_TRAINING = FirstFrameTrainingConfig(
+    steps=4, batch_size=2, discriminator_width=4, adversarial_start=2
+)
+MOTION_TRAINING = MotionTrainingConfig(
+    steps=4, batch_size=2, trained_frames=2, refined_frames=1, kl_warm_up=2
+)
+
+
+def street_map() -> torch.Tensor:
+    """A label map (1, 64, 128): sky, buildings, road, pavement and two separate cars."""
+    label_map = torch.full((1, HEIGHT, WIDTH), 2)
+    label_map[:, :16] = 10
+    label_map[:, 36:] = 0
+    label_map[:, 36:, 96:] = 1
+    label_map[:, 32:48, 16:36] = 13
+    label_map[:, 34:44, 60:72] = 13
+    return label_map
+
+
+def write_clips(folder: Path, count: int = 3) -> Path:
+    """Render a few small toy-city clips into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = ToyCityConfig(height=HEIGHT, width=WIDTH, num_frames=NUM_FRAMES)
+    for seed in range(count):
+        save_clip(render_clip(seed, config), folder / f"clip_{seed:06d}.safetensors")
+    return folder
