@@ -1,11 +1,11 @@
-"""What label map → first frame + 8 frames costs: operations, time and peak memory, beside the design's numbers.
+"""What label map → first frame + 8 frames costs, beside the design's numbers.
 
     python benchmarks/speed.py                 # the bundled model, 2 threads
     python benchmarks/speed.py --model DIR --threads 1 --runs 20
 
-Operations are counted by PyTorch (a multiply-add is two). Times are medians over ``--runs`` calls after
-a warm-up, in this process; peak memory is the resident maximum of a fresh process that generates once,
-PyTorch included.
+Operations are counted by PyTorch (a multiply-add is two). Times are medians over ``--runs`` calls
+after a warm-up, in this process; peak memory is the resident maximum of a fresh process that
+generates once, PyTorch included.
 """
 
 import argparse

@@ -11,7 +11,7 @@ import statistics
 import time
 
 from seg2vid.data.toycity import ToyCityClip, ToyCityConfig, render_clip
-from seg2vid.data.toycity.dataset import CLIP_ARRAYS
+from seg2vid.data.toycity.clip_file import CLIP_ARRAYS
 
 
 def clip_digest(clip: ToyCityClip) -> str:

@@ -148,6 +148,15 @@ def test_a_configuration_of_another_version(tmp_path: Path) -> None:
     assert "got temperature; update seg2vid" in message(path)
 
 
+@pytest.mark.parametrize("config", [None, "{"])
+def test_a_configuration_that_cannot_be_read(tmp_path: Path, config: str | None) -> None:
+    path = tmp_path / "model.safetensors"
+    metadata = {"format": FORMAT} | ({} if config is None else {"config": config})
+    save_file({"weight": torch.zeros(2)}, path, metadata)
+    text = message(path)
+    assert text.startswith("Expected ") and str(path) in text and "; got " in text
+
+
 def box_message(weights: dict[str, torch.Tensor]) -> str:
     """The text of the error that loading these weights into a linear layer raises."""
     with pytest.raises(ModelError) as caught:

@@ -102,7 +102,7 @@ def test_integer_flow_is_a_shift_of_the_interior(dx: int, dy: int) -> None:
 
 
 def test_half_a_pixel_averages_two_neighbours() -> None:
-    # With align_corners=False the first pixel would be read at 0.5 · 13/12 - 0.5 = 0.04: no average.
+    # With align_corners=False the first pixel would read at 0.5 · 13/12 - 0.5 = 0.04: no average.
     frame = torch.rand(1, 1, HEIGHT, WIDTH)
     warped = backward_warp(frame, constant_flow(0.5, 0))
     average = (frame[..., :-1] + frame[..., 1:]) / 2

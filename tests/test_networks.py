@@ -421,7 +421,10 @@ def test_refiner_paints_what_is_hidden_without_looking_at_it() -> None:
     visible = torch.ones(2, 1, *SIZE)
     visible[..., 40:] = 0
     other = torch.where(visible > 0, warped, 1 - warped)
-    one, two = (refiner()(frame, visible, street(), first)[0] for frame in (warped, other))
+    (one, labels), (two, other_labels) = (
+        refiner()(frame, visible, street(), first) for frame in (warped, other)
+    )
+    assert torch.equal(labels, other_labels)
     assert (one - two).abs().max() < 0.01
     assert (one - warped)[..., 40:].abs().mean() > 0.1
     assert one.min() >= 0 and one.max() <= 1

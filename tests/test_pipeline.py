@@ -167,9 +167,7 @@ BAD_CALLS = {
     "colours in [0, 1]": lambda pipe: pipe(
         street_map(), first_frame=torch.full((1, 3, HEIGHT, WIDTH), 255.0)
     ),
-    "a seed or a generator": lambda pipe: pipe(
-        street_map(), seed=1, generator=torch.Generator()
-    ),
+    "a seed or a generator": lambda pipe: pipe(street_map(), seed=1, generator=torch.Generator()),
     "one seed or generator for each of 2": lambda pipe: pipe(
         street_map().repeat(2, 1, 1), seed=[1, 2, 3]
     ),
@@ -190,7 +188,9 @@ def test_bad_input_says_what_was_expected_what_came_and_what_to_do(
 
 
 def test_unknown_model_names_the_known_ones() -> None:
-    with pytest.raises(ModelError, match="Expected a model: .*; got 'dragon'; see: seg2vid models"):
+    with pytest.raises(
+        ModelError, match=r"Expected a model: .*; got 'dragon'; see: seg2vid models"
+    ):
         find_weights("dragon")
 
 
@@ -206,7 +206,9 @@ def test_name_on_the_hub_without_connection(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError("offline")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
-    with pytest.raises(ModelError, match="a model on the hub .*; got no answer .*; check the name"):
+    with pytest.raises(
+        ModelError, match=r"a model on the hub .*; got no answer .*; check the name"
+    ):
         find_weights("somebody/something")
 
 
@@ -233,5 +235,5 @@ def test_weights_of_another_configuration_are_refused(
     wider = replace(CONFIG, first_frame=replace(CONFIG.first_frame, widths=(6, 6, 8)))
     boxes = {"first_frame": pipe.first_frame, "animator": pipe.animator}
     save_checkpoint(tmp_path / "model.safetensors", boxes, wider, {})
-    with pytest.raises(ModelError, match="tensors of first_frame; got .*of another shape"):
+    with pytest.raises(ModelError, match=r"tensors of first_frame; got .*of another shape"):
         Seg2VidPipeline.from_pretrained(tmp_path)

@@ -1,6 +1,7 @@
 """Exactness of the toy city's flow, visibility, depth and labels."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,14 +9,16 @@ import pytest
 from seg2vid.data.toycity import ToyCityClip, ToyCityConfig, render_clip
 from seg2vid.data.toycity.atmosphere import sample_atmosphere
 from seg2vid.data.toycity.camera import ToyCamera
+from seg2vid.data.toycity.mesh import Look, Mesh
 from seg2vid.data.toycity.render import render_city
-from seg2vid.data.toycity.scene import Look, Mesh, SceneBuilder
+from seg2vid.data.toycity.scene import SceneBuilder
 from seg2vid.data.toycity.shading import City
-from seg2vid.data.toycity.world import sample_layout
+from seg2vid.data.toycity.world import build_city, sample_layout
 
 CONFIG = ToyCityConfig(height=64, width=128, num_frames=1)
 FOCAL, CENTRE_X, CENTRE_Y, ELEVATION = 130.0, 63.5, 28.0, 1.4
 CAR = 13
+cached_city = cache(build_city)
 
 
 def make_camera(positions: list[list[float]], headings: list[float]) -> ToyCamera:
@@ -158,7 +161,7 @@ def test_points_that_leave_the_picture_are_not_visible() -> None:
 @pytest.fixture(scope="module")
 def city_clips() -> list[ToyCityClip]:
     """A few ordinary clips with all kinds of camera motion."""
-    config = ToyCityConfig(num_frames=4)
+    config = ToyCityConfig(num_frames=3)
     return [render_clip(seed, config) for seed in (0, 6, 15, 28)]
 
 
@@ -226,11 +229,9 @@ def static_depth(
 
 def column_slopes(clip: ToyCityClip) -> np.ndarray:
     """Return the ray slope of every pixel's column, taken from the clip's own camera."""
-    from seg2vid.data.toycity.world import build_city
-
     height, width = clip.label_maps.shape[1:]
     config = ToyCityConfig(height, width, len(clip.forward_flow), clip.frames_per_second)
-    return build_city(clip.seed, config).camera.rays()[0].reshape(height, width)
+    return cached_city(clip.seed, config).camera.rays[0].reshape(height, width)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])

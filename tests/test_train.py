@@ -101,12 +101,14 @@ def test_seed_decides_the_weights(clips: Path, tmp_path: Path) -> None:
 
 def test_other_options_for_the_same_folder_are_refused(clips: Path, tmp_path: Path) -> None:
     start(replace(MOTION_TRAINING, steps=1), clips, tmp_path)
-    with pytest.raises(ModelError, match="Expected the configuration .*another training; give the"):
+    with pytest.raises(
+        ModelError, match=r"Expected the configuration .*another training; give the"
+    ):
         start(replace(MOTION_TRAINING, steps=1, learning_rate=1.0), clips, tmp_path)
 
 
 def test_folder_without_clips_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="Expected a folder of clips .*; got none; make one"):
+    with pytest.raises(MediaError, match=r"Expected a folder of clips .*; got none; make one"):
         start(MOTION_TRAINING, tmp_path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -137,7 +139,7 @@ def test_both_stages_assemble_to_a_model_that_generates(clips: Path, tmp_path: P
     pipe = Seg2VidPipeline.from_pretrained(tmp_path / "model")
     assert pipe(street_map(), seed=0).frames.shape[1] == CONFIG.num_frames
     assert set(pipe.provenance) == {"first_frame", "animator and motion_encoder"}
-    with pytest.raises(ModelError, match="each box once; got a box of .* twice"):
+    with pytest.raises(ModelError, match=r"each box once; got a box of .* twice"):
         assemble([parts[0], parts[0]], tmp_path / "model.safetensors")
 
 

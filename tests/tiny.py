@@ -1,4 +1,4 @@
-"""Tiny real components: the same networks with a few channels, for tests that run in milliseconds."""
+"""Tiny real components: the same networks with a few channels, for fast tests."""
 
 from pathlib import Path
 

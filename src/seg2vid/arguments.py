@@ -58,9 +58,10 @@ def call(name: str, verb: Verb, arguments: list[str]) -> None:
 
 
 def build(kind: type[Configuration], options: Sequence[str]) -> Configuration:
-    """Build a configuration from ``--field value`` words; raise ``Seg2VidError`` for one that is not a field.
+    """Build a configuration from ``--field value`` words.
 
-    The fields and their types are the dataclass's own, read by jsonargparse.
+    The fields and their types are the dataclass's own, read by jsonargparse. Raises
+    ``Seg2VidError`` for a word that is not a field, or a value of another type.
     """
     import jsonargparse
 

@@ -103,8 +103,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         name: tensor.float() if tensor.dtype == torch.float16 else tensor
         for name, tensor in weights.items()
     }
-    config = from_dict(ModelConfig, json.loads(metadata["config"]))
-    return Checkpoint(config, floats, json.loads(metadata.get("provenance", "{}")))
+    try:
+        config = json.loads(metadata["config"])
+        provenance = json.loads(metadata.get("provenance", "{}"))
+    except (KeyError, json.JSONDecodeError) as error:
+        what = f"a file with a readable configuration at {path}"
+        raise ModelError(expected(what, got=repr(error), fix="fetch it again")) from error
+    return Checkpoint(from_dict(ModelConfig, config), floats, provenance)
 
 
 def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
@@ -125,7 +130,8 @@ def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
         raise ModelError(
             expected(
                 f"exactly the {len(wanted)} tensors of {box}",
-                got=f"missing {missing[:3]}, unexpected {foreign[:3]}, of another shape {wrong[:3]}",
+                got=f"missing {missing[:3]}, unexpected {foreign[:3]}, "
+                f"of another shape {wrong[:3]}",
                 fix="the file belongs to another version or configuration: train or fetch it anew",
             )
         )

@@ -22,9 +22,8 @@ def train_first_frame(
 ) -> None:
     """Train the generator of the first frame on a folder of clips; the same command resumes.
 
-    Every field of FirstFrameTrainingConfig is an option too: --steps, --batch-size, --seed ...
-
     Args:
+        options: every field of FirstFrameTrainingConfig: --steps, --batch-size, --seed ...
         clips: folder of clips, as `seg2vid toycity` writes it.
         output: folder of the run: weights, state, log and contact sheets.
         judges: folder of LPIPS weights, for the perceptual term.
@@ -50,9 +49,8 @@ def train_motion(
     """Train motion: encoder, flow decoder and refiner on a folder of clips; the same command
     resumes.
 
-    Every field of MotionTrainingConfig is an option too: --steps, --batch-size, --seed ...
-
     Args:
+        options: every field of MotionTrainingConfig: --steps, --batch-size, --seed ...
         clips: folder of clips, as `seg2vid toycity` writes it.
         output: folder of the run: weights, state, log and contact sheets.
         judges: folder of LPIPS weights, for the perceptual term.

@@ -66,6 +66,9 @@ class PerceptualDistance(nn.Module):
     unrelated ones.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.network = AlexNetFeatures()

@@ -1,7 +1,7 @@
 """The main path, top to bottom: labels → first frame → z → motion → warp → refine."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -166,24 +166,22 @@ class Seg2VidPipeline:
         """
         # 1. Check inputs, put them on the device
         count = self.num_frames if num_frames is None else num_frames
-        label_map = self._read(label_map)
-        generators = make_generators(label_map.shape[0], seed, generator)
-        label_map, instance_map, first_frame = (
+        ids = self._read(label_map)
+        generators = make_generators(ids.shape[0], seed, generator)
+        ids, instance_map, first_frame = (
             _for_each(given, len(generators), self.device)
-            for given in (label_map, instance_map, first_frame)
+            for given in (ids, instance_map, first_frame)
         )
-        self.check_inputs(label_map, instance_map, first_frame, count)
+        self.check_inputs(ids, instance_map, first_frame, count)
         # 2. Which pixels belong together
-        objects = self.find_objects(label_map, instance_map)
+        objects = self.find_objects(ids, instance_map)
         # 3. Label map → first frame, unless the user brings one
-        look = self.draw_look(label_map, objects, generators, resample, resample_seed)
+        look = self.draw_look(ids, objects, generators, resample, resample_seed)
         with fast_arithmetic(self.device):
-            frame = (
-                self.first_frame(label_map, objects, look) if first_frame is None else first_frame
-            )
+            frame = self.first_frame(ids, objects, look) if first_frame is None else first_frame
         # 4. z ~ N(0, I), unless the user brings one
         drawn = self._draw_latent(objects, generators)
-        state = _State(frame, label_map, instance_map, objects, drawn if z is None else z, None)
+        state = _State(frame, ids, instance_map, objects, drawn if z is None else z, None)
         # 5. Pass by pass: motion → warp → refine → labels; the last frame starts the next pass
         for start in range(0, max(count, 1), self.num_frames):
             chunk, state = self._one_pass(state, start, min(self.num_frames, count - start))
@@ -218,7 +216,7 @@ class Seg2VidPipeline:
     ) -> Latent:
         """Draw z for each sample with its own generator."""
         decoder = self.animator.flow_decoder
-        pairs = zip(objects.split(1), generators, strict=True)
+        pairs = zip(torch.split(objects, 1), generators, strict=True)
         return join_batch([decoder.draw(sample, generator) for sample, generator in pairs])
 
     def _one_pass(self, state: _State, start: int, count: int) -> tuple[GeneratedVideo, _State]:

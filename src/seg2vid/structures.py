@@ -175,6 +175,7 @@ def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
     """Join the passes of one video along time: what ``Seg2VidPipeline.stream`` yields, in order."""
 
     def over_time(values: list[Tensor]) -> Tensor:
+        """Join (batch, time, ...) along time."""
         return torch.cat(values, 1)
 
     motions = [chunk.motion for chunk in passes]

@@ -53,17 +53,17 @@ class RunKeeper(Callback):
         self.provenance = provenance
 
     def on_train_batch_end(
-        self, trainer: Any, pl_module: Stage, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save every ``every`` steps."""
         if int(pl_module.step) % self.every == 0:
             self.save(pl_module)
 
-    def on_train_end(self, trainer: Any, pl_module: Stage) -> None:
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Save the finished run."""
         self.save(pl_module)
 
-    def on_exception(self, trainer: Any, pl_module: Stage, exception: BaseException) -> None:
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Save what there is when the run is interrupted (Ctrl-C)."""
         if isinstance(exception, KeyboardInterrupt):
             self.save(pl_module)
@@ -114,8 +114,8 @@ def start(
 ) -> Path:
     """Train the stage that ``training`` belongs to, or go on with it; return the weight file.
 
-    ``judges`` is the folder of LPIPS weights; without it the perceptual term is left out. Raises as ``run``
-    does, and ``ModelError`` for an unknown preset or missing judges.
+    ``judges`` is the folder of LPIPS weights; without it the perceptual term is left out. Raises as
+    ``run`` does, and ``ModelError`` for an unknown preset or missing judges.
     """
     space = get_label_space("cityscapes")
     config = replace(preset(model), label_space=space.to_dict())

@@ -8,7 +8,8 @@ being obeyed
 """
 
 import copy
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,17 @@ from seg2vid.models.discriminator import Discriminator
 from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.structures import Clip
-from seg2vid.train_stage import Stage, make_optimizer, optimise, restore_optimizers
+from seg2vid.train_stage import Stage, Terms, make_optimizer, optimise, restore_optimizers
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What one step of the generator gave."""
+
+    terms: Terms
+    painted: Float[Tensor, "batch 3 height width"]
+    label_map: Int[Tensor, "batch height width"]
+    """The map it saw, with patches hidden."""
 
 
 class FirstFrameStage(Stage):
@@ -68,13 +79,14 @@ class FirstFrameStage(Stage):
     def training_step(self, clip: Clip, _index: int) -> None:
         """Train the generator, then the judge, on one batch of stills."""
         factor = self.before_step()
-        painter, judge = self.optimizers()  # type: ignore[misc]
+        painter, judge = cast("list[Any]", self.optimizers())
         self.discriminator.requires_grad_(False)
-        terms, painted, label_map = self._paint(clip)
+        painting = self._paint(clip)
+        terms = painting.terms
         optimise(painter, sum(terms.values()), self, factor)  # type: ignore[arg-type]
         self.discriminator.requires_grad_(True)
         if self.step >= self.training_config.adversarial_start:
-            judged = self._judge(clip.first_frame, painted.detach(), label_map)
+            judged = self._judge(clip.first_frame, painting.painted.detach(), painting.label_map)
             optimise(judge, sum(judged.values()), self, factor)  # type: ignore[arg-type]
             terms |= judged
         self._follow()
@@ -85,17 +97,16 @@ class FirstFrameStage(Stage):
         """Let the averaged generator follow the trained one, closely at first."""
         step = int(self.step)
         decay = min(self.training_config.average_decay, (1 + step) / (10 + step))
-        averaged, trained = list(self.average.parameters()), list(self.first_frame.parameters())
+        averaged: list[Tensor] = list(self.average.parameters())
+        trained: list[Tensor] = list(self.first_frame.parameters())
         torch._foreach_lerp_(averaged, trained, 1 - decay)
 
-    def compute_losses(self, clip: Clip) -> dict[str, Tensor]:
+    def compute_losses(self, clip: Clip) -> Terms:
         """Return the generator's terms."""
-        return self._paint(clip)[0]
+        return self._paint(clip).terms
 
-    def _paint(self, clip: Clip) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Return the generator's terms, what it painted (batch, 3, height, width) and the map it
-        saw.
-        """
+    def _paint(self, clip: Clip) -> Painting:
+        """Paint one batch of stills."""
         config = self.training_config
         label_map = hide_patches(clip.label_map, self.space.void_id, config.void_share)
         objects = self._objects(clip, label_map)
@@ -116,14 +127,14 @@ class FirstFrameStage(Stage):
             terms["adversarial"] = config.adversarial * adversarial_loss(
                 logits, label_map, void_id=self.space.void_id
             )
-        return terms, painted, label_map
+        return Painting(terms, painted, label_map)
 
     def _judge(
         self,
         real: Float[Tensor, "batch 3 height width"],
         painted: Float[Tensor, "batch 3 height width"],
         label_map: Int[Tensor, "batch height width"],
-    ) -> dict[str, Tensor]:
+    ) -> Terms:
         """Return the judge's terms: classes of real pixels, "generated" for painted ones, label
         mixing.
         """
@@ -157,7 +168,7 @@ class FirstFrameStage(Stage):
         """Ship the averaged generator."""
         return {"first_frame": self.average}
 
-    def contact_sheet(self, clip: Clip) -> Tensor:
+    def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
         """Rows: real frames, the same look painted, two looks from N(0, I)."""
         objects = find_objects(
             clip.label_map,
@@ -181,6 +192,7 @@ def _mix_in_prior(look: Look, own: int) -> Look:
     """Replace the looks of the first ``own`` samples by draws from N(0, I)."""
 
     def replaced(values: Tensor) -> Tensor:
+        """Replace the first rows of (batch, ...)."""
         return torch.cat((torch.randn_like(values[:own]), values[own:]))
 
     return look.map(replaced)

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from seg2vid import losses
 from seg2vid.config import ModelConfig, MotionTrainingConfig
+from seg2vid.drawing import flow_to_colours
 from seg2vid.features import PerceptualDistance
 from seg2vid.labels import LabelSpace
-from seg2vid.drawing import flow_to_colours
 from seg2vid.models.animator import Animator
 from seg2vid.models.hints import displacement_grid
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_encoder import MotionEncoder, draw_latent
 from seg2vid.structures import Animation, Clip, Motion, Posterior
-from seg2vid.train_stage import Stage, make_optimizer, optimise, restore_optimizers
+from seg2vid.train_stage import Stage, Terms, make_optimizer, optimise, restore_optimizers
 
 
 class MotionStage(Stage):
@@ -65,7 +65,7 @@ class MotionStage(Stage):
         )
         return self.motion_encoder(clip.first_frame, clip.frames, clip.label_map, objects)
 
-    def compute_losses(self, clip: Clip) -> dict[str, Tensor]:
+    def compute_losses(self, clip: Clip) -> Terms:
         """Return all terms: those of the flow on every frame, those of pictures on a random few."""
         config = self.training_config
         posterior = self.encode(clip)
@@ -86,7 +86,7 @@ class MotionStage(Stage):
         motion, clip = _motion_at(motion, few), at_times(clip, few)
         return terms | self._paper_terms(motion, clip) | self._picture_terms(motion, clip)
 
-    def _motion_terms(self, motion: Motion, clip: Clip) -> dict[str, Tensor]:
+    def _motion_terms(self, motion: Motion, clip: Clip) -> Terms:
         """Return the supervised terms where the clip knows its motion, the mask penalty where
         not.
         """
@@ -98,7 +98,7 @@ class MotionStage(Stage):
             "visibility": config.visibility * losses.visibility_loss(motion, clip.motion),
         }
 
-    def _paper_terms(self, motion: Motion, clip: Clip) -> dict[str, Tensor]:
+    def _paper_terms(self, motion: Motion, clip: Clip) -> Terms:
         """Return the paper's unsupervised terms of the flow (Eq. 3, 4 and 5)."""
         config, scale = self.training_config, self.model.flow_decoder.flow_scale
         first = clip.first_frame.unsqueeze(1).expand_as(clip.frames)
@@ -111,7 +111,7 @@ class MotionStage(Stage):
             "smoothness": config.smoothness * smooth,
         }
 
-    def _picture_terms(self, motion: Motion, clip: Clip) -> dict[str, Tensor]:
+    def _picture_terms(self, motion: Motion, clip: Clip) -> Terms:
         """Return the terms of the finished frames (Eq. 6) and of the refiner's labels.
 
         The refiner is shown exact flow where it is known: taught on a young decoder's flow it
@@ -136,16 +136,21 @@ class MotionStage(Stage):
         if self.judge[0] is not None and config.perceptual:
             terms["perceptual"] = config.perceptual * self.judge[0](refined, target).mean()
         if clip.label_maps is not None:
-            terms["labels"] = config.labels * self._label_term(animation, clip, motion)
+            visible = (clip.motion or motion).backward_visible.detach()
+            term = self._label_term(animation, clip.label_maps, visible)
+            terms["labels"] = config.labels * term
         return terms
 
     @staticmethod
-    def _label_term(animation: Animation, clip: Clip, motion: Motion) -> Float[Tensor, ""]:
+    def _label_term(
+        animation: Animation,
+        label_maps: Int[Tensor, "batch time height width"],
+        visible: Float[Tensor, "batch time 1 height width"],
+    ) -> Float[Tensor, ""]:
         """Return the loss of the refiner's labels."""
-        visible = (clip.motion or motion).backward_visible.detach()
         return losses.hidden_label_loss(
             rearrange(animation.label_logits, "b t c h w -> (b t) c h w"),
-            rearrange(clip.label_maps, "b t h w -> (b t) h w"),
+            rearrange(label_maps, "b t h w -> (b t) h w"),
             rearrange(visible, "b t c h w -> (b t) c h w"),
         )
 
@@ -153,7 +158,7 @@ class MotionStage(Stage):
         """Ship the animator; the encoder goes along for evaluation and motion transfer."""
         return {"animator": self.animator, "motion_encoder": self.motion_encoder}
 
-    def contact_sheet(self, clip: Clip) -> Tensor:
+    def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
         """Rows for each clip at three times: real, posterior, prior; then exact and predicted
         flow.
         """
@@ -217,7 +222,7 @@ def draw_hints(
         if kind == 0:
             chosen = torch.rand(objects.shape[1:]) < 10 ** (-1 - 1.5 * torch.rand(()))
         elif kind == 1:
-            chosen = (torch.rand(objects.max() + 1) < 0.5)[objects[sample].cpu()]
+            chosen = (torch.rand(int(objects.max()) + 1) < 0.5)[objects[sample].cpu()]
         else:
             chosen = torch.ones(objects.shape[1:], dtype=torch.bool)
         confidence[sample, 0] = chosen.to(confidence)

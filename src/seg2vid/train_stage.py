@@ -11,12 +11,18 @@ from torch import Tensor, nn
 from seg2vid.config import ModelConfig
 from seg2vid.structures import Clip
 
+Terms = dict[str, Float[Tensor, ""]]
+"""The weighted terms of a loss by name, scalars each."""
+
 
 class Stage(lightning.LightningModule):
     """What both stages share: step counting, seeding, learning rate and averaged weights."""
 
     stills = False
     """Whether a batch holds single frames (first frame) or whole clips (motion)."""
+
+    step: Tensor
+    """Steps that are done."""
 
     def __init__(self, model: ModelConfig, training: Any) -> None:
         super().__init__()
@@ -27,7 +33,7 @@ class Stage(lightning.LightningModule):
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @abstractmethod
-    def compute_losses(self, clip: Clip) -> dict[str, Tensor]:
+    def compute_losses(self, clip: Clip) -> Terms:
         """Return the weighted scalar terms of the main network's loss, by name."""
 
     @abstractmethod
@@ -35,7 +41,7 @@ class Stage(lightning.LightningModule):
         """Return the boxes to ship, by name."""
 
     @abstractmethod
-    def contact_sheet(self, clip: Clip) -> Tensor:
+    def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
         """Return a picture (3, height, width) in [0, 1] on which a person can judge the stage."""
 
     def before_step(self) -> float:
@@ -46,13 +52,13 @@ class Stage(lightning.LightningModule):
         left = 1 - int(self.step) / max(config.steps, 1)
         return float(min(1.0, max(left / 0.4, 0.05)))
 
-    def after_step(self, terms: dict[str, Tensor]) -> None:
+    def after_step(self, terms: Terms) -> None:
         """Count the step and log its terms."""
         self.step += 1
         self.log_dict({name: term.detach() for name, term in terms.items()}, prog_bar=False)
         self.log("loss", sum(term.detach() for term in terms.values()), prog_bar=True)
 
-    def forward(self, clip: Clip) -> dict[str, Tensor]:
+    def forward(self, clip: Clip) -> Terms:
         """Return the named loss terms of a batch."""
         return self.compute_losses(clip)
 

@@ -123,9 +123,7 @@ def mirror(clip: Clip) -> Clip:
     """Mirror a clip left to right: pictures and maps flip, horizontal displacement and yaw change
     sign.
     """
-    flipped = clip.map(
-        lambda tensor: tensor if tensor.ndim == 3 and tensor.shape[-1] == 3 else tensor.flip(-1)
-    )
+    flipped = replace(clip, ego_motion=None).map(lambda tensor: tensor.flip(-1))
     if clip.motion is not None and flipped.motion is not None:
         sign = torch.tensor([-1.0, 1.0]).view(1, 1, 2, 1, 1)
         motion = flipped.motion

@@ -11,6 +11,7 @@ look.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -48,9 +49,7 @@ class LabelPyramid(nn.Module):
         self.embedding = LabelEmbedding(num_channels, context // 2)
         self.enter = nn.Conv2d(context // 2 + 2, context // 2, 3, 1, 1)
         widths = [context // 2, *[context + 8 * level for level in range(1, levels)]]
-        self.down = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(widths))
         self.across = nn.ModuleList(nn.Conv2d(width, context, 1) for width in widths)
         self.smooth = nn.ModuleList(nn.Conv2d(context, context, 3, 1, 1) for _ in widths[1:])
 
@@ -101,9 +100,7 @@ class ModulatedBlock(nn.Module):
         super().__init__()
         widths = [inputs] + [outputs] * convolutions
         self.modulations = nn.ModuleList(Modulation(width, condition) for width in widths[:-1])
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, 3, 1, 1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, 1, 1) for a, b in pairwise(widths))
         self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(
@@ -208,7 +205,10 @@ class FirstFrame(nn.Module):
         label_map: Int[Tensor, "batch height width"],
         objects: Int[Tensor, "batch coarse_height coarse_width"],
     ) -> Look:
-        """Take the segments of the given classes, and of their objects, from another look (batch of 1)."""
+        """Take the segments of the given classes and of their objects from another look.
+
+        ``classes`` are ids; ``other`` may be a batch of one.
+        """
         rows = self.segments(label_map, objects)
         is_chosen = torch.isin(label_map, label_map.new_tensor(classes))
         # A row is exchanged where any pixel of a chosen class uses it.

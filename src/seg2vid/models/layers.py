@@ -9,7 +9,6 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-
 OBJECT_FACTOR = 8
 """Objects, hints and the foreground code live on a grid this many times coarser than the
 picture.

@@ -1,9 +1,13 @@
-"""The pinhole camera that drives through the toy city."""
+"""The camera, and how its car moves: it stands, drives along the street, or turns."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.layout import StreetLayout, StreetPath
+from seg2vid.data.toycity.traffic import Trajectory
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,87 @@ class ToyCamera:
         forward = delta[:, 0] * sine + delta[:, 1] * cosine
         rightward = delta[:, 0] * cosine - delta[:, 1] * sine
         return np.stack([forward, rightward, self.headings - self.headings[0]], 1)
+
+
+@dataclass(frozen=True)
+class EgoDrive:
+    """The camera, the way of its car and what it does in words."""
+
+    camera: ToyCamera
+    trajectory: Trajectory
+    """Of the middle of the car, which is behind the camera."""
+    behaviour: str
+    speed: float
+    """Metres per second at the start."""
+    seconds: Float[np.ndarray, " frames"]
+    """Time of every frame."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Path, speed (m/s) and acceleration (m/s2) of a drive that starts ``start`` metres along."""
+
+    behaviour: str
+    path: StreetPath
+    aside: float
+    start: float = 0.0
+    speed: float = 0.0
+    change: float = 0.0
+
+
+def drive_ego(layout: StreetLayout, config: ToyCityConfig, random: np.random.Generator) -> EgoDrive:
+    """Draw the camera and its motion."""
+    plan = _plan(layout, random)
+    seconds = np.arange(config.num_frames + 1) / config.frames_per_second
+    braking = plan.speed / -plan.change if plan.change < 0 else np.inf
+    driven = np.minimum(seconds, braking)
+    along = plan.start + plan.speed * driven + 0.5 * plan.change * driven**2
+    way = Trajectory.along(plan.path, along, plan.aside)
+    camera = ToyCamera(
+        focal=config.width * float(random.uniform(1.0, 1.15)),
+        centre_x=(config.width - 1) / 2 + config.width * float(random.uniform(-0.01, 0.01)),
+        centre_y=config.height * float(random.uniform(0.40, 0.49)),
+        elevation=float(random.uniform(1.2, 1.6)),
+        positions=way.position[:, [0, 2]],
+        headings=way.heading,
+        bonnet=_bonnet(config, random),
+    )
+    ahead = np.stack([np.sin(way.heading), 0.0 * way.heading, np.cos(way.heading)], 1)
+    body = Trajectory(way.position - 1.2 * ahead, way.heading, way.travelled)
+    return EgoDrive(camera, body, plan.behaviour, plan.speed, seconds)
+
+
+def _plan(layout: StreetLayout, random: np.random.Generator) -> _Plan:
+    """Draw what the camera car does."""
+    lane = layout.half_width - layout.parking_width - layout.lane_width / 2
+    if layout.lanes > 1 and random.random() < 0.5:
+        lane -= layout.lane_width
+    lane += float(random.uniform(-0.15, 0.15))
+    crossing = layout.crossing
+    if random.random() < 0.14:
+        return _Plan("standing", layout.path, lane)
+    if crossing is not None and crossing.along < 24.0:
+        arms = ((1, crossing.right_arm), (-1, crossing.left_arm))
+        turns = [turn for turn, present in arms if present]
+        turn = turns[random.integers(len(turns))]
+        radius = float(random.uniform(6.5, 8.0) if turn > 0 else random.uniform(9.5, 12.0))
+        bend = crossing.along - turn * crossing.half_width / 2 - radius
+        path = StreetPath(lane, bend, turn / radius, radius * np.pi / 2)
+        start, speed = bend + float(random.uniform(-2.5, 4.0)), float(random.uniform(4.0, 6.5))
+        words = "turning right" if turn > 0 else "turning left"
+        return _Plan(words, path, 0.0, start, speed, 0.3)
+    slow = random.random() < 0.15
+    speed = float(random.uniform(1.5, 4.0) if slow else random.uniform(5.0, 14.0))
+    change = float(random.choice([0.0, 1.0, -1.5], p=[0.6, 0.2, 0.2]))
+    words = "driving along a bend" if layout.path.curvature else "driving straight on"
+    return _Plan(words, layout.path, lane, 0.0, speed, change)
+
+
+def _bonnet(config: ToyCityConfig, random: np.random.Generator) -> Bool[np.ndarray, "height width"]:
+    """Draw the pixels that the bonnet covers; most clips show none."""
+    mask = np.zeros((config.height, config.width), bool)
+    if random.random() < 0.25:
+        across = np.linspace(-1, 1, config.width) + random.uniform(-0.08, 0.08)
+        crest = 1.0 - random.uniform(0.05, 0.13) * (1.0 - 0.75 * np.abs(across) ** 2.2)
+        mask[np.arange(config.height)[:, None] >= crest * config.height] = True
+    return mask

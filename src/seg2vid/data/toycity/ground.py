@@ -1,15 +1,19 @@
-"""Paints the ground: carriageway with markings, kerbs, pavements and grass."""
+"""Paints the ground: carriageway with markings, kerbs, pavements, grass, shadows, lamp light."""
 
 from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from seg2vid.data.toycity.camera import ToyCamera
 from seg2vid.data.toycity.layout import StreetLayout
 from seg2vid.data.toycity.noise import smooth_noise, white_noise
+from seg2vid.data.toycity.rasteriser import cross, polygon_spans, row_dot
+from seg2vid.data.toycity.scene import Scene
 
 ROAD, SIDEWALK, TERRAIN = 0, 1, 9
 _KERB = 0.16
+_SIGNS = np.array([[1, -1, -1], [1, 1, -1], [1, 1, 1], [1, -1, 1]])
 
 Values = Float[np.ndarray, " pixels"]
 
@@ -94,7 +98,7 @@ def _dash(along: Values, size: Values) -> Values:
 def _markings(layout: StreetLayout, where: _Texture) -> Values:
     """Return how much white paint covers each road pixel, 0 to 1."""
     along, aside, across = where.along, where.aside, where.across
-    dashes, paint = _dash(along, where.lengthwise), np.zeros(len(along))
+    dashes, paint = _dash(along, where.lengthwise), np.zeros_like(along)
     if layout.lanes > 1 or layout.rails:
         paint = _stripe(aside, 0.07, across)
     elif layout.lane_width > 2.9:
@@ -134,7 +138,7 @@ def _paint_road(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "pix
     value = value + (0.79 - value) * paint
     for rail in layout.rails:
         value = value * (1 - 0.4 * _stripe(np.abs(where.aside - rail) - 0.72, 0.035, where.across))
-    return value[:, None] * np.array([1.0, 1.0, 1.01])
+    return value[:, None] * np.array([1.0, 1.0, 1.01], np.float32)
 
 
 def _paint_paving(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "pixels 3"]:
@@ -147,7 +151,7 @@ def _paint_paving(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "p
     )
     value = value * (1 - 0.14 * np.clip(1 - joints / 0.06, 0, 1) * detail)
     value = np.where(where.kerb < _KERB, 1.14 * value, value)
-    return value[:, None] * np.array(layout.paving)
+    return value[:, None] * np.array(layout.paving, np.float32)
 
 
 def _paint_grass(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "pixels 3"]:
@@ -155,4 +159,56 @@ def _paint_grass(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "pi
     tufts = where.tufts * np.minimum(0.25 / where.lengthwise, 1.0)
     value = 1 + 0.16 * where.grain + 0.14 * tufts + 0.12 * where.patches
     dry = np.clip(where.patches - 0.15, 0, 1)
-    return value[:, None] * np.array(layout.grass) + dry[:, None] * np.array([0.14, 0.05, 0.02])
+    soil = dry[:, None] * np.array([0.14, 0.05, 0.02], np.float32)
+    return value[:, None] * np.array(layout.grass, np.float32) + soil
+
+
+def patch_light(scene: Scene, camera: ToyCamera, frame: int) -> Float32[np.ndarray, "2 pixels"]:
+    """Return shadow (-1 to 0) and lamp light (from 0) of all patches, as if nothing hid them."""
+    light = np.zeros((2, camera.height * camera.width), np.float32)
+    patches, part = scene.patches, scene.patches.part
+    to_camera = camera.rotation(frame)
+    rotation = (to_camera @ scene.rotation[frame])[part][:, [0, 2]][:, :, [0, 2]]
+    offset = (scene.translation[frame] - camera.location(frame)) @ to_camera.T
+    shape = np.einsum("nij,nkj->nki", rotation, patches.shape)
+    shape[:, 0] += offset[part][:, [0, 2]]
+    corners = np.insert(np.einsum("ck,nki->nci", _SIGNS, shape), 1, camera.elevation, 2)
+    near = np.flatnonzero((corners[..., 2].max(1) > 0.3) & (corners[..., 2].min(1) < 90.0))
+    corners = corners[near]
+    edges = cross(corners, corners[:, [1, 2, 3, 0]])
+    edges *= np.sign(row_dot(edges[:, 0], corners[:, 2]))[:, None, None]
+    edges[..., 2] += 1e-12
+    spans = polygon_spans(corners, edges, camera)
+    span, pixel = spans.samples(camera)
+    patch = near[spans.shape][span]
+    slope = np.maximum((spans.row - camera.centre_y) / camera.focal, 1e-6)
+    depth = (camera.elevation / slope)[span]
+    column = pixel - (spans.row * camera.width)[span]
+    aside = (column - camera.centre_x) / camera.focal * depth
+    place = _solve(np.stack([aside, depth], 1), shape[patch])
+    value = patches.strength[patch] * _softness(place, patches.softness[patch])
+    np.minimum.at(light[0], pixel, value)
+    if patches.strength.max(initial=0.0) > 0:
+        np.maximum.at(light[1], pixel, value)
+    return light
+
+
+def _solve(
+    place: Float[np.ndarray, "samples 2"], shape: Float[np.ndarray, "samples 3 2"]
+) -> Float[np.ndarray, "samples 2"]:
+    """Express ``place`` in half axes from the centre of its patch."""
+    x, z = (place - shape[:, 0]).T
+    first, second = shape[:, 1].T, shape[:, 2].T
+    area = first[0] * second[1] - first[1] * second[0]
+    u = (x * second[1] - z * second[0]) / area
+    return np.stack([u, (first[0] * z - first[1] * x) / area], 1)
+
+
+def _softness(
+    place: Float[np.ndarray, "samples 2"], softness: Float[np.ndarray, " samples"]
+) -> Float32[np.ndarray, " samples"]:
+    """Return 1 in the middle of a patch, 0 at its border; softness 2 makes it round."""
+    border = 1.0 - np.maximum(np.abs(place[:, 0]), np.abs(place[:, 1]))
+    square = np.clip(border / np.maximum(softness, 0.02), 0, 1)
+    circle = np.sqrt(np.clip(1.0 - row_dot(place, place), 0, 1))
+    return np.where(softness > 1.5, circle, square).astype(np.float32)

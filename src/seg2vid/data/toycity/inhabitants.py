@@ -15,7 +15,7 @@ from seg2vid.data.toycity.vehicles import (
     MOTORCYCLE,
     PAINTS,
     RAW_CLASS,
-    VEHICLES,
+    vehicle_kind,
     vehicle_mesh,
 )  # fmt: skip
 
@@ -71,7 +71,7 @@ class Inhabitants:
         self, name: str, path: Trajectory, margin: float = 0.4, ridden: bool = False
     ) -> None:
         """Add a vehicle by name, with its shadows and lights, unless its way is taken."""
-        random, scene, kind = self.random, self.scene, VEHICLES[name]
+        random, scene, kind = self.random, self.scene, vehicle_kind(name)
         if not self.occupancy.claim(path, kind.length, kind.width, margin):
             return
         colour, second = LIVERIES[random.integers(len(LIVERIES))]

@@ -76,13 +76,12 @@ class StreetPath:
 
 @dataclass(frozen=True)
 class SideStreet:
-    """A straight street that crosses the main street at a right angle."""
+    """A straight street that crosses the main street at a right angle, or leaves it on one arm."""
 
     along: float
     """Distance along the main street of its centre line."""
     half_width: float
     left_arm: bool
-    """Whether it goes on to the left."""
     right_arm: bool
     main_ends: bool
     """Whether the main street ends here (a T junction)."""
@@ -95,7 +94,6 @@ class StreetLayout:
     kind: str
     """residential, avenue, suburb, commercial or parkside."""
     path: StreetPath
-    """Centre line of the main street."""
     half_width: float
     """From the centre line to the kerb."""
     lane_width: float
@@ -115,7 +113,6 @@ class StreetLayout:
     """Distances aside of tram tracks."""
     corner_radius: float
     asphalt: float
-    """Brightness of the carriageway."""
     paving: tuple[float, float, float]
     grass: tuple[float, float, float]
     cobbles: bool

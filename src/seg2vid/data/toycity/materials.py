@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
+from seg2vid.data.toycity.mesh import Material
 from seg2vid.data.toycity.noise import scatter_noise, white_noise
-from seg2vid.data.toycity.scene import Material
 
 Colours = Float[np.ndarray, "pixels 3"]
 Values = Float[np.ndarray, " pixels"]
+
+_DARK_GLASS = np.array([0.05, 0.06, 0.07], np.float32)
+_WARM = np.array([1.0, 0.80, 0.48], np.float32)
+_LAMPLIT = np.array([0.95, 0.86, 0.62], np.float32)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class SurfacePixels:
     def glass(self, brightness: Values) -> Colours:
         """Return dark glass that mirrors some of the sky."""
         mirror = 0.10 + 0.26 * np.clip(brightness, 0, 1)
-        return np.array([0.05, 0.06, 0.07]) * self.light + self.sky * mirror[:, None]
+        return _DARK_GLASS * self.light + self.sky * mirror[:, None]
 
 
 def _blend(first: Colours, second: Colours, amount: Values) -> Colours:
@@ -86,7 +90,7 @@ def _facade(pixels: SurfacePixels) -> Colours:
     colour = _blend(wall, np.minimum(wall * 0.35 + 0.5, 0.92), 0.8 * frame * ~door) * pixels.light
     glass = pixels.glass(0.5 + 0.5 * chance + 0.25 * up / storey)
     glass = np.where(door[:, None], pixels.second * 0.6 * pixels.light, glass)
-    glow = np.array([1.0, 0.80, 0.48]) * (0.75 + 0.2 * chance)[:, None]
+    glow = _WARM * (0.75 + 0.2 * chance)[:, None]
     glass = _blend(glass, glow, 0.9 * pixels.lamps * ((lit | shop_front) & ~door))
     return _blend(colour, glass, pane)
 
@@ -171,7 +175,7 @@ def _coach(pixels: SurfacePixels) -> Colours:
     window = pixels.band(pixels.v - (low + high) / 2, (high - low) / 2)
     window = window * pixels.band((pixels.u / pane % 1 - 0.5) * pane, pane / 2 - 0.07)
     glass = pixels.glass((pixels.v - low) / np.maximum(high - low, 0.1))
-    glow = np.broadcast_to([0.95, 0.86, 0.62], glass.shape)
+    glow = np.broadcast_to(_LAMPLIT, glass.shape)
     return _blend(colour, _blend(glass, glow, 0.8 * pixels.lamps * inside), window)
 
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seg2vid.data.toycity.scene import WALLS, Look, Mesh, SceneBuilder, Triple
+from seg2vid.data.toycity.mesh import WALLS, Look, Mesh, Triple
+from seg2vid.data.toycity.scene import SceneBuilder
 from seg2vid.data.toycity.traffic import Trajectory
 
 PERSON, RIDER, RAW_PERSON, RAW_RIDER = 11, 12, 24, 25

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from seg2vid.data.toycity.camera import ToyCamera
+from seg2vid.data.toycity.mesh import Material
 from seg2vid.data.toycity.noise import scatter_noise
-from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, Material, Scene
+from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, Scene
 
 NEAR = 0.05
 BONNET_DEPTH = 1.3
@@ -180,14 +181,18 @@ def leaf_gaps(
     the surface and open towards the rim, where the surface is seen at a slant.
     """
     result = np.zeros(len(ball), bool)
-    chosen = np.flatnonzero(geometry.raggedness[ball] > 0)
+    middle = geometry.middle[ball]
+    level = middle[:, 0] * right + middle[:, 1] * down + middle[:, 2]
+    root = inverse * geometry.constant[ball] - level
+    steepness = (level * level - root * root) / geometry.constant[ball]
+    slant = root / np.sqrt(np.maximum(steepness, 1e-12))
+    limit = 3.0 * slant + 1.1 - 2.0 * geometry.raggedness[ball]
+    chosen = np.flatnonzero((limit < 1.0) & (geometry.raggedness[ball] > 0))
     ball, depth = ball[chosen], 1.0 / np.maximum(inverse[chosen], 1e-6)
     point = np.stack([right[chosen] * depth, down[chosen] * depth, depth], 1)
-    from_viewer = np.einsum("nij,nj->ni", geometry.spheres[ball], point)
-    place = from_viewer - geometry.local_centres[ball]
-    slant = -row_dot(place, from_viewer) / np.sqrt(row_dot(from_viewer, from_viewer))
+    place = np.einsum("nij,nj->ni", geometry.spheres[ball], point) - geometry.local_centres[ball]
     noise = scatter_noise(np.floor(place * 5.0 + ball[:, None] * 0.37).astype(np.int64))
-    result[chosen] = noise > 3.0 * slant + 1.1 - 2.0 * geometry.raggedness[ball]
+    result[chosen] = noise > limit[chosen]
     return result
 
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seg2vid.data.toycity.buildings import add_barrier, add_house
-from seg2vid.data.toycity.greenery import add_bush, add_hedge, add_tree
 from seg2vid.data.toycity.layout import StreetLayout
+from seg2vid.data.toycity.plots import add_barrier, add_bush, add_hedge, add_house, add_tree
 from seg2vid.data.toycity.scene import SceneBuilder
 from seg2vid.data.toycity.street_furniture import (
     add_bollard,

@@ -1,5 +1,6 @@
 """Turns a surface buffer into a picture: light, textures, shadows, haze, soft edges."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,12 +8,12 @@ from jaxtyping import Float, Float32, Int, UInt8, UInt16
 
 from seg2vid.data.toycity.atmosphere import Atmosphere, paint_sky
 from seg2vid.data.toycity.camera import ToyCamera
-from seg2vid.data.toycity.ground import GroundPoints, paint_ground
+from seg2vid.data.toycity.ground import GroundPoints, paint_ground, patch_light
 from seg2vid.data.toycity.layout import StreetLayout
 from seg2vid.data.toycity.materials import PAINTERS, SurfacePixels, leaf_value
-from seg2vid.data.toycity.patches import patch_light
+from seg2vid.data.toycity.mesh import Material
 from seg2vid.data.toycity.rasteriser import FrameGeometry, SurfaceBuffer, row_dot
-from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, SKY, Material, Scene
+from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, SKY, Scene
 
 Colours = Float[np.ndarray, "pixels 3"]
 Chosen = Int[np.ndarray, " chosen"]
@@ -99,8 +100,8 @@ class _FramePainter:
         """Precompute rays, depth and the light on every quad."""
         self.city, self.geometry, self.buffer, self.frame = city, geometry, buffer, frame
         air = city.atmosphere
-        self.right, self.down = city.camera.rays()
-        self.depth = 1.0 / np.maximum(buffer.inverse_depth, 1e-5)
+        self.right, self.down = city.camera.rays().astype(np.float32)
+        self.depth = (1.0 / np.maximum(buffer.inverse_depth, 1e-5)).astype(np.float32)
         self.to_camera = city.camera.rotation(frame)
         self.reflection = np.float32(0.5) * (air.horizon + air.zenith)
         self.quad_light = self._light(geometry.normals)
@@ -109,18 +110,20 @@ class _FramePainter:
         along = along / (np.sqrt(row_dot(along, along))[:, None] + 1e-12)
         up = up - row_dot(up, along)[:, None] * along
         up = up / (np.sqrt(row_dot(up, up))[:, None] + 1e-12)
-        self.axes = np.stack([along, up, geometry.normals], 1)
-        self.origins = np.einsum("nij,nj->ni", self.axes, corners[:, 0])
+        self.axes = np.stack([along, up, geometry.normals], 1).astype(np.float32)
+        self.origins = np.einsum("nij,nj->in", self.axes, corners[:, 0]).astype(np.float32)
 
     def _light(self, normals: Colours) -> Colours:
         """Return the light on surfaces with the given camera-space normals."""
         air = self.city.atmosphere
-        facing = np.maximum(normals @ (self.to_camera @ air.to_sun), 0)[:, None]
+        normals, sun = normals.astype(np.float32), (self.to_camera @ air.to_sun).astype(np.float32)
+        facing = np.maximum(normals @ sun, 0)[:, None]
         return air.ambient * (0.80 - 0.20 * normals[:, 1:2]) + air.sunlight * facing
 
     def _rays(self, chosen: Chosen) -> Float[np.ndarray, "chosen 3"]:
         """Return the ray directions of the chosen pixels, shape `pixels 3`."""
-        return np.stack([self.right[chosen], self.down[chosen], np.ones(len(chosen))], 1)
+        ones = np.ones(len(chosen), np.float32)
+        return np.stack([self.right[chosen], self.down[chosen], ones], 1)
 
     def sky(self, colour: Colours, chosen: Chosen) -> None:
         """Paint the sky."""
@@ -130,23 +133,27 @@ class _FramePainter:
         """Paint the ground with shadows and pools of light, and set its labels."""
         city, camera, air = self.city, self.city.camera, self.city.atmosphere
         depth, aside = self.depth[chosen], self.right[chosen] * self.depth[chosen]
-        sine, cosine = np.sin(camera.headings[self.frame]), np.cos(camera.headings[self.frame])
-        east, north = camera.positions[self.frame]
+        heading, (east, north) = float(camera.headings[self.frame]), camera.positions[self.frame]
+        sine, cosine = math.sin(heading), math.cos(heading)
         across = depth / camera.focal
         points = GroundPoints(
-            east + aside * cosine + depth * sine,
-            north + depth * cosine - aside * sine,
+            float(east) + aside * cosine + depth * sine,
+            float(north) + depth * cosine - aside * sine,
             across,
             across * depth / camera.elevation,
         )
         painted = paint_ground(city.layout, points)
         labels[chosen] = painted.label
-        shadow, glow = patch_light(city.scene, camera, self.frame)[:, chosen, None]
-        full = air.ambient * 0.95 + air.sunlight * max(float(air.to_sun[1]), 0.2)
-        sheen = 0.28 * air.wetness * (painted.label == 0) * np.clip(depth / 40.0, 0.15, 1.0)
-        lit = painted.colour * full * (1 - sheen[:, None]) + air.horizon * sheen[:, None]
-        lamp_light = glow * np.array([1.0, 0.82, 0.5], np.float32)
-        colour[chosen] = lit * (1 + shadow) + painted.colour * lamp_light
+        lit = painted.colour * (air.ambient * 0.95 + air.sunlight * max(float(air.to_sun[1]), 0.2))
+        if air.wetness > 0:
+            sheen = 0.28 * air.wetness * (painted.label == 0) * np.clip(depth / 40.0, 0.15, 1.0)
+            lit += (air.horizon - lit) * sheen[:, None].astype(np.float32)
+        shadow, glow = patch_light(city.scene, camera, self.frame)
+        lit *= (1 + shadow[chosen])[:, None]
+        if air.lamps > 0:
+            lamp_light = np.array([1.0, 0.82, 0.5], np.float32)
+            lit += painted.colour * lamp_light * glow[chosen][:, None]
+        colour[chosen] = lit
 
     def quads(self, chosen: Chosen) -> SurfacePixels:
         """Gather what a painter needs for the chosen pixels of quads."""
@@ -156,8 +163,8 @@ class _FramePainter:
         spread = 0.5 + 0.5 / np.maximum(np.abs(slant), 0.12)
         table = self.city.scene.surfaces
         return SurfacePixels(
-            u=along * depth - self.origins[quad, 0],
-            v=up * depth - self.origins[quad, 1],
+            u=along * depth - self.origins[0][quad],
+            v=up * depth - self.origins[1][quad],
             size=np.maximum(depth / self.city.camera.focal * spread, 1e-3),
             colour=table.colour[surface],
             second=table.second[surface],
@@ -176,7 +183,7 @@ class _FramePainter:
         normal = np.einsum("nij,ni->nj", maps, unit)
         light = self._light(normal / (np.sqrt(row_dot(normal, normal))[:, None] + 1e-9))
         kind, seed = table.material[surface], table.parameters[surface, :1]
-        value = np.ones(len(chosen))
+        value = np.ones(len(chosen), np.float32)
         leaves = np.flatnonzero(kind == Material.LEAVES)
         places = (unit * self.city.scene.radii[ball] + seed * 7)[leaves]
         value[leaves] = leaf_value(places, self.depth[chosen][leaves] / self.city.camera.focal)
@@ -191,7 +198,7 @@ class _FramePainter:
     def haze(self, colour: Colours) -> None:
         """Fade everything but the sky into the haze."""
         air = self.city.atmosphere
-        clear = np.exp(np.float32(-air.haze) * self.depth.astype(np.float32))
+        clear = np.exp(-air.haze * self.depth)
         clear[self.buffer.surface == SKY] = 1.0
         colour -= air.horizon
         colour *= clear[:, None]
@@ -201,5 +208,5 @@ class _FramePainter:
         """Paint the ego vehicle's bonnet with a sheen of sky."""
         fall = np.clip(self.down[chosen] * 2.2, 0, 1)
         sheen = np.maximum((1.1 - fall) * (0.36 - 0.4 * np.abs(self.right[chosen])), 0)
-        base = np.array(self.city.bonnet_colour) * self.city.atmosphere.ambient
+        base = np.array(self.city.bonnet_colour, np.float32) * self.city.atmosphere.ambient
         colour[chosen] = base + self.reflection * sheen[:, None]

@@ -2,16 +2,8 @@
 
 import numpy as np
 
-from seg2vid.data.toycity.scene import (
-    ALL_SIDES,
-    NO_BOTTOM,
-    WALLS,
-    Look,
-    Material,
-    Mesh,
-    SceneBuilder,
-    shade,
-)  # fmt: skip
+from seg2vid.data.toycity.mesh import ALL_SIDES, NO_BOTTOM, WALLS, Look, Material, Mesh
+from seg2vid.data.toycity.scene import SceneBuilder
 
 POLE, LIGHT, SIGN = 5, 6, 7
 _STEEL = ((0.42, 0.44, 0.45), (0.28, 0.33, 0.30), (0.55, 0.56, 0.57), (0.22, 0.23, 0.25))
@@ -78,7 +70,7 @@ def _add_signal(mesh: Mesh, x: float, low: float, state: int) -> None:
     """Add a black box with three lenses towards -z."""
     mesh.box((x - 0.19, low, -0.3), (x + 0.19, low + 1.0, -0.08), Look(_BLACK), ALL_SIDES)
     for index, colour in enumerate(_LENSES):
-        lit, dark = float(index == state), shade(colour, 0.22)
+        lit, dark = float(index == state), Look(colour).shaded(0.22).colour
         look = Look(colour if lit else dark, Material.GLOW, dark, (lit,))
         mesh.ellipsoid((x, low + 0.82 - 0.31 * index, -0.30), (0.12, 0.12, 0.04), look)
 

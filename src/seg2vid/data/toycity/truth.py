@@ -7,8 +7,9 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from seg2vid.data.toycity.camera import ToyCamera
 from seg2vid.data.toycity.rasteriser import FrameGeometry, SurfaceBuffer, leaf_gaps, row_dot
-from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, Scene
+from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, Scene
 
+Rays = Float[np.ndarray, "3 pixels"]
 Flags = Bool[np.ndarray, " points"]
 Indices = Int[np.ndarray, " points"]
 
@@ -37,13 +38,11 @@ def correspond(
 ) -> Correspondence:
     """Return exact flow and visibility from the pixels of ``source`` to frame ``other``."""
     rays, inverse = camera.rays(), source.buffer.inverse_depth
-    moved = _move_rays(scene, camera, source, other, np.stack([*rays, inverse]))
-    distance = np.maximum(moved[2], 1e-3)
+    moved = _move_rays(scene, camera, source, other.frame, np.stack([*rays, inverse]))
+    distance, static = np.maximum(moved[2], 1e-3), source.buffer.surface == BONNET
     there = moved[:2] / distance
-    static = source.buffer.surface == BONNET
     there[:, static] = rays[:, static]
-    limit = 2.0 * camera.width
-    flow = ((there - rays) * camera.focal).clip(-limit, limit)
+    flow = ((there - rays) * camera.focal).clip(-2.0 * camera.width, 2.0 * camera.width)
     column, row = there * camera.focal + [[camera.centre_x], [camera.centre_y]]
     inside = (moved[2] > 1e-3) & (column >= 0) & (column <= camera.width - 1)
     seen = np.flatnonzero(inside & (row >= 0) & (row <= camera.height - 1) & ~static)
@@ -73,19 +72,14 @@ class _Query:
 
 
 def _move_rays(
-    scene: Scene,
-    camera: ToyCamera,
-    source: FrameView,
-    other: FrameView,
-    points: Float[np.ndarray, "3 pixels"],
-) -> Float[np.ndarray, "3 pixels"]:
+    scene: Scene, camera: ToyCamera, source: FrameView, there: int, points: Rays
+) -> Rays:
     """Move points, given as (right, down) slopes and inverse depth, to the other camera.
 
     The result is scaled by the inverse depth of the source, so the sky needs no infinity, and a
     point that rests comes back without rounding.
     """
-    right, down, inverse = points
-    here, there = source.frame, other.frame
+    (right, down, inverse), here = points, source.frame
     from_source, to_other = camera.rotation(here), camera.rotation(there)
     still = bool(camera.headings[here] == camera.headings[there])
     turn = np.eye(3) if still else to_other @ from_source.T
@@ -115,7 +109,8 @@ def _unhidden(geometry: FrameGeometry, query: _Query, around: list[Indices]) -> 
     strange = [candidate != query.own for candidate in around]
     chosen = np.flatnonzero((strange[0] | strange[1] | strange[2] | strange[3]) & visible)
     for index, candidate in enumerate(around):
-        fresh = strange[index][chosen]
+        # Sky and ground hide nothing.
+        fresh = strange[index][chosen] & (candidate[chosen] > GROUND)
         for earlier in around[:index]:
             fresh &= candidate[chosen] != earlier[chosen]
         tested = chosen[fresh]

@@ -3,12 +3,13 @@
 import numpy as np
 
 from seg2vid.data.toycity.atmosphere import sample_atmosphere
+from seg2vid.data.toycity.camera import drive_ego
 from seg2vid.data.toycity.config import ToyCityConfig
-from seg2vid.data.toycity.ego import drive_ego
 from seg2vid.data.toycity.inhabitants import Inhabitants
 from seg2vid.data.toycity.layout import SideStreet, StreetLayout, StreetPath
+from seg2vid.data.toycity.mesh import Look
 from seg2vid.data.toycity.roadside import Roadside
-from seg2vid.data.toycity.scene import SceneBuilder, shade
+from seg2vid.data.toycity.scene import SceneBuilder
 from seg2vid.data.toycity.shading import City
 from seg2vid.data.toycity.traffic import Occupancy
 from seg2vid.data.toycity.vehicles import PAINTS
@@ -46,11 +47,13 @@ def sample_layout(random: np.random.Generator) -> StreetLayout:
 
     kind = str(random.choice(_KINDS, p=[0.30, 0.22, 0.18, 0.18, 0.12]))
     lanes = 2 if kind == "avenue" and random.random() < 0.6 else 1
-    rails = kind in ("avenue", "commercial") and random.random() < 0.35
+    crossing = _sample_crossing(random)
+    ends = crossing is not None and crossing.main_ends
+    rails = kind in ("avenue", "commercial") and not ends and random.random() < 0.38
     lane_width = draw(2.9, 3.5) + (0.2 if rails else 0.0)
     parking = 2.15 if random.random() < (0.5 if kind == "parkside" else 0.8) else 0.0
-    crossing, warm = _sample_crossing(random), draw(-0.03, 0.04)
-    red, green, blue = shade((0.56, 0.54, 0.52), draw(0.88, 1.08))
+    warm = draw(-0.03, 0.04)
+    red, green, blue = Look((0.56, 0.54, 0.52)).shaded(draw(0.88, 1.08)).colour
     left, right = random.random(2) < _GREEN.get(kind, 0.08)
     wide = kind in ("commercial", "avenue")
     return StreetLayout(
@@ -69,7 +72,7 @@ def sample_layout(random: np.random.Generator) -> StreetLayout:
         corner_radius=draw(3.0, 5.5),
         asphalt=draw(0.28, 0.40),
         paving=(red + warm, green, blue - warm),
-        grass=shade((0.36, 0.45, 0.20), draw(0.85, 1.15)),
+        grass=Look((0.36, 0.45, 0.20)).shaded(draw(0.85, 1.15)).colour,
         cobbles=kind == "residential" and bool(random.random() < 0.18),
     )
 

@@ -1,11 +1,12 @@
-"""Houses, walls and fences on plots along a street."""
+"""What stands on plots along a street: houses, walls, fences, trees, bushes and hedges."""
 
 import numpy as np
 from jaxtyping import Float
 
-from seg2vid.data.toycity.scene import NO_BOTTOM, WALLS, Look, Material, Mesh, SceneBuilder, shade
+from seg2vid.data.toycity.mesh import NO_BOTTOM, WALLS, Look, Material, Mesh
+from seg2vid.data.toycity.scene import SceneBuilder
 
-BUILDING, WALL, FENCE = 2, 3, 4
+BUILDING, WALL, FENCE, VEGETATION = 2, 3, 4, 8
 _PLASTER = (
     (0.76, 0.71, 0.60), (0.70, 0.64, 0.52), (0.80, 0.78, 0.73), (0.62, 0.52, 0.42),
     (0.66, 0.43, 0.33), (0.58, 0.34, 0.27), (0.74, 0.60, 0.40), (0.60, 0.62, 0.63),
@@ -20,6 +21,11 @@ _ACCENTS = (
 _STONES = ((0.50, 0.47, 0.43), (0.52, 0.33, 0.26), (0.60, 0.59, 0.57))
 _WOODS = ((0.44, 0.32, 0.20), (0.36, 0.30, 0.24), (0.70, 0.69, 0.66))
 _METALS = ((0.25, 0.29, 0.26), (0.18, 0.19, 0.20), (0.42, 0.44, 0.45))
+_LEAVES = (
+    (0.20, 0.33, 0.11), (0.25, 0.38, 0.13), (0.17, 0.29, 0.12), (0.31, 0.40, 0.14),
+    (0.36, 0.37, 0.12), (0.22, 0.32, 0.17),
+)  # fmt: skip
+_AUTUMN = ((0.52, 0.33, 0.10), (0.45, 0.25, 0.09), (0.50, 0.42, 0.13))
 
 Footprint = Float[np.ndarray, "4 2"]
 """Front left, front right, back right, back left (x, z)."""
@@ -40,7 +46,7 @@ def add_house(
     elif random.random() < 0.6:
         small = plot.mean(0) + (plot - plot.mean(0)) * 0.4
         top = height + float(random.uniform(1.5, 3.0))
-        mesh.upright(small, (height, top), Look(shade(front.colour, 0.9)), WALLS)
+        mesh.upright(small, (height, top), Look(front.colour).shaded(0.9), WALLS)
     scene.add(mesh, BUILDING)
     shift = np.array(scene.shadow_shift) * height
     if scene.shade > 0.1 and float(shift @ (plot[0] - plot[3])) > 0:
@@ -54,13 +60,12 @@ def _facades(
 ) -> tuple[Look, Look]:
     """Return the looks of the street front and of the other walls."""
     colour = _PLASTER[random.integers(len(_PLASTER))]
-    colour = shade(colour, float(random.uniform(0.85, 1.1)))
     accent = _ACCENTS[random.integers(len(_ACCENTS))]
     frontage = float(np.hypot(*(plot[1] - plot[0])))
     spacing = frontage / max(round(frontage / random.uniform(2.2, 3.4)), 1)
     share, seed = float(random.uniform(0.38, 0.62)), float(random.integers(1, 60))
     windows = (spacing, storey, share, seed, float(shop), height)
-    front = Look(colour, Material.FACADE, accent, windows)
+    front = Look(colour, Material.FACADE, accent, windows).shaded(float(random.uniform(0.85, 1.1)))
     return front, front._replace(parameters=(4.2, storey, 0.28, seed + 9, 0.0, height))
 
 
@@ -91,8 +96,8 @@ def add_barrier(
 ) -> None:
     """Build a stone wall or a fence of boards or bars along a line of two (x, z) points."""
     if is_wall:
-        colour = shade(_STONES[random.integers(3)], float(random.uniform(0.85, 1.15)))
-        look = Look(colour, Material.STONE, parameters=(float(random.uniform(0.12, 0.3)),))
+        size, tone = float(random.uniform(0.12, 0.3)), float(random.uniform(0.85, 1.15))
+        look = Look(_STONES[random.integers(3)], Material.STONE, parameters=(size,)).shaded(tone)
     else:
         wood = random.random() < 0.55
         colour = (_WOODS if wood else _METALS)[random.integers(3)]
@@ -104,3 +109,76 @@ def add_barrier(
     footprint = np.stack([line[0], line[1], line[1] + aside, line[0] + aside])
     mesh.upright(footprint, (0.0, height), look, NO_BOTTOM)
     scene.add(mesh, WALL if is_wall else FENCE)
+
+
+def _leaf_look(random: np.random.Generator, autumn: bool = False) -> Look:
+    """Draw a leaf colour."""
+    palette = _AUTUMN if autumn and random.random() < 0.7 else _LEAVES
+    look = Look(palette[random.integers(len(palette))], Material.LEAVES)
+    look = look._replace(parameters=(float(random.uniform(0, 50)),))
+    return look.shaded(float(random.uniform(0.8, 1.2)))
+
+
+def add_tree(
+    scene: SceneBuilder,
+    random: np.random.Generator,
+    place: tuple[float, float],
+    height: float,
+    *,
+    detail: int = 8,
+    autumn: bool = False,
+) -> None:
+    """Plant a tree of the given height at world (x, z); ``detail`` is the number of clumps."""
+    (x, z), mesh, leaf = place, Mesh(), _leaf_look(random, autumn)
+    half = 0.0275 * height * float(random.uniform(0.5, 0.8))
+    start = height * float(random.uniform(0.24, 0.36))
+    bark = Look((0.27, 0.22, 0.17)).shaded(float(random.uniform(0.8, 1.2)))
+    foot, tip = (x - half, x + half, z - half, z + half), 0.6 * half
+    trunk = (0.0, start + 0.25 * height)
+    mesh.prism(foot, (x - tip, x + tip, z - tip, z + tip), trunk, bark, WALLS)
+    crown = (height - start) / 2
+    spread, middle = crown * float(random.uniform(0.62, 0.95)), start + crown
+    if random.random() < 0.15:
+        for level in range(3):
+            size, up = spread * (0.75 - 0.22 * level), start + crown * (0.45 + 0.62 * level)
+            mesh.ellipsoid((x, up, z), (size, 0.55 * crown, size), leaf)
+    else:
+        mesh.ellipsoid((x, middle, z), (0.72 * spread, 0.80 * crown, 0.72 * spread), leaf)
+        turns = float(random.uniform(0, 2 * np.pi)) + np.arange(detail) * 2.4
+        lifts, sizes = random.uniform(-0.5, 0.6, detail), random.uniform(0.32, 0.54, detail)
+        out = 0.62 * spread * np.sqrt(1 - 0.6 * lifts**2)
+        clumps = np.stack(
+            [x + out * np.sin(turns), middle + lifts * crown, z + out * np.cos(turns)]
+        )
+        for (east, up, north), size in zip(clumps.T.tolist(), sizes.tolist(), strict=True):
+            look = leaf.shaded(0.85 + 0.3 * size)
+            radii = (size * spread, 0.85 * size * crown, size * spread)
+            mesh.ellipsoid((east, up, north), radii, look)
+    scene.add(mesh, VEGETATION)
+    sunny, size = scene.shade > 0.1, 1.15 * spread
+    reach = middle if sunny else 0.0
+    centre = (x + scene.shadow_shift[0] * reach, z + scene.shadow_shift[1] * reach)
+    scene.patch(centre, (size, size), -1.1 * scene.shade if sunny else -0.30)
+
+
+def add_bush(
+    scene: SceneBuilder, random: np.random.Generator, place: tuple[float, float], size: float
+) -> None:
+    """Plant a bush of the given radius at world (x, z)."""
+    (x, z), mesh, leaf = place, Mesh(), _leaf_look(random)
+    mesh.ellipsoid((x, 0.6 * size, z), (size, 0.75 * size, size), leaf)
+    small = 0.7 * size
+    mesh.ellipsoid((x + 0.5 * size, 0.45 * size, z - 0.3 * size), (small, small, small), leaf)
+    scene.add(mesh, VEGETATION)
+
+
+def add_hedge(
+    scene: SceneBuilder,
+    random: np.random.Generator,
+    footprint: Footprint,
+    height: float,
+) -> None:
+    """Grow a hedge over a footprint of four (x, z) corners."""
+    mesh = Mesh()
+    mesh.upright(footprint, (0.0, height), _leaf_look(random))
+    scene.add(mesh, VEGETATION)
