@@ -193,8 +193,8 @@ def test_place_that_only_looks_writable(refused: Callable[[str], str]) -> None:
         ("labels repair x.png", "got 'labels repair'; see"),
         ("animate good.png", r"a verb \(generate, models, .*\); got 'animate'; see"),
         ("--verbose", "got '--verbose'"),
-        ("toycity out/toy --clips 0", "at least 1 clip and 1 worker; got 0 clips"),
-        ("toycity out/toy --clips x", "a whole number for --clips; got 'x'"),
+        ("toycity -o out/toy --clips 0", "at least 1 clip and 1 worker; got 0 clips"),
+        ("toycity -o out/toy --clips x", "a whole number for --clips; got 'x'"),
     ],
 )
 def test_other_verbs(refused: Callable[[str], str], command: str, message: str) -> None:
@@ -202,7 +202,7 @@ def test_other_verbs(refused: Callable[[str], str], command: str, message: str) 
 
 
 def test_toy_city_mistakes_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["toycity", "out/toy", "--size", "8x8"]) == 2
+    assert cli.main(["toycity", "-o", "out/toy", "--size", "8x8"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "expected" in lines[0] and "got" in lines[0]
     assert os.listdir("out") == []

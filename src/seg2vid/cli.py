@@ -149,8 +149,8 @@ def labels_convert(
 
 
 def toycity(
-    directory: Path,
     *,
+    output: Path,
     clips: int = 100,
     seed: int = 0,
     size: tuple[int, int] = (256, 128),
@@ -161,7 +161,7 @@ def toycity(
     """Render toy-city clips with exact labels, objects, flow and visibility.
 
     Args:
-        directory: the folder to write to.
+        output: the folder to write to.
         clips: number of clips.
         seed: the same seed gives the same bytes.
         size: size of the frames.
@@ -182,7 +182,7 @@ def toycity(
     except ValueError as error:
         raise Seg2VidError(str(error)) from None
     write_dataset(
-        directory,
+        output,
         clips=clips,
         seed=seed,
         config=config,
@@ -190,7 +190,7 @@ def toycity(
         preview=True,
         progress=True,
     )
-    print(f"wrote {clips} clips to {directory}")
+    print(f"wrote {clips} clips to {output}")
 
 
 VERBS: dict[str, syntax.Verb] = {

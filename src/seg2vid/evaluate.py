@@ -17,7 +17,9 @@ from seg2vid.checkpoint import Checkpoint, load_box, load_checkpoint
 from seg2vid.config import ModelConfig
 from seg2vid.data.clips import render_toycity
 from seg2vid.data.toycity import ToyCityConfig
+from seg2vid.errors import ModelError, expected
 from seg2vid.features import PerceptualDistance
+from seg2vid.files import replacing
 from seg2vid.labels import LabelSpace
 from seg2vid.metrics.motion import consistency_error, end_point_error
 from seg2vid.metrics.semantics import pixel_accuracy
@@ -82,9 +84,13 @@ class MotionModel:
 def measure_clip(
     model: MotionModel, clip: Clip, judge: PerceptualDistance | None
 ) -> dict[str, float]:
-    """Return every figure of one clip (a batch of one with exact motion), by name."""
+    """Return every figure of one clip (a batch of one with exact motion), by name.
+
+    Raises ``ModelError`` for a clip whose motion is not known.
+    """
     if clip.motion is None or clip.label_maps is None:
-        raise ValueError("Expected a clip with exact motion and labels; got one without.")
+        what, got = "a clip with exact motion and labels", "one without"
+        raise ModelError(expected(what, got=got, fix="evaluate on toy city"))
     figures = _still_figures(clip, judge, model.label_space.void_id)
     for name, animation in model.animate(clip).items():
         motion, exact = animation.motion, clip.motion
@@ -193,6 +199,6 @@ def evaluate(
 
 def write_report(report: dict[str, Any], path: Path) -> None:
     """Write the report as JSON, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """The camera, and how its car moves: it stands, drives along the street, or turns."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -48,8 +49,9 @@ class ToyCamera:
         """Return the camera centre in world metres."""
         return np.insert(self.positions[frame], 1, self.elevation)
 
+    @cached_property
     def rays(self) -> Float[np.ndarray, "2 pixels"]:
-        """Return right/forward and down/forward of every pixel's ray, row after row."""
+        """Right/forward and down/forward of every pixel's ray, row after row."""
         columns = (np.arange(self.width) - self.centre_x) / self.focal
         rows = (np.arange(self.height) - self.centre_y) / self.focal
         return np.stack([np.tile(columns, self.height), np.repeat(rows, self.width)])

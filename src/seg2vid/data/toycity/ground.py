@@ -173,7 +173,7 @@ def patch_light(scene: Scene, camera: ToyCamera, frame: int) -> Float32[np.ndarr
     shape = np.einsum("nij,nkj->nki", rotation, patches.shape)
     shape[:, 0] += offset[part][:, [0, 2]]
     corners = np.insert(np.einsum("ck,nki->nci", _SIGNS, shape), 1, camera.elevation, 2)
-    near = np.flatnonzero((corners[..., 2].max(1) > 0.3) & (corners[..., 2].min(1) < 90.0))
+    near = np.flatnonzero((corners[..., 2].max(1) > 0.3) & (corners[..., 2].min(1) < 70.0))
     corners = corners[near]
     edges = cross(corners, corners[:, [1, 2, 3, 0]])
     edges *= np.sign(row_dot(edges[:, 0], corners[:, 2]))[:, None, None]

@@ -100,7 +100,7 @@ class _FramePainter:
         """Precompute rays, depth and the light on every quad."""
         self.city, self.geometry, self.buffer, self.frame = city, geometry, buffer, frame
         air = city.atmosphere
-        self.right, self.down = city.camera.rays().astype(np.float32)
+        self.right, self.down = city.camera.rays.astype(np.float32)
         self.depth = (1.0 / np.maximum(buffer.inverse_depth, 1e-5)).astype(np.float32)
         self.to_camera = city.camera.rotation(frame)
         self.reflection = np.float32(0.5) * (air.horizon + air.zenith)

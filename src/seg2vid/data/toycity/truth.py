@@ -37,7 +37,7 @@ def correspond(
     scene: Scene, camera: ToyCamera, source: FrameView, other: FrameView
 ) -> Correspondence:
     """Return exact flow and visibility from the pixels of ``source`` to frame ``other``."""
-    rays, inverse = camera.rays(), source.buffer.inverse_depth
+    rays, inverse = camera.rays, source.buffer.inverse_depth
     moved = _move_rays(scene, camera, source, other.frame, np.stack([*rays, inverse]))
     distance, static = np.maximum(moved[2], 1e-3), source.buffer.surface == BONNET
     there = moved[:2] / distance
@@ -138,10 +138,10 @@ def _hides(geometry: FrameGeometry, query: _Query) -> Flags:
     limit, num_planar = query.inverse * (1 + 1e-6) + 1e-7, len(geometry.planes)
     result = np.zeros(len(query.own), bool)
     flat = np.flatnonzero(query.own < num_planar)
-    surface, rays = query.own[flat], query.rays[flat]
-    nearer = row_dot(geometry.planes[surface], rays) > limit[flat]
-    inside = np.einsum("nij,nj->in", geometry.edges[surface], rays) >= 0
-    result[flat] = nearer & inside[0] & inside[1] & inside[2] & inside[3]
+    plane = geometry.planes[query.own[flat]]
+    flat = flat[row_dot(plane, query.rays[flat]) > limit[flat]]
+    inside = np.einsum("nij,nj->in", geometry.edges[query.own[flat]], query.rays[flat]) >= 0
+    result[flat] = inside[0] & inside[1] & inside[2] & inside[3]
     balls = np.flatnonzero(query.own >= num_planar)
     index, rays = query.own[balls] - num_planar, query.rays[balls]
     spread = row_dot(np.einsum("nij,nj->ni", geometry.spread[index], rays), rays)

@@ -26,7 +26,7 @@ def build_city(seed: int, config: ToyCityConfig) -> City:
     ego = drive_ego(layout, config, random)
     scene = SceneBuilder(len(ego.seconds), air.shadow_shift(), air.shade())
     occupancy = Occupancy(len(ego.seconds))
-    occupancy.claim(ego.trajectory, 4.6, 2.0)
+    occupancy.claim(ego.trajectory, 8.0, 2.0)
     Roadside(scene, layout, occupancy, random, air.lamps).fill()
     Inhabitants(scene, layout, occupancy, random, ego.seconds, ego.speed, air.lamps).populate()
     words = {
