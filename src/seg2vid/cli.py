@@ -43,6 +43,8 @@ def generate(
     contact_sheet: Path | None = None,
     encoding: Encoding = "auto",
     label_space: str | None = None,
+    resample: tuple[str, ...] = (),
+    resample_seed: int = 0,
 ) -> None:
     """Make a video from a label map.
 
@@ -62,6 +64,8 @@ def generate(
         contact_sheet: also write a picture of evenly spaced frames, for a quick look.
         encoding: how to read the label map; auto finds out.
         label_space: name or .yaml file of the label map's classes (default: the model's).
+        resample: classes to paint anew, as in building,car; all others keep their look.
+        resample_seed: another number gives these classes another look.
     """
     given = dict(locals())  # before the import adds names
     from seg2vid.generate import GenerateOptions, run

@@ -89,22 +89,22 @@ class FirstFrameTrainingConfig:
     steps: int = 20_000
     """Optimiser steps of the generator."""
     batch_size: int = 4
-    learning_rate: float = 4e-4
+    learning_rate: float = 6e-4
     discriminator_learning_rate: float = 4e-4
     discriminator_width: int = 32
     """Channels of the discriminator at half resolution; the deeper layers are multiples of it."""
-    adversarial_start: int = 500
+    adversarial_start: int = 600
     """Step from which the discriminator is trained and heard: before it, colours and layout
     settle.
     """
-    adversarial: float = 1.0
+    adversarial: float = 0.7
     label_mixing: float = 5.0
     """Weight of OASIS's label-mixing consistency in the discriminator's loss."""
     reconstruction: float = 10.0
     """Weight of the L1 distance to the real frame whose look was encoded."""
-    perceptual: float = 5.0
+    perceptual: float = 4.0
     """Weight of the LPIPS distance to it; needs the judges' weights, otherwise it is left out."""
-    kl: float = 0.5
+    kl: float = 0.1
     """Weight of the divergence of the encoded look from N(0, I), per number of noise."""
     prior_share: float = 0.25
     """Share of each batch drawn with looks from N(0, I), judged by the discriminator alone."""

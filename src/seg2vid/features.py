@@ -100,6 +100,20 @@ class PerceptualDistance(nn.Module):
         return [m.float() / (m.float().norm(dim=1, keepdim=True) + 1e-10) for m in maps]
 
 
+def shifted_distance(
+    judge: PerceptualDistance,
+    predicted: Float[Tensor, "batch 3 height width"],
+    target: Float[Tensor, "batch 3 height width"],
+) -> Float[Tensor, " batch"]:
+    """Return the perceptual distance of both pictures cropped by the same random 0 ... 7 pixels.
+
+    AlexNet looks at every fourth pixel, its deeper layers at every sixteenth: as a loss on an
+    unshifted picture it leaves a grid in what it trains.
+    """
+    top, left = (int(torch.randint(8, ())) for _ in "yx")
+    return judge(predicted[..., top:, left:], target[..., top:, left:])
+
+
 def load_perceptual_distance(folder: Path | None = None) -> PerceptualDistance:
     """Load LPIPS from ``alexnet_features.safetensors`` and ``lpips_v01_alex_lin.safetensors``,
     frozen.

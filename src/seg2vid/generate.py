@@ -63,6 +63,8 @@ class GenerateOptions:
     contact_sheet: Path | None = None
     encoding: Encoding = "auto"
     label_space: str | None = None
+    resample: tuple[str, ...] = ()
+    resample_seed: int = 0
 
     @property
     def outputs(self) -> dict[int, Path]:
@@ -177,6 +179,8 @@ def make_video(
             first_frame=scene.first_frame,
             num_frames=num_frames - 1,
             generator=torch.Generator().manual_seed(seed),
+            resample=options.resample,
+            resample_seed=options.resample_seed,
         ):
             sink.write(chunk)
             progress.update(sink.count - progress.n)

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.config import FirstFrameTrainingConfig, ModelConfig
-from seg2vid.features import PerceptualDistance
+from seg2vid.features import PerceptualDistance, shifted_distance
 from seg2vid.labels import LabelSpace
 from seg2vid.losses import adversarial_loss, gaussian_divergence
 from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior
@@ -121,7 +121,9 @@ class FirstFrameStage(Stage):
             "kl": config.kl * look_divergence(posterior),
         }
         if self.judge[0] is not None and config.perceptual:
-            terms["perceptual"] = config.perceptual * self.judge[0](copied, target).mean()
+            terms["perceptual"] = (
+                config.perceptual * shifted_distance(self.judge[0], copied, target).mean()
+            )
         if self.step >= config.adversarial_start:
             logits = self.discriminator(painted)
             terms["adversarial"] = config.adversarial * adversarial_loss(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seg2vid import losses
 from seg2vid.config import ModelConfig, MotionTrainingConfig
 from seg2vid.drawing import flow_to_colours
-from seg2vid.features import PerceptualDistance
+from seg2vid.features import PerceptualDistance, shifted_distance
 from seg2vid.labels import LabelSpace
 from seg2vid.models.animator import Animator
 from seg2vid.models.hints import displacement_grid
@@ -134,7 +134,8 @@ class MotionStage(Stage):
             "structure": config.structure * losses.structural_similarity_loss(refined, target),
         }
         if self.judge[0] is not None and config.perceptual:
-            terms["perceptual"] = config.perceptual * self.judge[0](refined, target).mean()
+            distance = shifted_distance(self.judge[0], refined, target).mean()
+            terms["perceptual"] = config.perceptual * distance
         if clip.label_maps is not None:
             visible = (clip.motion or motion).backward_visible.detach()
             term = self._label_term(animation, clip.label_maps, visible)

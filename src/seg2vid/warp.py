@@ -152,3 +152,22 @@ def motion_from_flows(
         for a, b in ((forward, backward), (backward, forward))
     ]
     return Motion(forward_flow, backward_flow, visible[0], visible[1])
+
+
+def turning_flow(
+    yaw: Float[Tensor, "batch time"], *, height: int, width: int, focal_length: Tensor | float
+) -> Float[Tensor, "batch time 2 height width"]:
+    """Forward flow in pixels of a camera that turns by ``yaw`` radians, positive to the right.
+
+    A rotation moves every point alike, near or far: x' = (x cos - sin) / (x sin + cos) and
+    y' = y / (x sin + cos) in units of the focal length (pixels, any scalar) from the middle of the
+    picture. The scene moves left when the camera turns right. The backward flow is that of ``-yaw``.
+    """
+    grid = pixel_grid(height, width, like=yaw)
+    middle = grid.new_tensor([(width - 1) / 2, (height - 1) / 2]).view(2, 1, 1)
+    x, y = ((grid - middle) / focal_length).unbind(0)
+    angle = yaw.float()[:, :, None, None]
+    # Points at the camera's side or behind it have no place in the picture: hold them at its rim.
+    depth = (x * angle.sin() + angle.cos()).clamp(min=0.2)
+    turned = torch.stack(((x * angle.cos() - angle.sin()) / depth, y / depth), 2)
+    return (turned - torch.stack((x, y))) * focal_length

@@ -25,6 +25,7 @@ from seg2vid.models.layers import (
     upsample,
 )
 from seg2vid.structures import Latent, Motion
+from seg2vid.warp import backward_warp, turning_flow
 
 FLOW_FACTOR = 4
 """Flow is decoded on a grid this many times coarser than the picture."""
@@ -78,6 +79,11 @@ class FlowDecoder(nn.Module):
         self.fuse_quarter = nn.Sequential(
             ConvolutionBlock(6 * width, 3 * width), ResidualBlock(3 * width)
         )
+        # Turning moves all pixels alike and far: it is predicted as an angle, and only the rest as flow.
+        self.turn = nn.Linear(config.background_code + 4 * width, num_frames)
+        nn.init.zeros_(self.turn.weight)
+        nn.init.zeros_(self.turn.bias)
+        self.focal_length = nn.Parameter(torch.tensor(1.1))
         # Forward flow lives on the first frame's grid, so one set of upsampling weights serves all
         # times.
         self.forward_head = nn.Conv2d(3 * width, 3 * num_frames, 3, 1, 1)
@@ -108,14 +114,33 @@ class FlowDecoder(nn.Module):
         pixels by
         the end of the pass, with confidence 0 (none) ... 1, an eighth of the resolution.
         """
-        features = self._fuse(first_frame, label_map, z, objects, hints)
+        features, coarse = self._fuse(first_frame, label_map, z, objects, hints)
         if times is None:
             times = torch.arange(self.num_frames, device=first_frame.device)
+        yaw = self._turning(coarse, z)[:, times]
         # Flow grows with time: the heads say how fast, relative to steady motion over the pass.
         pace = (times + 1).view(1, -1, 1, 1, 1) / self.num_frames * self.config.flow_scale
         forward_flow, forward_visible = self._forward_motion(features, times)
-        backward_flow, backward_visible = self._backward_motion(features, times)
-        return Motion(forward_flow * pace, backward_flow * pace, forward_visible, backward_visible)
+        backward_flow, backward_visible = self._backward_motion(features, times, yaw)
+        height, width = first_frame.shape[2:]
+        turned, returned = (
+            turning_flow(a, height=height, width=width, focal_length=self.focal_length * width)
+            for a in (yaw, -yaw)
+        )
+        return Motion(
+            turned + forward_flow * pace,
+            returned + backward_flow * pace,
+            forward_visible,
+            backward_visible,
+        )
+
+    def _turning(
+        self, coarse: Float[Tensor, "batch channel height width"], z: Latent
+    ) -> Float[Tensor, "batch time"]:
+        """Predict how far the camera has turned at each time, in radians, positive to the right."""
+        seen = torch.cat((z.background.float(), coarse.float().mean((2, 3))), 1)
+        with torch.autocast(coarse.device.type, enabled=False):
+            return 0.5 * self.turn(seen)
 
     def _fuse(
         self,
@@ -124,8 +149,11 @@ class FlowDecoder(nn.Module):
         z: Latent,
         objects: Int[Tensor, "batch coarse_height coarse_width"],
         hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None,
-    ) -> Float[Tensor, "batch channel quarter_height quarter_width"]:
-        """Join what is seen with z and hints, from coarse to fine."""
+    ) -> tuple[
+        Float[Tensor, "batch channel quarter_height quarter_width"],
+        Float[Tensor, "batch coarse_channel sixteenth_height sixteenth_width"],
+    ]:
+        """Join what is seen with z and hints, from coarse to fine; return fine and coarse features."""
         quarter, eighth, sixteenth = self.encoder(first_frame, label_map)
         code = self.spread_code(z.background.to(sixteenth.dtype))[:, :, None, None]
         coarse = self.fuse_sixteenth(
@@ -134,7 +162,7 @@ class FlowDecoder(nn.Module):
         controls = self._controls(z, objects, hints).to(eighth.dtype)
         spread = code.expand(-1, -1, *eighth.shape[2:])
         middle = self.fuse_eighth(torch.cat((upsample(coarse), eighth, controls, spread), 1))
-        return self.fuse_quarter(torch.cat((upsample(middle), quarter), 1))
+        return self.fuse_quarter(torch.cat((upsample(middle), quarter), 1)), coarse
 
     def _controls(
         self,
@@ -168,6 +196,7 @@ class FlowDecoder(nn.Module):
         self,
         features: Float[Tensor, "batch channel quarter_height quarter_width"],
         times: Int[Tensor, " time"],
+        yaw: Float[Tensor, "batch time"],
     ) -> tuple[
         Float[Tensor, "batch time 2 height width"], Float[Tensor, "batch time 1 height width"]
     ]:
@@ -175,6 +204,12 @@ class FlowDecoder(nn.Module):
         own = rearrange(self.split_times(features), "b (t c) h w -> b t c h w", t=self.num_frames)
         own = own[:, times] + self.time_embedding[times, :, None, None].to(own.dtype)
         own = rearrange(own, "b t c h w -> (b t) c h w")
+        height, width = own.shape[2:]
+        # Features turn along, so that what the decoder looks at is where it will be.
+        turned = turning_flow(
+            -yaw, height=height, width=width, focal_length=self.focal_length * width
+        )
+        own = backward_warp(own.float(), rearrange(turned, "b t d h w -> (b t) d h w"))
         moved = self.move(torch.cat((own, coordinates(own)), 1))
         coarse = self.backward_head(moved).float()
         fine = convex_upsample(coarse, self.backward_weights(moved).float())
