@@ -159,7 +159,7 @@ def turning_flow(
 ) -> Float[Tensor, "batch time 2 height width"]:
     """Forward flow in pixels of a camera that turns by ``yaw`` radians, positive to the right.
 
-    A rotation moves every point alike, near or far: x' = (x cos - sin) / (x sin + cos) and
+    A rotation moves all points alike, near or far: x' = (x cos - sin) / (x sin + cos) and
     y' = y / (x sin + cos) in units of the focal length (pixels, any scalar) from the middle of the
     picture. The scene moves left when the camera turns right. The backward flow is that of ``-yaw``.
     """

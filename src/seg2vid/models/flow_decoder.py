@@ -79,7 +79,7 @@ class FlowDecoder(nn.Module):
         self.fuse_quarter = nn.Sequential(
             ConvolutionBlock(6 * width, 3 * width), ResidualBlock(3 * width)
         )
-        # Turning moves all pixels alike and far: it is predicted as an angle, and only the rest as flow.
+        # Turning moves all pixels alike and far: an angle says it, and flow the rest.
         self.turn = nn.Linear(config.background_code + 4 * width, num_frames)
         nn.init.zeros_(self.turn.weight)
         nn.init.zeros_(self.turn.bias)
@@ -153,7 +153,7 @@ class FlowDecoder(nn.Module):
         Float[Tensor, "batch channel quarter_height quarter_width"],
         Float[Tensor, "batch coarse_channel sixteenth_height sixteenth_width"],
     ]:
-        """Join what is seen with z and hints, from coarse to fine; return fine and coarse features."""
+        """Join what is seen with z and hints, from coarse to fine; return fine, coarse features."""
         quarter, eighth, sixteenth = self.encoder(first_frame, label_map)
         code = self.spread_code(z.background.to(sixteenth.dtype))[:, :, None, None]
         coarse = self.fuse_sixteenth(

@@ -1,0 +1,136 @@
+"""The verbs for those who train and measure: with tiny real networks, through the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from seg2vid import cli
+from seg2vid.checkpoint import load_checkpoint, save_checkpoint
+from seg2vid.config import PRESETS
+from seg2vid.models.animator import Animator
+from seg2vid.models.motion_encoder import MotionEncoder
+from seg2vid.pipeline import Seg2VidPipeline
+from tests.tiny import CONFIG, NUM_FRAMES, street_map, write_clips
+
+SHORT = [
+    *("--preset", "tiny", "--steps", "1", "--batch-size", "1"),
+    *("--save-every", "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clips(tmp_path_factory.mktemp("clips"), count=1)
+
+
+@pytest.fixture(autouse=True)
+def tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", CONFIG)
+
+
+def run(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def test_train_assemble_generate_and_evaluate(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, motion, model = (tmp_path / name for name in ("first", "motion", "model"))
+    assert run("train", "first-frame", "--clips", clips, "-o", first, *SHORT) == 0
+    assert run("train", "motion", "--clips", clips, "-o", motion, *SHORT) == 0
+    weights = [folder / "model.safetensors" for folder in (first, motion)]
+    assert run("assemble", *weights, "-o", model) == 0
+    assert f"wrote {model / 'model.safetensors'}" in capsys.readouterr().out
+
+    video = Seg2VidPipeline.from_pretrained(model)(street_map(), seed=0)
+    assert video.frames.shape[1] == NUM_FRAMES
+
+    report = tmp_path / "report.json"
+    words = ("--model", model, "--clips", 1, "--seed", 3, "-o", report)
+    assert run("evaluate", *words) == 0
+    printed = capsys.readouterr().out
+    assert "toy city, seeds 3 ... 3" in printed
+    assert "end-point error backward, zero flow [px]" in printed
+    figures = json.loads(report.read_text())["figures"]
+    assert f"{figures['end-point error backward, zero flow [px]']:9.4f}" in printed
+
+
+def test_every_field_of_the_configuration_is_an_option(clips: Path, tmp_path: Path) -> None:
+    words = ("--learning-rate", "0.5", "--seed", "7", "--kl-warm-up", "3")
+    assert run("train", "motion", "--clips", clips, "-o", tmp_path, *SHORT, *words) == 0
+    training = load_checkpoint(tmp_path / "model.safetensors").provenance["training"]
+    assert (training["learning_rate"], training["seed"], training["kl_warm_up"]) == (0.5, 7, 3)
+
+
+BAD_WORDS = {
+    ("train", "motion", "--clips", "CLIPS", "-o", "OUT", "--stepps", "3"): "--stepps 3",
+    ("train", "motion", "--clips", "CLIPS", "-o", "OUT", "--steps", "many"): "many",
+    ("train", "motion", "--clips", "nowhere", "-o", "OUT"): "no such folder",
+    ("train", "motion", "--clips", "CLIPS", "-o", "OUT", "--preset", "huge"): "'huge'",
+    ("train", "motion", "--clips", "CLIPS", "-o", "OUT", "--judges", "nowhere"): "no such file",
+    ("train", "motion", "--clips", "CLIPS"): "-o",
+    ("train", "everything"): "train everything",
+    ("assemble", "nothing", "nothing", "-o", "OUT"): "no such file",
+    ("evaluate", "--clips", "0"): "at least 1 clip; got 0",
+    ("evaluate", "--model", "dragon"): "'dragon'",
+}
+
+
+@pytest.mark.parametrize("words", BAD_WORDS)
+def test_bad_words_give_one_line_and_code_two(
+    words: tuple[str, ...], clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    given = [str({"CLIPS": clips, "OUT": output}.get(word, word)) for word in words]
+    assert cli.main(given) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("seg2vid: Expected ")
+    assert line.count("\n") == 1
+    assert BAD_WORDS[words] in line
+    assert not output.exists()
+
+
+def test_missing_extra_is_named(
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "seg2vid.train", None)
+    monkeypatch.delattr("seg2vid.train", raising=False)
+    assert run("train", "motion", "--clips", clips, "-o", tmp_path / "out", *SHORT) == 2
+    assert "the extra `train`" in capsys.readouterr().err
+
+
+def test_evaluate_refuses_weights_of_one_stage_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, {"animator": Animator(CONFIG, num_channels=20)}, CONFIG, {})
+    assert run("evaluate", "--model", path, "--clips", 1) == 2
+    assert "tensors of motion_encoder" in capsys.readouterr().err
+
+
+def test_motion_encoder_of_a_model_survives_saving(tmp_path: Path) -> None:
+    encoder = MotionEncoder(
+        CONFIG.motion_encoder,
+        CONFIG.flow_decoder,
+        num_frames=NUM_FRAMES,
+        num_channels=20,
+        foreground=tuple(range(11, 19)),
+    )
+    pipe = Seg2VidPipeline.from_config(CONFIG)
+    boxes = {
+        "first_frame": pipe.first_frame,
+        "animator": pipe.animator,
+        "motion_encoder": encoder,
+    }
+    save_checkpoint(tmp_path / "model.safetensors", boxes, CONFIG, {}, half=False)
+    saved = Seg2VidPipeline.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+    again = load_checkpoint(saved).weights
+    for name, tensor in encoder.state_dict().items():
+        torch.testing.assert_close(again[f"motion_encoder.{name}"].float(), tensor.float(),
+                                   atol=1e-3, rtol=1e-3)  # fmt: skip
