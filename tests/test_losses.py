@@ -22,6 +22,7 @@ from seg2vid.losses import (
     reconstruction_loss,
     smoothness_loss,
     structural_similarity_loss,
+    turning_loss,
     visibility_loss,
 )
 from seg2vid.structures import Latent, Motion, Posterior
@@ -398,3 +399,11 @@ def test_gradient_of_similarity_is_finite_for_equal_and_flat_pictures() -> None:
         predicted = target.clone().requires_grad_()
         structural_similarity_loss(predicted, target).backward()
         assert predicted.grad.isfinite().all()
+
+
+def test_turning_is_the_mean_distance_of_the_yaw_in_radians() -> None:
+    # Reading another column would compare an angle with metres.
+    ego_motion = torch.tensor([[[5.0, 1.0, 0.1], [9.0, 2.0, 0.2]]])
+    assert float(turning_loss(torch.tensor([[0.1, 0.2]]), ego_motion)) == 0
+    off = turning_loss(torch.tensor([[0.1, 0.6]]), ego_motion)
+    assert float(off) == pytest.approx(0.2)

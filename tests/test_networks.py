@@ -28,6 +28,7 @@ from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_encoder import LOG_VARIANCE_RANGE, MotionEncoder, draw_latent
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import Animation, Latent, Motion
+from seg2vid.warp import turning_flow
 
 CITYSCAPES = get_label_space("cityscapes")
 ROAD, BUILDING, SKY, CAR = 0, 2, 10, 13
@@ -314,6 +315,22 @@ def test_flow_is_counted_in_units_of_its_scale() -> None:
     torch.testing.assert_close(two.forward_flow, 2 * one.forward_flow)
     torch.testing.assert_close(two.backward_flow, 2 * one.backward_flow)
     torch.testing.assert_close(two.forward_visible, one.forward_visible)
+
+
+def test_untrained_decoder_does_not_turn_and_a_given_turning_is_added_to_the_flow() -> None:
+    decoder = flow_decoder(16.0)
+    straight = decoder(*scene())
+    assert straight.turning is not None
+    assert not straight.turning.any()
+    batch, time, _, height, width = straight.forward_flow.shape
+    yaw = torch.full((batch, time), 0.05)
+    turned = decoder(*scene(), turning=yaw)
+    pixels = decoder.config.focal_length * width
+    added = turning_flow(yaw, height=height, width=width, focal_length=pixels)
+    torch.testing.assert_close(turned.forward_flow, straight.forward_flow + added)
+    # What would have been used is still told: training compares it with the exact turning.
+    assert turned.turning is not None
+    assert not turned.turning.any()
 
 
 def test_drawn_codes_are_zero_on_the_background_and_constant_on_each_object() -> None:

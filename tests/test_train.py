@@ -183,7 +183,7 @@ def test_every_term_of_the_objective_reaches_its_network(clips: Path) -> None:
     stage = MotionStage(CONFIG, MOTION_TRAINING)
     terms = stage.compute_losses(batches(clips, stills=False)[0])
     assert set(terms) == {
-        *("kl", "flow", "visibility", "reconstruction", "consistency", "smoothness"),
+        *("kl", "flow", "visibility", "turning", "reconstruction", "consistency", "smoothness"),
         *("refinement", "structure", "labels"),
     }
     sum(terms.values(), torch.zeros(())).backward()
@@ -193,10 +193,10 @@ def test_every_term_of_the_objective_reaches_its_network(clips: Path) -> None:
 
 def test_clip_without_exact_motion_trains_by_the_papers_terms_alone(clips: Path) -> None:
     stage = MotionStage(CONFIG, MOTION_TRAINING)
-    clip = replace(batches(clips, stills=False)[0], motion=None, label_maps=None)
+    clip = replace(batches(clips, stills=False)[0], motion=None, label_maps=None, ego_motion=None)
     terms = stage.compute_losses(clip)
     assert "mask_penalty" in terms
-    assert not {"flow", "visibility", "labels"} & set(terms)
+    assert not {"flow", "visibility", "turning", "labels"} & set(terms)
     sum(terms.values(), torch.zeros(())).backward()
     heads = stage.animator.flow_decoder.backward_head.weight.grad
     assert heads is not None

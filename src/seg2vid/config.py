@@ -52,6 +52,8 @@ class FlowDecoderConfig:
     """Numbers in the foreground part of z: one vector for each object."""
     flow_scale: float = 16.0
     """Pixels of displacement over a whole pass for an output of 1."""
+    focal_length: float = 1.08
+    """Of the camera that turns, in picture widths: that of the toy city and of Cityscapes."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ class MotionTrainingConfig:
     """Those of them that the refiner and the picture losses see."""
     flow: float = 1.0
     """Weight of the supervised flow loss, where the clip knows its exact motion."""
+    turning: float = 3.0
+    """Weight of the distance of the predicted turning in radians, where the clip knows it."""
     visibility: float = 1.0
     """Weight of the supervised visibility loss, likewise."""
     reconstruction: float = 1.0

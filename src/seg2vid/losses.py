@@ -106,6 +106,13 @@ def flow_loss(predicted: Motion, exact: Motion, *, scale: float) -> Float[Tensor
     return total
 
 
+def turning_loss(
+    predicted: Float[Tensor, "batch time"], ego_motion: Float[Tensor, "batch time 3"]
+) -> Float[Tensor, ""]:
+    """Mean distance in radians between predicted and exact turning (not in the paper)."""
+    return (predicted - ego_motion[..., 2]).abs().mean()
+
+
 def visibility_loss(predicted: Motion, exact: Motion) -> Float[Tensor, ""]:
     """Cross entropy between predicted and exact visibility, both directions (not in the paper)."""
     with torch.autocast(predicted.forward_visible.device.type, enabled=False):

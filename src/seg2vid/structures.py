@@ -77,6 +77,8 @@ class Motion(Carrier):
     """1 where this pixel of the first frame is still visible in frame t."""
     backward_visible: Float[Tensor, "batch time 1 height width"]
     """1 where this pixel of frame t was visible in the first frame."""
+    turning: Float[Tensor, "batch time"] | None = None
+    """Radians by which the camera has turned right, where that is predicted; part of the flow."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
             *(
                 over_time([getattr(motion, field.name) for motion in motions])
                 for field in dataclasses.fields(Motion)
+                if getattr(motions[0], field.name) is not None
             )
         ),
         pass_starts=tuple(start for chunk in passes for start in chunk.pass_starts),

@@ -75,8 +75,9 @@ class MotionStage(Stage):
         if clip.motion is not None:
             hints = draw_hints(clip.motion, posterior.objects, share=config.hint_share)
         times = torch.randperm(self.model.num_frames)[: config.trained_frames]
+        turning = None if clip.ego_motion is None else clip.ego_motion[..., 2]
         motion = self.animator.flow_decoder(
-            clip.first_frame, clip.label_map, z, posterior.objects, hints, times
+            clip.first_frame, clip.label_map, z, posterior.objects, hints, times, turning
         )
         clip = at_times(clip, times)
         warm = min(1.0, (int(self.step) + 1) / max(config.kl_warm_up, 1))
@@ -91,9 +92,13 @@ class MotionStage(Stage):
         not.
         """
         config, scale = self.training_config, self.model.flow_decoder.flow_scale
+        terms = {}
+        if clip.ego_motion is not None and motion.turning is not None:
+            turning = losses.turning_loss(motion.turning, clip.ego_motion)
+            terms["turning"] = config.turning * turning
         if clip.motion is None:
-            return {"mask_penalty": config.mask_penalty * losses.mask_penalty(motion)}
-        return {
+            return terms | {"mask_penalty": config.mask_penalty * losses.mask_penalty(motion)}
+        return terms | {
             "flow": config.flow * losses.flow_loss(motion, clip.motion, scale=scale),
             "visibility": config.visibility * losses.visibility_loss(motion, clip.motion),
         }

@@ -161,7 +161,7 @@ def turning_flow(
 
     A rotation moves all points alike, near or far: x' = (x cos - sin) / (x sin + cos) and
     y' = y / (x sin + cos) in units of the focal length (pixels, any scalar) from the middle of the
-    picture. The scene moves left when the camera turns right. The backward flow is that of ``-yaw``.
+    picture. The scene moves left when the camera turns right; the backward flow is of ``-yaw``.
     """
     grid = pixel_grid(height, width, like=yaw)
     middle = grid.new_tensor([(width - 1) / 2, (height - 1) / 2]).view(2, 1, 1)

@@ -83,7 +83,6 @@ class FlowDecoder(nn.Module):
         self.turn = nn.Linear(config.background_code + 4 * width, num_frames)
         nn.init.zeros_(self.turn.weight)
         nn.init.zeros_(self.turn.bias)
-        self.focal_length = nn.Parameter(torch.tensor(1.1))
         # Forward flow lives on the first frame's grid, so one set of upsampling weights serves all
         # times.
         self.forward_head = nn.Conv2d(3 * width, 3 * num_frames, 3, 1, 1)
@@ -106,25 +105,31 @@ class FlowDecoder(nn.Module):
         objects: Int[Tensor, "batch coarse_height coarse_width"],
         hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None = None,
         times: Int[Tensor, " time"] | None = None,
+        turning: Float[Tensor, "batch every_time"] | None = None,
     ) -> Motion:
         """Predict flow in pixels and visibility in (0, 1), at all ``times`` 0 ... num_frames - 1
         or at some.
 
         ``hints`` is (dx, dy, confidence): the displacement in pixels wanted of the first frame's
-        pixels by
-        the end of the pass, with confidence 0 (none) ... 1, an eighth of the resolution.
+        pixels by the end of the pass, with confidence 0 (none) ... 1, an eighth of the resolution.
+        ``turning`` is the exact yaw in radians at every time of the pass, where it is known: in
+        training the flow then learns the rest alone, and ``Motion.turning`` is what would have
+        been used.
         """
         features, coarse = self._fuse(first_frame, label_map, z, objects, hints)
         if times is None:
             times = torch.arange(self.num_frames, device=first_frame.device)
-        yaw = self._turning(coarse, z)[:, times]
+        predicted = self._turning(coarse, z)[:, times]
+        yaw = predicted if turning is None else turning[:, times]
         # Flow grows with time: the heads say how fast, relative to steady motion over the pass.
         pace = (times + 1).view(1, -1, 1, 1, 1) / self.num_frames * self.config.flow_scale
         forward_flow, forward_visible = self._forward_motion(features, times)
         backward_flow, backward_visible = self._backward_motion(features, times, yaw)
         height, width = first_frame.shape[2:]
         turned, returned = (
-            turning_flow(a, height=height, width=width, focal_length=self.focal_length * width)
+            turning_flow(
+                a, height=height, width=width, focal_length=self.config.focal_length * width
+            )
             for a in (yaw, -yaw)
         )
         return Motion(
@@ -132,6 +137,7 @@ class FlowDecoder(nn.Module):
             returned + backward_flow * pace,
             forward_visible,
             backward_visible,
+            predicted,
         )
 
     def _turning(
@@ -207,7 +213,7 @@ class FlowDecoder(nn.Module):
         height, width = own.shape[2:]
         # Features turn along, so that what the decoder looks at is where it will be.
         turned = turning_flow(
-            -yaw, height=height, width=width, focal_length=self.focal_length * width
+            -yaw, height=height, width=width, focal_length=self.config.focal_length * width
         )
         own = backward_warp(own.float(), rearrange(turned, "b t d h w -> (b t) d h w"))
         moved = self.move(torch.cat((own, coordinates(own)), 1))
