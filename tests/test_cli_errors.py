@@ -204,7 +204,7 @@ def test_other_verbs(refused: Callable[[str], str], command: str, message: str) 
 def test_toy_city_mistakes_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["toycity", "-o", "out/toy", "--size", "8x8"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and "expected" in lines[0] and "got" in lines[0]
+    assert len(lines) == 1 and "Expected" in lines[0] and "got" in lines[0]
     assert os.listdir("out") == []
 
 

@@ -189,7 +189,8 @@ def test_masks_say_where_something_is_visible() -> None:
 def test_carriers_put_forward_before_backward() -> None:
     # Built by position, a motion in the other order would be silently swapped.
     assert [field.name for field in fields(Motion)] == [
-        *("forward_flow", "backward_flow", "forward_visible", "backward_visible")
+        *("forward_flow", "backward_flow", "forward_visible", "backward_visible"),
+        "turning",
     ]
 
 

@@ -174,7 +174,7 @@ def public_callables() -> Iterator[tuple[str, Callable[..., object], str]]:
         elif inspect.isclass(value):
             about = inspect.getdoc(value) or ""
             for key, member in inspect.getmembers(value, inspect.isroutine):
-                is_own = getattr(member, "__module__", "").startswith("seg2vid")
+                is_own = (getattr(member, "__module__", "") or "").startswith("seg2vid")
                 if is_own and (not key.startswith("_") or key == "__call__"):
                     yield f"{name}.{key}", member, f"{inspect.getdoc(member) or ''}\n{about}"
 

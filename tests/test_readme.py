@@ -81,11 +81,15 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture
-def workplace(tmp_path: Path) -> Path:
-    """An empty folder from which the README's paths reach the examples of the repository."""
-    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
-    return tmp_path
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder from which the README's paths reach the examples of the repository.
+
+    The commands run in it in the README's order: a later one may use what an earlier one wrote.
+    """
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "examples").symlink_to(REPOSITORY / "examples")
+    return folder
 
 
 def test_every_block_is_known() -> None:

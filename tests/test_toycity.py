@@ -19,13 +19,13 @@ from seg2vid.data.toycity import (
 from seg2vid.data.toycity import dataset as dataset_module
 from seg2vid.data.toycity.atmosphere import paint_sky, sample_atmosphere
 from seg2vid.data.toycity.clip_file import CLIP_ARRAYS
-from seg2vid.data.toycity.layout import PathCoordinates, StreetPath
+from seg2vid.data.toycity.layout import PathCoordinates, StreetPath, Trajectory
 from seg2vid.data.toycity.mesh import Look, Mesh
 from seg2vid.data.toycity.noise import smooth_noise, white_noise
 from seg2vid.data.toycity.rasteriser import nearest_surfaces, place_scene
 from seg2vid.data.toycity.scene import SceneBuilder
 from seg2vid.data.toycity.shading import shade_frame
-from seg2vid.data.toycity.traffic import Occupancy, Trajectory
+from seg2vid.data.toycity.traffic import Occupancy
 from seg2vid.data.toycity.vehicles import LIVERIES, PAINTS, RAW_CLASS, vehicle_kind, vehicle_mesh
 from seg2vid.data.toycity.world import build_city, sample_layout
 

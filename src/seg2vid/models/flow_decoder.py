@@ -111,10 +111,9 @@ class FlowDecoder(nn.Module):
         or at some.
 
         ``hints`` is (dx, dy, confidence): the displacement in pixels wanted of the first frame's
-        pixels by the end of the pass, with confidence 0 (none) ... 1, an eighth of the resolution.
-        ``turning`` is the exact yaw in radians at every time of the pass, where it is known: in
-        training the flow then learns the rest alone, and ``Motion.turning`` is what would have
-        been used.
+        pixels by the end of the pass, confidence 0 (none) ... 1, at an eighth of the resolution.
+        ``turning`` is the exact yaw in radians at every time of the pass: with it, in training,
+        flow learns the rest alone; ``Motion.turning`` is what would have been used.
         """
         features, coarse = self._fuse(first_frame, label_map, z, objects, hints)
         if times is None:
@@ -126,12 +125,7 @@ class FlowDecoder(nn.Module):
         forward_flow, forward_visible = self._forward_motion(features, times)
         backward_flow, backward_visible = self._backward_motion(features, times, yaw)
         height, width = first_frame.shape[2:]
-        turned, returned = (
-            turning_flow(
-                a, height=height, width=width, focal_length=self.config.focal_length * width
-            )
-            for a in (yaw, -yaw)
-        )
+        turned, returned = (self._turn(angle, height, width) for angle in (yaw, -yaw))
         return Motion(
             turned + forward_flow * pace,
             returned + backward_flow * pace,
@@ -139,6 +133,13 @@ class FlowDecoder(nn.Module):
             backward_visible,
             predicted,
         )
+
+    def _turn(
+        self, yaw: Float[Tensor, "batch time"], height: int, width: int
+    ) -> Float[Tensor, "batch time 2 height width"]:
+        """Return the flow of turning alone, in pixels of a grid of this size."""
+        focal_length = self.config.focal_length * width
+        return turning_flow(yaw, height=height, width=width, focal_length=focal_length)
 
     def _turning(
         self, coarse: Float[Tensor, "batch channel height width"], z: Latent
@@ -212,9 +213,7 @@ class FlowDecoder(nn.Module):
         own = rearrange(own, "b t c h w -> (b t) c h w")
         height, width = own.shape[2:]
         # Features turn along, so that what the decoder looks at is where it will be.
-        turned = turning_flow(
-            -yaw, height=height, width=width, focal_length=self.config.focal_length * width
-        )
+        turned = self._turn(-yaw, height, width)
         own = backward_warp(own.float(), rearrange(turned, "b t d h w -> (b t) d h w"))
         moved = self.move(torch.cat((own, coordinates(own)), 1))
         coarse = self.backward_head(moved).float()

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from seg2vid.data.toycity.config import ToyCityConfig
-from seg2vid.data.toycity.layout import StreetLayout, StreetPath
-from seg2vid.data.toycity.traffic import Trajectory
+from seg2vid.data.toycity.layout import StreetLayout, StreetPath, Trajectory
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from seg2vid.data.toycity.layout import StreetLayout
+from seg2vid.data.toycity.layout import StreetLayout, Trajectory
 from seg2vid.data.toycity.people import add_person, add_rider
 from seg2vid.data.toycity.scene import SceneBuilder
-from seg2vid.data.toycity.traffic import Occupancy, Trajectory
+from seg2vid.data.toycity.traffic import Occupancy
 from seg2vid.data.toycity.vehicles import (
     BICYCLE,
     LIVERIES,

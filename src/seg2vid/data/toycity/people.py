@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seg2vid.data.toycity.layout import Trajectory
 from seg2vid.data.toycity.mesh import WALLS, Look, Mesh, Triple
 from seg2vid.data.toycity.scene import SceneBuilder
-from seg2vid.data.toycity.traffic import Trajectory
 
 PERSON, RIDER, RAW_PERSON, RAW_RIDER = 11, 12, 24, 25
 _SKIN = ((0.80, 0.60, 0.48), (0.66, 0.46, 0.34), (0.42, 0.28, 0.20))

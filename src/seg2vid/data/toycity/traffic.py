@@ -1,50 +1,8 @@
 """Ways of moving things, and keeping them apart: nobody drives or walks into anything."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float
 
-from seg2vid.data.toycity.layout import StreetPath
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """Where something is and which way it faces in every frame."""
-
-    position: Float[np.ndarray, "frames 3"]
-    """World metres of its ground point."""
-    heading: Float[np.ndarray, " frames"]
-    """Radians, 0 = north, positive = right."""
-    travelled: Float[np.ndarray, " frames"]
-    """Metres covered since the first frame."""
-
-    @property
-    def moves(self) -> bool:
-        """Whether it is not at rest."""
-        return bool(self.travelled[-1] > 0)
-
-    @classmethod
-    def along(
-        cls,
-        path: StreetPath,
-        along: Float[np.ndarray, " frames"],
-        aside: float,
-        turn: float = 0.0,
-    ) -> "Trajectory":
-        """Move along a street path, facing along it, or turned from that by ``turn``."""
-        place = path.place(along, aside)
-        position = np.stack([place.x, np.zeros_like(place.x), place.z], 1)
-        return cls(position, place.heading + turn, np.abs(along - along[0]))
-
-    @classmethod
-    def straight(
-        cls, start: tuple[float, float], heading: float, distance: Float[np.ndarray, " frames"]
-    ) -> "Trajectory":
-        """Move in a straight line from world (x, z)."""
-        x, z = start[0] + np.sin(heading) * distance, start[1] + np.cos(heading) * distance
-        travelled = np.abs(distance - distance[0])
-        return cls(np.stack([x, np.zeros_like(x), z], 1), np.full(len(x), heading), travelled)
+from seg2vid.data.toycity.layout import Trajectory
 
 
 class Occupancy:
