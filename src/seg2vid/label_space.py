@@ -215,7 +215,7 @@ def list_label_spaces() -> list[str]:
 
 
 def get_label_space(name_or_path: str | Path) -> LabelSpace:
-    """Return a label space by name (``cityscapes``) or from a YAML file.
+    """Return the label space ``name_or_path``: a name (``cityscapes``) or a YAML file.
 
     Raises ``LabelMapError`` otherwise.
     """

@@ -44,7 +44,18 @@ class _State:
 
 
 class Seg2VidPipeline:
-    """A label map in, a moving scene out. Make one with ``from_pretrained``."""
+    """A label map in, a moving scene out. Make one with ``from_pretrained``.
+
+    The methods' arguments mean the same everywhere. ``label_map`` holds ids of the model's label
+    space, or is a file's path: that is cropped and scaled to the model's size; height and width are
+    multiples of 32. ``instance_map`` numbers its objects, ``objects`` does so on the coarse grid; 0
+    is none. ``num_frames`` counts frames after the first one, by default one pass. ``first_frame``
+    in [0, 1] is returned bit-identical; without it one is painted. ``z`` replaces the motion drawn
+    from N(0, I). ``seed`` or ``generator`` (``generators``): one, or one for each sample, so that a
+    sample is the same whatever stands beside it; one label map with several seeds gives a batch.
+    ``resample`` names classes whose look is drawn again, from ``resample_seed``, while the others
+    keep theirs.
+    """
 
     def __init__(self, first_frame: FirstFrame, animator: Animator, config: ModelConfig) -> None:
         self.first_frame = first_frame.eval()
@@ -60,7 +71,7 @@ class Seg2VidPipeline:
 
     @classmethod
     def from_config(cls: type[Pipeline], config: ModelConfig) -> Pipeline:
-        """Build untrained networks from a configuration."""
+        """Build untrained networks from a ``config``."""
         space = LabelSpace.from_dict(config.label_space)
         first_frame = FirstFrame(
             config.first_frame,
@@ -71,8 +82,7 @@ class Seg2VidPipeline:
 
     @classmethod
     def from_pretrained(cls: type[Pipeline], name_or_path: str | Path) -> Pipeline:
-        """Load a bundled model by name, a folder or weight file by path, or ``user/name`` from the
-        hub.
+        """Load ``name_or_path``: a bundled model's name, a folder, a file, or ``user/name`` (hub).
 
         Raises ``ModelError`` for an unknown name or a file that does not fit.
         """
@@ -122,17 +132,7 @@ class Seg2VidPipeline:
     ) -> GeneratedVideo:
         """Generate ``num_frames`` frames after the first one, any number; by default one pass.
 
-        ``label_map`` holds ids of the model's label space (or is a file's path, cropped and scaled
-        to the
-        model's size); height and width are multiples of 32. ``first_frame`` in [0, 1] is returned
-        bit-identical; without it one is painted. ``seed`` or ``generator``: one, or one for each
-        sample of the
-        batch, so that a sample is the same whatever stands beside it; one label map with several
-        seeds gives
-        a batch. ``resample`` names classes whose look is drawn again from ``resample_seed`` while
-        the others
-        keep theirs. Raises ``LabelMapError`` for maps and ``ModelError`` for other inputs that do
-        not fit.
+        Raises ``LabelMapError`` for maps and ``ModelError`` for other inputs that do not fit.
         """
         passes = self.stream(
             label_map,
