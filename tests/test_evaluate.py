@@ -113,6 +113,11 @@ def test_evaluate_averages_clips_and_tells_where_figures_come_from(
     ratio = figures["end-point error backward, posterior / zero flow"]
     own = figures["end-point error backward, posterior [px]"]
     assert ratio == pytest.approx(own / figures["end-point error backward, zero flow [px]"])
+    is_turning = clip.ego_motion is not None and abs(float(clip.ego_motion[0, -1, 2])) > 0.05
+    assert figures["share of turning clips"] == float(is_turning)
+    group = "turning" if is_turning else "straight"
+    # One clip is its whole group, so the group's ratio is that of all.
+    assert figures[f"end-point error backward, posterior / zero flow, {group}"] == ratio
     assert two["provenance"]["clips"] == "toy city, seeds 5 ... 6"
     write_report(one, tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text()) == one

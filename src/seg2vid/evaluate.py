@@ -29,6 +29,9 @@ from seg2vid.models.motion_encoder import MotionEncoder
 from seg2vid.structures import Animation, Clip, Latent
 from seg2vid.weights import find_weights
 
+TURNING = "turning by the last frame [rad]"
+STRAIGHT = 0.05
+"""Radians up to which a clip counts as straight."""
 LABEL_TIMES = (1, 4, 8)
 """Generated frames whose labels are compared, counted from 1."""
 
@@ -88,10 +91,11 @@ def measure_clip(
 
     Raises ``ModelError`` for a clip whose motion is not known.
     """
-    if clip.motion is None or clip.label_maps is None:
+    if clip.motion is None or clip.label_maps is None or clip.ego_motion is None:
         what, got = "a clip with exact motion and labels", "one without"
         raise ModelError(expected(what, got=got, fix="evaluate on toy city"))
     figures = _still_figures(clip, judge, model.label_space.void_id)
+    figures[TURNING] = float(clip.ego_motion[0, -1, 2].abs())
     for name, animation in model.animate(clip).items():
         motion, exact = animation.motion, clip.motion
         for way in ("forward", "backward"):
@@ -185,6 +189,7 @@ def evaluate(
         own = figures[f"end-point error {way}, posterior [px]"]
         zero = figures[f"end-point error {way}, zero flow [px]"]
         figures[f"end-point error {way}, posterior / zero flow"] = own / max(zero, 1e-9)
+    figures |= _turning_figures(rows)
     return {
         "figures": figures,
         "provenance": {
@@ -195,6 +200,24 @@ def evaluate(
             "training": checkpoint.provenance,
         },
     }
+
+
+def _turning_figures(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Tell straight clips from turning ones: turning moves everything far and rules the mean."""
+    figures = {}
+    groups = {
+        "straight": [row for row in rows if row[TURNING] <= STRAIGHT],
+        "turning": [row for row in rows if row[TURNING] > STRAIGHT],
+    }
+    for name, group in groups.items():
+        figures[f"share of {name} clips"] = len(group) / len(rows)
+        for way in ("forward", "backward") if group else ():
+            own, zero = (
+                sum(row[f"end-point error {way}, {whose} [px]"] for row in group)
+                for whose in ("posterior", "zero flow")
+            )
+            figures[f"end-point error {way}, posterior / zero flow, {name}"] = own / max(zero, 1e-9)
+    return figures
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:
