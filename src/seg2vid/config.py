@@ -4,12 +4,18 @@ the weight file.
 
 import dataclasses
 import typing
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 from seg2vid.errors import ModelError, expected
 
 Component = TypeVar("Component")
+
+Architecture = Literal["compact", "paper"]
+"""Whose networks: ours, or those of the paper layer by layer."""
+Semantics = Literal["split", "joint", "none"]
+"""How motion sees labels: background and foreground encoded apart (the paper's final model), one
+encoder for all classes, or no labels at all."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,10 @@ class MotionEncoderConfig:
 
     width: int = 32
     """Channels of the first layer; the deeper ones are multiples of it."""
+    matching_width: int = 24
+    """Channels of the features that are matched between consecutive frames."""
+    matching_reach: tuple[int, int] = (2, 5)
+    """Furthest match, up or down and to either side, in eighths of the resolution."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,20 @@ class RefinerConfig:
 
 
 @dataclass(frozen=True)
+class PaperConfig:
+    """The motion networks of the paper; its layers are fixed, these are what it leaves open."""
+
+    channels: int = 3
+    """Colours of a picture: 3, or 1 for grey video (KTH)."""
+    background_code: int = 512
+    """Numbers of z that the background encoder gives, in each row."""
+    foreground_code: int = 512
+    """Numbers of z that the foreground encoder gives; without a split one encoder gives both."""
+    repeat_row: bool = False
+    """Draw one row of z and repeat it, as the authors' test scripts do, though training does not."""
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything that is needed to build the networks of one model."""
 
@@ -82,6 +106,15 @@ class ModelConfig:
     motion_encoder: MotionEncoderConfig = MotionEncoderConfig()
     flow_decoder: FlowDecoderConfig = FlowDecoderConfig()
     refiner: RefinerConfig = RefinerConfig()
+    paper: PaperConfig = PaperConfig()
+    architecture: Architecture = "compact"
+    """Which networks predict and refine motion; the first frame is painted by ours in any case."""
+    semantics: Semantics = "split"
+    """How the motion stage sees the label map."""
+    refinement: bool = True
+    """Whether a refiner finishes the warped frames."""
+    gate_flow: bool = False
+    """Multiply flow by visibility before warping, so that hidden pixels stay (authors' code)."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +161,8 @@ class MotionTrainingConfig:
     steps: int = 20_000
     batch_size: int = 4
     learning_rate: float = 6e-4
+    exact_motion: bool = True
+    """Learn from the exact motion of clips that know it; without, as the paper, from pictures."""
     trained_frames: int = 4
     """Frames of each clip, chosen at random, whose motion is predicted in a step."""
     refined_frames: int = 2
@@ -142,20 +177,36 @@ class MotionTrainingConfig:
     """Weight of the masked forward and backward reconstruction (paper Eq. 3)."""
     consistency: float = 0.1
     """Weight of the forward-backward consistency (paper Eq. 5), flow in units of ``flow_scale``."""
+    grid_consistency: float = 0.0
+    """Weight of the same as the authors' code has it: L1, normalised units, summed over time."""
     smoothness: float = 0.02
     """Weight of the edge-aware smoothness (paper Eq. 4), flow in units of ``flow_scale``."""
+    bilateral_smoothness: float = 0.0
+    """Weight of the authors' smoothness over sixteen neighbours of like colour."""
+    smooth_first_only: bool = False
+    """Apply that to the first frame alone, as the authors' code does (a bug)."""
     mask_penalty: float = 0.1
     """Weight of the penalty on hidden pixels, where the exact visibility is unknown."""
     refinement: float = 2.0
     """Weight of the L1 distance between refined and real frames."""
     structure: float = 0.5
     """Weight of 1 - SSIM between them."""
+    similarity: float = 0.0
+    """Weight of SSIM and L1 as the authors' code joins them, summed over time."""
+    features: float = 0.0
+    """Weight of the L1 distance of VGG features between warped and real frames; needs the judges'
+    weights, otherwise it is left out.
+    """
     perceptual: float = 1.0
     """Weight of LPIPS between them; needs the judges' weights, otherwise it is left out."""
     labels: float = 0.2
     """Weight of the refiner's label prediction, where nothing was visible."""
     kl: float = 0.002
     """Weight of the divergence of q(z | clip) from N(0, I), summed over the numbers of z."""
+    kl_batch_sum: bool = False
+    """Sum it over the batch and divide by 1000, as the authors' code does: then its weight depends
+    on the batch size.
+    """
     kl_warm_up: int = 2_000
     """Steps over which that weight grows from 0."""
     hint_share: float = 0.4
@@ -165,8 +216,46 @@ class MotionTrainingConfig:
     seed: int = 0
 
 
+PAPER_TRAINING = MotionTrainingConfig(
+    steps=98_000,
+    batch_size=16,
+    learning_rate=1e-3,
+    exact_motion=False,
+    refined_frames=4,
+    consistency=0.0,
+    grid_consistency=1.0,
+    smoothness=0.0,
+    bilateral_smoothness=0.01,
+    structure=0.0,
+    similarity=1.0,
+    features=1.0,
+    perceptual=0.0,
+    labels=0.0,
+    kl=0.1 * 16 / 1000,
+    kl_warm_up=0,
+    hint_share=0.0,
+)
+"""The objective of the authors' code with its weights. Divergence: 0.1, a sum over a batch of 16
+divided by 1000, is 0.0016 for each sample.
+"""
+
+PAPER = ModelConfig(
+    num_frames=4, frames_per_second=17.0, architecture="paper", gate_flow=True
+)
+"""Cityscapes and KITTI: four frames at 128 x 256, consecutive at the camera's 17 a second."""
+
 PRESETS: dict[str, ModelConfig] = {
     "compact": ModelConfig(),
+    "paper": PAPER,
+    "paper-ucf101": replace(PAPER, width=128, frames_per_second=25.0, semantics="none"),
+    "paper-kth": replace(
+        PAPER,
+        width=128,
+        frames_per_second=25.0,
+        num_frames=15,
+        semantics="none",
+        paper=PaperConfig(channels=1),
+    ),
 }
 """Networks by name. Variants differ in these fields only, never in code."""
 

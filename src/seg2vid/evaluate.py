@@ -21,11 +21,12 @@ from seg2vid.errors import ModelError, expected
 from seg2vid.features import PerceptualDistance
 from seg2vid.files import replacing
 from seg2vid.labels import LabelSpace
-from seg2vid.metrics.motion import consistency_error, end_point_error
+from seg2vid.metrics.motion import consistency_error, end_point_error, hidden_f1
 from seg2vid.metrics.semantics import pixel_accuracy
 from seg2vid.models.animator import Animator, choose_labels
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_encoder import MotionEncoder
+from seg2vid.models.motion_encoder import MotionEncoder, build_motion_encoder
+from seg2vid.models.paper_motion_encoder import PaperMotionEncoder
 from seg2vid.structures import Animation, Clip, Latent
 from seg2vid.weights import find_weights
 
@@ -41,7 +42,7 @@ class MotionModel:
     """The networks of the motion stage, for measuring."""
 
     animator: Animator
-    motion_encoder: MotionEncoder
+    motion_encoder: MotionEncoder | PaperMotionEncoder
     config: ModelConfig
     label_space: LabelSpace
 
@@ -53,13 +54,7 @@ class MotionModel:
         config = checkpoint.config
         space = LabelSpace.from_dict(config.label_space)
         animator = Animator(config, num_channels=space.num_channels)
-        encoder = MotionEncoder(
-            config.motion_encoder,
-            config.flow_decoder,
-            num_frames=config.num_frames,
-            num_channels=space.num_channels,
-            foreground=space.foreground_ids,
-        )
+        encoder = build_motion_encoder(config)
         load_box(animator, checkpoint, "animator")
         load_box(encoder, checkpoint, "motion_encoder")
         return cls(animator.eval(), encoder.eval(), config, space)
@@ -105,6 +100,8 @@ def measure_clip(
                 getattr(exact, f"{way}_visible"),
             )
             figures[f"end-point error {way}, {name} [px]"] = float(error)
+            shown = (getattr(source, f"{way}_visible") for source in (motion, exact))
+            figures[f"visibility F1 {way}, {name}"] = float(hidden_f1(*shown))
         figures[f"forward-backward error, {name} [px]"] = float(consistency_error(motion))
         if judge is not None:
             figures[f"LPIPS, {name}"] = _perceptual(judge, animation.refined, clip.frames)

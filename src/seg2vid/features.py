@@ -7,6 +7,7 @@ variable ``SEG2VID_JUDGES``.
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -98,6 +99,86 @@ class PerceptualDistance(nn.Module):
         normalised = (2 * picture - 1 - self.shift) / self.scale
         maps = self.network(normalised)
         return [m.float() / (m.float().norm(dim=1, keepdim=True) + 1e-10) for m in maps]
+
+
+VGG_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
+"""Places of VGG-16's convolutions up to relu4_3 in the usual list of its layers."""
+VGG_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
+VGG_POOLED = {5, 10, 17}
+"""Convolutions that a pooling stands before."""
+
+
+class VGGFeatures(nn.Module):
+    """Ten ReLU maps of VGG-16, relu1_1 ... relu4_3, with average pooling (Gatys et al., 2016).
+
+    The authors' code compares twelve maps of VGG-19, relu1_1 ... relu4_4, pooled likewise.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        pairs = zip(VGG_LAYERS, (3, *VGG_WIDTHS), VGG_WIDTHS, strict=False)
+        self.features = nn.ModuleDict(
+            {str(place): nn.Conv2d(before, after, 3, 1, 1) for place, before, after in pairs}
+        )
+        # Mean and deviation of ImageNet.
+        self.register_buffer("shift", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+
+    def forward(self, picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """Return the maps, (batch, channel, height / f, width / f) for f = 1, 1, 2, 2, 4 ... 8, of
+        a picture in [0, 1] of at least 8 pixels on a side.
+        """
+        maps = []
+        hidden = (picture - self.shift) / self.scale
+        for place, layer in self.features.items():
+            pooled = F.avg_pool2d(hidden, 2) if int(place) in VGG_POOLED else hidden
+            hidden = F.relu(layer(pooled))
+            maps.append(hidden)
+        return maps
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The frozen networks that training may use; a term whose judge is missing is left out."""
+
+    perceptual: PerceptualDistance | None = None
+    features: VGGFeatures | None = None
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the judges to a device."""
+        for judge in (self.perceptual, self.features):
+            if judge is not None:
+                judge.to(device)
+
+
+def load_judges(folder: Path | None, *, perceptual: bool, features: bool) -> Judges:
+    """Load those that are wanted from ``folder``, none without a folder.
+
+    Raises ``ModelError`` where a file is missing.
+    """
+    if folder is None:
+        return Judges()
+    return Judges(
+        perceptual=load_perceptual_distance(folder) if perceptual else None,
+        features=load_vgg_features(folder) if features else None,
+    )
+
+
+def load_vgg_features(folder: Path | None = None) -> VGGFeatures:
+    """Load VGG-16 from ``vgg16_features_fp16.safetensors``, frozen.
+
+    Raises ``ModelError`` where the file is missing.
+    """
+    judge = VGGFeatures()
+    weights = load_file(find_judge("vgg16_features_fp16.safetensors", folder))
+    judge.load_state_dict(
+        {name: tensor.float() for name, tensor in weights.items()}
+        | {"shift": judge.shift, "scale": judge.scale}
+    )
+    return judge.eval().requires_grad_(False)
 
 
 def shifted_distance(

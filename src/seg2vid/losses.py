@@ -6,6 +6,8 @@ scalars that
 are 0 for a perfect prediction. Equation numbers are those of Pan et al., CVPR 2019.
 """
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -13,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seg2vid.structures import Motion, Posterior
-from seg2vid.warp import backward_warp, forward_backward_error, warp_clip
+from seg2vid.warp import backward_warp, compose_flows, forward_backward_error, warp_clip
 
 
 def _mean_where(
@@ -32,24 +34,50 @@ def _fold(
     return rearrange(clip, "b t c h w -> (b t) c h w")
 
 
+def pre_refinement_loss(
+    first_frame: Float[Tensor, "batch 3 height width"],
+    frames: Float[Tensor, "batch time 3 height width"],
+    motion: Motion,
+) -> Float[Tensor, ""]:
+    """Masked reconstruction of every frame before refinement (Eq. 3, second part; code L_pre).
+
+    Σ o_b(x) |I_t(x) - I_0(x + w_b(x))|, a mean over all pixels, so that hiding a pixel is cheap
+    here and dear in ``mask_penalty``.
+    """
+    warped = warp_clip(first_frame, motion.backward_flow)
+    return (motion.backward_visible * (warped - frames).abs()).mean()
+
+
+def first_frame_reconstruction_loss(
+    first_frame: Float[Tensor, "batch 3 height width"],
+    frames: Float[Tensor, "batch time 3 height width"],
+    motion: Motion,
+) -> Float[Tensor, ""]:
+    """Masked reconstruction of the first frame from every other (Eq. 3, first part; code L_back).
+
+    Σ o_f(x) |I_0(x) - I_t(x + w_f(x))|, a mean over all pixels.
+    """
+    returned = backward_warp(_fold(frames), _fold(motion.forward_flow))
+    target = first_frame.repeat_interleave(frames.shape[1], 0)
+    return (_fold(motion.forward_visible) * (returned - target).abs()).mean()
+
+
 def reconstruction_loss(
     first_frame: Float[Tensor, "batch 3 height width"],
     frames: Float[Tensor, "batch time 3 height width"],
     motion: Motion,
 ) -> Float[Tensor, ""]:
-    """Masked reconstruction both ways (Eq. 3).
+    """Masked reconstruction both ways: the whole of Eq. 3."""
+    there = pre_refinement_loss(first_frame, frames, motion)
+    return there + first_frame_reconstruction_loss(first_frame, frames, motion)
 
-    Σ o_b(x) |I_t(x) - I_0(x + w_b(x))| + o_f(x) |I_0(x) - I_t(x + w_f(x))|, each a mean over all
-    pixels, so
-    that hiding a pixel is cheap here and dear in ``mask_penalty``.
-    """
-    time = frames.shape[1]
-    from_first = warp_clip(first_frame, motion.backward_flow)
-    backward = motion.backward_visible * (from_first - frames).abs()
-    from_later = backward_warp(_fold(frames), _fold(motion.forward_flow))
-    target = first_frame.repeat_interleave(time, 0)
-    forward = _fold(motion.forward_visible) * (from_later - target).abs()
-    return backward.mean() + forward.mean()
+
+def refinement_loss(
+    refined: Float[Tensor, "batch time 3 height width"],
+    frames: Float[Tensor, "batch time 3 height width"],
+) -> Float[Tensor, ""]:
+    """Mean of |Î_t - I_t| over finished frames (Eq. 6; code L_rec)."""
+    return (refined - frames).abs().mean()
 
 
 def smoothness_loss(
@@ -84,6 +112,70 @@ def consistency_loss(motion: Motion, *, scale: float) -> Float[Tensor, ""]:
     return (there * _fold(motion.forward_visible.detach())).mean() + (
         back * _fold(motion.backward_visible.detach())
     ).mean()
+
+
+def grid_consistency_loss(motion: Motion) -> Float[Tensor, ""]:
+    """Forward-backward consistency as the authors' code has it (code L_cons).
+
+    Σ_t mean(o_f |w_f(x) + w_b(x + w_f(x))|) + mean(o_b |w_b(x) + w_f(x + w_b(x))|): the L1 norm, in
+    normalised units (2 / (width - 1) a pixel across, 2 / (height - 1) down), summed over time, and
+    visibility learns from it.
+    """
+    time, _, height, width = motion.forward_flow.shape[1:]
+    unit = motion.forward_flow.new_tensor([2 / (width - 1), 2 / (height - 1)]).view(1, 2, 1, 1)
+    forward, backward = _fold(motion.forward_flow), _fold(motion.backward_flow)
+    there = (compose_flows(backward, forward) * unit).abs() * _fold(motion.forward_visible)
+    back = (compose_flows(forward, backward) * unit).abs() * _fold(motion.backward_visible)
+    return time * (there.mean() + back.mean())
+
+
+def bilateral_smoothness_loss(
+    flow: Float[Tensor, "batch time 2 height width"],
+    guide: Float[Tensor, "batch time 3 height width"],
+    *,
+    first_only: bool = False,
+) -> Float[Tensor, ""]:
+    """Squared differences of flow to sixteen neighbours of like colour (code L_smooth).
+
+    Σ 128² |w(x + d) - w(x)|² exp(-Σ_c (256 ΔI)² - |d|²) over d in {-2, -1, 1, 2}², flow in
+    normalised units, divided by the number of pixels and frames. Neighbours of the same row or
+    column are not among them. ``first_only`` looks at the first frame alone, as the authors' code
+    does.
+    """
+    if first_only:
+        flow, guide = flow[:, :1], guide[:, :1]
+    height, width = flow.shape[-2:]
+    unit = flow.new_tensor([2 / (width - 1), 2 / (height - 1)]).view(1, 1, 2, 1, 1)
+    scaled, colour = 128 * unit * flow, 256 * guide
+    total = flow.new_zeros(())
+    # A pair is the same seen from either end, so half of the offsets count twice.
+    for down, across in product((1, 2), (-2, -1, 1, 2)):
+        step, edge = (
+            picture[..., down:, max(across, 0) : width + min(across, 0)]
+            - picture[..., : height - down, max(-across, 0) : width - max(across, 0)]
+            for picture in (scaled, colour)
+        )
+        likeness = torch.exp(-edge.square().sum(2) - down**2 - across**2)
+        total = total + 2 * (step.square().sum(2) * likeness).sum()
+    return total / flow[:, :, 0].numel()
+
+
+def similarity_loss(
+    refined: Float[Tensor, "batch time 3 height width"],
+    frames: Float[Tensor, "batch time 3 height width"],
+) -> Float[Tensor, ""]:
+    """Σ_t 0.85 structural similarity term + 0.15 L1 of the finished frames (Eq. 6; code L_sim)."""
+    structure = structural_similarity_loss(_fold(refined), _fold(frames))
+    return refined.shape[1] * (0.85 * structure + 0.15 * refinement_loss(refined, frames))
+
+
+def feature_loss(predicted: list[Tensor], target: list[Tensor]) -> Float[Tensor, ""]:
+    """Σ over feature maps (batch, channel, height, width) of mean |φ(Î) - φ(I)| (code L_vgg).
+
+    The code shows it the warped frame before refinement, the paper the finished one.
+    """
+    pairs = zip(predicted, target, strict=True)
+    return torch.stack([(map_p - map_t).abs().mean() for map_p, map_t in pairs]).sum()
 
 
 def mask_penalty(motion: Motion) -> Float[Tensor, ""]:
@@ -174,6 +266,14 @@ def kl_divergence(posterior: Posterior) -> Float[Tensor, ""]:
     share = 1 / size.gather(1, posterior.objects.flatten(1))
     share = share * (posterior.objects.flatten(1) > 0)
     return (background + (cells.flatten(1) * share).sum(1)).mean()
+
+
+def batch_kl_divergence(posterior: Posterior) -> Float[Tensor, ""]:
+    """Sum of the divergence over the whole batch, divided by 1000: the authors' code.
+
+    Its weight grows with the batch; ``kl_divergence`` does not.
+    """
+    return kl_divergence(posterior) * len(posterior.objects) / 1000
 
 
 def gaussian_divergence(

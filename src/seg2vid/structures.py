@@ -133,8 +133,10 @@ class Animation(Carrier):
     warped: Float[Tensor, "batch time 3 height width"]
     """The first frame, warped by ``backward_flow``; meaningless where ``backward_visible`` is 0."""
     refined: Float[Tensor, "batch time 3 height width"]
-    label_logits: Float[Tensor, "batch time class half_height half_width"]
-    """The refiner's labels, one for each 2 x 2 pixels, used where nothing was visible."""
+    label_logits: Float[Tensor, "batch time class half_height half_width"] | None = None
+    """The refiner's labels, one for each 2 x 2 pixels, used where nothing was visible; the paper's
+    refiner has none.
+    """
 
 
 @dataclass(frozen=True)

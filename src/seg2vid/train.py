@@ -22,13 +22,14 @@ from torch.utils.data import DataLoader
 from seg2vid.checkpoint import save_checkpoint
 from seg2vid.config import (
     FirstFrameTrainingConfig,
+    ModelConfig,
     MotionTrainingConfig,
     preset,
     to_dict,
 )
 from seg2vid.data.clips import ClipFolder, TrainingBatches
-from seg2vid.errors import ModelError, expected
-from seg2vid.features import load_perceptual_distance
+from seg2vid.errors import MediaError, ModelError, expected
+from seg2vid.features import load_judges
 from seg2vid.label_space import get_label_space
 from seg2vid.structures import Clip
 from seg2vid.train_first_frame import FirstFrameStage
@@ -107,25 +108,31 @@ def start(
     clips: Path,
     output: Path,
     *,
-    model: str = "compact",
+    model: str | ModelConfig = "compact",
     judges: Path | None = None,
     save_every: int = 250,
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
 ) -> Path:
     """Train the stage that ``training`` belongs to, or go on with it; return the weight file.
 
-    ``judges`` is the folder of LPIPS weights; without it the perceptual term is left out. Raises as
-    ``run`` does, and ``ModelError`` for an unknown preset or missing judges.
+    ``model`` is the name of a preset, or what a recipe makes of one. ``judges`` is the folder of
+    LPIPS and VGG weights; without it the terms that need them are left out. Raises as ``run`` does,
+    and ``ModelError`` for an unknown preset or missing judges.
     """
     space = get_label_space("cityscapes")
-    config = replace(preset(model), label_space=space.to_dict())
-    judge = None if judges is None else load_perceptual_distance(judges)
+    config = preset(model) if isinstance(model, str) else model
+    config = replace(config, label_space=space.to_dict())
+    wanted = load_judges(
+        judges,
+        perceptual=training.perceptual > 0,
+        features=getattr(training, "features", 0) > 0,
+    )
     torch.manual_seed(training.seed)
     stage: Stage
     if isinstance(training, FirstFrameTrainingConfig):
-        stage = FirstFrameStage(config, training, judge)
+        stage = FirstFrameStage(config, training, wanted)
     else:
-        stage = MotionStage(config, training, judge)
+        stage = MotionStage(config, training, wanted)
     return run(stage, clips, output, save_every=save_every, precision=precision)
 
 
@@ -153,6 +160,7 @@ def run(stage: Stage, clips: Path, output: Path, *, save_every: int, precision: 
         LOGGER.info("%s: all %d steps are done", output, training.steps)
         return output / "model.safetensors"
     probe = batches[0]
+    _check_clip(probe, stage.model)
     seconds = estimate_seconds_per_step(stage, probe, precision)
     LOGGER.info(
         "%s: %d of %d steps left, about %.1f s each on this machine: %.0f minutes",
@@ -175,6 +183,22 @@ def run(stage: Stage, clips: Path, output: Path, *, save_every: int, precision: 
     )
     trainer.fit(stage, DataLoader(batches, batch_size=None))
     return output / "model.safetensors"
+
+
+def _check_clip(clip: Clip, model: ModelConfig) -> None:
+    """Raise ``MediaError`` for clips of another size or with too few frames."""
+    height, width = clip.first_frame.shape[2:]
+    count = clip.frames.shape[1]
+    # A batch of stills has as many frames as its clips happened to have: none is needed.
+    if (height, width) != (model.height, model.width) or 0 < count < model.num_frames:
+        what = f"clips of {model.width}x{model.height} with {model.num_frames} frames after the"
+        raise MediaError(
+            expected(
+                f"{what} first",
+                got=f"{width}x{height} with {count}",
+                fix="render or prepare them for this preset",
+            )
+        )
 
 
 def estimate_seconds_per_step(stage: Stage, clip: Clip, precision: str) -> float:

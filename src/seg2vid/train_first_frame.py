@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.config import FirstFrameTrainingConfig, ModelConfig
-from seg2vid.features import PerceptualDistance, shifted_distance
+from seg2vid.features import Judges, shifted_distance
 from seg2vid.labels import LabelSpace
 from seg2vid.losses import adversarial_loss, gaussian_divergence
 from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior
@@ -48,7 +48,7 @@ class FirstFrameStage(Stage):
         self,
         model: ModelConfig,
         training: FirstFrameTrainingConfig,
-        judge: PerceptualDistance | None = None,
+        judges: Judges | None = None,
     ) -> None:
         super().__init__(model, training)
         self.space = LabelSpace.from_dict(model.label_space)
@@ -61,8 +61,8 @@ class FirstFrameStage(Stage):
             num_channels=channels, width=training.discriminator_width
         )
         self.average = copy.deepcopy(self.first_frame).requires_grad_(False)
-        # In a tuple, so that the frozen judge is neither trained nor saved with the stage.
-        self.judge = (judge,)
+        # No modules of the stage, so that the frozen judges are neither trained nor saved with it.
+        self.judges = judges or Judges()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for generator and encoder, one for the judge."""
@@ -120,9 +120,9 @@ class FirstFrameStage(Stage):
             "reconstruction": config.reconstruction * (copied - target).abs().mean(),
             "kl": config.kl * look_divergence(posterior),
         }
-        if self.judge[0] is not None and config.perceptual:
+        if self.judges.perceptual is not None and config.perceptual:
             terms["perceptual"] = (
-                config.perceptual * shifted_distance(self.judge[0], copied, target).mean()
+                config.perceptual * shifted_distance(self.judges.perceptual, copied, target).mean()
             )
         if self.step >= config.adversarial_start:
             logits = self.discriminator(painted)

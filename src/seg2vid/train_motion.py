@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from seg2vid import losses
 from seg2vid.config import ModelConfig, MotionTrainingConfig
 from seg2vid.drawing import flow_to_colours
-from seg2vid.features import PerceptualDistance, shifted_distance
+from seg2vid.features import Judges, shifted_distance
 from seg2vid.labels import LabelSpace
 from seg2vid.models.animator import Animator
 from seg2vid.models.hints import displacement_grid
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_encoder import MotionEncoder, draw_latent
-from seg2vid.structures import Animation, Clip, Motion, Posterior
+from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
+from seg2vid.structures import Clip, Motion, Posterior
 from seg2vid.train_stage import Stage, Terms, make_optimizer, optimise, restore_optimizers
+from seg2vid.warp import gate_flow
 
 
 class MotionStage(Stage):
@@ -27,21 +28,14 @@ class MotionStage(Stage):
         self,
         model: ModelConfig,
         training: MotionTrainingConfig,
-        judge: PerceptualDistance | None = None,
+        judges: Judges | None = None,
     ) -> None:
         super().__init__(model, training)
         self.space = LabelSpace.from_dict(model.label_space)
-        channels, foreground = self.space.num_channels, self.space.foreground_ids
-        self.motion_encoder = MotionEncoder(
-            model.motion_encoder,
-            model.flow_decoder,
-            num_frames=model.num_frames,
-            num_channels=channels,
-            foreground=foreground,
-        )
-        self.animator = Animator(model, num_channels=channels)
-        # In a tuple, so that the frozen judge is neither trained nor saved with the stage.
-        self.judge = (judge,)
+        self.motion_encoder = build_motion_encoder(model)
+        self.animator = Animator(model, num_channels=self.space.num_channels)
+        # No modules of the stage, so that the frozen judges are neither trained nor saved with it.
+        self.judges = judges or Judges()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for both networks."""
@@ -55,35 +49,45 @@ class MotionStage(Stage):
         optimise(self.optimizers(), sum(terms.values()), self, factor)  # type: ignore[arg-type]
         self.after_step(terms)
 
-    def encode(self, clip: Clip) -> Posterior:
-        """Return q(z | clip, labels)."""
+    def encode(
+        self, clip: Clip
+    ) -> tuple[Posterior, Int[Tensor, "batch coarse_height coarse_width"]]:
+        """Return q(z | clip, labels) and the objects of the clip's first frame."""
         objects = find_objects(
             clip.label_map,
             clip.instance_map,
             foreground=self.space.foreground_ids,
             factor=OBJECT_FACTOR,
         )
-        return self.motion_encoder(clip.first_frame, clip.frames, clip.label_map, objects)
+        posterior = self.motion_encoder(clip.first_frame, clip.frames, clip.label_map, objects)
+        return posterior, objects
 
     def compute_losses(self, clip: Clip) -> Terms:
         """Return all terms: those of the flow on every frame, those of pictures on a random few."""
         config = self.training_config
-        posterior = self.encode(clip)
-        noise = self.animator.flow_decoder.draw(posterior.objects, None).to(self.device)
+        count = self.model.num_frames
+        clip = at_times(clip, torch.arange(count))
+        posterior, objects = self.encode(clip)
+        if not config.exact_motion:
+            clip = replace(clip, motion=None, ego_motion=None)
+        noise = self.animator.flow_decoder.draw(objects, None).to(self.device)
         z = draw_latent(posterior, noise)
         hints = None
         if clip.motion is not None:
-            hints = draw_hints(clip.motion, posterior.objects, share=config.hint_share)
-        times = torch.randperm(self.model.num_frames)[: config.trained_frames]
+            hints = draw_hints(clip.motion, objects, share=config.hint_share)
+        times = torch.randperm(count)[: config.trained_frames]
+        if config.trained_frames >= count:
+            times = torch.arange(count)
         turning = None if clip.ego_motion is None else clip.ego_motion[..., 2]
         motion = self.animator.flow_decoder(
-            clip.first_frame, clip.label_map, z, posterior.objects, hints, times, turning
+            clip.first_frame, clip.label_map, z, objects, hints, times, turning
         )
         clip = at_times(clip, times)
         warm = min(1.0, (int(self.step) + 1) / max(config.kl_warm_up, 1))
-        terms = {"kl": config.kl * warm * losses.kl_divergence(posterior)}
+        divergence = losses.batch_kl_divergence if config.kl_batch_sum else losses.kl_divergence
+        terms = {"kl": config.kl * warm * divergence(posterior)}
         terms |= self._motion_terms(motion, clip)
-        few = torch.arange(config.refined_frames)
+        few = torch.arange(min(config.refined_frames, len(times)))
         motion, clip = _motion_at(motion, few), at_times(clip, few)
         return terms | self._paper_terms(motion, clip) | self._picture_terms(motion, clip)
 
@@ -107,13 +111,27 @@ class MotionStage(Stage):
         """Return the paper's unsupervised terms of the flow (Eq. 3, 4 and 5)."""
         config, scale = self.training_config, self.model.flow_decoder.flow_scale
         first = clip.first_frame.unsqueeze(1).expand_as(clip.frames)
-        smooth = losses.smoothness_loss(motion.backward_flow, clip.frames, scale=scale)
-        smooth = smooth + losses.smoothness_loss(motion.forward_flow, first, scale=scale)
+        sides = ((motion.backward_flow, clip.frames), (motion.forward_flow, first))
+        only = config.smooth_first_only
+        shown = gate_flow(motion) if self.model.gate_flow else motion
+        weighted = {
+            "reconstruction": lambda: losses.reconstruction_loss(
+                clip.first_frame, clip.frames, shown
+            ),
+            "consistency": lambda: losses.consistency_loss(motion, scale=scale),
+            "grid_consistency": lambda: losses.grid_consistency_loss(motion),
+            "smoothness": lambda: sum(
+                losses.smoothness_loss(flow, guide, scale=scale) for flow, guide in sides
+            ),
+            "bilateral_smoothness": lambda: sum(
+                losses.bilateral_smoothness_loss(flow, guide, first_only=only)
+                for flow, guide in sides
+            ),
+        }
         return {
-            "reconstruction": config.reconstruction
-            * losses.reconstruction_loss(clip.first_frame, clip.frames, motion),
-            "consistency": config.consistency * losses.consistency_loss(motion, scale=scale),
-            "smoothness": config.smoothness * smooth,
+            name: getattr(config, name) * term()
+            for name, term in weighted.items()
+            if getattr(config, name)
         }
 
     def _picture_terms(self, motion: Motion, clip: Clip) -> Terms:
@@ -132,30 +150,38 @@ class MotionStage(Stage):
                 backward_visible=motion.backward_visible.detach(),
             )
         animation = self.animator.finish(clip.first_frame, clip.label_map, shown)
-        refined = rearrange(animation.refined, "b t c h w -> (b t) c h w")
-        target = rearrange(clip.frames, "b t c h w -> (b t) c h w")
-        terms = {
-            "refinement": config.refinement * (refined - target).abs().mean(),
-            "structure": config.structure * losses.structural_similarity_loss(refined, target),
-        }
-        if self.judge[0] is not None and config.perceptual:
-            distance = shifted_distance(self.judge[0], refined, target).mean()
+        refined, target = animation.refined, clip.frames
+        terms = {"refinement": config.refinement * losses.refinement_loss(refined, target)}
+        if config.similarity:
+            terms["similarity"] = config.similarity * losses.similarity_loss(refined, target)
+        refined, target, warped = (
+            rearrange(pictures, "b t c h w -> (b t) c h w")
+            for pictures in (refined, target, animation.warped)
+        )
+        if config.structure:
+            structure = losses.structural_similarity_loss(refined, target)
+            terms["structure"] = config.structure * structure
+        if self.judges.perceptual is not None and config.perceptual:
+            distance = shifted_distance(self.judges.perceptual, refined, target).mean()
             terms["perceptual"] = config.perceptual * distance
-        if clip.label_maps is not None:
+        if self.judges.features is not None and config.features:
+            maps = (self.judges.features(pictures) for pictures in (warped, target))
+            terms["features"] = config.features * losses.feature_loss(*maps)
+        if clip.label_maps is not None and animation.label_logits is not None and config.labels:
             visible = (clip.motion or motion).backward_visible.detach()
-            term = self._label_term(animation, clip.label_maps, visible)
+            term = self._label_term(animation.label_logits, clip.label_maps, visible)
             terms["labels"] = config.labels * term
         return terms
 
     @staticmethod
     def _label_term(
-        animation: Animation,
+        label_logits: Float[Tensor, "batch time class half_height half_width"],
         label_maps: Int[Tensor, "batch time height width"],
         visible: Float[Tensor, "batch time 1 height width"],
     ) -> Float[Tensor, ""]:
         """Return the loss of the refiner's labels."""
         return losses.hidden_label_loss(
-            rearrange(animation.label_logits, "b t c h w -> (b t) c h w"),
+            rearrange(label_logits, "b t c h w -> (b t) c h w"),
             rearrange(label_maps, "b t h w -> (b t) h w"),
             rearrange(visible, "b t c h w -> (b t) c h w"),
         )
@@ -168,11 +194,11 @@ class MotionStage(Stage):
         """Rows for each clip at three times: real, posterior, prior; then exact and predicted
         flow.
         """
-        posterior = self.encode(clip)
+        posterior, objects = self.encode(clip)
         generator = torch.Generator().manual_seed(0)
-        prior = self.animator.flow_decoder.draw(posterior.objects, generator).to(self.device)
+        prior = self.animator.flow_decoder.draw(objects, generator).to(self.device)
         own, drawn = (
-            self.animator(clip.first_frame, clip.label_map, z, posterior.objects)
+            self.animator(clip.first_frame, clip.label_map, z, objects)
             for z in (posterior.mean, prior)
         )
         times = [0, self.model.num_frames // 2, self.model.num_frames - 1]

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seg2vid.config import ModelConfig
+from seg2vid.features import Judges
 from seg2vid.structures import Clip
 
 Terms = dict[str, Float[Tensor, ""]]
@@ -20,6 +21,9 @@ class Stage(lightning.LightningModule):
 
     stills = False
     """Whether a batch holds single frames (first frame) or whole clips (motion)."""
+
+    judges: Judges
+    """Frozen networks that judge pictures."""
 
     step: Tensor
     """Steps that are done."""
@@ -43,6 +47,10 @@ class Stage(lightning.LightningModule):
     @abstractmethod
     def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
         """Return a picture (3, height, width) in [0, 1] on which a person can judge the stage."""
+
+    def on_fit_start(self) -> None:
+        """Move the judges to where the stage is: they are no part of it."""
+        self.judges.to(self.device)
 
     def before_step(self) -> float:
         """Seed this step and set the learning rate; return its factor in (0, 1]."""

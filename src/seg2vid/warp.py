@@ -7,6 +7,7 @@ is the
 identity. The authors' code warps with ``x - flow`` in normalised units and swaps the two names.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -152,6 +153,18 @@ def motion_from_flows(
         for a, b in ((forward, backward), (backward, forward))
     ]
     return Motion(forward_flow, backward_flow, visible[0], visible[1])
+
+
+def gate_flow(motion: Motion) -> Motion:
+    """Multiply each flow by its own visibility: a hidden pixel is read at its own place.
+
+    What the authors' code warps with, in both directions; soft visibility shortens the flow.
+    """
+    return replace(
+        motion,
+        forward_flow=motion.forward_flow * motion.forward_visible,
+        backward_flow=motion.backward_flow * motion.backward_visible,
+    )
 
 
 def turning_flow(

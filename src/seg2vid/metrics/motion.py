@@ -1,5 +1,6 @@
 """How far predicted motion is from exact motion."""
 
+import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -19,6 +20,20 @@ def end_point_error(
     """
     distance = (flow - exact).square().sum(2, keepdim=True).sqrt() * visible
     return distance.sum((1, 2, 3, 4)) / visible.sum((1, 2, 3, 4)).clamp(min=1)
+
+
+def hidden_f1(
+    visible: Float[Tensor, "batch time 1 height width"],
+    exact: Float[Tensor, "batch time 1 height width"],
+) -> Float[Tensor, " batch"]:
+    """F1 of finding the hidden pixels, visibility cut at a half, of each sample.
+
+    Hidden pixels are the positives, for almost all are visible and saying so of all would score
+    high. 1 where none is hidden and none was said to be.
+    """
+    said, hidden = visible <= 0.5, exact <= 0.5
+    hits, wrong = (mask.sum((1, 2, 3, 4)).float() for mask in (said & hidden, said ^ hidden))
+    return torch.where(hits + wrong > 0, 2 * hits / (2 * hits + wrong).clamp(min=1), 1.0)
 
 
 def consistency_error(motion: Motion) -> Float[Tensor, " batch"]:

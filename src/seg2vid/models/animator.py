@@ -6,10 +6,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.config import ModelConfig
-from seg2vid.models.flow_decoder import FlowDecoder, repeat_times
+from seg2vid.models.flow_decoder import FlowDecoder
+from seg2vid.models.paper_flow_decoder import PaperFlowDecoder
+from seg2vid.models.paper_refiner import PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import Animation, Latent, Motion
-from seg2vid.warp import warp_clip, warp_labels
+from seg2vid.warp import gate_flow, warp_clip, warp_labels
 
 
 class Animator(nn.Module):
@@ -17,10 +19,14 @@ class Animator(nn.Module):
 
     def __init__(self, config: ModelConfig, *, num_channels: int) -> None:
         super().__init__()
-        self.flow_decoder = FlowDecoder(
-            config.flow_decoder, num_frames=config.num_frames, num_channels=num_channels
-        )
-        self.refiner = Refiner(config.refiner, num_channels=num_channels)
+        self.config = config
+        self.void_id = num_channels - 1
+        self.flow_decoder = build_flow_decoder(config, num_channels=num_channels)
+        self.refiner: Refiner | PaperRefiner | None = None
+        if config.refinement and config.architecture == "paper":
+            self.refiner = PaperRefiner(config.paper.channels)
+        elif config.refinement:
+            self.refiner = Refiner(config.refiner, num_channels=num_channels)
 
     def forward(
         self,
@@ -31,8 +37,15 @@ class Animator(nn.Module):
         hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None = None,
     ) -> Animation:
         """Animate one pass: flow, then warp, then refine (paper Eq. 1 and 2)."""
-        motion = self.flow_decoder(first_frame, label_map, z, objects, hints)
+        motion = self.flow_decoder(first_frame, self._seen(label_map), z, objects, hints)
         return self.finish(first_frame, label_map, motion)
+
+    def _seen(
+        self, label_map: Int[Tensor, "batch height width"]
+    ) -> Int[Tensor, "batch height width"]:
+        """Return the label map, or void everywhere for a model that uses no labels."""
+        is_blind = self.config.semantics == "none"
+        return torch.full_like(label_map, self.void_id) if is_blind else label_map
 
     def finish(
         self,
@@ -41,33 +54,63 @@ class Animator(nn.Module):
         motion: Motion,
     ) -> Animation:
         """Warp the first frame by a given motion and refine it: motion may come from anywhere."""
-        time = motion.backward_flow.shape[1]
+        if self.config.gate_flow:
+            motion = gate_flow(motion)
         warped = warp_clip(first_frame, motion.backward_flow)
-        flat_flow = rearrange(motion.backward_flow, "b t d h w -> (b t) d h w")
-        refined, logits = self.refiner(
-            rearrange(warped, "b t c h w -> (b t) c h w"),
-            rearrange(motion.backward_visible, "b t c h w -> (b t) c h w"),
-            warp_labels(label_map.repeat_interleave(time, 0), flat_flow),
-            rearrange(repeat_times(first_frame, time), "b t c h w -> (b t) c h w"),
+        if self.refiner is None:
+            return Animation(motion=motion, warped=warped, refined=warped)
+        time = warped.shape[1]
+        flow, flat_warped, visible = (
+            rearrange(clip, "b t c h w -> (b t) c h w")
+            for clip in (motion.backward_flow, warped, motion.backward_visible)
         )
+        refined, logits = self.refiner(
+            flat_warped,
+            visible,
+            warp_labels(self._seen(label_map).repeat_interleave(time, 0), flow),
+            first_frame.repeat_interleave(time, 0),
+        )
+        if logits is not None and self.config.semantics != "none":
+            logits = rearrange(logits, "(b t) c h w -> b t c h w", t=time)
         return Animation(
             motion=motion,
             warped=warped,
             refined=rearrange(refined, "(b t) c h w -> b t c h w", t=time),
-            label_logits=rearrange(logits, "(b t) c h w -> b t c h w", t=time),
+            label_logits=None if self.config.semantics == "none" else logits,
         )
+
+
+def build_flow_decoder(
+    config: ModelConfig, *, num_channels: int
+) -> FlowDecoder | PaperFlowDecoder:
+    """Build the flow decoder of this architecture; both are called in the same way."""
+    if config.architecture == "paper":
+        return PaperFlowDecoder(
+            config.paper,
+            num_frames=config.num_frames,
+            num_channels=num_channels,
+            semantics=config.semantics,
+        )
+    return FlowDecoder(
+        config.flow_decoder,
+        num_frames=config.num_frames,
+        num_channels=num_channels,
+        semantics=config.semantics,
+    )
 
 
 def choose_labels(
     label_map: Int[Tensor, "batch height width"], animation: Animation
 ) -> Int[Tensor, "batch time height width"]:
     """Labels of every generated frame: moved with the pixels where visible, the refiner's
-    elsewhere.
+    elsewhere (moved, too, where the refiner gives none).
     """
     time = animation.motion.backward_flow.shape[1]
     flow = rearrange(animation.motion.backward_flow, "b t d h w -> (b t) d h w")
     moved = warp_labels(label_map.repeat_interleave(time, 0), flow)
     moved = rearrange(moved, "(b t) h w -> b t h w", t=time)
+    if animation.label_logits is None:
+        return moved
     visible = animation.motion.backward_visible.squeeze(2) > 0.5
     painted = animation.label_logits.argmax(2).repeat_interleave(2, -1).repeat_interleave(2, -2)
     return torch.where(visible, moved, painted)

@@ -10,11 +10,11 @@ ECCV 2020), and hints, a coarse map of wanted displacements, steer it.
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.config import FlowDecoderConfig
+from seg2vid.config import FlowDecoderConfig, Semantics
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     ConvolutionBlock,
@@ -62,9 +62,17 @@ class FrameEncoder(nn.Module):
 class FlowDecoder(nn.Module):
     """Predict the motion of one pass; height and width must be multiples of 32."""
 
-    def __init__(self, config: FlowDecoderConfig, *, num_frames: int, num_channels: int) -> None:
+    def __init__(
+        self,
+        config: FlowDecoderConfig,
+        *,
+        num_frames: int,
+        num_channels: int,
+        semantics: Semantics = "split",
+    ) -> None:
         super().__init__()
         self.config = config
+        self.semantics = semantics
         self.num_frames = num_frames
         width, own = config.width, config.frame_width
         self.encoder = FrameEncoder(num_channels, width)
@@ -115,6 +123,9 @@ class FlowDecoder(nn.Module):
         ``turning`` is the exact yaw in radians at every time of the pass: with it, in training,
         flow learns the rest alone; ``Motion.turning`` is what would have been used.
         """
+        if self.semantics != "split":
+            objects = torch.zeros_like(objects)
+            z = Latent(z.background, torch.zeros_like(z.foreground))
         features, coarse = self._fuse(first_frame, label_map, z, objects, hints)
         if times is None:
             times = torch.arange(self.num_frames, device=first_frame.device)
@@ -257,10 +268,3 @@ def convex_upsample(
     return rearrange(
         fine, "b c (y x) (h w) -> b c (h y) (w x)", y=factor, x=factor, h=height, w=width
     )
-
-
-def repeat_times(
-    picture: Float[Tensor, "batch channel height width"], num_frames: int
-) -> Float[Tensor, "batch time channel height width"]:
-    """Show the same picture at every time."""
-    return repeat(picture, "b c h w -> b t c h w", t=num_frames)

@@ -48,8 +48,10 @@ def continue_latent(
     along.
 
     ``objects`` are those of the last frame; an object that was hidden gets the code 0, the mean of
-    the prior.
+    the prior. A code without places on the coarse grid (the paper's) stays as it is.
     """
+    if z.foreground.shape[2:] != objects.shape[1:]:
+        return z
     flow = displacement_grid(motion.backward_flow[:, -1]) / OBJECT_FACTOR
     channels = z.foreground.shape[1]
     height, width = z.foreground.shape[2:]

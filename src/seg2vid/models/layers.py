@@ -17,6 +17,9 @@ picture.
 MAX_OBJECTS = 64
 """Objects told apart in one picture; further ones share the numbers of the first."""
 
+LOG_VARIANCE_RANGE = (-8.0, 4.0)
+"""Of q(z | clip): keeps exp() and the divergence finite while the network is young."""
+
 
 def coordinates(
     features: Float[Tensor, "batch channel height width"],
@@ -67,6 +70,13 @@ class ResidualBlock(nn.Module):
     ) -> Float[Tensor, "batch channel height width"]:
         """Return features of the same shape."""
         return F.leaky_relu(features + self.body(features), 0.2)
+
+
+def to_colours(
+    picture: Float[Tensor, "batch 3 height width"], channels: int
+) -> Float[Tensor, "batch channel height width"]:
+    """Return the picture with 3 channels as it is, or its grey value for ``channels`` 1."""
+    return picture if channels == 3 else picture.mean(1, keepdim=True)
 
 
 def upsample(

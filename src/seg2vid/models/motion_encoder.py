@@ -14,8 +14,10 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.config import FlowDecoderConfig, MotionEncoderConfig
+from seg2vid.config import FlowDecoderConfig, ModelConfig, MotionEncoderConfig, Semantics
+from seg2vid.label_space import LabelSpace
 from seg2vid.models.layers import (
+    LOG_VARIANCE_RANGE,
     MAX_OBJECTS,
     ConvolutionBlock,
     ResidualBlock,
@@ -23,11 +25,8 @@ from seg2vid.models.layers import (
     pool_rows,
     spread_rows,
 )
+from seg2vid.models.paper_motion_encoder import PaperMotionEncoder
 from seg2vid.structures import Latent, Posterior
-
-LOG_VARIANCE_RANGE = (-8.0, 4.0)
-"""Keeps exp() and the divergence finite while the network is young."""
-
 
 class MotionBranch(nn.Module):
     """The clip as differences from its first frame, with the semantics of one half of the
@@ -52,6 +51,65 @@ class MotionBranch(nn.Module):
         return self.body(clip)
 
 
+class FrameMatching(nn.Module):
+    """Where the patches of each frame lie in the frame before: correlation of learned features.
+
+    Differences of frames alone say that something moved, but hardly how far: how the camera turns
+    was not learned from them. (Correlation layer: Dosovitskiy et al., FlowNet, ICCV 2015.)
+    """
+
+    def __init__(self, width: int, reach: tuple[int, int]) -> None:
+        super().__init__()
+        self.reach = reach
+        self.features = nn.Sequential(
+            ConvolutionBlock(3, width, kernel=4, stride=2),
+            ConvolutionBlock(width, 2 * width, kernel=4, stride=2),
+            nn.Conv2d(2 * width, 2 * width, 3, 1, 1),
+        )
+        shifts = (2 * reach[0] + 1) * (2 * reach[1] + 1)
+        self.body = nn.Sequential(ConvolutionBlock(shifts, 2 * width), ResidualBlock(2 * width))
+
+    def forward(
+        self, video: Float[Tensor, "batch every_frame 3 height width"]
+    ) -> Float[Tensor, "batch pair channel coarse_height coarse_width"]:
+        """Describe the displacement between consecutive frames, at a quarter of the resolution."""
+        batch = video.shape[0]
+        features = self.features(rearrange(video - 0.5, "b t c h w -> (b t) c h w"))
+        features = rearrange(F.normalize(features, dim=1), "(b t) c h w -> b t c h w", b=batch)
+        before, after = (
+            rearrange(half, "b t c h w -> (b t) c h w")
+            for half in (features[:, :-1], features[:, 1:])
+        )
+        # Cosines are small; the factor brings them to where batch norm need not rescue them.
+        matched = self.body(4 * correlation(before, after, self.reach))
+        return rearrange(matched, "(b t) c h w -> b t c h w", b=batch)
+
+
+def correlation(
+    before: Float[Tensor, "batch channel height width"],
+    after: Float[Tensor, "batch channel height width"],
+    reach: tuple[int, int],
+) -> Float[Tensor, "batch shift height width"]:
+    """Return the inner product of ``after`` at each place with ``before`` at each place nearby.
+
+    Shifts run over dy = -reach[0] ... reach[0], then dx = -reach[1] ... reach[1]; outside the
+    picture ``before`` is 0.
+    """
+    tall, wide = reach
+    height, width = before.shape[2:]
+    padded = F.pad(before, (wide, wide, tall, tall))
+    products = [
+        (padded[..., y : y + height, x : x + width] * after).sum(1)
+        for y in range(2 * tall + 1)
+        for x in range(2 * wide + 1)
+    ]
+    return torch.stack(products, 1)
+
+
+CAMERA = 8
+"""Numbers that describe how the camera moved between two consecutive frames."""
+
+
 class MotionEncoder(nn.Module):
     """The two-branch encoder of q(z | clip, labels)."""
 
@@ -63,21 +121,34 @@ class MotionEncoder(nn.Module):
         num_frames: int,
         num_channels: int,
         foreground: tuple[int, ...],
+        semantics: Semantics = "split",
     ) -> None:
         super().__init__()
         self.num_channels = num_channels
-        self.foreground = list(foreground)
-        self.background = [i for i in range(num_channels) if i not in foreground]
+        self.semantics = semantics
+        self.foreground = [i for i in foreground if semantics == "split"]
+        others = range(num_channels if semantics != "none" else 0)
+        self.background = [i for i in others if i not in self.foreground]
         width = config.width
         self.background_branch = MotionBranch(num_frames, len(self.background), width)
-        self.foreground_branch = MotionBranch(num_frames, len(self.foreground), width)
-        self.background_head = nn.Sequential(
+        if semantics == "split":
+            self.foreground_branch = MotionBranch(num_frames, len(self.foreground), width)
+        matched = 2 * config.matching_width
+        self.matching = FrameMatching(config.matching_width, config.matching_reach)
+        self.camera = nn.Linear(16 * matched, CAMERA)
+        self.scene = nn.Sequential(
             ConvolutionBlock(3 * width, 4 * width, stride=2),
             nn.AdaptiveAvgPool2d((2, 4)),
             nn.Flatten(),
-            nn.Linear(32 * width, 2 * decoder.background_code),
         )
-        self.foreground_head = nn.Conv2d(3 * width, 2 * decoder.foreground_code, 1)
+        self.background_head = nn.Linear(
+            32 * width + CAMERA * num_frames, 2 * decoder.background_code
+        )
+        self.foreground_code = decoder.foreground_code
+        if semantics == "split":
+            self.foreground_head = nn.Conv2d(
+                3 * width + matched * num_frames, 2 * decoder.foreground_code, 1
+            )
 
     def forward(
         self,
@@ -98,13 +169,15 @@ class MotionEncoder(nn.Module):
         background = self.background_branch(
             torch.cat((clip, semantics[:, self.background], place), 1)
         )
-        foreground = self.foreground_branch(
-            torch.cat((clip, semantics[:, self.foreground], place), 1)
-        )
-        mean, log_variance = self.background_head(background).float().chunk(2, -1)
-        object_codes = pool_rows(self.foreground_head(foreground), objects, MAX_OBJECTS + 1)
-        object_codes = object_codes * _not_background(object_codes)
-        object_mean, object_log_variance = spread_rows(object_codes, objects).chunk(2, 1)
+        matched = self.matching(self._half_size(first_frame, frames))
+        mean, log_variance = self._background_code(background, matched).float().chunk(2, -1)
+        if self.semantics == "split":
+            foreground = torch.cat((clip, semantics[:, self.foreground], place), 1)
+            object_code = self._object_code(self.foreground_branch(foreground), matched, objects)
+        else:
+            objects = torch.zeros_like(objects)
+            object_code = mean.new_zeros(len(mean), 2 * self.foreground_code, *objects.shape[1:])
+        object_mean, object_log_variance = object_code.chunk(2, 1)
         return Posterior(
             mean=Latent(mean, object_mean),
             log_variance=Latent(
@@ -113,6 +186,60 @@ class MotionEncoder(nn.Module):
             ),
             objects=objects,
         )
+
+    @staticmethod
+    def _half_size(
+        first_frame: Float[Tensor, "batch 3 height width"],
+        frames: Float[Tensor, "batch time 3 height width"],
+    ) -> Float[Tensor, "batch every_frame 3 half_height half_width"]:
+        """Return all frames, the first included, at half the resolution."""
+        video = torch.cat((first_frame.unsqueeze(1), frames), 1)
+        halved = F.avg_pool2d(rearrange(video, "b t c h w -> (b t) c h w"), 2)
+        return rearrange(halved, "(b t) c h w -> b t c h w", b=len(frames))
+
+    def _background_code(
+        self,
+        background: Float[Tensor, "batch channel coarse_height coarse_width"],
+        matched: Float[Tensor, "batch time matched coarse_height coarse_width"],
+    ) -> Float[Tensor, "batch both"]:
+        """Return mean and log variance of the background code: scene and camera in one vector."""
+        batch = len(matched)
+        pooled = F.adaptive_avg_pool2d(rearrange(matched, "b t c h w -> (b t) c h w"), (2, 8))
+        camera = self.camera(pooled.flatten(1)).unflatten(0, (batch, -1)).flatten(1)
+        return self.background_head(torch.cat((self.scene(background), camera), 1))
+
+    def _object_code(
+        self,
+        foreground: Float[Tensor, "batch channel coarse_height coarse_width"],
+        matched: Float[Tensor, "batch time matched coarse_height coarse_width"],
+        objects: Int[Tensor, "batch coarse_height coarse_width"],
+    ) -> Float[Tensor, "batch both coarse_height coarse_width"]:
+        """Return mean and log variance of the foreground code, alike in all cells of an object."""
+        moved = rearrange(matched, "b t c h w -> b (t c) h w")
+        cells = self.foreground_head(torch.cat((foreground, moved), 1))
+        table = pool_rows(cells, objects, MAX_OBJECTS + 1)
+        return spread_rows(table * _not_background(table), objects)
+
+
+def build_motion_encoder(config: ModelConfig) -> MotionEncoder | PaperMotionEncoder:
+    """Build the motion encoder of this architecture; both are called in the same way."""
+    space = LabelSpace.from_dict(config.label_space)
+    if config.architecture == "paper":
+        return PaperMotionEncoder(
+            config.paper,
+            num_frames=config.num_frames,
+            num_channels=space.num_channels,
+            foreground=space.foreground_ids,
+            semantics=config.semantics,
+        )
+    return MotionEncoder(
+        config.motion_encoder,
+        config.flow_decoder,
+        num_frames=config.num_frames,
+        num_channels=space.num_channels,
+        foreground=space.foreground_ids,
+        semantics=config.semantics,
+    )
 
 
 def _not_background(
