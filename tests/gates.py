@@ -179,20 +179,33 @@ def names_in(nodes: Sequence[ast.AST]) -> set[str]:
 
 WORLD = "/data/toycity/"
 """The toy city is content, a world to be looked at; it is counted apart from the core."""
+AROUND = re.compile(
+    r"/(cli|cli_training|__main__|arguments|generate|transfer|assemble|evaluate)\.py$"
+    r"|/metrics/|/data/motion_clip\.py$"
+)
+"""Verbs and adapters: what stands around the core and imports it. ``tests/test_layers.py`` holds
+that the rest is what pipeline and training need."""
 
 
-def core_size(sources: Sequence[Source], *, lines: int = 5000, files: int = 60) -> Measurement:
-    """The package stays small enough to be read: lines of code, without the toy city's world."""
-    core = [source for source in sources if WORLD not in source.name]
-    total, world = (sum(s.code_lines for s in some) for some in (core, set(sources) - set(core)))
+def is_core(source: Source) -> bool:
+    """Say whether pipeline or training need this file."""
+    return WORLD not in source.name and not AROUND.search(source.name)
+
+
+def core_size(sources: Sequence[Source], *, lines: int = 5000, files: int = 40) -> Measurement:
+    """What pipeline and training need stays small enough to be read, in lines of code."""
+    core = [source for source in sources if is_core(source)]
+    world = [source for source in sources if WORLD in source.name]
+    total, city, whole = (sum(s.code_lines for s in some) for some in (core, world, sources))
     broken = []
     if total > lines:
         broken.append(f"{total} lines of code, at most {lines}")
     if len(core) > files:
         broken.append(f"{len(core)} files, at most {files}")
-    everything = sum(source.lines for source in sources)
-    figure = f"{total} lines of code in {len(core)} files; toy city {world} in "
-    figure += f"{len(sources) - len(core)}; with docstrings and blank lines {everything} in all"
+    rest = len(sources) - len(core) - len(world)
+    figure = f"{total} lines of code in {len(core)} files; verbs and adapters "
+    figure += f"{whole - total - city} in {rest}; toy city {city} in {len(world)}; with docstrings "
+    figure += f"and blank lines {sum(source.lines for source in sources)} in all"
     return Measurement(figure, tuple(broken))
 
 

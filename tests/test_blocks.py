@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from seg2vid.labels import one_hot
-from seg2vid.models.flow_decoder import FLOW_FACTOR, convex_upsample, repeat_times
+from seg2vid.models.flow_decoder import FLOW_FACTOR, convex_upsample
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     OBJECT_FACTOR,
@@ -218,13 +218,6 @@ def test_upsample_repeats_pixels() -> None:
     picture = torch.tensor([[[[1.0, 2.0]]]])
     assert upsample(picture).tolist() == [[[[1, 1, 2, 2], [1, 1, 2, 2]]]]
     assert upsample(picture, factor=3).shape == (1, 1, 3, 6)
-
-
-def test_repeat_times_shows_the_same_picture() -> None:
-    picture = torch.rand(2, 3, 4, 5)
-    times = repeat_times(picture, 3)
-    assert times.shape == (2, 3, 3, 4, 5)
-    assert all(torch.equal(times[:, time], picture) for time in range(3))
 
 
 def test_residual_block_keeps_the_shape() -> None:

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from seg2vid import checkpoint as checkpoint_module
+from seg2vid.assemble import assemble
 from seg2vid.checkpoint import (
     FORMAT,
     Checkpoint,
-    assemble,
     load_box,
     load_checkpoint,
     save_checkpoint,

@@ -8,16 +8,16 @@ from functools import cache
 
 import pytest
 
-from tests.gates import Source, core_sources
+from tests.gates import Source, core_sources, is_core
 
 LAYERS = (
-    ("errors", "structures", "config", "warp", "features", "weights", "seeds"),
+    ("errors", "structures", "config", "warp", "features", "judges", "weights", "seeds"),
     ("label_space", "label_fitting", "labels"),
     ("label_doctor", "files", "pictures", "drawing", "video", "media", "checkpoint"),
     ("models", "losses", "metrics"),
     ("data",),
     ("pipeline", "train", "train_stage", "train_first_frame", "train_motion"),
-    ("generate", "evaluate", "export", "studio"),
+    ("generate", "transfer", "assemble", "evaluate", "export", "studio"),
     ("arguments", "cli_training", "cli", "__main__"),
 )
 """The layers of the house, lowest first: imports stay in a layer or point to an earlier one."""
@@ -27,8 +27,9 @@ EXCEPTIONS = {("structures", "media")}
 """``GeneratedVideo.save`` imports ``media`` inside the function: a courtesy to the caller."""
 
 TRAIN_ONLY = {
-    *("models.motion_encoder", "models.appearance_encoder", "models.discriminator"),
-    *("losses", "features"),
+    *("models.motion_encoder", "models.paper_motion_encoder"),
+    *("models.appearance_encoder", "models.discriminator"),
+    *("losses", "features", "judges"),
 }
 LONGEST_CHAIN = 8
 
@@ -185,6 +186,13 @@ def test_split_world_keeps_both_sides() -> None:
 def test_pipeline_never_reaches_what_only_training_needs() -> None:
     assert "pipeline" in DOWNWARD
     assert reachable(DOWNWARD, "pipeline") & TRAIN_ONLY == set()
+
+
+def test_core_is_what_pipeline_and_training_need() -> None:
+    needed = {"pipeline", "train"} | reachable(GRAPH, "pipeline") | reachable(GRAPH, "train")
+    counted = {module_name(source) for source in core_sources() if is_core(source)}
+    inside = {module for module in needed if not module.startswith("data.toycity")}
+    assert counted == inside | {""}
 
 
 def test_train_never_imports_pipeline() -> None:

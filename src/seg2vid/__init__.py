@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from seg2vid.label_space import LabelSpace, get_label_space
     from seg2vid.pipeline import Seg2VidPipeline
     from seg2vid.structures import Clip, GeneratedVideo, Latent, Motion
+    from seg2vid.transfer import (
+        MotionCode,
+        encode_motion,
+        interpolate_codes,
+        place_motion,
+        play_motion,
+        resample_code,
+    )
     from seg2vid.weights import list_models
 
 __version__ = "0.1.0"
@@ -22,6 +30,12 @@ __all__ = [
     "Clip",
     "Latent",
     "Motion",
+    "MotionCode",
+    "encode_motion",
+    "place_motion",
+    "play_motion",
+    "interpolate_codes",
+    "resample_code",
     "LabelSpace",
     "get_label_space",
     "__version__",
@@ -34,6 +48,12 @@ _HOMES = {
     "Clip": "seg2vid.structures",
     "Latent": "seg2vid.structures",
     "Motion": "seg2vid.structures",
+    "MotionCode": "seg2vid.transfer",
+    "encode_motion": "seg2vid.transfer",
+    "place_motion": "seg2vid.transfer",
+    "play_motion": "seg2vid.transfer",
+    "interpolate_codes": "seg2vid.transfer",
+    "resample_code": "seg2vid.transfer",
     "LabelSpace": "seg2vid.label_space",
     "get_label_space": "seg2vid.label_space",
 }

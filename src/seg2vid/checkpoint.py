@@ -45,10 +45,10 @@ def save_checkpoint(
 
     The file is written beside its place and renamed, so it is whole or absent.
     """
-    weights = {name: _storable(tensor, half) for name, tensor in (others or {}).items()}
+    weights = {name: storable(tensor, half) for name, tensor in (others or {}).items()}
     for box, module in modules.items():
         for name, tensor in module.state_dict().items():
-            weights[f"{box}.{name}"] = _storable(tensor, half)
+            weights[f"{box}.{name}"] = storable(tensor, half)
     write_checkpoint(path, Checkpoint(config, weights, provenance))
 
 
@@ -68,7 +68,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _storable(tensor: Tensor, half: bool) -> Tensor:
+def storable(tensor: Tensor, half: bool) -> Tensor:
     """Return a contiguous copy on the CPU (any shape), floats halved if asked."""
     halved = tensor.half() if half and tensor.is_floating_point() else tensor
     return halved.detach().cpu().contiguous().clone()
@@ -136,27 +136,3 @@ def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
             )
         )
     module.load_state_dict(weights)
-
-
-def assemble(parts: list[Path], path: Path) -> Checkpoint:
-    """Join the weight files of separately trained stages into one and return it.
-
-    Raises ``ModelError`` where they were built from different configurations or hold the same box.
-    """
-    loaded = [load_checkpoint(part) for part in parts]
-    config = loaded[0].config
-    weights: dict[str, Tensor] = {}
-    provenance: dict[str, Any] = {}
-    for part, checkpoint in zip(parts, loaded, strict=True):
-        if checkpoint.config != config:
-            what = f"parts of one configuration ({parts[0]})"
-            raise ModelError(expected(what, got=f"another in {part}", fix="train both alike"))
-        if set(weights) & set(checkpoint.weights):
-            what, got = "each box once", f"a box of {part} twice"
-            raise ModelError(expected(what, got=got, fix="name one file for each stage"))
-        boxes = " and ".join(sorted({name.split(".")[0] for name in checkpoint.weights}))
-        weights |= {name: _storable(tensor, True) for name, tensor in checkpoint.weights.items()}
-        provenance[boxes] = checkpoint.provenance
-    whole = Checkpoint(config, weights, provenance)
-    write_checkpoint(path, whole)
-    return whole

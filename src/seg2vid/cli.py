@@ -74,6 +74,61 @@ def generate(
         say(line)
 
 
+def animate(
+    photo: Path,
+    *,
+    labels: Path,
+    output: Path,
+    model: str | None = None,
+    motion_from: Path | None = None,
+    motion_labels: Path | None = None,
+    motion_step: int = 1,
+    frames: int | None = None,
+    fps: float | None = None,
+    seed: int = 0,
+    samples: int = 1,
+    instances: Path | None = None,
+    size: tuple[int, int] | None = None,
+    aspect: Aspect = "crop",
+    save: tuple[str, ...] = (),
+    contact_sheet: Path | None = None,
+    encoding: Encoding = "auto",
+    label_space: str | None = None,
+) -> None:
+    """Make a video from a photo and its label map: the photo is the first frame.
+
+    Args:
+        photo: the first frame.
+        labels: its label map: train ids, raw ids, palette, class colours or instance ids.
+        output: where to: .mp4, .webm, .gif, .webp, or a folder name for png frames.
+        model: name (see `seg2vid models`) or path of a model.
+        motion_from: folder of frames or video that the photo shall move like.
+        motion_labels: label map of its first frame (default: labels/FRAME.png in that folder).
+        motion_step: take every Nth of its frames; models have a frame rate of their own.
+        frames: frames of the video, the first one included (default: one pass of the model).
+        fps: frames per second of the file (default: the model's).
+        seed: the same seed gives the same video, another one another future.
+        samples: number of videos, from seeds SEED, SEED + 1 ...
+        instances: map that tells the objects apart, of the same size as the label map.
+        size: size of the video, multiples of 32 (default: the model's).
+        aspect: how other proportions are brought to the size: crop or pad, never stretch.
+        save: also write flow, visible, labels, overlay.
+        contact_sheet: also write a picture of evenly spaced frames, for a quick look.
+        encoding: how to read the label map; auto finds out.
+        label_space: name or .yaml file of the label map's classes (default: the model's).
+    """
+    given = dict(locals())  # before the imports add names
+    from seg2vid.data.motion_clip import MotionClip
+    from seg2vid.generate import GenerateOptions, run
+    from seg2vid.transfer import ClipMotion
+
+    given["first_frame"] = given.pop("photo")
+    path, *how = (given.pop(f"motion_{name}") for name in ("from", "labels", "step"))
+    motion = None if path is None else ClipMotion(MotionClip(path, *how))
+    for line in run(GenerateOptions(**given), motion):
+        say(line)
+
+
 def models() -> None:
     """List the models that can be used at once."""
     from seg2vid.weights import list_models
@@ -199,6 +254,7 @@ def toycity(
 
 VERBS: dict[str, syntax.Verb] = {
     "generate": generate,
+    "animate": animate,
     "models": models,
     "labels check": labels_check,
     "labels convert": labels_convert,

@@ -102,10 +102,10 @@ def assemble(first_frame: Path, motion: Path, *, output: Path) -> None:
         motion: model.safetensors of the motion run.
         output: the folder to write.
     """
-    from seg2vid import checkpoint
+    from seg2vid.assemble import assemble as join
 
     path = output / "model.safetensors"
-    checkpoint.assemble([first_frame, motion], path)
+    join([first_frame, motion], path)
     print(f"wrote {path}")
 
 

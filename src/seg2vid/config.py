@@ -85,7 +85,7 @@ class PaperConfig:
     foreground_code: int = 512
     """Numbers of z that the foreground encoder gives; without a split one encoder gives both."""
     repeat_row: bool = False
-    """Draw one row of z and repeat it, as the authors' test scripts do, though training does not."""
+    """Draw one row of z and repeat it, as the authors' test scripts do and training does not."""
 
 
 @dataclass(frozen=True)
@@ -239,9 +239,7 @@ PAPER_TRAINING = MotionTrainingConfig(
 divided by 1000, is 0.0016 for each sample.
 """
 
-PAPER = ModelConfig(
-    num_frames=4, frames_per_second=17.0, architecture="paper", gate_flow=True
-)
+PAPER = ModelConfig(num_frames=4, frames_per_second=17.0, architecture="paper", gate_flow=True)
 """Cityscapes and KITTI: four frames at 128 x 256, consecutive at the camera's 17 a second."""
 
 PRESETS: dict[str, ModelConfig] = {

@@ -7,7 +7,6 @@ variable ``SEG2VID_JUDGES``.
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -138,33 +137,6 @@ class VGGFeatures(nn.Module):
             hidden = F.relu(layer(pooled))
             maps.append(hidden)
         return maps
-
-
-@dataclass(frozen=True)
-class Judges:
-    """The frozen networks that training may use; a term whose judge is missing is left out."""
-
-    perceptual: PerceptualDistance | None = None
-    features: VGGFeatures | None = None
-
-    def to(self, device: torch.device | str) -> None:
-        """Move the judges to a device."""
-        for judge in (self.perceptual, self.features):
-            if judge is not None:
-                judge.to(device)
-
-
-def load_judges(folder: Path | None, *, perceptual: bool, features: bool) -> Judges:
-    """Load those that are wanted from ``folder``, none without a folder.
-
-    Raises ``ModelError`` where a file is missing.
-    """
-    if folder is None:
-        return Judges()
-    return Judges(
-        perceptual=load_perceptual_distance(folder) if perceptual else None,
-        features=load_vgg_features(folder) if features else None,
-    )
 
 
 def load_vgg_features(folder: Path | None = None) -> VGGFeatures:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ from seg2vid.media import (
 )
 from seg2vid.pictures import FORMATS
 from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.structures import GeneratedVideo
 from seg2vid.video import Frame
 from seg2vid.weights import list_models
 
@@ -87,6 +89,25 @@ class Scene:
     """What was found and done, one line each; those that begin with "warning:" are warnings."""
 
 
+class MotionSource(Protocol):
+    """Motion from elsewhere than the seed; ``transfer.ClipMotion`` is one."""
+
+    def prepare(self, pipeline: Seg2VidPipeline, num_frames: int) -> str:
+        """Get ready for videos of ``num_frames`` frames after the first; say what was found."""
+
+    def play(
+        self,
+        pipeline: Seg2VidPipeline,
+        label_map: Int[Tensor, "1 height width"],
+        *,
+        num_frames: int,
+        instance_map: Int[Tensor, "1 height width"] | None,
+        first_frame: Float[Tensor, "1 3 height width"] | None,
+        seed: int,
+    ) -> Iterator[GeneratedVideo]:
+        """Yield the passes of one video, arguments as in ``Seg2VidPipeline.stream``."""
+
+
 def check_size(size: tuple[int, int]) -> tuple[int, int]:
     """Return ``size``, (width, height); raise ``MediaError`` unless both are multiples of 32."""
     if any(side % SIZE_STEP or not SIZE_STEP <= side <= LARGEST_SIDE for side in size):
@@ -120,8 +141,11 @@ def check_options(options: GenerateOptions) -> None:
     read_picture(options.labels)
 
 
-def run(options: GenerateOptions) -> Iterator[str]:
-    """Make the videos; yield what a person wants to know, line by line. Raises ``Seg2VidError``."""
+def run(options: GenerateOptions, motion: MotionSource | None = None) -> Iterator[str]:
+    """Make the videos; yield what a person wants to know, line by line. Raises ``Seg2VidError``.
+
+    Motion is drawn from the seed, or played from ``motion``.
+    """
     check_options(options)
     name = options.model
     if name is None:
@@ -134,10 +158,14 @@ def run(options: GenerateOptions) -> Iterator[str]:
     scene = read_scene(options, pipe)
     yield from scene.notes
     num_frames = pipe.num_frames + 1 if options.frames is None else options.frames
+    if motion is not None:
+        yield motion.prepare(pipe, num_frames - 1)
     rows: dict[str, list[Frame]] = {}
     for seed, path in options.outputs.items():
         start = time.perf_counter()
-        sink = make_video(pipe, scene, options, path=path, seed=seed, num_frames=num_frames)
+        sink = make_video(
+            pipe, scene, options, path=path, seed=seed, num_frames=num_frames, motion=motion
+        )
         seconds = time.perf_counter() - start
         rows |= {f"seed {seed}: {name}": row for name, row in sink.kept.items() if row}
         places = ", ".join(map(str, sink.paths.values()))
@@ -157,6 +185,7 @@ def make_video(
     path: Path,
     seed: int,
     num_frames: int,
+    motion: MotionSource | None = None,
 ) -> VideoSink:
     """Generate one video of ``num_frames`` frames and write it pass by pass; return the sink."""
     sink = VideoSink(
@@ -173,18 +202,39 @@ def make_video(
             total=num_frames, unit="frame", leave=False, disable=None if is_long else True
         ) as progress,
     ):
-        for chunk in pipe.stream(
-            scene.label_map,
-            instance_map=scene.instance_map,
-            first_frame=scene.first_frame,
-            num_frames=num_frames - 1,
-            generator=torch.Generator().manual_seed(seed),
-            resample=options.resample,
-            resample_seed=options.resample_seed,
-        ):
+        for chunk in _passes(pipe, scene, options, seed, num_frames - 1, motion):
             sink.write(chunk)
             progress.update(sink.count - progress.n)
     return sink
+
+
+def _passes(
+    pipe: Seg2VidPipeline,
+    scene: Scene,
+    options: GenerateOptions,
+    seed: int,
+    num_frames: int,
+    motion: MotionSource | None,
+) -> Iterator[GeneratedVideo]:
+    """Yield the passes of one video, its motion drawn from the seed or played from ``motion``."""
+    if motion is not None:
+        return motion.play(
+            pipe,
+            scene.label_map,
+            num_frames=num_frames,
+            instance_map=scene.instance_map,
+            first_frame=scene.first_frame,
+            seed=seed,
+        )
+    return pipe.stream(
+        scene.label_map,
+        instance_map=scene.instance_map,
+        first_frame=scene.first_frame,
+        num_frames=num_frames,
+        generator=torch.Generator().manual_seed(seed),
+        resample=options.resample,
+        resample_seed=options.resample_seed,
+    )
 
 
 def read_scene(options: GenerateOptions, pipe: Seg2VidPipeline) -> Scene:

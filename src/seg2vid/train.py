@@ -29,7 +29,7 @@ from seg2vid.config import (
 )
 from seg2vid.data.clips import ClipFolder, TrainingBatches
 from seg2vid.errors import MediaError, ModelError, expected
-from seg2vid.features import load_judges
+from seg2vid.judges import load_judges
 from seg2vid.label_space import get_label_space
 from seg2vid.structures import Clip
 from seg2vid.train_first_frame import FirstFrameStage

@@ -18,7 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.config import FirstFrameTrainingConfig, ModelConfig
-from seg2vid.features import Judges, shifted_distance
+from seg2vid.features import shifted_distance
+from seg2vid.judges import Judges
 from seg2vid.labels import LabelSpace
 from seg2vid.losses import adversarial_loss, gaussian_divergence
 from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior

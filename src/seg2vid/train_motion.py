@@ -1,6 +1,8 @@
 """Stage two: motion, the paper's conditional VAE with hints (paper Sec. 3.2 to 3.4)."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -10,7 +12,8 @@ from torch import Tensor, nn
 from seg2vid import losses
 from seg2vid.config import ModelConfig, MotionTrainingConfig
 from seg2vid.drawing import flow_to_colours
-from seg2vid.features import Judges, shifted_distance
+from seg2vid.features import shifted_distance
+from seg2vid.judges import Judges
 from seg2vid.labels import LabelSpace
 from seg2vid.models.animator import Animator
 from seg2vid.models.hints import displacement_grid
@@ -114,7 +117,7 @@ class MotionStage(Stage):
         sides = ((motion.backward_flow, clip.frames), (motion.forward_flow, first))
         only = config.smooth_first_only
         shown = gate_flow(motion) if self.model.gate_flow else motion
-        weighted = {
+        weighted: dict[str, Callable[[], Any]] = {
             "reconstruction": lambda: losses.reconstruction_loss(
                 clip.first_frame, clip.frames, shown
             ),

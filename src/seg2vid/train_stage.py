@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seg2vid.config import ModelConfig
-from seg2vid.features import Judges
+from seg2vid.judges import Judges
 from seg2vid.structures import Clip
 
 Terms = dict[str, Float[Tensor, ""]]

@@ -1,7 +1,7 @@
 """Videos: written frame by frame with bounded memory, whole or not at all; and read back."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -308,6 +308,21 @@ class VideoWriter:
             self.discard()
 
 
+def iterate_video(path: Path) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """Yield the frames of a video file, one at a time. Raises ``MediaError`` for what is none."""
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="rgb24")
+    except (OSError, av.error.FFmpegError, IndexError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> MediaError:
+    what, got = "a video or a folder of png frames", f"{path}: {error}"
+    return MediaError(expected(what, got=got, fix="check the file"))
+
+
 def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
     """Read all frames of a video, animated picture or folder of png.
 
@@ -322,11 +337,9 @@ def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
             with Image.open(path) as image:
                 frames = [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
         else:
-            with av.open(str(path)) as container:
-                frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    except (OSError, av.error.FFmpegError, IndexError) as error:
-        what, got = "a video or a folder of png frames", f"{path}: {error}"
-        raise MediaError(expected(what, got=got, fix="check the file")) from None
+            frames = list(iterate_video(path))
+    except OSError as error:
+        raise _unreadable(path, error) from None
     if not frames:
         raise MediaError(expected("frames", got=f"none in {path}", fix="check the file"))
     return np.stack(frames)

@@ -80,9 +80,7 @@ class Animator(nn.Module):
         )
 
 
-def build_flow_decoder(
-    config: ModelConfig, *, num_channels: int
-) -> FlowDecoder | PaperFlowDecoder:
+def build_flow_decoder(config: ModelConfig, *, num_channels: int) -> FlowDecoder | PaperFlowDecoder:
     """Build the flow decoder of this architecture; both are called in the same way."""
     if config.architecture == "paper":
         return PaperFlowDecoder(

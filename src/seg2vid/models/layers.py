@@ -9,6 +9,8 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seg2vid.errors import ModelError, expected
+
 OBJECT_FACTOR = 8
 """Objects, hints and the foreground code live on a grid this many times coarser than the
 picture.
@@ -19,6 +21,14 @@ MAX_OBJECTS = 64
 
 LOG_VARIANCE_RANGE = (-8.0, 4.0)
 """Of q(z | clip): keeps exp() and the divergence finite while the network is young."""
+
+
+CODE_CHANNELS = 64
+"""Channels of the paper's z, seen as a grid at a sixteenth of the picture."""
+ROW = 1024
+"""Numbers of that grid in one row of z: 128 x 256 gives 8 rows, 128 x 128 gives 4."""
+COARSE_CELLS = 64
+"""Cells of the coarse grid (an eighth of the picture) that one row stands for."""
 
 
 def coordinates(
@@ -204,3 +214,17 @@ def fast_arithmetic(device: torch.device) -> AbstractContextManager[Any]:
     """
     has_bfloat16 = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16)
+
+
+def rows_of_code(objects: Int[Tensor, "batch coarse_height coarse_width"]) -> int:
+    """Return how many rows z has for a picture with this coarse grid.
+
+    Raises ``ModelError`` where the rows do not come out even.
+    """
+    height, width = objects.shape[1:]
+    rows, rest = divmod(height * width, COARSE_CELLS)
+    if rest or not rows:
+        what = "a picture of a multiple of 4096 pixels for the paper's z (128x256, 128x128 ...)"
+        got = f"{8 * width}x{8 * height}"
+        raise ModelError(expected(what, got=got, fix="use the size the model was trained on"))
+    return rows

@@ -28,6 +28,7 @@ from seg2vid.models.layers import (
 from seg2vid.models.paper_motion_encoder import PaperMotionEncoder
 from seg2vid.structures import Latent, Posterior
 
+
 class MotionBranch(nn.Module):
     """The clip as differences from its first frame, with the semantics of one half of the
     classes.

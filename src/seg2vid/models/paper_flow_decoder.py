@@ -12,30 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.config import PaperConfig, Semantics
-from seg2vid.errors import ModelError, expected
-from seg2vid.models.layers import ConvolutionBlock, to_colours
+from seg2vid.models.layers import CODE_CHANNELS, ROW, ConvolutionBlock, rows_of_code, to_colours
 from seg2vid.structures import Latent, Motion
-
-CODE_CHANNELS = 64
-"""Channels of z, seen as a grid at a sixteenth of the picture."""
-ROW = 1024
-"""Numbers of that grid in one row of z: 128 x 256 gives 8 rows, 128 x 128 gives 4."""
-COARSE_CELLS = 64
-"""Cells of the coarse grid (an eighth of the picture) that one row stands for."""
-
-
-def count_rows(objects: Int[Tensor, "batch coarse_height coarse_width"]) -> int:
-    """Return how many rows z has for a picture with this coarse grid.
-
-    Raises ``ModelError`` where the rows do not come out even.
-    """
-    height, width = objects.shape[1:]
-    rows, rest = divmod(height * width, COARSE_CELLS)
-    if rest or not rows:
-        what = "a picture of a multiple of 4096 pixels for the paper's z (128x256, 128x128 ...)"
-        got = f"{8 * width}x{8 * height}"
-        raise ModelError(expected(what, got=got, fix="use the size the model was trained on"))
-    return rows
 
 
 class UpConvolution(nn.Sequential):
@@ -116,7 +94,7 @@ class PaperFlowDecoder(nn.Module):
         for a size that cannot be cut into rows of z (``objects`` is the coarse grid).
         """
         del hints, turning
-        count_rows(objects)
+        rows_of_code(objects)
         seen = self._encode(first_frame, label_map)
         features = self._decode(seen, self._fuse_code(seen[-1], z))
         height, width = first_frame.shape[2:]
@@ -154,7 +132,8 @@ class PaperFlowDecoder(nn.Module):
     ) -> Float[Tensor, "frames fused coarse_height coarse_width"]:
         """Join image code and z; return what each frame's decoder starts from."""
         rows = rearrange(z.foreground, "b code row 1 -> b row code")
-        rows = torch.cat((z.background.unflatten(1, (rows.shape[1], -1)), rows), 2)
+        background = rearrange(z.background, "b (row code) -> b row code", row=rows.shape[1])
+        rows = torch.cat((background, rows), 2)
         grid = self.spread_code(rows.to(sixteenth)).view(-1, CODE_CHANNELS, *sixteenth.shape[2:])
         fused = self.fuse(torch.cat((sixteenth, grid), 1))
         own = rearrange(fused, "b (t c) h w -> (b t) c h w", t=self.num_frames)
@@ -192,7 +171,7 @@ class PaperFlowDecoder(nn.Module):
 
         With ``repeat_row`` one row is drawn and repeated, as in the authors' test scripts.
         """
-        batch, rows = len(objects), count_rows(objects)
+        batch, rows = len(objects), rows_of_code(objects)
         is_split = self.semantics == "split"
         width = self.spread_code.in_features
         drawn = 1 if self.config.repeat_row else rows

@@ -12,8 +12,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.config import PaperConfig, Semantics
-from seg2vid.models.layers import LOG_VARIANCE_RANGE, ConvolutionBlock, to_colours
-from seg2vid.models.paper_flow_decoder import CODE_CHANNELS, ROW, count_rows
+from seg2vid.models.layers import (
+    CODE_CHANNELS,
+    LOG_VARIANCE_RANGE,
+    ROW,
+    ConvolutionBlock,
+    rows_of_code,
+    to_colours,
+)
 from seg2vid.structures import Latent, Posterior
 
 
@@ -89,7 +95,7 @@ class PaperMotionEncoder(nn.Module):
         ``objects`` says only how large the coarse grid is. Raises ``ModelError`` for a size that
         cannot be cut into rows.
         """
-        rows = count_rows(objects)
+        rows = rows_of_code(objects)
         first = to_colours(first_frame, self.channels)
         video = to_colours(rearrange(frames, "b t c h w -> (b t) c h w"), self.channels)
         video = rearrange(video, "(b t) c h w -> b t c h w", b=len(frames))

@@ -1,0 +1,284 @@
+"""Motion transfer: the motion of a real clip as a code, played on other first frames and mixed.
+
+Paper Sec. 3.2 has the motion encoder in training alone; here it also serves who wants "move like
+this clip". The background code says how the camera moves and fits any picture; a foreground code
+belongs to an object and has to find its like in the new picture.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seg2vid.checkpoint import Checkpoint, load_box
+from seg2vid.data.motion_clip import MotionClip
+from seg2vid.errors import ModelError, expected
+from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, pool_rows, spread_rows
+from seg2vid.models.motion_encoder import build_motion_encoder
+from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.structures import Carrier, GeneratedVideo, Latent
+
+Part = Literal["background", "foreground"]
+FAR = 10.0
+"""Added to the distance, in picture sizes, of an object of another class: its like comes first."""
+
+
+@dataclass(frozen=True)
+class MotionCode(Carrier):
+    """The motion of a clip: the mean of q(z | clip, labels), and whose each foreground code is."""
+
+    z: Latent
+    objects: Int[Tensor, "batch coarse_height coarse_width"]
+    """Object number of every coarse cell, 0 = background."""
+    label_map: Int[Tensor, "batch height width"]
+    """Ids of the clip's first frame."""
+
+
+@torch.inference_mode()
+def encode_motion(
+    pipeline: Seg2VidPipeline,
+    clip: Float[Tensor, "batch every_frame 3 height width"],
+    label_map: Int[Tensor, "batch height width"],
+    *,
+    instance_map: Int[Tensor, "batch height width"] | None = None,
+) -> MotionCode:
+    """Encode the motion of a ``clip`` of RGB in [0, 1], its first frame included.
+
+    ``label_map`` and ``instance_map`` are the first frame's. Frames after the ``num_frames`` of one
+    pass are not looked at. Raises ``ModelError`` for a ``pipeline`` without motion encoder and for
+    a clip that is too short or of another size than the model's, ``LabelMapError`` for foreign ids.
+    """
+    needed = pipeline.num_frames + 1
+    size = (label_map.shape[0], pipeline.height, pipeline.width)
+    if clip.shape[1] < needed:
+        what, got = f"a clip of at least {needed} frames", f"{clip.shape[1]}"
+        raise ModelError(expected(what, got=got, fix="give more frames, or take fewer out"))
+    if (clip.shape[0], *clip.shape[3:]) != size or label_map.shape != size:
+        what = f"clip and label map of {pipeline.width}x{pipeline.height}, one map for each clip"
+        got = f"{tuple(clip.shape)} and {tuple(label_map.shape)}"
+        raise ModelError(expected(what, got=got, fix="fit both with seg2vid.labels"))
+    clip = clip.to(pipeline.device)[:, :needed]
+    label_map = label_map.to(pipeline.device)
+    pipeline.check_inputs(label_map, instance_map, None, 0)
+    objects = pipeline.find_objects(label_map, instance_map)
+    encoder = _load_encoder(pipeline)
+    posterior = encoder(clip[:, 0], clip[:, 1:], label_map, objects)
+    return MotionCode(posterior.mean, objects, label_map)
+
+
+def _load_encoder(pipeline: Seg2VidPipeline) -> Any:
+    """Build the motion encoder that came with the pipeline's weights."""
+    weights = pipeline.motion_encoder_weights
+    if not weights:
+        what, fix = "a model with its motion encoder", "assemble it from a whole motion run"
+        raise ModelError(expected(what, got="one that can only generate", fix=fix))
+    encoder = build_motion_encoder(pipeline.config)
+    load_box(encoder, Checkpoint(pipeline.config, weights, {}), "motion_encoder")
+    return encoder.to(pipeline.device).eval()
+
+
+def place_motion(
+    pipeline: Seg2VidPipeline,
+    code: MotionCode,
+    label_map: Int[Tensor, "batch height width"],
+    *,
+    instance_map: Int[Tensor, "batch height width"] | None = None,
+) -> Latent:
+    """Return the z with which another first frame moves like the clip that ``code`` is of.
+
+    The background code stays. Each object of the new frame, told apart by ``label_map`` and
+    ``instance_map``, takes the code of the clip's object that is nearest in the picture, one of its
+    own class if there is one; where the clip had no objects, the mean of the prior. A ``pipeline``
+    whose z is not bound to objects (the paper's, or without a split) keeps all of it.
+    """
+    objects = pipeline.find_objects(label_map, instance_map)
+    z = code.z
+    if z.foreground.shape[2:] != code.objects.shape[1:] or not z.foreground.shape[1]:
+        return z
+    foreground = [
+        _take_codes(
+            pool_rows(z.foreground[i : i + 1], code.objects[i : i + 1], MAX_OBJECTS + 1)[0],
+            _describe(code.objects[i], code.label_map[i], pipeline.label_space.foreground_ids),
+            _describe(objects[i], label_map[i], pipeline.label_space.foreground_ids),
+        )
+        for i in range(len(objects))
+    ]
+    return Latent(z.background, spread_rows(torch.stack(foreground), objects))
+
+
+def _describe(
+    objects: Int[Tensor, "coarse_height coarse_width"],
+    label_map: Int[Tensor, "height width"],
+    foreground: tuple[int, ...],
+) -> Float[Tensor, "object 4"]:
+    """Return (number, class, x, y) of every object, its middle in picture sizes."""
+    height, width = objects.shape
+    fine = objects.repeat_interleave(OBJECT_FACTOR, 0).repeat_interleave(OBJECT_FACTOR, 1)
+    is_foreground = torch.isin(label_map, label_map.new_tensor(foreground))
+    rows = []
+    for number in range(1, int(objects.max()) + 1):
+        y, x = torch.nonzero(objects == number, as_tuple=True)
+        own = label_map[(fine == number) & is_foreground]
+        if len(x) and len(own):
+            middle_x = (float(x.float().mean()) + 0.5) / width
+            middle_y = (float(y.float().mean()) + 0.5) / height
+            rows.append((number, int(torch.mode(own).values), middle_x, middle_y))
+    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+
+
+def _take_codes(
+    codes: Float[Tensor, "row code"],
+    theirs: Float[Tensor, "their_object 4"],
+    ours: Float[Tensor, "object 4"],
+) -> Float[Tensor, "row code"]:
+    """Give each of our objects the code of its nearest like; 0 for all if there are none."""
+    table = torch.zeros_like(codes)
+    if len(theirs) and len(ours):
+        distance = torch.cdist(ours[:, 2:], theirs[:, 2:])
+        distance = distance + FAR * (ours[:, 1:2] != theirs[:, 1])
+        nearest = theirs[distance.argmin(1), 0].long()
+        table[ours[:, 0].long()] = codes[nearest]
+    return table
+
+
+def interpolate_codes(first: Latent, second: Latent, weight: float) -> Latent:
+    """Return the z on the straight line from ``first`` (``weight`` 0) to ``second`` (1).
+
+    Both must be of the same first frame: raises ``ModelError`` otherwise.
+    """
+    shapes = [(z.background.shape, z.foreground.shape) for z in (first, second)]
+    if shapes[0] != shapes[1]:
+        what, got = "two codes of one first frame", f"shapes {shapes[0]} and {shapes[1]}"
+        raise ModelError(expected(what, got=got, fix="bring both to it with place_motion"))
+    return Latent(
+        torch.lerp(first.background, second.background, weight),
+        torch.lerp(first.foreground, second.foreground, weight),
+    )
+
+
+def resample_code(
+    pipeline: Seg2VidPipeline,
+    z: Latent,
+    label_map: Int[Tensor, "batch height width"],
+    part: Part,
+    *,
+    instance_map: Int[Tensor, "batch height width"] | None = None,
+    generator: torch.Generator | None = None,
+) -> Latent:
+    """Draw one ``part`` of ``z`` anew from N(0, I) and keep the other.
+
+    ``label_map`` and ``instance_map`` say where the objects are, ``generator`` makes the draw
+    repeatable. Raises ``ModelError`` for a part that the ``pipeline``'s z does not have.
+    """
+    if part not in ("background", "foreground"):
+        what = "a part of z: background or foreground"
+        raise ModelError(expected(what, got=repr(part), fix="name one of them"))
+    if part == "foreground" and pipeline.config.semantics != "split":
+        what, got = "a model that encodes foreground apart", pipeline.config.semantics
+        raise ModelError(expected(what, got=got, fix="resample the background: it is all of z"))
+    objects = pipeline.find_objects(label_map, instance_map)
+    drawn = pipeline.animator.flow_decoder.draw(objects, generator)
+    return replace(z, **{part: getattr(drawn, part)})
+
+
+def play_motion(
+    pipeline: Seg2VidPipeline,
+    codes: Sequence[MotionCode],
+    label_map: Int[Tensor, "batch height width"],
+    *,
+    num_frames: int,
+    instance_map: Int[Tensor, "batch height width"] | None = None,
+    first_frame: Float[Tensor, "batch 3 height width"] | None = None,
+    seed: int = 0,
+) -> Iterator[GeneratedVideo]:
+    """Yield ``num_frames`` frames after the first; the n-th pass moves like ``codes[n]``.
+
+    After the last code its motion goes on. ``first_frame`` in [0, 1] or, without, one painted from
+    ``seed``; ``label_map`` and ``instance_map`` as in ``Seg2VidPipeline``. Raises as the
+    ``pipeline`` does.
+    """
+    done, chunk = 0, None
+    for code in codes:
+        left = num_frames - done
+        is_last = code is codes[-1]
+        if chunk is not None:
+            if left <= 0:
+                return
+            first_frame, label_map = chunk.frames[:, -1], chunk.label_maps[:, -1]
+            instance_map = None if chunk.instance_maps is None else chunk.instance_maps[:, -1]
+        z = place_motion(pipeline, code, label_map, instance_map=instance_map)
+        for chunk in pipeline.stream(
+            label_map,
+            num_frames=left if is_last else min(left, pipeline.num_frames),
+            instance_map=instance_map,
+            first_frame=first_frame,
+            z=z,
+            seed=seed,
+        ):
+            yield replace(chunk, pass_starts=(done,))
+            done += chunk.frames.shape[1]
+
+
+@dataclass
+class ClipMotion:
+    """The motion of a clip on disk, as ``seg2vid generate`` and ``animate`` take it."""
+
+    clip: MotionClip
+    codes: tuple[MotionCode, ...] = ()
+    """What ``prepare`` found, a code for each pass."""
+
+    def __post_init__(self) -> None:
+        """Raise ``MediaError`` for a clip that cannot be used, before anything is loaded."""
+        self.clip.check()
+
+    def prepare(self, pipeline: Seg2VidPipeline, num_frames: int) -> str:
+        """Encode as much of the clip as ``num_frames`` frames need; say in words what was found.
+
+        Raises ``MediaError`` for a clip that cannot be read, and what ``encode_motion`` raises for
+        the ``pipeline``.
+        """
+        count = pipeline.num_frames
+        clips = self.clip.passes(
+            pipeline.label_space,
+            height=pipeline.height,
+            width=pipeline.width,
+            num_frames=count,
+            most=max(1, -(-num_frames // count)),
+        )
+        self.codes = tuple(
+            encode_motion(
+                pipeline,
+                torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1),
+                clip.label_map,
+                instance_map=clip.instance_map,
+            )
+            for clip in clips
+        )
+        passes = "one pass" if len(clips) == 1 else f"{len(clips)} passes"
+        return f"{self.clip.path}: motion of {len(clips) * count + 1} frames, {passes}"
+
+    def play(
+        self,
+        pipeline: Seg2VidPipeline,
+        label_map: Int[Tensor, "batch height width"],
+        *,
+        num_frames: int,
+        instance_map: Int[Tensor, "batch height width"] | None = None,
+        first_frame: Float[Tensor, "batch 3 height width"] | None = None,
+        seed: int = 0,
+    ) -> Iterator[GeneratedVideo]:
+        """Yield the passes of one video, as ``play_motion`` does with its ``pipeline``,
+        ``label_map``, ``num_frames``, ``instance_map``, ``first_frame`` and ``seed``.
+        """
+        return play_motion(
+            pipeline,
+            self.codes,
+            label_map,
+            num_frames=num_frames,
+            instance_map=instance_map,
+            first_frame=first_frame,
+            seed=seed,
+        )
