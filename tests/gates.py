@@ -180,7 +180,7 @@ def names_in(nodes: Sequence[ast.AST]) -> set[str]:
 WORLD = "/data/toycity/"
 """The toy city is content, a world to be looked at; it is counted apart from the core."""
 AROUND = re.compile(
-    r"/(cli|cli_training|__main__|arguments|generate|transfer|assemble|evaluate)\.py$"
+    r"/(cli|cli_training|__main__|arguments|generate|transfer|assemble|recipes|evaluate)\.py$"
     r"|/metrics/|/data/motion_clip\.py$"
 )
 """Verbs and adapters: what stands around the core and imports it. ``tests/test_layers.py`` holds

@@ -105,6 +105,80 @@ def reconstruction_loss(
     return total / frames.size
 
 
+def pre_refinement_loss(first: Picture, frames: Clip, flow: Clip, visible: Clip) -> float:
+    """L_pre: the mean of m (I_0(x + w_b) - I_t), flow and mask on the grid of frame t."""
+    terms = []
+    for time in range(len(frames)):
+        gap = np.abs(backward_warp(first, flow[time]) - frames[time])
+        terms += [value * visible[time, 0, y, x] for (_, y, x), value in np.ndenumerate(gap)]
+    return float(np.mean(terms))
+
+
+def first_frame_reconstruction_loss(
+    first: Picture, frames: Clip, flow: Clip, visible: Clip
+) -> float:
+    """L_back: the mean of m (I_t(x + w_f) - I_0), flow and mask on the grid of frame 0."""
+    terms = []
+    for time in range(len(frames)):
+        gap = np.abs(backward_warp(frames[time], flow[time]) - first)
+        terms += [value * visible[time, 0, y, x] for (_, y, x), value in np.ndenumerate(gap)]
+    return float(np.mean(terms))
+
+
+def refinement_loss(refined: Clip, frames: Clip) -> float:
+    """L_rec: the mean of |Î - I|."""
+    return sum(abs(float(a) - float(b)) for a, b in zip(refined.flat, frames.flat, strict=True)) / (
+        refined.size
+    )
+
+
+def similarity_loss(refined: Clip, frames: Clip) -> float:
+    """L_sim: Σ_t 0.85 mean clamp((1 - SSIM) / 2, 0, 1) + 0.15 mean |Î_t - I_t|."""
+    return sum(
+        0.85 * structural_similarity_loss(p, t) + 0.15 * float(np.abs(p - t).mean())
+        for p, t in zip(refined, frames, strict=True)
+    )
+
+
+def grid_consistency_loss(flows: tuple[Clip, Clip], visible: tuple[Clip, Clip]) -> float:
+    """L_cons: Σ_t mean m_f |there and back| + mean m_b |back and there|, L1, normalised units."""
+    time, _, height, width = flows[0].shape
+    total = 0.0
+    for t in range(time):
+        for way in (0, 1):
+            gap = compose_flows(flows[1 - way][t], flows[way][t])
+            for y, x in np.ndindex(height, width):
+                across, down = 2 * gap[0, y, x] / (width - 1), 2 * gap[1, y, x] / (height - 1)
+                error = (abs(across) + abs(down)) / 2
+                total += visible[way][t, 0, y, x] * error / (height * width)
+    return total
+
+
+def bilateral_smoothness_loss(flow: Clip, guide: Clip) -> float:
+    """L_smooth: sixteen neighbours, none of the own row or column, weighted by likeness."""
+    time, _, height, width = flow.shape
+    total = 0.0
+    for t, y, x in product(range(time), range(height), range(width)):
+        for down, across in product((-2, -1, 1, 2), repeat=2):
+            if 0 <= y + down < height and 0 <= x + across < width:
+                step = flow[t, :, y + down, x + across] - flow[t, :, y, x]
+                step = 128 * step * np.array([2 / (width - 1), 2 / (height - 1)])
+                edge = 256 * (guide[t, :, y + down, x + across] - guide[t, :, y, x])
+                likeness = math.exp(-(edge**2).sum() - down**2 - across**2)
+                total += (step**2).sum() * likeness
+    return total / (time * height * width)
+
+
+def feature_loss(predicted: list[Clip], target: list[Clip]) -> float:
+    """L_vgg: Σ over feature maps of the mean |φ(Î) - φ(I)|."""
+    return sum(float(np.abs(p - t).mean()) for p, t in zip(predicted, target, strict=True))
+
+
+def mask_penalty(visible: tuple[Clip, Clip]) -> float:
+    """L_mask: mean (1 - m_b) + mean (1 - m_f)."""
+    return sum(sum(1 - float(value) for value in mask.flat) / mask.size for mask in visible)
+
+
 def smoothness_loss(flow: Clip, guide: Clip, *, scale: float) -> float:
     """Eq. 4 for one sample: Σ |∇w| exp(-10 |∇I|), each axis a mean over its differences."""
     time, _, height, width = flow.shape

@@ -191,7 +191,7 @@ def test_place_that_only_looks_writable(refused: Callable[[str], str]) -> None:
         ("labels check", "got the following arguments are required: FILE"),
         ("labels", r"a verb \(labels check, labels convert\); got 'labels'; see"),
         ("labels repair x.png", "got 'labels repair'; see"),
-        ("animate good.png", r"a verb \(generate, models, .*\); got 'animate'; see"),
+        ("animated good.png", r"a verb \(generate, animate, .*\); got 'animated'; see"),
         ("--verbose", "got '--verbose'"),
         ("toycity -o out/toy --clips 0", "at least 1 clip and 1 worker; got 0 clips"),
         ("toycity -o out/toy --clips x", "a whole number for --clips; got 'x'"),

@@ -13,7 +13,7 @@ from seg2vid.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from seg2vid.data.clips import ClipFolder
 from seg2vid.errors import ModelError
 from seg2vid.evaluate import MotionModel, evaluate, held_out_clips, measure_clip, write_report
-from seg2vid.metrics.motion import consistency_error, end_point_error
+from seg2vid.metrics.motion import consistency_error, end_point_error, hidden_f1
 from seg2vid.metrics.semantics import pixel_accuracy
 from seg2vid.models.animator import Animator
 from seg2vid.models.motion_encoder import MotionEncoder
@@ -42,6 +42,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     save_checkpoint(path, boxes, CONFIG, {"training": "none"})
     return path
+
+
+def test_hidden_f1_by_hand() -> None:
+    exact, said = torch.ones(2, 1, 1, 2, 4), torch.ones(2, 1, 1, 2, 4)
+    exact[0, ..., :2] = 0  # four pixels are hidden
+    said[0, ..., 1:3] = 0.2  # four are said to be, two of them rightly
+    assert hidden_f1(said, exact).tolist() == [0.5, 1.0]
+    assert hidden_f1(exact, exact).tolist() == [1.0, 1.0]
+    assert hidden_f1(torch.ones_like(exact), exact).tolist() == [0.0, 1.0]
+    # Found where nothing is hidden: nothing right.
+    assert hidden_f1(exact, torch.ones_like(exact)).tolist() == [0.0, 1.0]
 
 
 def test_end_point_error_by_hand() -> None:

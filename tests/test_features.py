@@ -13,9 +13,12 @@ from seg2vid.errors import ModelError
 from seg2vid.features import (
     JUDGES_VARIABLE,
     PerceptualDistance,
+    VGGFeatures,
     find_judge,
     load_perceptual_distance,
+    load_vgg_features,
 )
+from seg2vid.judges import Judges, load_judges
 
 FILES = ("alexnet_features.safetensors", "lpips_v01_alex_lin.safetensors")
 
@@ -143,3 +146,55 @@ def test_lpips_needs_both_its_files(shared_data: Path, tmp_path: Path, missing: 
         (tmp_path / name).symlink_to(shared_data / "judges" / name)
     with pytest.raises(ModelError, match=missing):
         load_perceptual_distance(tmp_path)
+
+
+# VGG-16, the paper's feature term.
+
+
+@cache
+def vgg() -> VGGFeatures:
+    """Random weights: what is tested is how they are used."""
+    torch.manual_seed(0)
+    return VGGFeatures().eval()
+
+
+@torch.no_grad()
+def test_vgg_gives_ten_maps_of_the_published_widths() -> None:
+    maps = vgg()(torch.rand(2, 3, 32, 48))
+    assert [m.shape[1] for m in maps] == [64, 64, 128, 128, 256, 256, 256, 512, 512, 512]
+    assert [32 // m.shape[2] for m in maps] == [1, 1, 2, 2, 4, 4, 4, 8, 8, 8]
+    assert all(float(m.min()) >= 0 for m in maps)
+
+
+@torch.no_grad()
+def test_vgg_is_the_plain_chain_of_its_layers() -> None:
+    picture = torch.rand(1, 3, 16, 16)
+    hidden = (picture - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    ).view(3, 1, 1)
+    maps = vgg()(picture)
+    for index, (place, layer) in enumerate(vgg().features.items()):
+        if place in {"5", "10", "17"}:
+            hidden = F.avg_pool2d(hidden, 2)
+        hidden = torch.relu(F.conv2d(hidden, layer.weight, layer.bias, padding=1))
+        torch.testing.assert_close(maps[index], hidden)
+
+
+def test_vgg_loads_frozen_and_tells_a_blur_from_a_shade(shared_data: Path) -> None:
+    judge = load_vgg_features(shared_data / "judges")
+    assert not any(parameter.requires_grad for parameter in judge.parameters())
+    picture = torch.rand(1, 3, 64, 64)
+    blurred = F.avg_pool2d(picture, 5, 1, 2)
+    pairs = [zip(judge(other), judge(picture), strict=True) for other in (blurred, picture * 0.95)]
+    far, near = (sum(float((a - b).abs().mean()) for a, b in pair) for pair in pairs)
+    assert far > 3 * near > 0
+
+
+def test_judges_are_those_that_are_wanted(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "judges"
+    assert load_judges(None, perceptual=True, features=True) == Judges()
+    one = load_judges(folder, perceptual=False, features=True)
+    assert one.perceptual is None and one.features is not None
+    one.to("cpu")
+    with pytest.raises(ModelError, match=r"vgg16_features_fp16.safetensors in .*no such file"):
+        load_judges(tmp_path, perceptual=False, features=True)

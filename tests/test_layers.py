@@ -17,7 +17,7 @@ LAYERS = (
     ("models", "losses", "metrics"),
     ("data",),
     ("pipeline", "train", "train_stage", "train_first_frame", "train_motion"),
-    ("generate", "transfer", "assemble", "evaluate", "export", "studio"),
+    ("generate", "transfer", "assemble", "recipes", "evaluate", "export", "studio"),
     ("arguments", "cli_training", "cli", "__main__"),
 )
 """The layers of the house, lowest first: imports stay in a layer or point to an earlier one."""

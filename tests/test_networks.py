@@ -364,7 +364,7 @@ def encoder(*, loudness: float = 1.0) -> MotionEncoder:
         num_channels=CHANNELS,
         foreground=FOREGROUND,
     ).eval()
-    for layer in (box.background_head[-1], box.foreground_head):
+    for layer in (box.background_head, box.foreground_head):
         layer.weight.data.mul_(loudness)
     return box
 

@@ -57,8 +57,10 @@ def call(name: str, verb: Verb, arguments: list[str]) -> None:
     verb(*positional, *rest, **named)
 
 
-def build(kind: type[Configuration], options: Sequence[str]) -> Configuration:
-    """Build a configuration from ``--field value`` words.
+def build(
+    kind: type[Configuration], options: Sequence[str], base: Configuration | None = None
+) -> Configuration:
+    """Build a configuration from ``--field value`` words; what they do not say is as in ``base``.
 
     The fields and their types are the dataclass's own, read by jsonargparse. Raises
     ``Seg2VidError`` for a word that is not a field, or a value of another type.
@@ -67,6 +69,8 @@ def build(kind: type[Configuration], options: Sequence[str]) -> Configuration:
 
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, as_group=False)
+    if base is not None:
+        parser.set_defaults(vars(base))
     words = [re.sub(r"^--[\w-]+", lambda m: "--" + m[0][2:].replace("-", "_"), o) for o in options]
     try:
         return kind(**vars(parser.parse_args(words)))

@@ -43,6 +43,7 @@ def train_motion(
     output: Path,
     judges: Path | None = None,
     preset: str = "compact",
+    recipe: Path | None = None,
     save_every: int = 250,
     precision: Precision = "32-true",
 ) -> None:
@@ -53,15 +54,20 @@ def train_motion(
         options: every field of MotionTrainingConfig: --steps, --batch-size, --seed ...
         clips: folder of clips, as `seg2vid toycity` writes it.
         output: folder of the run: weights, state, log and contact sheets.
-        judges: folder of LPIPS weights, for the perceptual term.
-        preset: networks to train.
+        judges: folder of LPIPS and VGG weights, for the terms that need them.
+        preset: networks to train: compact, paper, paper-kth or paper-ucf101.
+        recipe: file that names networks and objective (see recipes/); the preset is then its own.
         save_every: steps between two savings.
         precision: bf16-mixed is twice as fast where the processor has it.
     """
     from seg2vid.config import MotionTrainingConfig
+    from seg2vid.recipes import read_recipe
 
-    training = syntax.build(MotionTrainingConfig, options)
-    _train(training, clips, output, judges, preset, save_every, precision)
+    read = None if recipe is None else read_recipe(recipe)
+    base = MotionTrainingConfig() if read is None else read.training
+    training = syntax.build(MotionTrainingConfig, options, base)
+    model = preset if read is None else read.model
+    _train(training, clips, output, judges, model, save_every, precision)
 
 
 def _train(
@@ -69,7 +75,7 @@ def _train(
     clips: Path,
     output: Path,
     judges: Path | None,
-    preset: str,
+    model: Any,
     save_every: int,
     precision: Precision,
 ) -> None:
@@ -86,7 +92,7 @@ def _train(
         training,
         clips,
         output,
-        model=preset,
+        model=model,
         judges=judges,
         save_every=save_every,
         precision=precision,

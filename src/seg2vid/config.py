@@ -239,6 +239,12 @@ PAPER_TRAINING = MotionTrainingConfig(
 divided by 1000, is 0.0016 for each sample.
 """
 
+OBJECTIVES: dict[str, MotionTrainingConfig] = {
+    "compact": MotionTrainingConfig(),
+    "paper": PAPER_TRAINING,
+}
+"""How the motion stage is trained, by name."""
+
 PAPER = ModelConfig(num_frames=4, frames_per_second=17.0, architecture="paper", gate_flow=True)
 """Cityscapes and KITTI: four frames at 128 x 256, consecutive at the camera's 17 a second."""
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -89,6 +89,7 @@ class Scene:
     """What was found and done, one line each; those that begin with "warning:" are warnings."""
 
 
+@runtime_checkable
 class MotionSource(Protocol):
     """Motion from elsewhere than the seed; ``transfer.ClipMotion`` is one."""
 

@@ -34,6 +34,11 @@ def _fold(
     return rearrange(clip, "b t c h w -> (b t) c h w")
 
 
+def _grid_unit(flow: Tensor, height: int, width: int) -> Float[Tensor, "2"]:
+    """Return what a pixel of ``flow`` (any shape) is in the authors' units: half pictures."""
+    return flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
+
+
 def pre_refinement_loss(
     first_frame: Float[Tensor, "batch 3 height width"],
     frames: Float[Tensor, "batch time 3 height width"],
@@ -122,7 +127,7 @@ def grid_consistency_loss(motion: Motion) -> Float[Tensor, ""]:
     visibility learns from it.
     """
     time, _, height, width = motion.forward_flow.shape[1:]
-    unit = motion.forward_flow.new_tensor([2 / (width - 1), 2 / (height - 1)]).view(1, 2, 1, 1)
+    unit = _grid_unit(motion.forward_flow, height, width).view(1, 2, 1, 1)
     forward, backward = _fold(motion.forward_flow), _fold(motion.backward_flow)
     there = (compose_flows(backward, forward) * unit).abs() * _fold(motion.forward_visible)
     back = (compose_flows(forward, backward) * unit).abs() * _fold(motion.backward_visible)
@@ -145,7 +150,7 @@ def bilateral_smoothness_loss(
     if first_only:
         flow, guide = flow[:, :1], guide[:, :1]
     height, width = flow.shape[-2:]
-    unit = flow.new_tensor([2 / (width - 1), 2 / (height - 1)]).view(1, 1, 2, 1, 1)
+    unit = _grid_unit(flow, height, width).view(1, 1, 2, 1, 1)
     scaled, colour = 128 * unit * flow, 256 * guide
     total = flow.new_zeros(())
     # A pair is the same seen from either end, so half of the offsets count twice.

@@ -7,7 +7,7 @@ belongs to an object and has to find its like in the new picture.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +21,7 @@ from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Carrier, GeneratedVideo, Latent
 
-Part = Literal["background", "foreground"]
+PARTS = ("background", "foreground")
 FAR = 10.0
 """Added to the distance, in picture sizes, of an object of another class: its like comes first."""
 
@@ -41,9 +41,9 @@ class MotionCode(Carrier):
 def encode_motion(
     pipeline: Seg2VidPipeline,
     clip: Float[Tensor, "batch every_frame 3 height width"],
-    label_map: Int[Tensor, "batch height width"],
+    label_map: Int[Tensor, "maps map_height map_width"],
     *,
-    instance_map: Int[Tensor, "batch height width"] | None = None,
+    instance_map: Int[Tensor, "maps map_height map_width"] | None = None,
 ) -> MotionCode:
     """Encode the motion of a ``clip`` of RGB in [0, 1], its first frame included.
 
@@ -163,7 +163,7 @@ def resample_code(
     pipeline: Seg2VidPipeline,
     z: Latent,
     label_map: Int[Tensor, "batch height width"],
-    part: Part,
+    part: str,
     *,
     instance_map: Int[Tensor, "batch height width"] | None = None,
     generator: torch.Generator | None = None,
@@ -173,7 +173,7 @@ def resample_code(
     ``label_map`` and ``instance_map`` say where the objects are, ``generator`` makes the draw
     repeatable. Raises ``ModelError`` for a part that the ``pipeline``'s z does not have.
     """
-    if part not in ("background", "foreground"):
+    if part not in PARTS:
         what = "a part of z: background or foreground"
         raise ModelError(expected(what, got=repr(part), fix="name one of them"))
     if part == "foreground" and pipeline.config.semantics != "split":

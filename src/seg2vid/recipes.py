@@ -1,0 +1,91 @@
+"""Recipes: one YAML file says which networks are trained and with which objective.
+
+Keys, none of them required: ``preset`` names networks and ``model`` what differs from them (fields
+of ``ModelConfig``); ``objective`` names weights of the losses and ``training`` what differs from
+them (fields of ``MotionTrainingConfig``). ``recipes/`` holds one for each published experiment.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seg2vid.config import (
+    OBJECTIVES,
+    ModelConfig,
+    MotionTrainingConfig,
+    from_dict,
+    preset,
+    to_dict,
+)
+from seg2vid.errors import ModelError, expected
+
+KEYS = ("preset", "model", "objective", "training")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe of the motion stage says."""
+
+    model: ModelConfig
+    training: MotionTrainingConfig
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe; raise ``ModelError`` for a file that is none, naming what is wrong in it."""
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        what, got = f"a recipe (YAML) at {path}", str(error).replace("\n", " ")
+        raise ModelError(expected(what, got=got, fix="see the files in recipes/")) from None
+    if not isinstance(values, dict) or set(values) - set(KEYS):
+        what = f"a recipe with the keys {', '.join(KEYS)} in {path}"
+        got = ", ".join(map(str, values)) if isinstance(values, dict) else repr(values)
+        raise ModelError(expected(what, got=got, fix="see the files in recipes/"))
+    objective = values.get("objective", "compact")
+    if objective not in OBJECTIVES:
+        what = f"an objective, one of: {', '.join(OBJECTIVES)}"
+        raise ModelError(expected(what, got=repr(objective), fix="choose one of them"))
+    model = _change(preset(values.get("preset", "compact")), values.get("model"), path)
+    return Recipe(model, _change(OBJECTIVES[objective], values.get("training"), path))
+
+
+def _change(base: Any, changes: Any, path: Path) -> Any:
+    """Return a configuration with some fields changed, nested ones field by field."""
+    if changes is None:
+        return base
+    if not isinstance(changes, dict):
+        what = f"fields of {type(base).__name__} in {path}"
+        raise ModelError(expected(what, got=repr(changes), fix="write them as name: value"))
+    before = to_dict(base)
+    return from_dict(type(base), _merge(before, _checked(before, changes, path)))
+
+
+def _checked(base: dict[str, Any], changes: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the changes with whole numbers as floats where those are meant; refuse other types."""
+    checked = {}
+    for name, value in changes.items():
+        kind = type(base.get(name, value))
+        if kind is float and type(value) is int:
+            value = float(value)
+        elif kind is tuple and isinstance(value, list):
+            value = tuple(value)
+        elif isinstance(value, dict) and kind is dict:
+            value = _checked(base[name], value, path) if name in base else value
+        if type(value) is not kind:
+            what = f"a value of type {kind.__name__} for {name} in {path}"
+            raise ModelError(expected(what, got=repr(value), fix="correct the recipe"))
+        checked[name] = value
+    return checked
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Lay ``changes`` over ``base``, dictionaries into dictionaries."""
+    both = {
+        name: _merge(base[name], value)
+        if isinstance(value, dict) and isinstance(base.get(name), dict)
+        else value
+        for name, value in changes.items()
+    }
+    return {**base, **both}
