@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from seg2vid import train
-from seg2vid.checkpoint import assemble, load_checkpoint
+from seg2vid.assemble import assemble
+from seg2vid.checkpoint import load_checkpoint
 from seg2vid.config import PRESETS, FirstFrameTrainingConfig, MotionTrainingConfig
 from seg2vid.data.clips import ClipFolder, TrainingBatches
 from seg2vid.errors import MediaError, ModelError

@@ -321,7 +321,7 @@ class Seg2VidPipeline:
         if first_frame.shape != shape:
             what, fix = f"a first frame of shape {shape}", "fit it with seg2vid.labels.fit_image"
             raise ModelError(expected(what, got=tuple(first_frame.shape), fix=fix))
-        low, high = float(first_frame.min()), float(first_frame.max())
+        low, high = (float(bound) for bound in first_frame.detach().aminmax())
         if not 0 <= low <= high <= 1:
             got = f"{low:.3g} ... {high:.3g}"
             raise ModelError(expected("colours in [0, 1]", got=got, fix="divide by 255"))
