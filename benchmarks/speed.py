@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py                 # the bundled model, 2 threads
     python benchmarks/speed.py --model DIR --threads 1 --runs 20
+    python benchmarks/speed.py --presets       # networks of `compact` and `paper`, side by side
 
 Operations are counted by PyTorch (a multiply-add is two). Times are medians over ``--runs`` calls
 after a warm-up, in this process; peak memory is the resident maximum of a fresh process that
@@ -82,6 +83,66 @@ def measure(model: str, threads: int, runs: int) -> list[tuple[str, float, str]]
     ]
 
 
+def measure_preset(name: str, runs: int) -> dict[str, float]:
+    """Return size, operations and times of a preset's motion networks, weights untrained."""
+    from dataclasses import replace
+
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from seg2vid.config import OBJECTIVES, preset
+    from seg2vid.label_space import get_label_space
+    from seg2vid.structures import Clip
+    from seg2vid.train_motion import MotionStage
+
+    config = replace(preset(name), label_space=get_label_space("cityscapes").to_dict())
+    stage = MotionStage(config, replace(OBJECTIVES[name], features=0.0, perceptual=0.0))
+    frames, size = config.num_frames, (config.height, config.width)
+    clip = Clip(
+        torch.rand(1, 3, *size), torch.rand(1, frames, 3, *size), torch.randint(19, (1, *size))
+    )
+
+    def train_step() -> None:
+        stage.train().zero_grad()
+        sum(stage.compute_losses(clip).values(), start=torch.zeros(())).backward()
+
+    step = median_milliseconds(train_step, max(1, runs // 5))
+    stage.eval()
+    objects = torch.zeros(1, size[0] // 8, size[1] // 8, dtype=torch.long)
+    z = stage.animator.flow_decoder.draw(objects, None)
+
+    def generate() -> None:
+        stage.animator(clip.first_frame, clip.label_map, z, objects)
+
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            generate()
+        seconds = median_milliseconds(generate, runs)
+    boxes = (stage.motion_encoder, stage.animator.flow_decoder, stage.animator.refiner)
+    return {
+        f"{box} [M parameters]": sum(p.numel() for p in module.parameters()) / 1e6
+        for box, module in zip(("motion_encoder", "flow_decoder", "refiner"), boxes, strict=True)
+    } | {
+        "one generated frame [GFLOP]": counter.get_total_flops() / 1e9 / frames,
+        "one generated frame [ms]": seconds / frames,
+        "training step of one clip, without judges [ms]": step,
+    }
+
+
+def print_presets(threads: int, runs: int) -> None:
+    """Print the motion networks of both presets side by side."""
+    import torch
+
+    torch.set_num_threads(threads)
+    names = ("compact", "paper")
+    figures = [measure_preset(name, runs) for name in names]
+    print(f"128x256, {threads} threads, {platform.machine()}; medians of {runs} calls")
+    print(f"  {'':<48}" + "".join(f"{name:>12}" for name in names) + "   paper / compact")
+    for what in figures[0]:
+        one, other = (found[what] for found in figures)
+        print(f"  {what:<48}{one:12.2f}{other:12.2f}   {other / one:9.1f}")
+
+
 def main() -> None:
     """Print the table, and write it as JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -89,7 +150,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--presets", action="store_true", help="compare compact and paper")
     options = parser.parse_args()
+    if options.presets:
+        print_presets(options.threads, options.runs)
+        return
     rows = measure(options.model, options.threads, options.runs)
     print(f"model {options.model}, 256x128, {options.threads} threads, {platform.machine()}")
     for what, figure, wanted in rows:
