@@ -163,7 +163,10 @@ def test_paper_code_needs_whole_rows(size: tuple[int, int]) -> None:
         rows_of_code(objects_of(*size))
 
 
-@pytest.mark.parametrize("semantics", ["split", "joint", "none"])
+@pytest.mark.parametrize(
+    "semantics",
+    ["split", *(pytest.param(name, marks=pytest.mark.slow) for name in ("joint", "none"))],
+)
 def test_paper_encoder_to_refined_frames(semantics: str) -> None:
     config = replace(SQUARE, semantics=semantics)
     torch.manual_seed(0)
