@@ -23,6 +23,7 @@ from seg2vid.models.refiner import Refiner
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Latent
 from seg2vid.train_motion import MotionStage
+from seg2vid.warp import warp_labels
 from tests import tiny
 
 SPACE = get_label_space("cityscapes")
@@ -163,6 +164,25 @@ def test_paper_code_needs_whole_rows(size: tuple[int, int]) -> None:
         rows_of_code(objects_of(*size))
 
 
+def test_paper_encoder_is_shown_the_frame_the_differences_and_its_classes() -> None:
+    encoder = PaperMotionEncoder(
+        PaperConfig(), num_frames=4, num_channels=20, foreground=SPACE.foreground_ids
+    ).eval()
+    seen = []
+    for one in encoder.encoders:
+        one.body[0].register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    clip = clip_of(64, 64, 4)
+    with torch.inference_mode():
+        encoder(clip.first_frame, clip.frames, clip.label_map, objects_of(64, 64))
+    for shown, classes in zip(seen, encoder.classes, strict=True):
+        assert torch.equal(shown[:, :3], clip.first_frame)
+        for time in range(4):
+            difference = clip.frames[:, time] - clip.first_frame
+            assert torch.equal(shown[:, 3 + 3 * time : 6 + 3 * time], difference)
+        for channel, number in enumerate(classes):
+            assert torch.equal(shown[:, 15 + channel], (clip.label_map == number).float())
+
+
 @pytest.mark.parametrize(
     "semantics",
     ["split", *(pytest.param(name, marks=pytest.mark.slow) for name in ("joint", "none"))],
@@ -282,12 +302,17 @@ def test_paper_refiner_sees_noise_where_nothing_was_visible_and_nothing_else() -
     warped, labels = torch.rand(1, 3, 128, 128), map_of(128, 128)
     seen = (torch.rand(1, 1, 128, 128) < 0.5).float()
     other = torch.where(seen > 0, warped, torch.rand_like(warped))
+    shown_to_it = []
+    refiner.down[0][0].register_forward_pre_hook(lambda _m, args: shown_to_it.append(args[0]))
     with torch.inference_mode():
         plain, none = refiner(warped, seen, labels, warped)
         hidden, _ = refiner(other, seen, labels.flip(1), warped.flip(1))
         shown, _ = refiner(other, torch.ones_like(seen), labels, warped)
     assert none is None
     assert torch.allclose(plain, hidden) and not torch.allclose(plain, shown)
+    holes = shown_to_it[0][(1 - seen).bool().expand(-1, 3, -1, -1)]
+    assert abs(float(holes.mean())) < 0.05 and abs(float(holes.std()) - 1) < 0.05
+    assert torch.equal(shown_to_it[2], other)
 
 
 def test_paper_refiner_draws_new_noise_in_training_only() -> None:
@@ -373,6 +398,19 @@ def test_paper_variant_that_gates_the_flow_leaves_hidden_pixels_where_they_are()
     expected = free.motion.backward_flow * free.motion.backward_visible
     assert torch.allclose(gated.motion.backward_flow, expected)
     assert not torch.equal(gated.warped, free.warped)
+
+
+def test_paper_roll_out_to_24_frames_moves_the_label_map_along() -> None:
+    torch.manual_seed(0)
+    config = replace(tiny.CONFIG, refinement=False, gate_flow=True)
+    pipe = Seg2VidPipeline.from_config(config)
+    video = pipe(tiny.street_map(), num_frames=24, seed=0)
+    passes = list(range(0, 24, tiny.NUM_FRAMES))
+    assert video.frames.shape[1] == 24 and video.pass_starts == tuple(passes)
+    for start in passes:
+        before = video.label_map if start == 0 else video.label_maps[:, start - 1]
+        moved = warp_labels(before, video.motion.backward_flow[:, start])
+        assert torch.equal(video.label_maps[:, start], moved)
 
 
 # The objective.
