@@ -24,6 +24,7 @@ ROWS = {
     "flow error, prior mean [px]": "end-point error backward, prior mean [px]",
     "forward-backward error [px]": "forward-backward error, posterior [px]",
     "visibility F1": "visibility F1 backward, posterior",
+    "visibility average precision": "visibility average precision backward, posterior",
     "LPIPS, posterior": "LPIPS, posterior",
     "LPIPS, prior mean": "LPIPS, prior mean",
     "label accuracy t=4, posterior": "label accuracy t=4, posterior",

@@ -13,7 +13,12 @@ from seg2vid.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from seg2vid.data.clips import ClipFolder
 from seg2vid.errors import ModelError
 from seg2vid.evaluate import MotionModel, evaluate, held_out_clips, measure_clip, write_report
-from seg2vid.metrics.motion import consistency_error, end_point_error, hidden_f1
+from seg2vid.metrics.motion import (
+    consistency_error,
+    end_point_error,
+    hidden_average_precision,
+    hidden_f1,
+)
 from seg2vid.metrics.semantics import pixel_accuracy
 from seg2vid.models.animator import Animator
 from seg2vid.models.motion_encoder import MotionEncoder
@@ -53,6 +58,17 @@ def test_hidden_f1_by_hand() -> None:
     assert hidden_f1(torch.ones_like(exact), exact).tolist() == [0.0, 1.0]
     # Found where nothing is hidden: nothing right.
     assert hidden_f1(exact, torch.ones_like(exact)).tolist() == [0.0, 1.0]
+
+
+def test_hidden_average_precision_by_hand() -> None:
+    exact = torch.tensor([0.0, 1.0, 0.0, 1.0]).view(1, 1, 1, 1, 4)
+    ranked = torch.tensor([0.1, 0.2, 0.3, 0.9]).view(1, 1, 1, 1, 4)
+    # The hidden ones come first and third: precision 1 and 2/3.
+    assert float(hidden_average_precision(ranked, exact)) == pytest.approx((1 + 2 / 3) / 2)
+    assert float(hidden_average_precision(exact, exact)) == 1
+    # The cut does not matter: all above a half is as good.
+    assert float(hidden_average_precision(0.6 + 0.4 * exact, exact)) == 1
+    assert float(hidden_average_precision(ranked, torch.ones_like(exact))) == 1
 
 
 def test_end_point_error_by_hand() -> None:

@@ -21,7 +21,12 @@ from seg2vid.errors import ModelError, expected
 from seg2vid.features import PerceptualDistance
 from seg2vid.files import replacing
 from seg2vid.labels import LabelSpace
-from seg2vid.metrics.motion import consistency_error, end_point_error, hidden_f1
+from seg2vid.metrics.motion import (
+    consistency_error,
+    end_point_error,
+    hidden_average_precision,
+    hidden_f1,
+)
 from seg2vid.metrics.semantics import pixel_accuracy
 from seg2vid.models.animator import Animator, choose_labels
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
@@ -100,8 +105,10 @@ def measure_clip(
                 getattr(exact, f"{way}_visible"),
             )
             figures[f"end-point error {way}, {name} [px]"] = float(error)
-            shown = (getattr(source, f"{way}_visible") for source in (motion, exact))
+            shown = [getattr(source, f"{way}_visible") for source in (motion, exact)]
             figures[f"visibility F1 {way}, {name}"] = float(hidden_f1(*shown))
+            precision = hidden_average_precision(*shown)
+            figures[f"visibility average precision {way}, {name}"] = float(precision)
         figures[f"forward-backward error, {name} [px]"] = float(consistency_error(motion))
         if judge is not None:
             figures[f"LPIPS, {name}"] = _perceptual(judge, animation.refined, clip.frames)

@@ -36,6 +36,23 @@ def hidden_f1(
     return torch.where(hits + wrong > 0, 2 * hits / (2 * hits + wrong).clamp(min=1), 1.0)
 
 
+def hidden_average_precision(
+    visible: Float[Tensor, "batch time 1 height width"],
+    exact: Float[Tensor, "batch time 1 height width"],
+) -> Float[Tensor, " batch"]:
+    """Average precision of ranking the hidden pixels first, of each sample, whatever the cut.
+
+    Σ (recall_n - recall_n-1) precision_n over the pixels from the least visible on; by chance it is
+    the share of hidden pixels. 1 where none is hidden.
+    """
+    order = visible.flatten(1).argsort(dim=1, stable=True)
+    hidden = (exact.flatten(1) <= 0.5).float().gather(1, order)
+    rank = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
+    total = hidden.sum(1)
+    precision = (hidden * hidden.cumsum(1) / rank).sum(1) / total.clamp(min=1)
+    return torch.where(total > 0, precision, 1.0)
+
+
 def consistency_error(motion: Motion) -> Float[Tensor, " batch"]:
     """Mean forward-backward error in pixels where ``backward_visible`` is above a half, of each
     sample.
