@@ -48,6 +48,7 @@ def variants(objective: str, steps: int, seed: int) -> dict:
         labels=0.2,
         kl_warm_up=0,
         hint_share=0.0,
+        frozen_norm=0.0,
     )
     # One code for everything gets the numbers of both.
     one_code = FlowDecoderConfig(background_code=24)

@@ -175,6 +175,24 @@ def test_motion_learns_the_clip_it_sees(clips: Path) -> None:
     assert sum(history[-5:]) < 0.7 * sum(history[:5])
 
 
+def test_batch_norm_is_frozen_for_the_last_share_of_the_steps(clips: Path) -> None:
+    torch.manual_seed(0)
+    stage = MotionStage(CONFIG, replace(MOTION_TRAINING, steps=4, frozen_norm=0.5)).train()
+    clip = batches(clips, stills=False)[0]
+    norms = [m for m in stage.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    moved = []
+    for step in range(4):
+        stage.step.fill_(step)
+        stage._freeze_norm()
+        before = [norm.running_mean.clone() for norm in norms]
+        stage.compute_losses(clip)
+        pairs = zip(before, norms, strict=True)
+        moved.append(any(not torch.equal(old, norm.running_mean) for old, norm in pairs))
+    assert moved == [True, True, False, False]
+    # Nothing else is switched: the refiner of the paper draws new noise while it is trained.
+    assert stage.training and stage.animator.refiner.training
+
+
 def batches(clips: Path, *, stills: bool) -> TrainingBatches:
     folder = ClipFolder(clips)
     return TrainingBatches(folder, batch_size=2, steps=1, start=0, seed=0, stills=stills)

@@ -209,6 +209,10 @@ class MotionTrainingConfig:
     """
     kl_warm_up: int = 2_000
     """Steps over which that weight grows from 0."""
+    frozen_norm: float = 0.2
+    """Share of the steps, the last ones, in which batch norm uses its running figures, as it will
+    in use: a batch with one clip that turns is normalised by that clip.
+    """
     hint_share: float = 0.4
     """Share of clips whose motion is hinted at (sparse, per object or dense); the others get
     none.
@@ -233,6 +237,7 @@ PAPER_TRAINING = MotionTrainingConfig(
     labels=0.0,
     kl=0.1 * 16 / 1000,
     kl_warm_up=0,
+    frozen_norm=0.0,
     hint_share=0.0,
 )
 """The objective of the authors' code with its weights. Divergence: 0.1, a sum over a batch of 16

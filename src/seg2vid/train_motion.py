@@ -48,9 +48,18 @@ class MotionStage(Stage):
     def training_step(self, clip: Clip, _index: int) -> None:
         """Train on one batch of clips."""
         factor = self.before_step()
+        self._freeze_norm()
         terms = self.compute_losses(clip)
         optimise(self.optimizers(), sum(terms.values()), self, factor)  # type: ignore[arg-type]
         self.after_step(terms)
+
+    def _freeze_norm(self) -> None:
+        """Towards the end, train the networks as they will be used: without batch statistics."""
+        config = self.training_config
+        is_late = int(self.step) >= config.steps * (1 - config.frozen_norm)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+                module.train(not is_late)
 
     def encode(
         self, clip: Clip
