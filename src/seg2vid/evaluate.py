@@ -112,6 +112,8 @@ def measure_clip(
         figures[f"forward-backward error, {name} [px]"] = float(consistency_error(motion))
         if judge is not None:
             figures[f"LPIPS, {name}"] = _perceptual(judge, animation.refined, clip.frames)
+            before = _perceptual(judge, animation.warped, clip.frames)
+            figures[f"LPIPS before refinement, {name}"] = before
         label_maps = choose_labels(clip.label_map, animation)
         figures |= _label_figures(label_maps, clip, name, model.label_space.void_id)
     return figures
