@@ -269,6 +269,7 @@ def test_paper_quirk_of_one_row_repeated() -> None:
         assert torch.equal(z.foreground, again.foreground)
 
 
+@pytest.mark.slow
 def test_paper_grey_video() -> None:
     config = replace(preset("paper-kth"), label_space=SPACE.to_dict())
     torch.manual_seed(0)

@@ -166,7 +166,7 @@ def test_motion_learns_the_clip_it_sees(clips: Path) -> None:
     batch = batches(clips, stills=False)[0]
     optimiser = torch.optim.Adam(stage.parameters(), lr=1e-2)
     history = []
-    for _ in range(40):
+    for _ in range(28):
         terms = stage.compute_losses(batch)
         optimiser.zero_grad()
         sum(terms.values(), torch.zeros(())).backward()
