@@ -180,8 +180,9 @@ def names_in(nodes: Sequence[ast.AST]) -> set[str]:
 WORLD = "/data/toycity/"
 """The toy city is content, a world to be looked at; it is counted apart from the core."""
 AROUND = re.compile(
-    r"/(cli|cli_training|__main__|arguments|generate|transfer|assemble|recipes|evaluate)\.py$"
-    r"|/metrics/|/data/motion_clip\.py$"
+    r"/(cli|cli_data|cli_training|__main__|arguments|generate|transfer|assemble|recipes|evaluate"
+    r"|prepare|prepare_plan|prepare_work|report|segment|train_segmenter)\.py$"
+    r"|/metrics/|/models/(segmenter|raft_small)\.py$|/data/(?!clips\.py|__init__\.py)\w+\.py$"
 )
 """Verbs and adapters: what stands around the core and imports it. ``tests/test_layers.py`` holds
 that the rest is what pipeline and training need."""

@@ -17,8 +17,10 @@ LAYERS = (
     ("models", "losses", "metrics"),
     ("data",),
     ("pipeline", "train", "train_stage", "train_first_frame", "train_motion"),
+    ("train_segmenter",),
     ("generate", "transfer", "assemble", "recipes", "evaluate", "export", "studio"),
-    ("arguments", "cli_training", "cli", "__main__"),
+    ("report", "prepare", "prepare_plan", "prepare_work", "segment"),
+    ("arguments", "cli_data", "cli_training", "cli", "__main__"),
 )
 """The layers of the house, lowest first: imports stay in a layer or point to an earlier one."""
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -148,7 +150,7 @@ def split_world(graph: Graph) -> tuple[Graph, Graph]:
     """The graph with the toy city as one module, and the graph inside the toy city."""
 
     def name(module: str) -> str:
-        return WORLD if module.startswith(WORLD) else module
+        return WORLD if f"{module}.".startswith(f"{WORLD}.") else module
 
     outside: dict[str, frozenset[str]] = {}
     for module, targets in graph.items():

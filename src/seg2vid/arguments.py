@@ -2,7 +2,8 @@
 
 Positional parameters become positional arguments, keyword-only ones become ``--options`` (with
 dashes), ``bool`` ones become switches, ``Literal`` lists the choices, ``tuple[str, ...]`` takes
-words joined by commas, ``tuple[int, int]`` takes ``256x128``; ``*rest`` takes what is left over.
+words joined by commas, ``list[str]`` one word each time it is given, ``tuple[int, int]`` takes
+``256x128``; ``*rest`` takes what is left over.
 """
 
 import argparse
@@ -111,12 +112,14 @@ def _build(name: str, verb: Verb) -> _Parser:
         if parameter.annotation is bool:
             parser.add_argument(*names, action="store_true", help=help_text)
             continue
+        is_list = typing.get_origin(parameter.annotation) is list
         is_required = default is parameter.empty
         if not is_required and default not in (None, ()):
             help_text += f" (default: {default})"
         parser.add_argument(
             *names,
             dest=parameter.name,
+            action="append" if is_list else "store",
             required=is_required,
             default=None if is_required else default,
             metavar=_metavar(parameter.annotation),
@@ -145,6 +148,8 @@ def _metavar(annotation: Any) -> str:
     kind = _plain(annotation)
     if typing.get_origin(kind) is typing.Literal:
         return "|".join(map(str, typing.get_args(kind)))
+    if kind == list[str]:
+        return "PATH"
     if typing.get_origin(kind) is tuple:
         return "NAME,NAME" if typing.get_args(kind)[-1] is ... else "WIDTHxHEIGHT"
     return {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")

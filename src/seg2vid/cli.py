@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from seg2vid import arguments as syntax
-from seg2vid.cli_training import assemble, evaluate, train_first_frame, train_motion
+from seg2vid.cli_data import prepare, segment, toycity
+from seg2vid.cli_training import (
+    assemble,
+    evaluate,
+    train_first_frame,
+    train_motion,
+    train_segmenter,
+)
 from seg2vid.errors import Seg2VidError, expected
 
 Aspect = Literal["crop", "pad"]
@@ -46,10 +53,11 @@ def generate(
     resample: tuple[str, ...] = (),
     resample_seed: int = 0,
 ) -> None:
-    """Make a video from a label map.
+    """Make a video from a label map, or from a photo.
 
     Args:
-        labels: label map: train ids, raw ids, palette, class colours or instance ids.
+        labels: label map: train ids, raw ids, palette, class colours or instance ids; or a photo,
+            which is segmented first and becomes the first frame.
         output: where to: .mp4, .webm, .gif, .webp, or a folder name for png frames.
         model: name (see `seg2vid models`) or path of a model.
         frames: frames of the video, the first one included (default: one pass of the model).
@@ -69,8 +77,9 @@ def generate(
     """
     given = dict(locals())  # before the import adds names
     from seg2vid.generate import GenerateOptions, run
+    from seg2vid.segment import segment_photo
 
-    for line in run(GenerateOptions(**given)):
+    for line in run(GenerateOptions(**given), segmenter=segment_photo):
         say(line)
 
 
@@ -207,60 +216,18 @@ def labels_convert(
     print(f"wrote {output}")
 
 
-def toycity(
-    *,
-    output: Path,
-    clips: int = 100,
-    seed: int = 0,
-    size: tuple[int, int] = (256, 128),
-    frames: int = 9,
-    fps: float = 12.0,
-    workers: int = 1,
-) -> None:
-    """Render toy-city clips with exact labels, objects, flow and visibility.
-
-    Args:
-        output: the folder to write to.
-        clips: number of clips.
-        seed: the same seed gives the same bytes.
-        size: size of the frames.
-        frames: frames of each clip, the first one included.
-        fps: frames per second.
-        workers: processes that render at the same time.
-    """
-    if clips < 1 or workers < 1:
-        got = f"{clips} clips, {workers} workers"
-        raise Seg2VidError(expected("at least 1 clip and 1 worker", got=got, fix="raise them"))
-    from seg2vid.data.toycity import ToyCityConfig, write_dataset
-
-    width, height = size
-    try:
-        config = ToyCityConfig(
-            height=height, width=width, num_frames=frames - 1, frames_per_second=fps
-        )
-    except ValueError as error:
-        raise Seg2VidError(str(error)) from None
-    write_dataset(
-        output,
-        clips=clips,
-        seed=seed,
-        config=config,
-        workers=workers,
-        preview=True,
-        progress=True,
-    )
-    print(f"wrote {clips} clips to {output}")
-
-
 VERBS: dict[str, syntax.Verb] = {
     "generate": generate,
     "animate": animate,
     "models": models,
     "labels check": labels_check,
     "labels convert": labels_convert,
+    "segment": segment,
+    "prepare": prepare,
     "toycity": toycity,
     "train first-frame": train_first_frame,
     "train motion": train_motion,
+    "train segmenter": train_segmenter,
     "assemble": assemble,
     "evaluate": evaluate,
 }

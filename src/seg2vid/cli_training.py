@@ -2,6 +2,7 @@
 ``cli.py``.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,38 +14,45 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 def train_first_frame(
     *options: str,
-    clips: Path,
+    data: list[str],
     output: Path,
+    data_weights: tuple[str, ...] = (),
     judges: Path | None = None,
     preset: str = "compact",
     save_every: int = 250,
+    max_steps: int | None = None,
     precision: Precision = "32-true",
 ) -> None:
     """Train the generator of the first frame on a folder of clips; the same command resumes.
 
     Args:
         options: every field of FirstFrameTrainingConfig: --steps, --batch-size, --seed ...
-        clips: folder of clips, as `seg2vid toycity` writes it.
+        data: folder that `seg2vid prepare` or `seg2vid toycity` wrote; give it again for more.
         output: folder of the run: weights, state, log and contact sheets.
+        data_weights: how often to draw from each, as in 2,1 (default: by their numbers of clips).
         judges: folder of LPIPS weights, for the perceptual term.
         preset: networks to train.
         save_every: steps between two savings.
+        max_steps: stop after so many steps; the schedule stays that of --steps.
         precision: bf16-mixed is twice as fast where the processor has it.
     """
     from seg2vid.config import FirstFrameTrainingConfig
 
     training = syntax.build(FirstFrameTrainingConfig, options)
-    _train(training, clips, output, judges, preset, save_every, precision)
+    run = RunOptions(data, data_weights, output, save_every, max_steps, precision)
+    _train(training, preset, run, judges)
 
 
 def train_motion(
     *options: str,
-    clips: Path,
+    data: list[str],
     output: Path,
+    data_weights: tuple[str, ...] = (),
     judges: Path | None = None,
     preset: str = "compact",
     recipe: Path | None = None,
     save_every: int = 250,
+    max_steps: int | None = None,
     precision: Precision = "32-true",
 ) -> None:
     """Train motion: encoder, flow decoder and refiner on a folder of clips; the same command
@@ -52,12 +60,14 @@ def train_motion(
 
     Args:
         options: every field of MotionTrainingConfig: --steps, --batch-size, --seed ...
-        clips: folder of clips, as `seg2vid toycity` writes it.
+        data: folder that `seg2vid prepare` or `seg2vid toycity` wrote; give it again for more.
         output: folder of the run: weights, state, log and contact sheets.
+        data_weights: how often to draw from each, as in 2,1 (default: by their numbers of clips).
         judges: folder of LPIPS and VGG weights, for the terms that need them.
         preset: networks to train: compact, paper, paper-kth or paper-ucf101.
         recipe: file that names networks and objective (see recipes/); the preset is then its own.
         save_every: steps between two savings.
+        max_steps: stop after so many steps; the schedule stays that of --steps.
         precision: bf16-mixed is twice as fast where the processor has it.
     """
     from seg2vid.config import MotionTrainingConfig
@@ -67,36 +77,76 @@ def train_motion(
     base = MotionTrainingConfig() if read is None else read.training
     training = syntax.build(MotionTrainingConfig, options, base)
     model = preset if read is None else read.model
-    _train(training, clips, output, judges, model, save_every, precision)
+    run = RunOptions(data, data_weights, output, save_every, max_steps, precision)
+    _train(training, model, run, judges)
 
 
-def _train(
-    training: Any,
-    clips: Path,
+def train_segmenter(
+    *options: str,
+    data: list[str],
     output: Path,
-    judges: Path | None,
-    model: Any,
-    save_every: int,
-    precision: Precision,
+    data_weights: tuple[str, ...] = (),
+    save_every: int = 250,
+    max_steps: int | None = None,
+    precision: Precision = "32-true",
 ) -> None:
+    """Train the segmenter on photos with label maps; the same command resumes.
+
+    Args:
+        options: every field of SegmenterTrainingConfig: --steps, --batch-size, --seed ...
+        data: folder with photos/ and labels/, or a prepared dataset; give it again for more.
+        output: folder of the run: weights, state, log and contact sheets.
+        data_weights: how often to draw from each, as in 2,1 (default: by their numbers of clips).
+        save_every: steps between two savings.
+        max_steps: stop after so many steps; the schedule stays that of --steps.
+        precision: bf16-mixed is twice as fast where the processor has it.
+    """
+    from seg2vid.config import SegmenterTrainingConfig
+
+    training = syntax.build(SegmenterTrainingConfig, options)
+    run = RunOptions(data, data_weights, output, save_every, max_steps, precision)
+    _train(training, "compact", run, None)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What every stage is told."""
+
+    data: list[str]
+    data_weights: tuple[str, ...]
+    output: Path
+    save_every: int
+    max_steps: int | None
+    precision: Precision
+
+
+def _train(training: Any, model: Any, run: RunOptions, judges: Path | None) -> None:
     """Start a stage, with its messages on the terminal."""
     try:
-        from seg2vid import train
+        from seg2vid import train, train_segmenter
     except ModuleNotFoundError as error:
         what, fix = "the extra `train` to be installed", "pip install 'seg2vid[train]'"
         raise Seg2VidError(expected(what, got=f"no {error.name}", fix=fix)) from None
     import logging
 
+    from seg2vid.config import SegmenterTrainingConfig, preset
+    from seg2vid.data.training_data import open_training_data
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    path = train.start(
-        training,
-        clips,
-        output,
-        model=model,
-        judges=judges,
-        save_every=save_every,
-        precision=precision,
-    )
+    config = preset(model) if isinstance(model, str) else model
+    weights = [syntax.convert(word, float, "--data-weights") for word in run.data_weights]
+    sources, space = open_training_data(run.data, weights, config)
+    keeping: dict[str, Any] = {
+        "save_every": run.save_every,
+        "max_steps": run.max_steps,
+        "precision": run.precision,
+    }
+    if isinstance(training, SegmenterTrainingConfig):
+        path = train_segmenter.start(training, sources, run.output, config, space, **keeping)
+    else:
+        path = train.start(
+            training, sources, run.output, model=config, space=space, judges=judges, **keeping
+        )
     print(f"wrote {path}")
 
 

@@ -89,6 +89,18 @@ class PaperConfig:
 
 
 @dataclass(frozen=True)
+class SegmenterConfig:
+    """The network that labels photos; it stands beside the figure, not in it."""
+
+    widths: tuple[int, ...] = (32, 48, 96, 160)
+    """Channels at half resolution, a quarter and so on."""
+    blocks: tuple[int, ...] = (2, 3, 2)
+    """Residual blocks at a quarter of the resolution, an eighth and so on."""
+    dropout: float = 0.1
+    """Share of the last features that is hidden in training."""
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything that is needed to build the networks of one model."""
 
@@ -107,8 +119,9 @@ class ModelConfig:
     flow_decoder: FlowDecoderConfig = FlowDecoderConfig()
     refiner: RefinerConfig = RefinerConfig()
     paper: PaperConfig = PaperConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
     architecture: Architecture = "compact"
-    """Which networks predict and refine motion; the first frame is painted by ours in any case."""
+    """Which networks predict and refine motion; the first frame is painted by ours anyway."""
     semantics: Semantics = "split"
     """How the motion stage sees the label map."""
     refinement: bool = True
@@ -217,6 +230,33 @@ class MotionTrainingConfig:
     """Share of clips whose motion is hinted at (sparse, per object or dense); the others get
     none.
     """
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SegmenterTrainingConfig:
+    """How the segmenter is trained."""
+
+    steps: int = 20_000
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    warm_up: int = 500
+    """Steps over which the learning rate grows from 0."""
+    weight_decay: float = 0.02
+    balance: float = 0.3
+    """How much rare classes count: each with its share of the pixels to the power of minus this."""
+    jaccard: float = 0.5
+    """Weight of the soft Jaccard distance beside the cross-entropy."""
+    zoom: float = 2.0
+    """Largest enlargement; the smallest is one over its square root."""
+    colour: float = 0.4
+    """Largest change of brightness, contrast, saturation, tint and gamma: a logarithm."""
+    blur: float = 2.0
+    """Radius of the strongest blur, in pixels."""
+    noise: float = 0.04
+    """Largest standard deviation of noise."""
+    average_decay: float = 0.999
+    """Decay of the weights' moving average, which is saved."""
     seed: int = 0
 
 

@@ -1,29 +1,33 @@
 """What ``seg2vid generate`` does: check, read the inputs, stream the passes to the files."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
 from seg2vid.errors import MediaError, ModelError, expected
 from seg2vid.files import check_place
+from seg2vid.label_doctor import diagnose
 from seg2vid.label_fitting import Aspect
 from seg2vid.labels import (
+    LabelSpace,
     fit_image,
     fit_label_map,
     get_label_space,
+    to_file_ids,
     translate_ids,
 )
 from seg2vid.media import (
     Encoding,
+    LabelMapFile,
     VideoSink,
     check_output,
     contact_sheet,
@@ -142,10 +146,21 @@ def check_options(options: GenerateOptions) -> None:
     read_picture(options.labels)
 
 
-def run(options: GenerateOptions, motion: MotionSource | None = None) -> Iterator[str]:
+PhotoSegmenter = Callable[
+    [UInt8[np.ndarray, "height width 3"], LabelSpace], Int[np.ndarray, "height width"]
+]
+"""Labels a photo with the ids of a space; ``segment.segment_photo`` is one."""
+
+
+def run(
+    options: GenerateOptions,
+    motion: MotionSource | None = None,
+    segmenter: PhotoSegmenter | None = None,
+) -> Iterator[str]:
     """Make the videos; yield what a person wants to know, line by line. Raises ``Seg2VidError``.
 
-    Motion is drawn from the seed, or played from ``motion``.
+    Motion is drawn from the seed, or played from ``motion``. With a ``segmenter`` a photo may stand
+    in place of the label map.
     """
     check_options(options)
     name = options.model
@@ -156,7 +171,7 @@ def run(options: GenerateOptions, motion: MotionSource | None = None) -> Iterato
             raise ModelError(expected("a model that comes with seg2vid", got="none", fix=fix))
         name = available[0].name
     pipe = Seg2VidPipeline.from_pretrained(name)
-    scene = read_scene(options, pipe)
+    scene = read_scene(options, pipe, segmenter)
     yield from scene.notes
     num_frames = pipe.num_frames + 1 if options.frames is None else options.frames
     if motion is not None:
@@ -238,15 +253,20 @@ def _passes(
     )
 
 
-def read_scene(options: GenerateOptions, pipe: Seg2VidPipeline) -> Scene:
+def read_scene(
+    options: GenerateOptions, pipe: Seg2VidPipeline, segmenter: PhotoSegmenter | None = None
+) -> Scene:
     """Read label map, instance map and photo and bring them to the size of the video.
+
+    A photo in place of the label map is segmented, if there is a ``segmenter``, and becomes the
+    first frame.
 
     Raises ``MediaError`` or ``LabelMapError`` for what cannot be read or does not fit together.
     """
     width, height = options.size or (pipe.width, pipe.height)
     space = pipe.label_space
     own = space if options.label_space is None else get_label_space(options.label_space)
-    read = read_label_map(options.labels, space=own, encoding=options.encoding)
+    read, photo = _read_labels(options, own, segmenter)
     ids = read.ids if own.names == space.names else translate_ids(read.ids, own, space)
     fitted = fit_label_map(
         ids, height=height, width=width, aspect=options.aspect, fill=space.void_id
@@ -260,9 +280,9 @@ def read_scene(options: GenerateOptions, pipe: Seg2VidPipeline) -> Scene:
         fitted_instances = fit_label_map(
             instances, height=height, width=width, aspect=options.aspect, fill=0
         ).ids
-    first_frame = None
-    if options.first_frame is not None:
-        first_frame = _read_first_frame(options.first_frame, fitted.ids, ids.shape, options.aspect)
+    first_frame, photo = None, options.first_frame or photo
+    if photo is not None:
+        first_frame = _read_first_frame(photo, fitted.ids, ids.shape, options.aspect)
     return Scene(
         label_map=_batch(fitted.ids),
         instance_map=None if fitted_instances is None else _batch(fitted_instances),
@@ -273,6 +293,22 @@ def read_scene(options: GenerateOptions, pipe: Seg2VidPipeline) -> Scene:
             fitted.sentence,
         ),
     )
+
+
+def _read_labels(
+    options: GenerateOptions, space: LabelSpace, segmenter: PhotoSegmenter | None
+) -> tuple[LabelMapFile, Path | None]:
+    """Read the label map, or label the photo that stands in its place; then return its path too."""
+    picture = read_picture(options.labels)
+    diagnosis = diagnose(picture, space=space, encoding=options.encoding)
+    if segmenter is None or not diagnosis.is_photo:
+        return read_label_map(options.labels, space=space, encoding=options.encoding), None
+    ids = segmenter(read_image(options.labels), space)
+    plain = replace(picture, pixels=to_file_ids(ids, space), mode="P", palette=None)
+    found = diagnose(plain, space=space, encoding="train")
+    what = "a photo, segmented first; it becomes the first frame"
+    found = replace(found, ids=ids, kind="train ids", detail=what)
+    return LabelMapFile(ids, found), options.labels
 
 
 def _batch(ids: Int[np.ndarray, "height width"]) -> Int[Tensor, "1 height width"]:

@@ -31,9 +31,7 @@ Encoding = Literal["auto", "train", "raw", "colour", "instance"]
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
 
 PHOTO_SHARE = 0.25
-"""Share of pixels beyond the colour tolerance from which a picture is a photo: photos have > 0.45,
-JPEG maps < 0.1.
-"""
+"""Share of pixels in foreign colours from which it is a photo: photos > 0.45, JPEG maps < 0.1."""
 
 _GROUND = frozenset({"road", "sidewalk", "terrain"})
 _ABOVE = frozenset({"sky", "building", "vegetation"})
@@ -75,6 +73,11 @@ class Diagnosis:
     """The command that turns the file into a plain map of train ids; None when there is nothing to
     repair.
     """
+
+    @property
+    def is_photo(self) -> bool:
+        """True for what is no label map because it has the colours of a photo."""
+        return any("as in a photo" in problem for problem in self.problems)
 
     @property
     def summary(self) -> str:

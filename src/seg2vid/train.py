@@ -9,6 +9,7 @@ import copy
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,10 +28,10 @@ from seg2vid.config import (
     preset,
     to_dict,
 )
-from seg2vid.data.clips import ClipFolder, TrainingBatches
+from seg2vid.data.clips import ClipSource, TrainingBatches
 from seg2vid.errors import MediaError, ModelError, expected
 from seg2vid.judges import load_judges
-from seg2vid.label_space import get_label_space
+from seg2vid.label_space import LabelSpace, get_label_space
 from seg2vid.structures import Clip
 from seg2vid.train_first_frame import FirstFrameStage
 from seg2vid.train_motion import MotionStage
@@ -105,21 +106,24 @@ class RunKeeper(Callback):
 
 def start(
     training: FirstFrameTrainingConfig | MotionTrainingConfig,
-    clips: Path,
+    sources: Sequence[tuple[ClipSource, float]],
     output: Path,
     *,
     model: str | ModelConfig = "compact",
+    space: LabelSpace | None = None,
     judges: Path | None = None,
     save_every: int = 250,
+    max_steps: int | None = None,
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
 ) -> Path:
     """Train the stage that ``training`` belongs to, or go on with it; return the weight file.
 
-    ``model`` is the name of a preset, or what a recipe makes of one. ``judges`` is the folder of
-    LPIPS and VGG weights; without it the terms that need them are left out. Raises as ``run`` does,
-    and ``ModelError`` for an unknown preset or missing judges.
+    ``model`` is the name of a preset, or what a recipe makes of one; ``space`` the classes of the
+    clips (by default those of Cityscapes). ``judges`` is the folder of LPIPS and VGG weights;
+    without it the terms that need them are left out. Raises as ``run`` does, and ``ModelError`` for
+    an unknown preset or missing judges.
     """
-    space = get_label_space("cityscapes")
+    space = space or get_label_space("cityscapes")
     config = preset(model) if isinstance(model, str) else model
     config = replace(config, label_space=space.to_dict())
     wanted = load_judges(
@@ -133,31 +137,41 @@ def start(
         stage = FirstFrameStage(config, training, wanted)
     else:
         stage = MotionStage(config, training, wanted)
-    return run(stage, clips, output, save_every=save_every, precision=precision)
+    keeping: dict[str, Any] = {"save_every": save_every, "max_steps": max_steps}
+    return run(stage, sources, output, precision=precision, **keeping)
 
 
-def run(stage: Stage, clips: Path, output: Path, *, save_every: int, precision: str) -> Path:
-    """Train ``stage`` on a folder of clips until its steps are done; return the weight file.
+def run(
+    stage: Stage,
+    sources: Sequence[tuple[ClipSource, float]],
+    output: Path,
+    *,
+    save_every: int,
+    precision: str,
+    max_steps: int | None = None,
+) -> Path:
+    """Train ``stage`` on the clips of its sources, each drawn from with the chance its weight gives
+    it, until its steps are done, or ``max_steps`` of them; return the weight file.
 
     Called again with the same output it resumes. Raises ``ModelError`` where ``output`` belongs to
     another
-    configuration, ``MediaError`` where there are no clips.
+    configuration, ``MediaError`` where clips have another size.
     """
-    folder = ClipFolder(clips)
     training = stage.training_config
-    provenance = {"training": to_dict(training), "clips": len(folder.paths())}
+    counts = [len(source) for source, _ in sources]
+    provenance = {"training": to_dict(training), "clips": sum(counts)}
     _claim(output, {"model": to_dict(stage.model), **provenance})
     optimizer_states = _restore(stage, output)
     batches = TrainingBatches(
-        folder,
+        sources,
         batch_size=training.batch_size,
-        steps=training.steps,
+        steps=min(training.steps, max_steps or training.steps),
         start=int(stage.step),
         seed=training.seed,
         stills=stage.stills,
     )
     if len(batches) == 0:
-        LOGGER.info("%s: all %d steps are done", output, training.steps)
+        LOGGER.info("%s: %d steps are done", output, int(stage.step))
         return output / "model.safetensors"
     probe = batches[0]
     _check_clip(probe, stage.model)

@@ -314,7 +314,7 @@ def iterate_video(path: Path) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
                 yield frame.to_ndarray(format="rgb24")
-    except (OSError, av.error.FFmpegError, IndexError) as error:
+    except (OSError, av.error.FFmpegError, IndexError, ValueError) as error:
         raise _unreadable(path, error) from None
 
 

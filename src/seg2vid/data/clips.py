@@ -1,8 +1,10 @@
 """Clips on disk → ``Clip`` carriers, and the batches of training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +28,20 @@ CLIP_ARRAYS = (
     "ego_motion",
 )
 """What is read of a clip's file; depth stays there."""
+
+
+@runtime_checkable
+class ClipSource(Protocol):
+    """Anything that training can draw from: a folder, a prepared dataset, photos."""
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+
+    def read(self, index: int, /) -> Clip:
+        """Read a whole clip as a batch of one."""
+
+    def read_still(self, index: int, time: int, /) -> Clip:
+        """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +68,25 @@ class ClipFolder:
         """Return the files in ascending order of seed."""
         return sorted(self.directory.glob("clip_*.safetensors"))
 
-    def read(self, path: Path) -> Clip:
+    @cached_property
+    def files(self) -> list[Path]:
+        """The files, listed once."""
+        return self.paths()
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.files)
+
+    def read(self, index: int, /) -> Clip:
         """Read a whole clip as a batch of one."""
-        with safe_open(path, "pt") as file:
+        with safe_open(self.files[index], "pt") as file:
             arrays = {name: file.get_tensor(name) for name in CLIP_ARRAYS}
             rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
         return clip_from_arrays(arrays, rate)
 
-    def read_still(self, path: Path, time: int) -> Clip:
+    def read_still(self, index: int, time: int, /) -> Clip:
         """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
-        with safe_open(path, "pt") as file:
+        with safe_open(self.files[index], "pt") as file:
             count = file.get_slice("frames").get_shape()[0]
             frame = _pictures(file.get_slice("frames")[time % count : time % count + 1])
             label_map = file.get_slice("label_maps")[time % count].long().unsqueeze(0)
@@ -144,7 +169,7 @@ class TrainingBatches(Dataset[Clip]):
 
     def __init__(
         self,
-        folder: ClipFolder,
+        sources: Sequence[tuple[ClipSource, float]],
         *,
         batch_size: int,
         steps: int,
@@ -153,8 +178,9 @@ class TrainingBatches(Dataset[Clip]):
         stills: bool,
     ) -> None:
         super().__init__()
-        self.folder = folder
-        self.paths = folder.paths()
+        self.sources = [source for source, _ in sources]
+        weights = np.array([weight for _, weight in sources])
+        self.chances = weights / weights.sum()
         self.batch_size = batch_size
         self.steps = range(start, steps)
         self.seed = seed
@@ -171,7 +197,10 @@ class TrainingBatches(Dataset[Clip]):
 
     def _draw(self, random: np.random.Generator) -> Clip:
         """Draw one clip or still, mirrored half of the time."""
-        path = self.paths[random.integers(len(self.paths))]
+        # No dice for a single source, so that a second one does not change what the first gave.
+        which = random.choice(len(self.sources), p=self.chances) if len(self.sources) > 1 else 0
+        source = self.sources[which]
+        index = int(random.integers(len(source)))
         time, is_mirrored = int(random.integers(1_000)), random.random() < 0.5
-        clip = self.folder.read_still(path, time) if self.stills else self.folder.read(path)
+        clip = source.read_still(index, time) if self.stills else source.read(index)
         return mirror(clip) if is_mirrored else clip

@@ -6,6 +6,8 @@ from pathlib import Path
 from seg2vid.errors import ModelError, expected
 
 WEIGHTS_FILE = "model.safetensors"
+SEGMENTER = "segmenter"
+"""The bundled network that labels photos: found by its name, but no model that generates."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,11 @@ class ModelSummary:
 
 
 def list_models() -> list[ModelSummary]:
-    """Return the models that come with the package."""
+    """Return the models that come with the package and generate."""
     models = []
     for folder in sorted(_bundled_folder().iterdir(), key=lambda entry: entry.name):
         weights = Path(str(folder)) / WEIGHTS_FILE
-        if weights.is_file():
+        if weights.is_file() and folder.name != SEGMENTER:
             card = (weights.parent / "README.md").read_text(encoding="utf-8")
             title = next(line for line in card.splitlines() if line.startswith("# "))
             size = weights.stat().st_size / 1e6
@@ -41,7 +43,7 @@ def find_weights(name: str) -> Path:
     Raises ``ModelError`` for a name that is none of these.
     """
     available = [model.name for model in list_models()]
-    if name in available:
+    if name in (*available, SEGMENTER):
         return _bundled_folder() / name / WEIGHTS_FILE
     path = Path(name)
     if path.is_dir():

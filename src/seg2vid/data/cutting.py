@@ -1,0 +1,159 @@
+"""Frames of a video → windows of consecutive frames, without cuts, black and repeated frames.
+
+Frames arrive one at a time and only those of open windows are held, so that memory does not grow
+with the length of the video.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+Frame = UInt8[np.ndarray, "height width 3"]
+
+THUMBNAIL = (32, 18)
+"""Width and height at which frames are compared."""
+BLACK = 10 / 255
+"""A frame none of whose pixels is brighter, nearly, shows nothing."""
+REPEATED = 1 / 255
+"""Largest difference of any part of the picture below which a frame is the one before."""
+CUT_DIFFERENCE = 0.10
+"""Mean difference of consecutive pictures that a cut has at least ..."""
+CUT_COLOURS = 0.12
+"""... and share of the pixels whose colour another picture's histogram lacks ..."""
+CUT_FACTOR = 3.0
+"""... and how much larger the difference is than in the frames before: fast motion is no cut."""
+
+
+@dataclass
+class Dropped:
+    """Frames that were left out, by reason, and cuts that were found."""
+
+    black: int = 0
+    repeated: int = 0
+    cuts: int = 0
+    short: int = 0
+    """Frames in stretches too short for a window, and rests."""
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """How windows are laid over the frames of a video."""
+
+    length: int
+    """Frames of a window, the first one included."""
+    step: int = 1
+    """Every ``step``-th frame is taken."""
+    stride: int | None = None
+    """Taken frames from one window's start to the next; by default windows do not overlap."""
+    labelled: frozenset[int] = frozenset()
+    """Indices of labelled frames: windows are laid so that the first of them begins one."""
+    only_labelled: bool = False
+    """Windows begin at labelled frames and nowhere else."""
+    spans: tuple[tuple[int, int], ...] = ()
+    """First frame and one past the last of the parts to use; the whole where empty."""
+
+
+@dataclass
+class Window:
+    """Consecutive frames, complete when there are ``length`` of them."""
+
+    place: int
+    """Place of the first frame among those of its scene."""
+    indices: list[int] = field(default_factory=list)
+    """Index of each frame in the video."""
+    frames: list[Frame] = field(default_factory=list)
+
+
+def cut_windows(
+    frames: Iterable[Frame], windowing: Windowing, dropped: Dropped
+) -> Iterator[Window]:
+    """Yield the complete windows in order of their first frame; count into ``dropped`` what was
+    left out.
+    """
+    scenes, opened = SceneWatcher(), list[Window]()
+    starts = {first for first, _ in windowing.spans}
+    place, scene_start, total, used = 0, 0, 0, 0
+    for index, frame in enumerate(frames):
+        if not _is_inside(index, windowing.spans):
+            continue
+        total += 1
+        verdict = scenes.look(frame)
+        if verdict == "repeated":
+            dropped.repeated += 1
+            continue
+        if verdict != "new" or index in starts:
+            dropped.cuts += verdict == "cut"
+            opened, place, scene_start = [], 0, index + (verdict == "black")
+        if verdict == "black":
+            dropped.black += 1
+            continue
+        if _begins(index, place, scene_start, windowing):
+            opened.append(Window(place))
+        for window in opened:
+            if (place - window.place) % windowing.step == 0:
+                window.indices.append(index)
+                window.frames.append(frame)
+        complete = [window for window in opened if len(window.frames) == windowing.length]
+        opened = [window for window in opened if len(window.frames) < windowing.length]
+        used += len(complete) * windowing.length * windowing.step
+        yield from complete
+        place += 1
+    dropped.short = max(total - dropped.black - dropped.repeated - used, 0)
+
+
+def _is_inside(index: int, spans: tuple[tuple[int, int], ...]) -> bool:
+    """Say whether a frame lies in one of the parts to use."""
+    return not spans or any(first <= index < stop for first, stop in spans)
+
+
+def _begins(index: int, place: int, scene_start: int, windowing: Windowing) -> bool:
+    """Say whether a window begins at this frame."""
+    if windowing.only_labelled:
+        return index in windowing.labelled
+    period = (windowing.stride or windowing.length) * windowing.step
+    # Shifted so that the scene's first labelled frame begins a window, where few are labelled.
+    labelled = min((one for one in windowing.labelled if one >= scene_start), default=scene_start)
+    return (place - (labelled - scene_start)) % period == 0
+
+
+class SceneWatcher:
+    """Compares each frame with the one before."""
+
+    def __init__(self) -> None:
+        self.before: Float[np.ndarray, "rows columns 3"] | None = None
+        self.usual = 0.0
+        """Running mean of the difference within a scene."""
+
+    def look(self, frame: Frame) -> str:
+        """Say what a frame (height, width, 3) is: ``new``, ``black``, ``repeated`` or ``cut``."""
+        if float(np.quantile(frame[::4, ::4], 0.99)) <= BLACK * 255:
+            self.before = None
+            return "black"
+        image = Image.fromarray(frame).resize(THUMBNAIL, Image.Resampling.BOX)
+        small = np.asarray(image, dtype=np.float32) / 255
+        before = self.before
+        if before is None:
+            self.before = small
+            return "new"
+        # Noise averages out in a small picture; the least thing that moves changes a part of it.
+        if float(np.abs(small - before).max()) < REPEATED:
+            return "repeated"
+        self.before = small
+        difference = float(np.abs(small - before).mean())
+        foreign = float(np.abs(colour_histogram(small) - colour_histogram(before)).sum() / 2)
+        is_sudden = difference > CUT_FACTOR * self.usual
+        if difference > CUT_DIFFERENCE and foreign > CUT_COLOURS and is_sudden:
+            self.usual = 0.0
+            return "cut"
+        self.usual = difference if self.usual == 0 else 0.8 * self.usual + 0.2 * difference
+        return "new"
+
+
+def colour_histogram(picture: Float[np.ndarray, "rows columns 3"]) -> Float[np.ndarray, " bin"]:
+    """Return the share of the pixels in each of 4 x 4 x 4 colours, for RGB in [0, 1]."""
+    levels = np.minimum((picture * 4).astype(np.int64), 3)
+    bins = levels @ np.array([16, 4, 1])
+    return np.bincount(bins.ravel(), minlength=64).astype(np.float32) / bins.size

@@ -1,0 +1,127 @@
+"""Teachers that measure the flow of real video: DIS and RAFT-small behind one interface."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from seg2vid.errors import Seg2VidError, expected
+from seg2vid.models.raft_small import load_raft_small
+from seg2vid.structures import Motion
+from seg2vid.warp import motion_from_flows
+
+LUMA = (0.299, 0.587, 0.114)
+"""How bright red, green and blue are to the eye."""
+TOGETHER = 8
+"""Pairs that RAFT looks at in one pass: each holds 22 MB of correlations at 256x128."""
+
+
+@runtime_checkable
+class FlowTeacher(Protocol):
+    """Anything that measures flow between pictures."""
+
+    name: str
+
+    def flow(
+        self,
+        first: Float[Tensor, "batch 3 height width"],
+        second: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, "batch 2 height width"]:
+        """Return where each pixel of ``first`` lies in ``second``.
+
+        Pixels, order (dx, dy), on the grid of ``first``; pictures are RGB in [0, 1].
+        """
+
+
+class DISFlow:
+    """Dense inverse search (Kroeger et al., ECCV 2016), of OpenCV: 3 ms a pair at 256x128.
+
+    Raises ``Seg2VidError`` where OpenCV is not installed.
+    """
+
+    name = "dis"
+
+    def __init__(self) -> None:
+        cv2 = _import_opencv()
+        self.search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def flow(
+        self,
+        first: Float[Tensor, "batch 3 height width"],
+        second: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, "batch 2 height width"]:
+        """Return where each pixel of ``first`` lies in ``second``, in pixels."""
+        luma = first.new_tensor(LUMA).view(3, 1, 1)
+        greys = [
+            ((pictures * luma).sum(1) * 255).round().clamp(0, 255).byte().cpu().numpy()
+            for pictures in (first, second)
+        ]
+        flows = [self.search.calc(a, b, None) for a, b in zip(*greys, strict=True)]
+        return rearrange(torch.from_numpy(np.stack(flows)), "b h w xy -> b xy h w").to(first.device)
+
+
+class RaftFlow:
+    """RAFT-small: fewer gross errors than DIS, a hundred times its cost.
+
+    Raises ``ModelError`` where its weights are missing.
+    """
+
+    name = "raft"
+
+    def __init__(self, judges: Path | None = None) -> None:
+        self.network = load_raft_small(judges)
+
+    @torch.no_grad()
+    def flow(
+        self,
+        first: Float[Tensor, "batch 3 height width"],
+        second: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, "batch 2 height width"]:
+        """Return where each pixel of ``first`` lies in ``second``, in pixels."""
+        network = self.network.to(first.device)
+        parts = [slice(start, start + TOGETHER) for start in range(0, len(first), TOGETHER)]
+        return torch.cat([network(first[part], second[part]) for part in parts])
+
+
+TEACHERS = ("dis", "raft")
+
+
+def get_flow_teacher(name: str, judges: Path | None = None) -> FlowTeacher:
+    """Return the teacher ``dis`` or ``raft``, the latter with its weights from ``judges``.
+
+    Raises ``Seg2VidError`` for another name, and where what it needs is missing.
+    """
+    if name not in TEACHERS:
+        what = f"a flow teacher, one of: {', '.join(TEACHERS)}"
+        raise Seg2VidError(expected(what, got=repr(name), fix="choose one of them"))
+    return DISFlow() if name == "dis" else RaftFlow(judges)
+
+
+def measure_motion(teacher: FlowTeacher, frames: Float[Tensor, "time 3 height width"]) -> Motion:
+    """Measure the motion of a clip (a batch of one): between frame 0 and each later one.
+
+    A pixel is visible where the way there and back closes.
+    """
+    if len(frames) < 2:
+        what, fix = "a clip of at least 2 frames to measure motion in", "give a longer clip"
+        raise Seg2VidError(expected(what, got=len(frames), fix=fix))
+    later = frames[1:]
+    first = frames[:1].expand_as(later)
+    flow = teacher.flow(torch.cat((first, later)), torch.cat((later, first)))
+    forward, backward = flow.chunk(2)
+    return motion_from_flows(forward.unsqueeze(0), backward.unsqueeze(0))
+
+
+def _import_opencv() -> ModuleType:
+    """Return OpenCV, which only training needs."""
+    try:
+        import cv2
+    except ImportError as error:
+        what, fix = "OpenCV for the flow teacher dis", "pip install 'seg2vid[train]'"
+        raise Seg2VidError(expected(what, got=f"none ({error})", fix=fix)) from error
+    return cv2

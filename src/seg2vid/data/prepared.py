@@ -1,0 +1,241 @@
+"""Prepared datasets: WebDataset shards and one index, read clip by clip or as a stream.
+
+::
+
+    DATASET/
+        index.json          what it holds: counts, histograms, provenance, place of every clip
+        train-000000.tar    shards: uncompressed tar, one sample a clip (``clip_sample.py``)
+        val-000000.tar
+        report.html         the same for people
+"""
+
+import io
+import json
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from seg2vid.data.clip_sample import Sample, decode_clip, decode_still, still_of
+from seg2vid.errors import MediaError, Seg2VidError, expected
+from seg2vid.labels import LabelSpace
+from seg2vid.structures import Clip
+
+INDEX = "index.json"
+FORMAT = "seg2vid-dataset-1"
+
+
+def read_index(place: str | Path) -> dict[str, Any]:
+    """Read the index of a dataset: a folder, its ``index.json``, or the URL of either.
+
+    Raises ``MediaError`` where there is none or it is of another kind.
+    """
+    name = f"{place}" if str(place).endswith(INDEX) else f"{str(place).rstrip('/')}/{INDEX}"
+    fix = "make one: seg2vid prepare SOURCE -o DATASET"
+    try:
+        if is_url(name):
+            with _open_url(name) as stream:
+                text = stream.read().decode()
+        else:
+            text = Path(name).read_text("utf-8")
+        index = json.loads(text)
+    except (OSError, ValueError) as error:
+        what, got = f"a prepared dataset (with {INDEX}) at {place}", str(error) or "nothing there"
+        raise MediaError(expected(what, got=got, fix=fix)) from None
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        what, got = f"an index of format {FORMAT} at {name}", "another file"
+        raise MediaError(expected(what, got=got, fix=fix))
+    return index
+
+
+def is_url(place: str | Path) -> bool:
+    """Say whether a place is read by WebDataset: http, gs, s3 through ``pipe:`` ..."""
+    return "://" in str(place) or str(place).startswith("pipe:")
+
+
+def _open_url(url: str) -> Any:
+    """Open a URL as WebDataset does."""
+    return webdataset().gopen(url)
+
+
+def webdataset() -> Any:
+    """Import WebDataset; raise ``Seg2VidError`` saying how to get it."""
+    try:
+        import webdataset  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        what, fix = "the extra `train` to be installed", "pip install 'seg2vid[train]'"
+        raise Seg2VidError(expected(what, got="no webdataset", fix=fix)) from None
+    return webdataset
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """One split of a prepared dataset on a local disk: every clip can be read at once.
+
+    Raises ``MediaError`` where the split is empty or a shard is missing.
+    """
+
+    directory: Path
+    split: str = "train"
+
+    def __post_init__(self) -> None:
+        """Refuse an empty split or a missing shard at once, not in the middle of a run."""
+        if not self.clips:
+            counts = self.index["counts"]["clips"]
+            what, got = f"clips of split {self.split} in {self.directory}", f"{counts}"
+            raise MediaError(expected(what, got=got, fix="prepare more, or name another split"))
+        for shard in self.shards:
+            if not shard.is_file():
+                what, got = f"the shard {shard.name} in {self.directory}", "no such file"
+                raise MediaError(expected(what, got=got, fix="copy the whole dataset"))
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        """What ``index.json`` says."""
+        return read_index(self.directory)
+
+    @cached_property
+    def space(self) -> LabelSpace:
+        """The classes of its label maps."""
+        return LabelSpace.from_dict(self.index["label_space"])
+
+    @cached_property
+    def clips(self) -> list[dict[str, Any]]:
+        """Key, shard, offset, size and figures of each clip of the split."""
+        return [clip for clip in self.index["clips"] if clip["split"] == self.split]
+
+    @cached_property
+    def shards(self) -> list[Path]:
+        """The files of the split."""
+        folder = self.directory.parent if self.directory.name == INDEX else self.directory
+        return [folder / shard["file"] for shard in self.index["shards"].get(self.split, ())]
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.clips)
+
+    def read(self, index: int, /) -> Clip:
+        """Read a whole clip as a batch of one."""
+        return self._uniform(decode_clip(self.files(index), self.space))
+
+    def read_still(self, index: int, time: int, /) -> Clip:
+        """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
+        return self._uniform(decode_still(self.files(index), self.space, time))
+
+    def files(self, index: int) -> Sample:
+        """Read the files of one sample: one seek in one shard."""
+        clip = self.clips[index]
+        handle = _open_shard(self.shards[clip["shard"]])
+        content = os.pread(handle, clip["size"], clip["offset"])
+        if len(content) < clip["size"]:
+            what = f"{clip['size']} bytes at {clip['offset']} of {self.shards[clip['shard']]}"
+            raise MediaError(expected(what, got=len(content), fix="copy the dataset again"))
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            return {
+                member.name.partition(".")[2]: archive.extractfile(member).read()  # type: ignore[union-attr]
+                for member in archive
+            }
+
+    def _uniform(self, clip: Clip) -> Clip:
+        """Leave out the instance maps unless every clip has them, so that clips can be joined."""
+        if self.index["has_instances"]:
+            return clip
+        return Clip(
+            clip.first_frame,
+            clip.frames,
+            clip.label_map,
+            label_maps=clip.label_maps,
+            motion=clip.motion,
+            frames_per_second=clip.frames_per_second,
+        )
+
+
+_HANDLES = threading.local()
+"""Shards that this process has open: a thousand reads do not open a thousand files."""
+MOST_HANDLES = 64
+
+
+def _open_shard(path: Path) -> int:
+    """Return a descriptor of a shard, opened once for each process and thread."""
+    key = (os.getpid(), str(path), path.stat().st_mtime_ns)
+    handles: dict[Any, int] = _HANDLES.__dict__.setdefault("open", {})
+    if key not in handles:
+        while len(handles) >= MOST_HANDLES:
+            os.close(handles.pop(next(iter(handles))))
+        handles[key] = os.open(path, os.O_RDONLY)
+    return handles[key]
+
+
+class StreamedDataset:
+    """One split of a dataset at a URL, for training: clips come in the order of the stream.
+
+    What to draw is not for the caller to say: each reading gives the next clip, epoch after epoch
+    in another order. Raises ``MediaError`` as ``stream_clips`` does.
+    """
+
+    def __init__(self, place: str, split: str = "train", *, seed: int = 0) -> None:
+        self.place, self.split, self.seed = place, split, seed
+        self.index = read_index(place)
+        self.space = LabelSpace.from_dict(self.index["label_space"])
+        self._stream = self._endless()
+
+    def __len__(self) -> int:
+        """Return the number of clips of the split."""
+        return int(self.index["counts"]["clips"].get(self.split, 0))
+
+    def read(self, _index: int, /) -> Clip:
+        """Return the next clip as a batch of one."""
+        return next(self._stream)
+
+    def read_still(self, _index: int, time: int, /) -> Clip:
+        """Return frame ``time`` (modulo the clip's length) of the next clip, alone."""
+        return still_of(next(self._stream), time)
+
+    def _endless(self) -> Iterator[Clip]:
+        """Yield clips without end."""
+        for epoch in count():
+            yield from stream_clips(
+                self.place, split=self.split, seed=self.seed, epoch=epoch, shuffle=SHUFFLED
+            )
+
+
+SHUFFLED = 256
+"""Clips that a training stream holds to mix their order: about 300 MB at 256x128."""
+
+
+def stream_clips(
+    place: str | Path, *, split: str = "train", seed: int = 0, epoch: int = 0, shuffle: int = 0
+) -> Iterator[Clip]:
+    """Yield every clip of a split once, from a folder or a URL, without a local copy.
+
+    In a ``DataLoader`` the shards are divided among its workers, and among the processes of a
+    distributed run (``RANK`` and ``WORLD_SIZE``); each clip then comes exactly once in all of them
+    together. ``shuffle`` above 1 mixes the order of the shards and, in a buffer of so many samples,
+    of the clips: otherwise the order is that of the index. Raises ``MediaError`` as ``read_index``
+    does, and for an empty split.
+    """
+    index = read_index(place)
+    space = LabelSpace.from_dict(index["label_space"])
+    base = str(place).removesuffix(INDEX).rstrip("/")
+    urls = [f"{base}/{shard['file']}" for shard in index["shards"].get(split, ())]
+    if not urls:
+        what = f"shards of split {split} at {place}"
+        raise MediaError(expected(what, got="none", fix="name a split that it has"))
+    library = webdataset()
+    stages = [
+        library.SimpleShardList(urls),
+        *([library.detshuffle(len(urls), len(urls), seed, epoch - 1)] if shuffle > 1 else []),
+        library.split_by_node,
+        library.split_by_worker,
+        library.tarfile_to_samples(),
+        *([library.detshuffle(shuffle, shuffle, seed, epoch - 1)] if shuffle > 1 else []),
+    ]
+    for sample in library.DataPipeline(*stages):
+        yield decode_clip(
+            {name: content for name, content in sample.items() if name[0] != "_"}, space
+        )

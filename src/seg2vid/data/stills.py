@@ -1,0 +1,62 @@
+"""A folder of photos with label maps: single frames for the segmenter and the first frame.
+
+::
+
+    FOLDER/
+        photos/0001.jpg    a picture of any name and size
+        labels/0001.png    its label map, of the same name
+"""
+
+from pathlib import Path
+
+import torch
+
+from seg2vid.data.recordings import PICTURES, list_pictures
+from seg2vid.errors import MediaError, expected
+from seg2vid.labels import LabelSpace, fit_image, fit_label_map
+from seg2vid.media import read_image, read_label_map
+from seg2vid.structures import Clip
+
+
+class StillFolder:
+    """Photos and label maps by the same name, cropped and scaled to ``height`` x ``width``.
+
+    Raises ``MediaError`` where a folder or the label map of a photo is missing.
+    """
+
+    def __init__(self, directory: Path, space: LabelSpace, *, height: int, width: int) -> None:
+        self.directory, self.space = directory, space
+        self.height, self.width = height, width
+        photos = directory / "photos"
+        self.photos = list_pictures(photos)
+        if not self.photos:
+            what, fix = f"photos ({', '.join(PICTURES)}) in {photos}", "see the tree in data/stills"
+            raise MediaError(expected(what, got="none", fix=fix))
+        lost = [path for path in self.photos if not self.label_file(path).is_file()]
+        if lost:
+            what, got = f"a label map for each of {len(self.photos)} photos", f"{len(lost)} without"
+            fix = f"add {self.label_file(lost[0])} and the others, or remove the photos"
+            raise MediaError(expected(what, got=got, fix=fix))
+
+    def __len__(self) -> int:
+        """Return the number of photos."""
+        return len(self.photos)
+
+    def label_file(self, photo: Path) -> Path:
+        """Return where the label map of a photo lies."""
+        return self.directory / "labels" / f"{photo.stem}.png"
+
+    def read(self, index: int) -> Clip:
+        """Read a photo and its label map as a clip without further frames, a batch of one."""
+        photo = self.photos[index]
+        pixels = fit_image(read_image(photo), height=self.height, width=self.width)
+        frame = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255).unsqueeze(0)
+        ids = read_label_map(self.label_file(photo), space=self.space).ids
+        void = self.space.void_id
+        ids = fit_label_map(ids, height=self.height, width=self.width, fill=void).ids
+        no_frames = frame.unsqueeze(1)[:, :0]
+        return Clip(frame, no_frames, torch.from_numpy(ids).long().unsqueeze(0))
+
+    def read_still(self, index: int, _time: int) -> Clip:
+        """Read the same: there is one time only."""
+        return self.read(index)

@@ -1,0 +1,175 @@
+"""What ``seg2vid prepare`` is asked and what it will do: options, recordings, classes, teachers."""
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from seg2vid.data.flow_teachers import get_flow_teacher
+from seg2vid.data.label_teachers import get_label_teacher
+from seg2vid.data.layouts import find_layout, list_recordings
+from seg2vid.data.preparation import ClipSettings, Teachers
+from seg2vid.data.recordings import DEFAULT_RATE, Recording, look_at_video
+from seg2vid.errors import MediaError, expected
+from seg2vid.labels import LabelSpace, get_label_space
+
+PARTS = "parts"
+"""Folder of the parts in a dataset that is being made."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """The options of ``seg2vid prepare``; each is explained there."""
+
+    source: Path
+    output: Path
+    clip: ClipSettings
+    command: str
+    layout: str = "auto"
+    labels: str = "segmenter"
+    flow: str = "dis"
+    judges: Path | None = None
+    split: tuple[float, float] = (0.1, 0.0)
+    """Shares of validation and test."""
+    group: str | None = None
+    shard_megabytes: int = 64
+    shard_of: tuple[int, int] = (1, 1)
+    workers: int | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording and what was found by looking at it without decoding."""
+
+    recording: Recording
+    rate: float
+    frames: int
+    """As the file says: an estimate."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done."""
+
+    options: PrepareOptions
+    layout: str
+    jobs: tuple[Job, ...]
+    space: dict[str, Any]
+    """Label space of the dataset."""
+    labels: str
+    """Label teacher as named by the user, ``none`` where it does not know the classes."""
+    labels_by: str
+    """The name under which it stands in the index."""
+    notes: tuple[str, ...]
+
+    @property
+    def parts(self) -> Path:
+        """The folder of the parts."""
+        return self.options.output / PARTS
+
+    def is_done(self, job: Job) -> bool:
+        """Say whether the part of a recording is complete."""
+        return (self.parts / f"{job.recording.name}.json").is_file()
+
+    @property
+    def own(self) -> tuple[Job, ...]:
+        """The share of this job."""
+        number, count = self.options.shard_of
+        return self.jobs[number - 1 :: count]
+
+
+def check_options(options: PrepareOptions) -> None:
+    """Raise ``MediaError`` for numbers that make no sense."""
+    clip = options.clip
+    numbers = {
+        "--frames of at least 2": clip.num_frames >= 1,
+        "--fps above 0": clip.frames_per_second > 0,
+        "--step of at least 1": clip.step is None or clip.step >= 1,
+        "--stride of at least 1": clip.stride is None or clip.stride >= 1,
+        "--shard-size of at least 1": options.shard_megabytes >= 1,
+        "--workers of at least 1": options.workers is None or options.workers >= 1,
+        "--val-share and --test-share of at least 0 and below 1 together": (
+            min(options.split) >= 0 and sum(options.split) < 1
+        ),
+        "--shard-of i/N with i from 1 to N": 1 <= options.shard_of[0] <= options.shard_of[1],
+        "--size of multiples of 32": clip.height % 32 == 0 == clip.width % 32 and clip.height > 0,
+    }
+    for what, is_right in numbers.items():
+        if not is_right:
+            raise MediaError(expected(what, got="another value", fix="see seg2vid prepare --help"))
+    if options.group is not None:
+        try:
+            re.compile(options.group)
+        except re.error as error:
+            what, fix = "a regular expression for --group", "for example '^[a-z]+'"
+            raise MediaError(expected(what, got=f"{options.group!r}: {error}", fix=fix)) from None
+
+
+def make_plan(options: PrepareOptions) -> Plan:
+    """List the recordings, look at each without decoding, choose label space and teacher."""
+    layout = find_layout(options.source) if options.layout == "auto" else options.layout
+    recordings = list_recordings(options.source, layout)
+    spaces = {r.label_space.name: r.label_space for r in recordings if r.label_space}
+    if len(spaces) > 1:
+        what, got = "recordings of one label space", ", ".join(sorted(spaces))
+        fix = "prepare them one by one: a dataset has one label space"
+        raise MediaError(expected(what, got=got, fix=fix))
+    space = next(iter(spaces.values()), None)
+    teacher = None if options.labels == "none" else get_label_teacher(options.labels)
+    notes = [f"{options.source}: layout {layout}, {len(recordings)} recordings"]
+    labels = options.labels
+    if teacher is not None and space is not None and teacher.space.names != space.names:
+        labels = "none"
+        notes.append(
+            f"label maps are of the space {space.name}, which {teacher.name} does not know: frames "
+            "without one take it from the nearest that has one"
+        )
+    known = space or (teacher.space if teacher else get_label_space("cityscapes"))
+    jobs = tuple(_look(recording) for recording in recordings)
+    name = "none" if teacher is None or labels == "none" else teacher.name
+    return Plan(options, layout, jobs, known.to_dict(), labels, name, tuple(notes))
+
+
+def _look(recording: Recording) -> Job:
+    """Read rate and length of a recording as its files say, without decoding."""
+    if recording.video is None or recording.pictures:
+        return Job(recording, recording.rate, len(recording.pictures))
+    try:
+        facts = look_at_video(recording.video)
+    except MediaError:
+        # A toy-city file, or a broken one: what is wrong will be said when it is read.
+        rate = recording.frames_per_second or DEFAULT_RATE
+        return Job(recording, rate, len(recording.label_files))
+    return Job(recording, recording.frames_per_second or facts.frames_per_second, facts.num_frames)
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """Return what the index says besides counts: provenance and settings."""
+    from seg2vid import __version__
+
+    options = plan.options
+    return {
+        "version": __version__,
+        "command": options.command,
+        "source": str(options.source),
+        "layout": plan.layout,
+        "label_space": plan.space,
+        "label_teacher": plan.labels_by,
+        "flow_teacher": options.flow,
+        "clip": asdict(options.clip),
+        "split_shares": list(options.split),
+        "group": options.group,
+        "shard_megabytes": options.shard_megabytes,
+        "names": [job.recording.name for job in plan.jobs],
+    }
+
+
+def load_teachers(plan: Plan) -> Teachers:
+    """Load what labels and measures."""
+    options = plan.options
+    return Teachers(
+        LabelSpace.from_dict(plan.space),
+        None if plan.labels == "none" else get_label_teacher(plan.labels),
+        None if options.flow == "none" else get_flow_teacher(options.flow, options.judges),
+    )

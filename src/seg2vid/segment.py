@@ -1,0 +1,96 @@
+"""What ``seg2vid segment`` does: photo → label map; also how ``generate`` takes a photo."""
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from seg2vid.data.label_teachers import get_label_teacher
+from seg2vid.data.pseudo_labels import LabelTeacher
+from seg2vid.drawing import overlay as draw_overlay
+from seg2vid.errors import MediaError, expected
+from seg2vid.files import check_place
+from seg2vid.labels import LabelSpace, colourise
+from seg2vid.pictures import FORMATS, read_image, write_image, write_label_map
+
+WORKING_PIXELS = 128 * 256
+"""Pixels at which a photo is looked at: as many as the segmenter's training pictures had."""
+MULTIPLE = 16
+
+
+def class_probabilities(
+    photo: UInt8[np.ndarray, "height width 3"], teacher: LabelTeacher
+) -> Float[Tensor, "class height width"]:
+    """Return the probability of every class for every pixel of a photo of any size.
+
+    The photo is looked at with about 32,768 pixels, as it is and mirrored, and the result enlarged.
+    """
+    height, width = photo.shape[:2]
+    scale = math.sqrt(WORKING_PIXELS / (height * width))
+    size = [max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in (height, width)]
+    picture = rearrange(torch.from_numpy(photo), "h w c -> 1 c h w").float() / 255
+    small = F.interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False)
+    mirrored = teacher.probabilities(small.flip(-1)).flip(-1)
+    probabilities = (teacher.probabilities(small) + mirrored) / 2
+    whole = F.interpolate(probabilities, (height, width), mode="bilinear", align_corners=False)
+    return whole[0]
+
+
+def label_photo(
+    photo: UInt8[np.ndarray, "height width 3"], teacher: LabelTeacher, *, min_confidence: float = 0
+) -> Int[np.ndarray, "height width"]:
+    """Return the id of every pixel; those less sure than ``min_confidence`` are void."""
+    confidence, ids = class_probabilities(photo, teacher).max(0)
+    return torch.where(confidence < min_confidence, teacher.space.void_id, ids).numpy()
+
+
+def segment_photo(
+    photo: UInt8[np.ndarray, "height width 3"], space: LabelSpace
+) -> Int[np.ndarray, "height width"]:
+    """Label a photo with the bundled segmenter; raise ``MediaError`` where it knows other classes
+    than ``space``.
+    """
+    teacher = get_label_teacher("segmenter")
+    if teacher.space.names != space.names:
+        what = f"a model of the label space {teacher.space.name}, to animate a photo"
+        fix = "give the photo's label map: seg2vid animate PHOTO --labels MAP"
+        raise MediaError(expected(what, got=f"one of {space.name}", fix=fix))
+    return label_photo(photo, teacher)
+
+
+def run(
+    photo: Path, output: Path, labels: str, *, overlay: Path | None, min_confidence: float
+) -> Iterator[str]:
+    """Write the label map of a photo; yield what a person wants to know.
+
+    Raises ``Seg2VidError``.
+    """
+    for path, endings in ((output, (".png",)), (overlay, tuple(FORMATS))):
+        if path is not None and path.suffix.lower() not in endings:
+            what, got = f"a file ending in {', '.join(endings)}", repr(path.name)
+            raise MediaError(expected(what, got=got, fix="change the ending"))
+        if path is not None:
+            check_place(path)
+    if not 0 <= min_confidence <= 1:
+        what, fix = "--min-confidence from 0 to 1", "0 labels every pixel"
+        raise MediaError(expected(what, got=min_confidence, fix=fix))
+    pixels, teacher = read_image(photo), get_label_teacher(labels)
+    start = time.perf_counter()
+    ids = label_photo(pixels, teacher, min_confidence=min_confidence)
+    seconds = time.perf_counter() - start
+    write_label_map(output, ids, teacher.space)
+    counts = np.bincount(ids.ravel(), minlength=teacher.space.num_channels)
+    order = [int(number) for number in counts.argsort()[::-1] if counts[number]]
+    shares = ", ".join(f"{teacher.space.names[n]} {counts[n] / ids.size:.0%}" for n in order[:5])
+    yield f"{photo}: {ids.shape[1]}x{ids.shape[0]}, labelled by {teacher.name}: {shares}"
+    yield f"wrote {output} ({seconds:.2f} s)"
+    if overlay is not None:
+        write_image(overlay, draw_overlay(pixels, colourise(ids, teacher.space)))
+        yield f"wrote {overlay}"
