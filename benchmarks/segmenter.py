@@ -1,7 +1,6 @@
 """Measures a segmenter on photos with human label maps: IoU of every class, and time per photo.
 
-    python benchmarks/segmenter.py --data ../shared/data/cityscapes_stills/val
-    python benchmarks/segmenter.py --data ... --labels judges/espnetv2_cityscapes_1024x512.onnx
+Run with ``--data ../shared/data/cityscapes_stills/val``; ``--labels FILE.onnx`` measures another.
 """
 
 import argparse
@@ -50,7 +49,9 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with photos/ and labels/")
-    parser.add_argument("--labels", default="segmenter", help="the segmenter: as in seg2vid segment")
+    parser.add_argument(
+        "--labels", default="segmenter", help="the segmenter: as in seg2vid segment"
+    )
     parser.add_argument("--no-flip", action="store_true", help="do not look at the mirrored photo")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -64,7 +65,9 @@ def main() -> None:
     for name, common, either, truth in zip(
         teacher.space.names[:-1], both, union, counts.sum(1), strict=True
     ):
-        print(f"  {name:<14} {common / max(either, 1):6.3f}   ({truth / counts.sum():.2%} of pixels)")
+        print(
+            f"  {name:<14} {common / max(either, 1):6.3f}   ({truth / counts.sum():.2%} of pixels)"
+        )
     scores = both[union > 0] / union[union > 0]
     print(f"  {'mean IoU':<14} {scores.mean():6.3f}")
     print(f"  {'pixel accuracy':<14} {both.sum() / counts.sum():6.3f}")

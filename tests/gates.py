@@ -181,7 +181,7 @@ WORLD = "/data/toycity/"
 """The toy city is content, a world to be looked at; it is counted apart from the core."""
 AROUND = re.compile(
     r"/(cli|cli_data|cli_training|__main__|arguments|generate|transfer|assemble|recipes|evaluate"
-    r"|prepare|prepare_plan|prepare_work|report|segment|train_segmenter)\.py$"
+    r"|prepare|prepare_job|prepare_plan|prepare_work|report|segment|train_segmenter)\.py$"
     r"|/metrics/|/models/(segmenter|raft_small)\.py$|/data/(?!clips\.py|__init__\.py)\w+\.py$"
 )
 """Verbs and adapters: what stands around the core and imports it. ``tests/test_layers.py`` holds

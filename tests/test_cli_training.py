@@ -1,6 +1,7 @@
 """The verbs for those who train and measure: with tiny real networks, through the command line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ import torch
 
 from seg2vid import cli
 from seg2vid.checkpoint import load_checkpoint, save_checkpoint
-from seg2vid.config import PRESETS
+from seg2vid.config import PRESETS, SegmenterConfig
+from seg2vid.data.label_teachers import BundledTeacher
 from seg2vid.models.animator import Animator
 from seg2vid.models.motion_encoder import MotionEncoder
 from seg2vid.pipeline import Seg2VidPipeline
+from tests.test_stills import write_still
 from tests.tiny import CONFIG, NUM_FRAMES, street_map, write_clips
 
 SHORT = [
@@ -38,8 +41,8 @@ def test_train_assemble_generate_and_evaluate(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, motion, model = (tmp_path / name for name in ("first", "motion", "model"))
-    assert run("train", "first-frame", "--clips", clips, "-o", first, *SHORT) == 0
-    assert run("train", "motion", "--clips", clips, "-o", motion, *SHORT) == 0
+    assert run("train", "first-frame", "--data", clips, "-o", first, *SHORT) == 0
+    assert run("train", "motion", "--data", clips, "-o", motion, *SHORT) == 0
     weights = [folder / "model.safetensors" for folder in (first, motion)]
     assert run("assemble", *weights, "-o", model) == 0
     assert f"wrote {model / 'model.safetensors'}" in capsys.readouterr().out
@@ -59,18 +62,71 @@ def test_train_assemble_generate_and_evaluate(
 
 def test_every_field_of_the_configuration_is_an_option(clips: Path, tmp_path: Path) -> None:
     words = ("--learning-rate", "0.5", "--seed", "7", "--kl-warm-up", "3")
-    assert run("train", "motion", "--clips", clips, "-o", tmp_path, *SHORT, *words) == 0
+    assert run("train", "motion", "--data", clips, "-o", tmp_path, *SHORT, *words) == 0
     training = load_checkpoint(tmp_path / "model.safetensors").provenance["training"]
     assert (training["learning_rate"], training["seed"], training["kl_warm_up"]) == (0.5, 7, 3)
 
 
+def test_several_datasets_and_fewer_steps(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two datasets, the second drawn from nine times as often; the schedule stays that of 6."""
+    more = write_clips(tmp_path / "more", count=2)
+    words = ("--data", clips, "--data", more, "--data-weights", "1, 9", "--max-steps", 2)
+    words = ("train", "first-frame", *words, "-o", tmp_path / "run", *SHORT, "--steps", 6)
+    assert run(*words) == 0
+    provenance = load_checkpoint(tmp_path / "run" / "model.safetensors").provenance
+    assert (provenance["clips"], provenance["steps_done"]) == (3, 2)
+    assert provenance["training"]["steps"] == 6
+    assert f"wrote {tmp_path / 'run' / 'model.safetensors'}" in capsys.readouterr().out
+
+
+def test_weights_of_the_datasets_arrive(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[float]] = []
+
+    def start(training: object, sources: list[tuple[object, float]], *_: object, **__: object):
+        seen.append([weight for _, weight in sources])
+        return tmp_path
+
+    more = write_clips(tmp_path / "more", count=2)
+    places = ("--data", clips, "--data", more, "-o", tmp_path / "run")
+    for stage, module in (("motion", "train"), ("segmenter", "train_segmenter")):
+        monkeypatch.setattr(f"seg2vid.{module}.start", start)
+        assert run("train", stage, *places, "--data-weights", "1,9") == 0
+        assert run("train", stage, *places) == 0
+    assert seen == [[1, 9], [1, 2]] * 2, "without weights each counts as much as it has clips"
+
+
+def test_train_segmenter_on_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = SegmenterConfig(widths=(4, 8, 8), blocks=(1, 1))
+    monkeypatch.setitem(PRESETS, "compact", replace(CONFIG, segmenter=small))
+    write_still(tmp_path / "stills", "a.png", height=64, width=128)
+    words = ("--data", tmp_path / "stills", "-o", tmp_path / "run", "--batch-size", 2)
+    words = ("train", "segmenter", *words, "--steps", 3, "--max-steps", 1, "--jaccard", 0.25)
+    assert run(*words) == 0
+    provenance = load_checkpoint(tmp_path / "run" / "model.safetensors").provenance
+    assert provenance["steps_done"] == 1 and provenance["training"]["jaccard"] == 0.25
+    assert BundledTeacher(tmp_path / "run").space.name == "cityscapes"
+
+
 BAD_WORDS = {
-    ("train", "motion", "--clips", "CLIPS", "-o", "OUT", "--stepps", "3"): "--stepps 3",
-    ("train", "motion", "--clips", "CLIPS", "-o", "OUT", "--steps", "many"): "many",
-    ("train", "motion", "--clips", "nowhere", "-o", "OUT"): "no such folder",
-    ("train", "motion", "--clips", "CLIPS", "-o", "OUT", "--preset", "huge"): "'huge'",
-    ("train", "motion", "--clips", "CLIPS", "-o", "OUT", "--judges", "nowhere"): "no such file",
-    ("train", "motion", "--clips", "CLIPS"): "-o",
+    ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--stepps", "3"): "--stepps 3",
+    ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--steps", "many"): "many",
+    ("train", "motion", "--data", "nowhere", "-o", "OUT"): "no such folder",
+    ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--preset", "huge"): "'huge'",
+    ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--judges", "nowhere"): "no such file",
+    ("train", "motion", "--data", "CLIPS"): "-o",
+    ("train", "motion", "-o", "OUT"): "--data",
+    ("train", "motion", "--clips", "CLIPS", "-o", "OUT"): "--data",
+    ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--max-steps", "0"): "--max-steps of at",
+    ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--save-every", "0"): "--save-every of",
+    ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--data-weights", "x"): "--data-weights",
+    ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--data-weights", "1,2"): "each of 1 d",
+    ("train", "segmenter", "--data", "nowhere", "-o", "OUT"): "no such folder",
+    ("train", "segmenter", "--data", "CLIPS", "-o", "OUT", "--kl", "3"): "--kl 3",
+    ("train", "segmenter", "--data", "CLIPS", "-o", "OUT", "--judges", "x"): "--judges",
     ("train", "everything"): "train everything",
     ("assemble", "nothing", "nothing", "-o", "OUT"): "no such file",
     ("evaluate", "--clips", "0"): "at least 1 clip; got 0",
@@ -100,7 +156,7 @@ def test_missing_extra_is_named(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "seg2vid.train", None)
     monkeypatch.delattr("seg2vid.train", raising=False)
-    assert run("train", "motion", "--clips", clips, "-o", tmp_path / "out", *SHORT) == 2
+    assert run("train", "motion", "--data", clips, "-o", tmp_path / "out", *SHORT) == 2
     assert "the extra `train`" in capsys.readouterr().err
 
 

@@ -29,7 +29,7 @@ from tests.tiny import CONFIG, write_clips
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     folder = ClipFolder(write_clips(tmp_path_factory.mktemp("clips"), count=1))
-    return folder.read(folder.paths()[0])
+    return folder.read(0)
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,10 @@ from seg2vid.data import flow_teachers
 from seg2vid.data.flow_teachers import (
     TEACHERS,
     DISFlow,
-    FlowTeacher,
     RaftFlow,
     get_flow_teacher,
-    measure_motion,
 )
+from seg2vid.data.pseudo_labels import FlowTeacher, measure_motion
 from seg2vid.errors import ModelError, Seg2VidError
 from seg2vid.warp import backward_warp, warp_clip
 

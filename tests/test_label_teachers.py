@@ -51,18 +51,29 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("size", [(32, 64), (37, 51)])
+@pytest.mark.parametrize("size", [(32, 64), (37, 51), (5, 90)])
 def test_our_own_labels_pictures_of_any_size(weights: Path, size: tuple[int, int]) -> None:
     teacher = BundledTeacher(weights)
     assert isinstance(teacher, LabelTeacher) and isinstance(teacher, AdaptableTeacher)
     assert teacher.space == SPACE and not teacher.network.training
-    pictures = torch.rand(2, 3, *size)
-    found = teacher.probabilities(pictures)
+    found = teacher.probabilities(torch.rand(2, 3, *size))
     assert found.shape == (2, 19, *size) and is_distribution(found)
-    padded = F.pad(pictures, (0, -size[1] % 16, 0, -size[0] % 16), mode="replicate")
+
+
+def test_our_own_sees_a_picture_of_its_working_size_as_it_is(weights: Path) -> None:
+    teacher, pictures = BundledTeacher(weights, pixels=32 * 64), torch.rand(2, 3, 32, 64)
     with fast_arithmetic(torch.device("cpu")):
-        logits = teacher.network(padded).float()
-    torch.testing.assert_close(found, logits.softmax(1)[:, :, : size[0], : size[1]])
+        logits = teacher.network(pictures).float()
+    torch.testing.assert_close(teacher.probabilities(pictures), logits.softmax(1))
+
+
+def test_our_own_enlarges_small_pictures(weights: Path) -> None:
+    seen = []
+    teacher = BundledTeacher(weights)
+    teacher.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2:]))
+    teacher.probabilities(torch.rand(1, 3, 128, 256))
+    teacher.probabilities(torch.rand(1, 3, 512, 1024))
+    assert seen == [(192, 384), (192, 384)]
 
 
 def test_our_own_is_named_after_its_place_and_content(weights: Path, tmp_path: Path) -> None:

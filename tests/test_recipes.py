@@ -40,7 +40,7 @@ def test_recipe_says_command_expectation_and_whether_it_was_run(path: Path) -> N
     (command,) = re.findall(r"^#   (seg2vid train motion .*)$", text, re.MULTILINE)
     words = shlex.split(command)
     assert words[words.index("--recipe") + 1] == f"recipes/{path.name}"
-    assert {"--clips", "-o"} < set(words)
+    assert {"--data", "-o"} < set(words)
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -79,7 +79,7 @@ def test_recipe_trains_and_options_win(tmp_path: Path, capsys: pytest.CaptureFix
         "objective: paper\n"
         "training: {steps: 9, batch_size: 1, features: 0, learning_rate: 0.5}\n"
     )
-    words = ["train", "motion", "--recipe", recipe, "--clips", clips, "-o", tmp_path / "run"]
+    words = ["train", "motion", "--recipe", recipe, "--data", clips, "-o", tmp_path / "run"]
     assert cli.main([*map(str, words), "--steps", "1"]) == 0, capsys.readouterr().err
     checkpoint = load_checkpoint(tmp_path / "run" / "model.safetensors")
     assert checkpoint.config.semantics == "joint" and checkpoint.config.refiner.width == 4
@@ -113,7 +113,7 @@ def test_bad_recipe_says_what_is_wrong(text: str, tmp_path: Path) -> None:
 
 
 def test_missing_recipe_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["train", "motion", "--recipe", "no.yaml", "--clips", str(tmp_path), "-o", "out"]
+    words = ["train", "motion", "--recipe", "no.yaml", "--data", str(tmp_path), "-o", "out"]
     assert cli.main(words) == 2
     line = capsys.readouterr().err
     assert "a recipe (YAML) at no.yaml" in line and line.count("\n") == 1
@@ -123,7 +123,7 @@ def test_clips_of_another_size_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clips = tiny.write_clips(tmp_path / "clips", count=1)
-    words = ["train", "motion", "--clips", str(clips), "-o", str(tmp_path / "run"), "--steps", "1"]
+    words = ["train", "motion", "--data", str(clips), "-o", str(tmp_path / "run"), "--steps", "1"]
     assert cli.main([*words, "--batch-size", "1"]) == 2
     line = capsys.readouterr().err
     assert "clips of 256x128 with 8 frames after the first; got 128x64 with 3" in line

@@ -42,7 +42,8 @@ def tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(training: Training, clips: Path, output: Path, **options: Any) -> Path:
-    return train.start(training, clips, output, model="tiny", save_every=1, **options)
+    sources = [(ClipFolder(clips), 1.0)]
+    return train.start(training, sources, output, model="tiny", save_every=1, **options)
 
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +119,7 @@ def test_missing_judges_and_unknown_preset_are_refused(clips: Path, tmp_path: Pa
     with pytest.raises(ModelError, match=r"alexnet_features.safetensors .*; got no such file"):
         start(MOTION_TRAINING, clips, tmp_path, judges=tmp_path)
     with pytest.raises(ModelError, match="one of: compact"):
-        train.start(MOTION_TRAINING, clips, tmp_path, model="enormous")
+        train.start(MOTION_TRAINING, [(ClipFolder(clips), 1.0)], tmp_path, model="enormous")
 
 
 def test_judge_adds_the_perceptual_term_and_is_not_saved(
@@ -194,8 +195,8 @@ def test_batch_norm_is_frozen_for_the_last_share_of_the_steps(clips: Path) -> No
 
 
 def batches(clips: Path, *, stills: bool) -> TrainingBatches:
-    folder = ClipFolder(clips)
-    return TrainingBatches(folder, batch_size=2, steps=1, start=0, seed=0, stills=stills)
+    sources = [(ClipFolder(clips), 1.0)]
+    return TrainingBatches(sources, batch_size=2, steps=1, start=0, seed=0, stills=stills)
 
 
 def test_every_term_of_the_objective_reaches_its_network(clips: Path) -> None:

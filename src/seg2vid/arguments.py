@@ -112,7 +112,7 @@ def _build(name: str, verb: Verb) -> _Parser:
         if parameter.annotation is bool:
             parser.add_argument(*names, action="store_true", help=help_text)
             continue
-        is_list = typing.get_origin(parameter.annotation) is list
+        is_list = typing.get_origin(_plain(parameter.annotation)) is list
         is_required = default is parameter.empty
         if not is_required and default not in (None, ()):
             help_text += f" (default: {default})"

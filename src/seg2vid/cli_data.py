@@ -40,6 +40,7 @@ def prepare(
     *options: str,
     output: Path,
     layout: Layout = "auto",
+    only: str | None = None,
     size: tuple[int, int] = (256, 128),
     frames: int = 9,
     fps: float = 12.0,
@@ -59,7 +60,7 @@ def prepare(
     SOURCE is a video, a folder of videos or of folders of frames (labels/ and instances/ in them
     are used), or the official tree of Cityscapes, KITTI raw, KTH, UCF-101 or CamVid. Further
     options, after SOURCE: --step N, --stride N, --windows labelled, --aspect pad, --keep-flow true,
-    --lossless true, --least-visible X; and of the labelling --flip false, --smooth X, --adapt X,
+    --lossless true, --least-visible X; and of the labelling --flip true, --smooth X, --adapt X,
     --min-confidence X. docs/data.md explains them.
 
     Args:
@@ -67,6 +68,7 @@ def prepare(
         options: fields of ClipSettings.
         output: folder to write: shards (tar), index.json, report.html.
         layout: what SOURCE is; auto finds out.
+        only: regular expression; recordings with no match in their name are left out.
         size: size of the clips, multiples of 32.
         frames: frames of each clip, the first one included.
         fps: wanted frames per second; every n-th frame is taken, n such that it comes nearest.
@@ -82,18 +84,19 @@ def prepare(
         dry_run: only say what would be done and what it would cost.
     """
     given = dict(locals())  # before the imports add names
-    from seg2vid.data.preparation import ClipSettings
+    from seg2vid.data.clip_settings import ClipSettings
     from seg2vid.prepare import run
-    from seg2vid.prepare_plan import PrepareOptions
+    from seg2vid.prepare_job import PrepareOptions
 
     base = ClipSettings(height=size[1], width=size[0], num_frames=frames - 1, frames_per_second=fps)
-    kept = ("source", "output", "layout", "labels", "flow", "judges", "group", "workers", "dry_run")
+    kept = ("source", "output", "layout", "only", "labels", "flow", "judges", "group", "workers")
     plan = PrepareOptions(
         clip=syntax.build(ClipSettings, options, base),
         command=shlex.join(["seg2vid", *sys.argv[1:]]),
         split=(val_share, test_share),
         shard_megabytes=shard_size,
         shard_of=_read_share(shard_of),
+        dry_run=dry_run,
         **{name: given[name] for name in kept},
     )
     for line in run(plan):

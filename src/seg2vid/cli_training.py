@@ -122,6 +122,10 @@ class RunOptions:
 
 def _train(training: Any, model: Any, run: RunOptions, judges: Path | None) -> None:
     """Start a stage, with its messages on the terminal."""
+    for name, value in (("save-every", run.save_every), ("max-steps", run.max_steps)):
+        if value is not None and value < 1:
+            what, fix = f"--{name} of at least 1", "leave it out, or raise it"
+            raise Seg2VidError(expected(what, got=value, fix=fix))
     try:
         from seg2vid import train, train_segmenter
     except ModuleNotFoundError as error:

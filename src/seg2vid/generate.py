@@ -306,8 +306,8 @@ def _read_labels(
     ids = segmenter(read_image(options.labels), space)
     plain = replace(picture, pixels=to_file_ids(ids, space), mode="P", palette=None)
     found = diagnose(plain, space=space, encoding="train")
-    what = "a photo, segmented first; it becomes the first frame"
-    found = replace(found, ids=ids, kind="train ids", detail=what)
+    use = "; it becomes the first frame" if options.first_frame is None else ""
+    found = replace(found, ids=ids, kind="train ids", detail=f"a photo, segmented first{use}")
     return LabelMapFile(ids, found), options.labels
 
 

@@ -6,29 +6,24 @@ can share the work (``--shard-of i/N``) as long as they write to one folder.
 """
 
 import json
-import os
 import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import torch
 
 from seg2vid.data.assembling import assemble_dataset, assign_splits, read_parts
-from seg2vid.data.preparation import choose_step, make_clip_of_noise
+from seg2vid.data.clip_making import make_clip_of_noise
+from seg2vid.data.clip_settings import choose_step
 from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.errors import MediaError, expected
 from seg2vid.files import replacing
-from seg2vid.prepare_plan import (
-    Job,
-    Plan,
-    PrepareOptions,
-    check_options,
-    describe,
-    load_teachers,
-    make_plan,
-)
+from seg2vid.prepare_job import Job, Plan, PrepareOptions, available_cores, load_teachers
+from seg2vid.prepare_plan import check_options, describe, make_plan
 from seg2vid.prepare_work import work
 from seg2vid.report import write_report
 
@@ -47,7 +42,7 @@ def run(options: PrepareOptions) -> Iterator[str]:
         return
     left = [job for job in plan.own if not plan.is_done(job)]
     yield from plan.notes
-    workers = max(1, min(options.workers or len(os.sched_getaffinity(0)), len(left)))
+    workers = max(1, min(options.workers or available_cores(), len(left)))
     yield from _costs(plan, left, workers)
     if options.dry_run:
         return
@@ -69,7 +64,7 @@ def _costs(plan: Plan, left: Sequence[Job], workers: int) -> Iterator[str]:
         taken = job.frames // step
         clips += max(0, (taken - clip.num_frames - 1) // (clip.stride or clip.num_frames + 1) + 1)
         frames += job.frames
-    seconds = time_of_clip(plan) if clips else 0.0
+    seconds = time_of_clip(plan) if left else 0.0
     # Decoding and fitting: about 2 ms a frame at common sizes, measured; labelling dominates.
     minutes = (clips * seconds + frames * 0.002) / workers / 60
     pixels = clip.height * clip.width * (clip.num_frames + 1)
@@ -113,10 +108,11 @@ def _claim(plan: Plan, settings: dict[str, Any]) -> None:
         _check_same(settings, json.loads(path.read_text("utf-8")))
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=1, sort_keys=True), "utf-8")
-    for leftover in plan.parts.glob(".*.partial*"):
-        # Another job's file is younger; what a killed one left is not touched any more.
-        if plan.options.shard_of == (1, 1) or time.time() - leftover.stat().st_mtime > 3600:
-            leftover.unlink(missing_ok=True)
+    for leftover in chain(plan.parts.glob(".*.partial*"), output.glob(".*.partial*")):
+        # Another job's file is younger, or gone by now; what a killed one left is not touched.
+        with suppress(FileNotFoundError):
+            if plan.options.shard_of == (1, 1) or time.time() - leftover.stat().st_mtime > 3600:
+                leftover.unlink()
 
 
 def _check_same(settings: dict[str, Any], before: dict[str, Any]) -> None:

@@ -1,115 +1,60 @@
-"""What ``seg2vid prepare`` is asked and what it will do: options, recordings, classes, teachers."""
+"""What ``seg2vid prepare`` will do: recordings, classes and teacher, from what it is asked."""
 
 import re
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from seg2vid.data.flow_teachers import get_flow_teacher
 from seg2vid.data.label_teachers import get_label_teacher
 from seg2vid.data.layouts import find_layout, list_recordings
-from seg2vid.data.preparation import ClipSettings, Teachers
 from seg2vid.data.recordings import DEFAULT_RATE, Recording, look_at_video
 from seg2vid.errors import MediaError, expected
-from seg2vid.labels import LabelSpace, get_label_space
-
-PARTS = "parts"
-"""Folder of the parts in a dataset that is being made."""
-
-
-@dataclass(frozen=True)
-class PrepareOptions:
-    """The options of ``seg2vid prepare``; each is explained there."""
-
-    source: Path
-    output: Path
-    clip: ClipSettings
-    command: str
-    layout: str = "auto"
-    labels: str = "segmenter"
-    flow: str = "dis"
-    judges: Path | None = None
-    split: tuple[float, float] = (0.1, 0.0)
-    """Shares of validation and test."""
-    group: str | None = None
-    shard_megabytes: int = 64
-    shard_of: tuple[int, int] = (1, 1)
-    workers: int | None = None
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class Job:
-    """One recording and what was found by looking at it without decoding."""
-
-    recording: Recording
-    rate: float
-    frames: int
-    """As the file says: an estimate."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done."""
-
-    options: PrepareOptions
-    layout: str
-    jobs: tuple[Job, ...]
-    space: dict[str, Any]
-    """Label space of the dataset."""
-    labels: str
-    """Label teacher as named by the user, ``none`` where it does not know the classes."""
-    labels_by: str
-    """The name under which it stands in the index."""
-    notes: tuple[str, ...]
-
-    @property
-    def parts(self) -> Path:
-        """The folder of the parts."""
-        return self.options.output / PARTS
-
-    def is_done(self, job: Job) -> bool:
-        """Say whether the part of a recording is complete."""
-        return (self.parts / f"{job.recording.name}.json").is_file()
-
-    @property
-    def own(self) -> tuple[Job, ...]:
-        """The share of this job."""
-        number, count = self.options.shard_of
-        return self.jobs[number - 1 :: count]
+from seg2vid.labels import get_label_space
+from seg2vid.prepare_job import Job, Plan, PrepareOptions
 
 
 def check_options(options: PrepareOptions) -> None:
     """Raise ``MediaError`` for numbers that make no sense."""
-    clip = options.clip
+    clip, share, (val, test) = options.clip, options.shard_of, options.split
+    workers = options.workers
     numbers = {
-        "--frames of at least 2": clip.num_frames >= 1,
-        "--fps above 0": clip.frames_per_second > 0,
-        "--step of at least 1": clip.step is None or clip.step >= 1,
-        "--stride of at least 1": clip.stride is None or clip.stride >= 1,
-        "--shard-size of at least 1": options.shard_megabytes >= 1,
-        "--workers of at least 1": options.workers is None or options.workers >= 1,
+        "--frames of at least 2": (clip.num_frames + 1, clip.num_frames >= 1),
+        "--fps above 0": (clip.frames_per_second, clip.frames_per_second > 0),
+        "--step of at least 1": (clip.step, clip.step is None or clip.step >= 1),
+        "--stride of at least 1": (clip.stride, clip.stride is None or clip.stride >= 1),
+        "--shard-size of at least 1": (options.shard_megabytes, options.shard_megabytes >= 1),
+        "--workers of at least 1": (workers, workers is None or workers >= 1),
         "--val-share and --test-share of at least 0 and below 1 together": (
-            min(options.split) >= 0 and sum(options.split) < 1
+            f"{val} and {test}",
+            min(val, test) >= 0 and val + test < 1,
         ),
-        "--shard-of i/N with i from 1 to N": 1 <= options.shard_of[0] <= options.shard_of[1],
-        "--size of multiples of 32": clip.height % 32 == 0 == clip.width % 32 and clip.height > 0,
+        "--shard-of i/N with i from 1 to N": (f"{share[0]}/{share[1]}", 1 <= share[0] <= share[1]),
+        "--size of multiples of 32": (
+            f"{clip.width}x{clip.height}",
+            all(side > 0 and side % 32 == 0 for side in (clip.width, clip.height)),
+        ),
     }
-    for what, is_right in numbers.items():
+    for what, (got, is_right) in numbers.items():
         if not is_right:
-            raise MediaError(expected(what, got="another value", fix="see seg2vid prepare --help"))
-    if options.group is not None:
+            raise MediaError(expected(what, got=got, fix="see seg2vid prepare --help"))
+    for name, pattern in (("--group", options.group), ("--only", options.only)):
         try:
-            re.compile(options.group)
+            re.compile(pattern or "")
         except re.error as error:
-            what, fix = "a regular expression for --group", "for example '^[a-z]+'"
-            raise MediaError(expected(what, got=f"{options.group!r}: {error}", fix=fix)) from None
+            what, fix = f"a regular expression for {name}", "for example '^[a-z]+'"
+            raise MediaError(expected(what, got=f"{pattern!r}: {error}", fix=fix)) from None
 
 
 def make_plan(options: PrepareOptions) -> Plan:
     """List the recordings, look at each without decoding, choose label space and teacher."""
     layout = find_layout(options.source) if options.layout == "auto" else options.layout
-    recordings = list_recordings(options.source, layout)
+    recordings = [
+        recording
+        for recording in list_recordings(options.source, layout)
+        if options.only is None or re.search(options.only, recording.name)
+    ]
+    if not recordings:
+        what, got = f"recordings with {options.only!r} in their name", f"none in {options.source}"
+        raise MediaError(expected(what, got=got, fix="change --only"))
     spaces = {r.label_space.name: r.label_space for r in recordings if r.label_space}
     if len(spaces) > 1:
         what, got = "recordings of one label space", ", ".join(sorted(spaces))
@@ -154,6 +99,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "command": options.command,
         "source": str(options.source),
         "layout": plan.layout,
+        "only": options.only,
         "label_space": plan.space,
         "label_teacher": plan.labels_by,
         "flow_teacher": options.flow,
@@ -163,13 +109,3 @@ def describe(plan: Plan) -> dict[str, Any]:
         "shard_megabytes": options.shard_megabytes,
         "names": [job.recording.name for job in plan.jobs],
     }
-
-
-def load_teachers(plan: Plan) -> Teachers:
-    """Load what labels and measures."""
-    options = plan.options
-    return Teachers(
-        LabelSpace.from_dict(plan.space),
-        None if plan.labels == "none" else get_label_teacher(plan.labels),
-        None if options.flow == "none" else get_flow_teacher(options.flow, options.judges),
-    )

@@ -6,28 +6,29 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from seg2vid.data.preparation import Teachers, prepare_recording, write_unreadable
-from seg2vid.errors import expected
+from seg2vid.data.preparation import prepare_recording, write_unreadable
+from seg2vid.data.pseudo_labels import Teachers
+from seg2vid.errors import Seg2VidError, expected
 from seg2vid.labels import LabelSpace
-from seg2vid.prepare_plan import Job, Plan, load_teachers
+from seg2vid.prepare_job import Job, Plan, available_cores, load_teachers
 
 _STATE: dict[str, Any] = {}
 
 
-def _set_up(plan: Plan, counter: Any, threads: int) -> None:
+def _set_up(plan: Plan, counter: Any, begun: Any, threads: int) -> None:
     """Load the teachers once in each process; Ctrl-C is left to the main one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    _STATE.update(plan=plan, counter=counter, teachers=load_teachers(plan))
+    _STATE.update(plan=plan, counter=counter, begun=begun, teachers=load_teachers(plan))
 
 
 def _end_with_parent() -> None:
@@ -42,6 +43,7 @@ def _work_on(number: int) -> None:
     """Prepare one recording."""
     plan: Plan = _STATE["plan"]
     job = plan.jobs[number]
+    _STATE["begun"][number] = 1
 
     def seen(count: int) -> None:
         with _STATE["counter"].get_lock():
@@ -61,31 +63,32 @@ def work(plan: Plan, jobs: Sequence[Job], workers: int) -> None:
     """Prepare recordings in ``workers`` processes, with a progress bar over their frames.
 
     A recording that brings a process down (a decoder's crash, memory) is tried once more alone and
-    then reported as unreadable.
+    then reported as unreadable; the others go on. Raises ``Seg2VidError`` where no process starts.
     """
     numbers = {job.recording.name: number for number, job in enumerate(plan.jobs)}
     left = [numbers[job.recording.name] for job in jobs]
     total = sum(job.frames for job in jobs)
     with tqdm(total=total, unit="frame", disable=None, file=sys.stderr) as bar:
-        crashed = _in_processes(plan, left, workers, bar)
-        for number in crashed:
-            if _in_processes(plan, [number], 1, bar):
-                _report_crash(plan, plan.jobs[number])
+        while left:
+            for number in _in_processes(plan, left, workers, bar):
+                if _in_processes(plan, [number], 1, bar):
+                    _report_crash(plan, plan.jobs[number])
+            left = [number for number in left if not plan.is_done(plan.jobs[number])]
 
 
 def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) -> list[int]:
-    """Prepare recordings; return those that were not finished when a process died."""
-    if not numbers:
-        return []
+    """Prepare recordings; return those that were being worked on when a process died, if one did,
+    all others are then left too.
+    """
     context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    counter, begun = context.Value("q", 0), context.Array("b", len(plan.jobs))
+    threads = max(1, available_cores() // workers)
     executor = ProcessPoolExecutor(
-        workers, context, initializer=_set_up, initargs=(plan, counter, threads)
+        workers, context, initializer=_set_up, initargs=(plan, counter, begun, threads)
     )
-    waiting = {executor.submit(_work_on, number): number for number in numbers}
     shown = 0
     try:
+        waiting = _submit(executor, numbers)
         while waiting:
             done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             bar.update(counter.value - shown)
@@ -93,17 +96,45 @@ def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) ->
             for future in done:
                 error = future.exception()
                 if isinstance(error, BrokenProcessPool):
-                    return [n for n in waiting.values() if not plan.is_done(plan.jobs[n])]
+                    return _suspects(plan, numbers, begun)
                 if error is not None:
                     raise error
                 del waiting[future]
     except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
+        _stop_processes(plan)
         raise
     finally:
         executor.shutdown(cancel_futures=True)
     return []
+
+
+def _submit(executor: Executor, numbers: Sequence[int]) -> dict[Future[None], int]:
+    """Hand out the recordings, which starts the processes."""
+    # They inherit the mask: Ctrl-C while they still import would make each print a traceback.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return {executor.submit(_work_on, number): number for number in numbers}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _suspects(plan: Plan, numbers: Sequence[int], begun: Any) -> list[int]:
+    """Return the recordings that were begun and not finished when a process died."""
+    if not any(begun[number] for number in numbers):
+        what, fix = "processes that can start", "see above; --workers 1 needs the least memory"
+        raise Seg2VidError(expected(what, got="one that ended before its work", fix=fix))
+    return [n for n in numbers if begun[n] and not plan.is_done(plan.jobs[n])]
+
+
+def _stop_processes(plan: Plan) -> None:
+    """End all processes and delete what they were writing."""
+    processes = multiprocessing.active_children()
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+        for partial in plan.parts.glob(f".*.{process.pid}.partial*"):
+            partial.unlink(missing_ok=True)
 
 
 def _report_crash(plan: Plan, job: Job) -> None:

@@ -20,27 +20,25 @@ from seg2vid.files import check_place
 from seg2vid.labels import LabelSpace, colourise
 from seg2vid.pictures import FORMATS, read_image, write_image, write_label_map
 
-WORKING_PIXELS = 128 * 256
-"""Pixels at which a photo is looked at: as many as the segmenter's training pictures had."""
-MULTIPLE = 16
+MOST_PIXELS = 1 << 20
+"""Pixels at which the probabilities of all classes are compared: more would cost gigabytes."""
 
 
 def class_probabilities(
     photo: UInt8[np.ndarray, "height width 3"], teacher: LabelTeacher
-) -> Float[Tensor, "class height width"]:
-    """Return the probability of every class for every pixel of a photo of any size.
+) -> Float[Tensor, "class smaller_height smaller_width"]:
+    """Return the probability of every class, of the photo and its mirror image together.
 
-    The photo is looked at with about 32,768 pixels, as it is and mirrored, and the result enlarged.
+    At the photo's size, or where that has more than a million pixels at a smaller one.
     """
     height, width = photo.shape[:2]
-    scale = math.sqrt(WORKING_PIXELS / (height * width))
-    size = [max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in (height, width)]
+    scale = min(1.0, math.sqrt(MOST_PIXELS / (height * width)))
+    size = [max(1, round(side * scale)) for side in (height, width)]
     picture = rearrange(torch.from_numpy(photo), "h w c -> 1 c h w").float() / 255
-    small = F.interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False)
-    mirrored = teacher.probabilities(small.flip(-1)).flip(-1)
-    probabilities = (teacher.probabilities(small) + mirrored) / 2
-    whole = F.interpolate(probabilities, (height, width), mode="bilinear", align_corners=False)
-    return whole[0]
+    if scale < 1:
+        picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
+    mirrored = teacher.probabilities(picture.flip(-1)).flip(-1)
+    return ((teacher.probabilities(picture) + mirrored) / 2)[0]
 
 
 def label_photo(
@@ -48,7 +46,9 @@ def label_photo(
 ) -> Int[np.ndarray, "height width"]:
     """Return the id of every pixel; those less sure than ``min_confidence`` are void."""
     confidence, ids = class_probabilities(photo, teacher).max(0)
-    return torch.where(confidence < min_confidence, teacher.space.void_id, ids).numpy()
+    ids = torch.where(confidence < min_confidence, teacher.space.void_id, ids)
+    whole = F.interpolate(ids[None, None].float(), photo.shape[:2], mode="nearest-exact")
+    return whole[0, 0].long().numpy()
 
 
 def segment_photo(

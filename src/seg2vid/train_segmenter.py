@@ -60,7 +60,8 @@ class SegmenterStage(Stage):
 
     def training_step(self, clip: Clip, _index: int) -> None:
         """Take one step on a batch of stills."""
-        factor = self.before_step() * min(1.0, (int(self.step) + 1) / self.training_config.warm_up)
+        warm_up = max(1, self.training_config.warm_up)
+        factor = self.before_step() * min(1.0, (int(self.step) + 1) / warm_up)
         self._count_classes(clip.label_map)
         terms = self.compute_losses(clip)
         optimise(self.optimizers(), sum(terms.values()), self, factor)  # type: ignore[arg-type]

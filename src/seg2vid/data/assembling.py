@@ -17,6 +17,8 @@ SPLITS = ("train", "val", "test")
 SPEED_STEP = 0.25
 """Width of a bar of the motion histogram, in pixels per frame."""
 SPEED_BARS = 40
+END = bytes(1024)
+"""Two empty blocks end a tar."""
 Part = Mapping[str, Any]
 """What ``preparation.prepare_recording`` wrote of one recording."""
 
@@ -93,12 +95,12 @@ def _write_shards(
     entries = [(part["name"], clip) for part in parts for clip in part["clips"]]
     order = np.random.default_rng(0).permutation(len(entries))
     groups: list[list[Any]] = [[]]
-    filled = 0
+    filled = len(END)
     for number in order:
         size = entries[number][1]["size"]
         if groups[-1] and filled + size > limit:
             groups.append([])
-            filled = 0
+            filled = len(END)
         groups[-1].append(entries[number])
         filled += size
     shards = []
@@ -126,9 +128,8 @@ def _write_shard(path: Path, group: Sequence[Any]) -> dict[str, Any]:
                 raise MediaError(expected(what, got=got, fix=fix))
             digest.update(content)
             size += shard.write(content)
-        # Two empty blocks end a tar.
-        digest.update(bytes(1024))
-        size += shard.write(bytes(1024))
+        digest.update(END)
+        size += shard.write(END)
     return {"bytes": size, "sha256": digest.hexdigest()}
 
 
@@ -190,21 +191,27 @@ def assign_splits(
     """Assign each recording (name, group, prescribed split) to ``train``, ``val`` or ``test``.
 
     Groups go as a whole, in an order that depends on their names alone; ``shares`` are those of
-    validation and test among the recordings without a prescribed split. A share above zero gets at
-    least one group where there are three or more.
+    validation and test among the recordings without a prescribed split, what is left is for
+    training. A share above zero gets at least one group where there are three or more. Where a
+    split is prescribed for a part of a group the rest follows it.
     """
     splits = {name: split for name, _, split in recordings if split is not None}
+    prescribed = {group: split for _, group, split in recordings if group and split is not None}
     groups: dict[str, list[str]] = {}
     for name, group, split in recordings:
-        if split is None:
+        if split is None and group in prescribed:
+            splits[name] = prescribed[group]
+        elif split is None:
             groups.setdefault(group or name, []).append(name)
     order = sorted(groups, key=lambda group: hashlib.sha256(group.encode()).hexdigest())
     free = sum(map(len, groups.values()))
-    for split, share in zip(("val", "test"), shares, strict=True):
+    for place, (split, share) in enumerate(zip(("val", "test"), shares, strict=True)):
         wanted, taken = share * free, 0
         least = 1 if share > 0 and len(groups) >= 3 else 0
         count = 0
-        while order and (taken + len(groups[order[0]]) / 2 <= wanted or count < least):
+        left = (*shares[place + 1 :], 1 - sum(shares))
+        kept = sum(other > 0 for other in left)  # one group for each split that comes after
+        while len(order) > kept and (taken + len(groups[order[0]]) / 2 <= wanted or count < least):
             group = order.pop(0)
             splits |= dict.fromkeys(groups[group], split)
             taken, count = taken + len(groups[group]), count + 1

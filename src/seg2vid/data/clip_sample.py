@@ -11,6 +11,7 @@
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +49,11 @@ def encode_clip(
     for time, frame in enumerate(_to_bytes(frames)):
         name, options = ("png", {}) if lossless else ("jpg", {"quality": JPEG_QUALITY})
         files[f"{time:02d}.{name}"] = _picture(frame, name, options)
-    for time, ids in enumerate(_maps(clip.label_map, clip.label_maps)):
+    others = clip.label_maps
+    if others is None:
+        shape = (*clip.frames.shape[:2], *frames.shape[-2:])
+        others = clip.label_map.new_full(shape, space.void_id)
+    for time, ids in enumerate(_maps(clip.label_map, others)):
         files[f"{time:02d}.labels.png"] = _picture(to_file_ids(ids, space), "png", {})
     if clip.instance_map is not None and clip.instance_maps is not None:
         for time, numbers in enumerate(_maps(clip.instance_map, clip.instance_maps)):
@@ -64,7 +69,7 @@ def encode_clip(
 
 def decode_clip(files: Mapping[str, bytes], space: LabelSpace) -> Clip:
     """Turn the files of a sample back into a batch of one."""
-    pictures = [name for name in sorted(files) if name[2:] in (".jpg", ".png")]
+    pictures = _list_pictures(files)
     frames = np.stack([_read(files[name]) for name in pictures])
     video = rearrange(torch.from_numpy(frames), "t h w c -> 1 t c h w").float().div(255)
     label_maps = _read_maps(files, "labels", len(pictures))
@@ -88,12 +93,12 @@ def decode_clip(files: Mapping[str, bytes], space: LabelSpace) -> Clip:
 
 def decode_still(files: Mapping[str, bytes], space: LabelSpace, time: int) -> Clip:
     """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
-    pictures = [name for name in sorted(files) if name[2:] in (".jpg", ".png")]
-    name = pictures[time % len(pictures)]
-    kept = {f"00{name[2:]}": files[name], "json": files["json"]}
-    for kind in ("labels.png", "instances.png"):
-        if f"{name[:2]}.{kind}" in files:
-            kept[f"00.{kind}"] = files[f"{name[:2]}.{kind}"]
+    pictures = _list_pictures(files)
+    number, _, ending = pictures[time % len(pictures)].partition(".")
+    kept = {"json": files["json"]}
+    for kind in (ending, "labels.png", "instances.png"):
+        if f"{number}.{kind}" in files:
+            kept[f"00.{kind}"] = files[f"{number}.{kind}"]
     still = decode_clip(kept, space)
     return Clip(still.first_frame, still.frames, still.label_map, instance_map=still.instance_map)
 
@@ -118,11 +123,16 @@ def _to_bytes(
 
 
 def _maps(
-    first: Int[Tensor, "1 height width"], others: Int[Tensor, "1 time height width"] | None
+    first: Int[Tensor, "1 height width"], others: Int[Tensor, "1 time height width"]
 ) -> Int[np.ndarray, "all_times height width"]:
-    """Join the map of the first frame and those of the others, if there are any."""
-    maps = first.unsqueeze(1) if others is None else torch.cat((first.unsqueeze(1), others), 1)
-    return maps[0].numpy()
+    """Join the map of the first frame and those of the others."""
+    return torch.cat((first.unsqueeze(1), others), 1)[0].numpy()
+
+
+def _list_pictures(files: Mapping[str, bytes]) -> list[str]:
+    """Name the pictures in order of time: 99 comes before 100."""
+    names = [name for name in files if re.fullmatch(r"\d+\.(jpg|png)", name)]
+    return sorted(names, key=lambda name: int(name.partition(".")[0]))
 
 
 def _picture(

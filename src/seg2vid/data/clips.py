@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -140,8 +140,19 @@ def _pictures(
 
 
 def stack(clips: list[Clip]) -> Clip:
-    """Join clips of one kind along the batch axis."""
-    return join_batch(clips)
+    """Join clips along the batch axis, with what all of them have: sources differ in what they
+    know. Raises ``MediaError`` for clips of different size or length.
+    """
+    sizes = sorted({tuple(clip.frames.shape[1:]) for clip in clips})
+    if len(sizes) > 1:
+        named = [f"{width}x{height} with {1 + count}" for count, _, height, width in sizes]
+        fix = "render or prepare all of --data with the same --size and --frames"
+        raise MediaError(expected("clips of one size and length", got=" and ".join(named), fix=fix))
+    optional = ("label_maps", "instance_map", "instance_maps", "motion", "ego_motion")
+    lacking: dict[str, Any] = {
+        name: None for name in optional if any(getattr(clip, name) is None for clip in clips)
+    }
+    return join_batch([replace(clip, **lacking) for clip in clips])
 
 
 def mirror(clip: Clip) -> Clip:
@@ -189,17 +200,17 @@ class TrainingBatches(Dataset[Clip]):
     def __getitem__(self, index: int) -> Clip:
         """Return the batch of the ``index``-th step that is left."""
         random = np.random.default_rng([self.seed, self.steps[index]])
-        return stack([self._draw(random) for _ in range(self.batch_size)])
+        # One source a batch, for their clips may know different things. No dice where there is one
+        # only, so that a second one does not change what the first gave.
+        which = random.choice(len(self.sources), p=self.chances) if len(self.sources) > 1 else 0
+        return stack([self._draw(random, self.sources[which]) for _ in range(self.batch_size)])
 
     def __len__(self) -> int:
         """Return the number of steps that are left."""
         return len(self.steps)
 
-    def _draw(self, random: np.random.Generator) -> Clip:
+    def _draw(self, random: np.random.Generator, source: ClipSource) -> Clip:
         """Draw one clip or still, mirrored half of the time."""
-        # No dice for a single source, so that a second one does not change what the first gave.
-        which = random.choice(len(self.sources), p=self.chances) if len(self.sources) > 1 else 0
-        source = self.sources[which]
         index = int(random.integers(len(source)))
         time, is_mirrored = int(random.integers(1_000)), random.random() < 0.5
         clip = source.read_still(index, time) if self.stills else source.read(index)

@@ -74,23 +74,32 @@ def cut_windows(
     left out.
     """
     scenes, opened = SceneWatcher(), list[Window]()
-    starts = {first for first, _ in windowing.spans}
-    place, scene_start, total, used = 0, 0, 0, 0
+    starts = {0} | {first for first, _ in windowing.spans}
+    place = anchor = first_label = covered = total = used = 0
     for index, frame in enumerate(frames):
         if not _is_inside(index, windowing.spans):
             continue
         total += 1
+        if index in starts:
+            scenes = SceneWatcher()
         verdict = scenes.look(frame)
         if verdict == "repeated":
             dropped.repeated += 1
             continue
         if verdict != "new" or index in starts:
             dropped.cuts += verdict == "cut"
-            opened, place, scene_start = [], 0, index + (verdict == "black")
+            opened, place, covered = [], 0, 0
+            scene_start = index + (verdict == "black")
+            later = (one for one in windowing.labelled if one >= scene_start)
+            first_label = min(later, default=scene_start)
+            anchor = first_label - scene_start
         if verdict == "black":
             dropped.black += 1
             continue
-        if _begins(index, place, scene_start, windowing):
+        if index == first_label and place != anchor:
+            # Repeated frames came before it: windows are laid anew from here.
+            anchor, opened = place, [] if windowing.stride is None else opened
+        if _begins(index, place - anchor, windowing):
             opened.append(Window(place))
         for window in opened:
             if (place - window.place) % windowing.step == 0:
@@ -98,7 +107,10 @@ def cut_windows(
                 window.frames.append(frame)
         complete = [window for window in opened if len(window.frames) == windowing.length]
         opened = [window for window in opened if len(window.frames) < windowing.length]
-        used += len(complete) * windowing.length * windowing.step
+        for window in complete:
+            reach = place + windowing.step
+            used += reach - max(window.place, covered)
+            covered = reach
         yield from complete
         place += 1
     dropped.short = max(total - dropped.black - dropped.repeated - used, 0)
@@ -109,14 +121,13 @@ def _is_inside(index: int, spans: tuple[tuple[int, int], ...]) -> bool:
     return not spans or any(first <= index < stop for first, stop in spans)
 
 
-def _begins(index: int, place: int, scene_start: int, windowing: Windowing) -> bool:
-    """Say whether a window begins at this frame."""
+def _begins(index: int, from_anchor: int, windowing: Windowing) -> bool:
+    """Say whether a window begins at this frame, so many places after the one that windows are
+    laid by: the first labelled frame of the scene, or its first frame.
+    """
     if windowing.only_labelled:
         return index in windowing.labelled
-    period = (windowing.stride or windowing.length) * windowing.step
-    # Shifted so that the scene's first labelled frame begins a window, where few are labelled.
-    labelled = min((one for one in windowing.labelled if one >= scene_start), default=scene_start)
-    return (place - (labelled - scene_start)) % period == 0
+    return from_anchor % ((windowing.stride or windowing.length) * windowing.step) == 0
 
 
 class SceneWatcher:
@@ -132,8 +143,7 @@ class SceneWatcher:
         if float(np.quantile(frame[::4, ::4], 0.99)) <= BLACK * 255:
             self.before = None
             return "black"
-        image = Image.fromarray(frame).resize(THUMBNAIL, Image.Resampling.BOX)
-        small = np.asarray(image, dtype=np.float32) / 255
+        small = shrink(frame)
         before = self.before
         if before is None:
             self.before = small
@@ -150,6 +160,15 @@ class SceneWatcher:
             return "cut"
         self.usual = difference if self.usual == 0 else 0.8 * self.usual + 0.2 * difference
         return "new"
+
+
+def shrink(frame: Frame) -> Float[np.ndarray, "rows columns 3"]:
+    """Average a frame (height, width, 3) over the parts of a thumbnail: RGB in [0, 1], not rounded,
+    so that noise does not make a step of one level out of nothing.
+    """
+    channels = [Image.fromarray(plane) for plane in frame.transpose(2, 0, 1).astype(np.float32)]
+    small = [np.asarray(plane.resize(THUMBNAIL, Image.Resampling.BOX)) for plane in channels]
+    return np.stack(small, -1) / np.float32(255)
 
 
 def colour_histogram(picture: Float[np.ndarray, "rows columns 3"]) -> Float[np.ndarray, " bin"]:

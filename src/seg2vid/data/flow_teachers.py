@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,32 +9,14 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from seg2vid.data.pseudo_labels import FlowTeacher
 from seg2vid.errors import Seg2VidError, expected
 from seg2vid.models.raft_small import load_raft_small
-from seg2vid.structures import Motion
-from seg2vid.warp import motion_from_flows
 
 LUMA = (0.299, 0.587, 0.114)
 """How bright red, green and blue are to the eye."""
 TOGETHER = 8
 """Pairs that RAFT looks at in one pass: each holds 22 MB of correlations at 256x128."""
-
-
-@runtime_checkable
-class FlowTeacher(Protocol):
-    """Anything that measures flow between pictures."""
-
-    name: str
-
-    def flow(
-        self,
-        first: Float[Tensor, "batch 3 height width"],
-        second: Float[Tensor, "batch 3 height width"],
-    ) -> Float[Tensor, "batch 2 height width"]:
-        """Return where each pixel of ``first`` lies in ``second``.
-
-        Pixels, order (dx, dy), on the grid of ``first``; pictures are RGB in [0, 1].
-        """
 
 
 class DISFlow:
@@ -100,21 +81,6 @@ def get_flow_teacher(name: str, judges: Path | None = None) -> FlowTeacher:
         what = f"a flow teacher, one of: {', '.join(TEACHERS)}"
         raise Seg2VidError(expected(what, got=repr(name), fix="choose one of them"))
     return DISFlow() if name == "dis" else RaftFlow(judges)
-
-
-def measure_motion(teacher: FlowTeacher, frames: Float[Tensor, "time 3 height width"]) -> Motion:
-    """Measure the motion of a clip (a batch of one): between frame 0 and each later one.
-
-    A pixel is visible where the way there and back closes.
-    """
-    if len(frames) < 2:
-        what, fix = "a clip of at least 2 frames to measure motion in", "give a longer clip"
-        raise Seg2VidError(expected(what, got=len(frames), fix=fix))
-    later = frames[1:]
-    first = frames[:1].expand_as(later)
-    flow = teacher.flow(torch.cat((first, later)), torch.cat((later, first)))
-    forward, backward = flow.chunk(2)
-    return motion_from_flows(forward.unsqueeze(0), backward.unsqueeze(0))
 
 
 def _import_opencv() -> ModuleType:

@@ -5,81 +5,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from einops import rearrange
-from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from jaxtyping import Int, UInt8
 
+from seg2vid.data.clip_making import make_clip
 from seg2vid.data.clip_sample import Sample, encode_clip
+from seg2vid.data.clip_settings import ClipSettings, choose_step
 from seg2vid.data.cutting import Dropped, Window, Windowing, cut_windows
-from seg2vid.data.flow_teachers import FlowTeacher, measure_motion
 from seg2vid.data.prepared import webdataset
-from seg2vid.data.pseudo_labels import LabelOptions, LabelTeacher, fill_along_flow, label_clip
+from seg2vid.data.pseudo_labels import Teachers
 from seg2vid.data.recordings import Frame, Recording
 from seg2vid.drawing import pick_evenly
-from seg2vid.errors import Seg2VidError
+from seg2vid.errors import LabelMapError, MediaError
 from seg2vid.files import replacing
-from seg2vid.labels import Aspect, LabelSpace, colourise, fit_image, fit_label_map
+from seg2vid.labels import LabelSpace, colourise, fit_image
 from seg2vid.pictures import write_image
 from seg2vid.structures import Clip, Motion
 
-Windows = Literal["sliding", "labelled"]
 PREVIEWS = 4
 """Clips of each recording that the report shows."""
-
-
-@dataclass(frozen=True)
-class ClipSettings:
-    """What decides the content of every clip; it stands in the index."""
-
-    height: int = 128
-    width: int = 256
-    num_frames: int = 8
-    """Frames after the first one."""
-    frames_per_second: float = 12.0
-    """Wanted rate: of each recording every n-th frame is taken, n such that it comes nearest."""
-    step: int | None = None
-    """That n, instead of a rate."""
-    stride: int | None = None
-    """Frames from one clip's start to the next, in taken frames; by default they do not overlap."""
-    windows: Windows = "sliding"
-    """``labelled``: clips begin at labelled frames only; ``sliding``: they follow one another."""
-    aspect: Aspect = "crop"
-    least_visible: float = 0.15
-    """Share of the first frame that the last one still shows at least: less is a cross-fade or
-    nothing to learn motion from.
-    """
-    keep_flow: bool = False
-    """Store flow and visibility with the clip, as supervision."""
-    lossless: bool = False
-    """PNG instead of JPEG."""
-    flip: bool = True
-    """Label the mirrored frames too, and take the mean."""
-    smooth: float = 0.5
-    """Weight of the neighbouring frames, along the flow, in a frame's labels."""
-    adapt: float = 0.0
-    """Share of the segmenter's batch statistics that is taken from the clip."""
-    min_confidence: float = 0.0
-    """Pixels less sure than this become void."""
-
-    @property
-    def label_options(self) -> LabelOptions:
-        """How the teacher labels."""
-        return LabelOptions(self.flip, self.smooth, self.adapt, self.min_confidence)
-
-
-@dataclass(frozen=True)
-class Teachers:
-    """What labels and measures clips in one process."""
-
-    space: LabelSpace
-    """Label space of the dataset."""
-    labels: LabelTeacher | None = None
-    """None where the label files are all there is."""
-    flow: FlowTeacher | None = None
 
 
 @dataclass
@@ -95,11 +41,6 @@ class PartFigures:
     clips: list[dict[str, Any]] = field(default_factory=list)
     has_instances: bool = True
     error: str | None = None
-
-
-def choose_step(recording_rate: float, settings: ClipSettings) -> int:
-    """Return of how many frames one is taken."""
-    return settings.step or max(1, round(recording_rate / settings.frames_per_second))
 
 
 def prepare_recording(
@@ -120,28 +61,50 @@ def prepare_recording(
     figures = PartFigures(np.zeros(teachers.space.num_channels, dtype=np.int64))
     previews: list[Clip] = []
     tar = folder / f"{recording.name}.tar"
-    with replacing(tar) as temporary, temporary.open("wb") as stream:
-        writer = webdataset().TarWriter(stream, mtime=0.0, encoder=False, user="", group="")
-        for window in _windows(recording, settings, step, figures, seen):
-            clip = make_clip(recording, window, settings, teachers, figures)
-            clip = replace(clip, frames_per_second=rate / step)
-            facts = _facts(recording, window, clip.motion)
-            if facts["visible"] is not None and facts["visible"] < settings.least_visible:
-                figures.unrelated += 1
-                continue
-            stored = clip if settings.keep_flow else replace(clip, motion=None)
-            sample = encode_clip(stored, teachers.space, facts, lossless=settings.lossless)
-            # WebDataset takes for the key what comes before the first dot.
-            key = f"{recording.name.replace('.', '_')}-{window.indices[0]:06d}"
-            figures.clips.append(_add(writer, key, sample) | facts)
-            _count(figures, clip)
-            # Those that are shown stay spread over the recording.
-            previews = [*previews, clip]
-            previews = previews[::2] if len(previews) == 2 * PREVIEWS else previews
-        writer.close()
+    plain = {"mtime": 0.0, "encoder": False, "user": "", "group": ""}
+    with (
+        replacing(tar) as temporary,
+        temporary.open("wb") as stream,
+        webdataset().TarWriter(stream, **plain) as writer,
+    ):
+        # Other errors are not the recording's: they end the whole run.
+        try:
+            for clip, facts in _clips(recording, settings, teachers, figures, rate, seen):
+                stored = clip if settings.keep_flow else replace(clip, motion=None)
+                sample = encode_clip(stored, teachers.space, facts, lossless=settings.lossless)
+                # WebDataset takes for the key what comes before the first dot.
+                key = f"{recording.name.replace('.', '_')}-{facts['first']:06d}"
+                figures.clips.append(_add(writer, key, sample) | facts)
+                _count(figures, clip)
+                # Those that are shown stay spread over the recording.
+                previews = [*previews, clip]
+                previews = previews[::2] if len(previews) == 2 * PREVIEWS else previews
+        except (MediaError, LabelMapError) as error:
+            figures.error = str(error)
     if previews:
         write_image(folder / f"{recording.name}.jpg", _preview(previews, teachers.space))
     _write_part(folder / f"{recording.name}.json", recording, figures, rate, step)
+
+
+def _clips(
+    recording: Recording,
+    settings: ClipSettings,
+    teachers: Teachers,
+    figures: PartFigures,
+    rate: float,
+    seen: Callable[[int], None],
+) -> Iterator[tuple[Clip, dict[str, Any]]]:
+    """Yield the clips worth keeping, each with its facts."""
+    step = choose_step(rate, settings)
+    for window in _windows(recording, settings, step, figures, seen):
+        sources = figures.label_sources.copy()
+        clip = make_clip(recording, window, settings, teachers, figures.label_sources)
+        facts = _facts(recording, window, clip.motion)
+        if facts["visible"] is not None and facts["visible"] < settings.least_visible:
+            figures.unrelated += 1
+            figures.label_sources = sources
+            continue
+        yield replace(clip, frames_per_second=rate / step), facts
 
 
 def _add(writer: Any, key: str, sample: Sample) -> dict[str, Any]:
@@ -166,15 +129,6 @@ def write_unreadable(
     _write_part(folder / f"{recording.name}.json", recording, figures, rate, 1)
 
 
-def make_clip_of_noise(settings: ClipSettings, teachers: Teachers) -> Clip:
-    """Label and measure a clip of random pixels: what it costs, without any file."""
-    shape = (settings.num_frames + 1, settings.height, settings.width, 3)
-    frames = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
-    window = Window(0, list(range(len(frames))), list(frames))
-    figures = PartFigures(np.zeros(teachers.space.num_channels, dtype=np.int64))
-    return make_clip(Recording("noise"), window, settings, teachers, figures)
-
-
 def _windows(
     recording: Recording,
     settings: ClipSettings,
@@ -182,7 +136,7 @@ def _windows(
     figures: PartFigures,
     seen: Callable[[int], None],
 ) -> Iterator[Window]:
-    """Yield the windows at the size of the dataset; an unreadable frame ends them."""
+    """Yield the windows at the size of the dataset."""
     windowing = Windowing(
         length=settings.num_frames + 1,
         step=step,
@@ -200,94 +154,7 @@ def _windows(
                 frame, height=settings.height, width=settings.width, aspect=settings.aspect
             )
 
-    try:
-        yield from cut_windows(fitted(), windowing, figures.dropped)
-    except Seg2VidError as error:
-        figures.error = str(error)
-
-
-def make_clip(
-    recording: Recording,
-    window: Window,
-    settings: ClipSettings,
-    teachers: Teachers,
-    figures: PartFigures,
-) -> Clip:
-    """Label and measure one window: a batch of one with label maps for every frame."""
-    pictures = rearrange(torch.from_numpy(np.stack(window.frames)), "t h w c -> t c h w") / 255
-    given = [_own_map(recording, index, settings, teachers.space) for index in window.indices]
-    label_maps = _complete(given, pictures, settings, teachers, figures, recording.labels_by)
-    instances = [_own_objects(recording, index, settings) for index in window.indices]
-    has_instances = all(numbers is not None for numbers in instances)
-    objects = torch.stack(instances).unsqueeze(0) if has_instances else None  # type: ignore[arg-type]
-    motion = None if teachers.flow is None else measure_motion(teachers.flow, pictures)
-    return Clip(
-        pictures[:1],
-        pictures[1:].unsqueeze(0),
-        label_maps[:1],
-        label_maps=label_maps[1:].unsqueeze(0),
-        instance_map=None if objects is None else objects[:, 0],
-        instance_maps=None if objects is None else objects[:, 1:],
-        motion=motion,
-    )
-
-
-def _own_map(
-    recording: Recording, index: int, settings: ClipSettings, space: LabelSpace
-) -> Int[Tensor, "height width"] | None:
-    """Read the label map that the dataset has of a frame, at the size of the clip."""
-    ids = recording.label_map(index)
-    return None if ids is None else _fit(ids, settings, space.void_id)
-
-
-def _own_objects(
-    recording: Recording, index: int, settings: ClipSettings
-) -> Int[Tensor, "height width"] | None:
-    """Read the instance map that the dataset has of a frame, at the size of the clip."""
-    numbers = recording.instance_map(index)
-    return None if numbers is None else _fit(numbers, settings, 0)
-
-
-def _fit(
-    ids: Int[np.ndarray, "source_height source_width"], settings: ClipSettings, fill: int
-) -> Int[Tensor, "height width"]:
-    """Crop or pad and scale a map like the frames."""
-    fitted = fit_label_map(
-        ids, height=settings.height, width=settings.width, aspect=settings.aspect, fill=fill
-    )
-    return torch.from_numpy(fitted.ids).long()
-
-
-def _complete(
-    given: list[Int[Tensor, "height width"] | None],
-    pictures: Float[Tensor, "time 3 height width"],
-    settings: ClipSettings,
-    teachers: Teachers,
-    figures: PartFigures,
-    labels_by: str,
-) -> Int[Tensor, "time height width"]:
-    """Give every frame a label map: its own, the teacher's, a neighbour's moved along the flow, or
-    nothing but void.
-    """
-    own = sum(ids is not None for ids in given)
-    figures.label_sources[labels_by] += own
-    lacking = len(given) - own
-    void = teachers.space.void_id
-    if lacking == 0:
-        return torch.stack(given)  # type: ignore[arg-type]
-    if teachers.labels is not None:
-        figures.label_sources[teachers.labels.name] += lacking
-        taught = label_clip(
-            teachers.labels, pictures, settings.label_options, teachers.flow
-        ).label_maps
-    elif own and teachers.flow is not None:
-        figures.label_sources["a neighbouring frame, moved along the flow"] += lacking
-        taught = fill_along_flow(given, pictures, teachers.flow, void)
-    else:
-        figures.label_sources["nobody: all void"] += lacking
-        taught = torch.full((len(given), *pictures.shape[2:]), void)
-    pairs = zip(given, taught, strict=True)
-    return torch.stack([other if ids is None else ids for ids, other in pairs])
+    return cut_windows(fitted(), windowing, figures.dropped)
 
 
 def _facts(recording: Recording, window: Window, motion: Motion | None) -> dict[str, Any]:

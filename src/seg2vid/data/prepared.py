@@ -14,8 +14,8 @@ import json
 import os
 import tarfile
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -121,11 +121,11 @@ class PreparedDataset:
 
     def read(self, index: int, /) -> Clip:
         """Read a whole clip as a batch of one."""
-        return self._uniform(decode_clip(self.files(index), self.space))
+        return _uniform(decode_clip(self.files(index), self.space), self.index)
 
     def read_still(self, index: int, time: int, /) -> Clip:
         """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
-        return self._uniform(decode_still(self.files(index), self.space, time))
+        return _uniform(decode_still(self.files(index), self.space, time), self.index)
 
     def files(self, index: int) -> Sample:
         """Read the files of one sample: one seek in one shard."""
@@ -141,18 +141,10 @@ class PreparedDataset:
                 for member in archive
             }
 
-    def _uniform(self, clip: Clip) -> Clip:
-        """Leave out the instance maps unless every clip has them, so that clips can be joined."""
-        if self.index["has_instances"]:
-            return clip
-        return Clip(
-            clip.first_frame,
-            clip.frames,
-            clip.label_map,
-            label_maps=clip.label_maps,
-            motion=clip.motion,
-            frames_per_second=clip.frames_per_second,
-        )
+
+def _uniform(clip: Clip, index: Mapping[str, Any]) -> Clip:
+    """Leave out the instance maps unless every clip has them, so that clips can be joined."""
+    return clip if index["has_instances"] else replace(clip, instance_map=None, instance_maps=None)
 
 
 _HANDLES = threading.local()
@@ -175,13 +167,14 @@ class StreamedDataset:
     """One split of a dataset at a URL, for training: clips come in the order of the stream.
 
     What to draw is not for the caller to say: each reading gives the next clip, epoch after epoch
-    in another order. Raises ``MediaError`` as ``stream_clips`` does.
+    in another order. Raises ``MediaError`` as ``stream_clips`` does, for an empty split at once.
     """
 
     def __init__(self, place: str, split: str = "train", *, seed: int = 0) -> None:
         self.place, self.split, self.seed = place, split, seed
         self.index = read_index(place)
         self.space = LabelSpace.from_dict(self.index["label_space"])
+        _list_shards(place, self.index, split)
         self._stream = self._endless()
 
     def __len__(self) -> int:
@@ -199,9 +192,27 @@ class StreamedDataset:
     def _endless(self) -> Iterator[Clip]:
         """Yield clips without end."""
         for epoch in count():
-            yield from stream_clips(
+            number = 0
+            for clip in stream_clips(
                 self.place, split=self.split, seed=self.seed, epoch=epoch, shuffle=SHUFFLED
-            )
+            ):
+                number += 1
+                yield clip
+            if number == 0:
+                what = f"a shard of {self.place} for each process and worker"
+                got = f"{len(self.index['shards'][self.split])} shards for more of them"
+                raise MediaError(expected(what, got=got, fix="take fewer, or smaller shards"))
+
+
+def _read_shards(shards: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the samples of shards given by ``url``, each closed when it is done: WebDataset's own
+    stage leaves files and processes open.
+    """
+    reading = webdataset().tariterators
+    for shard in shards:
+        with _open_url(shard["url"]) as stream:
+            files = reading.tar_file_expander([{**shard, "stream": stream}])
+            yield from reading.group_by_keys(files)
 
 
 SHUFFLED = 256
@@ -217,25 +228,41 @@ def stream_clips(
     distributed run (``RANK`` and ``WORLD_SIZE``); each clip then comes exactly once in all of them
     together. ``shuffle`` above 1 mixes the order of the shards and, in a buffer of so many samples,
     of the clips: otherwise the order is that of the index. Raises ``MediaError`` as ``read_index``
-    does, and for an empty split.
+    does, for an empty split, and for a shard that is missing or broken.
     """
     index = read_index(place)
     space = LabelSpace.from_dict(index["label_space"])
-    base = str(place).removesuffix(INDEX).rstrip("/")
-    urls = [f"{base}/{shard['file']}" for shard in index["shards"].get(split, ())]
-    if not urls:
-        what = f"shards of split {split} at {place}"
-        raise MediaError(expected(what, got="none", fix="name a split that it has"))
+    urls = _list_shards(place, index, split)
+    for sample in _stream_samples(urls, seed=seed, epoch=epoch, shuffle=shuffle):
+        files = {name: content for name, content in sample.items() if name[0] != "_"}
+        yield _uniform(decode_clip(files, space), index)
+
+
+def _list_shards(place: str | Path, index: Mapping[str, Any], split: str) -> list[str]:
+    """Return where the shards of a split lie; raise ``MediaError`` where it has none."""
+    base = str(place).removesuffix(INDEX) or "."
+    names = [shard["file"] for shard in index["shards"].get(split, ())]
+    if not names:
+        what, got = f"shards of split {split} at {place}", f"{', '.join(index['shards'])} only"
+        raise MediaError(expected(what, got=got, fix="name a split that it has"))
+    return [f"{base.rstrip('/')}/{name}" for name in names]
+
+
+def _stream_samples(
+    urls: Sequence[str], *, seed: int, epoch: int, shuffle: int
+) -> Iterator[dict[str, Any]]:
+    """Yield this process's and worker's samples; raise ``MediaError`` for a shard that breaks."""
     library = webdataset()
     stages = [
         library.SimpleShardList(urls),
         *([library.detshuffle(len(urls), len(urls), seed, epoch - 1)] if shuffle > 1 else []),
         library.split_by_node,
         library.split_by_worker,
-        library.tarfile_to_samples(),
+        _read_shards,
         *([library.detshuffle(shuffle, shuffle, seed, epoch - 1)] if shuffle > 1 else []),
     ]
-    for sample in library.DataPipeline(*stages):
-        yield decode_clip(
-            {name: content for name, content in sample.items() if name[0] != "_"}, space
-        )
+    try:
+        yield from library.DataPipeline(*stages)
+    except (OSError, tarfile.TarError, ValueError) as error:
+        what, fix = f"whole shards such as {urls[0]}", "copy the dataset again"
+        raise MediaError(expected(what, got=str(error), fix=fix)) from None

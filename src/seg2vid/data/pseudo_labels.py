@@ -1,4 +1,4 @@
-"""Label maps for videos that have none: a teacher labels each frame, flow makes frames agree."""
+"""Label maps and motion for videos that have none: what a teacher is, and what is asked of it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,11 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from seg2vid.data.flow_teachers import FlowTeacher
 from seg2vid.errors import ModelError, Seg2VidError, expected
 from seg2vid.label_space import LabelSpace
-from seg2vid.structures import Carrier
-from seg2vid.warp import backward_warp, visibility_from_flows, warp_labels
+from seg2vid.structures import Carrier, Motion
+from seg2vid.warp import backward_warp, motion_from_flows, visibility_from_flows, warp_labels
 
 TOGETHER = 8
 """Pictures that a teacher is shown at once."""
@@ -40,6 +39,37 @@ class AdaptableTeacher(Protocol):
     """A teacher whose network is at hand, so that its statistics can follow the clip."""
 
     network: nn.Module
+
+
+@runtime_checkable
+class FlowTeacher(Protocol):
+    """Anything that measures flow between pictures."""
+
+    name: str
+
+    def flow(
+        self,
+        first: Float[Tensor, "batch 3 height width"],
+        second: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, "batch 2 height width"]:
+        """Return where each pixel of ``first`` lies in ``second``.
+
+        Pixels, order (dx, dy), on the grid of ``first``; pictures are RGB in [0, 1].
+        """
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """What labels and measures clips in one process."""
+
+    space: LabelSpace
+    """Label space of the dataset."""
+    labels: LabelTeacher | None = None
+    """None where the label files are all there is."""
+    flow: FlowTeacher | None = None
+    """Measures motion, and carries label maps to frames without one."""
+    quick_flow: FlowTeacher | None = None
+    """Smooths labels between consecutive frames, which move little."""
 
 
 @dataclass(frozen=True)
@@ -213,3 +243,18 @@ def adapted_statistics(
         for norm, buffers in zip(norms, own, strict=True):
             for name, buffer in buffers.items():
                 norm.get_buffer(name).copy_(buffer)
+
+
+def measure_motion(teacher: FlowTeacher, frames: Float[Tensor, "time 3 height width"]) -> Motion:
+    """Measure the motion of a clip (a batch of one): between frame 0 and each later one.
+
+    A pixel is visible where the way there and back closes.
+    """
+    if len(frames) < 2:
+        what, fix = "a clip of at least 2 frames to measure motion in", "give a longer clip"
+        raise Seg2VidError(expected(what, got=len(frames), fix=fix))
+    later = frames[1:]
+    first = frames[:1].expand_as(later)
+    flow = teacher.flow(torch.cat((first, later)), torch.cat((later, first)))
+    forward, backward = flow.chunk(2)
+    return motion_from_flows(forward.unsqueeze(0), backward.unsqueeze(0))
