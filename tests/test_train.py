@@ -91,6 +91,7 @@ def test_run_leaves_weights_configuration_log_and_sheets(
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_seed_decides_the_weights(clips: Path, tmp_path: Path) -> None:
     short = replace(MOTION_TRAINING, steps=1)
     one, same, other = (
@@ -145,6 +146,7 @@ def test_both_stages_assemble_to_a_model_that_generates(clips: Path, tmp_path: P
         assemble([parts[0], parts[0]], tmp_path / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_first_frame_learns_the_frame_it_sees(clips: Path) -> None:
     torch.manual_seed(0)
     config = replace(FIRST_FRAME_TRAINING, adversarial_start=1000, prior_share=0.0, void_share=0.0)
@@ -161,6 +163,7 @@ def test_first_frame_learns_the_frame_it_sees(clips: Path) -> None:
     assert history[-1] < 0.6 * history[0]
 
 
+@pytest.mark.slow
 def test_motion_learns_the_clip_it_sees(clips: Path) -> None:
     torch.manual_seed(0)
     stage = MotionStage(CONFIG, replace(MOTION_TRAINING, hint_share=0.0))

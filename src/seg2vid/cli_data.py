@@ -18,6 +18,7 @@ def segment(
     output: Path,
     labels: str = "segmenter",
     overlay: Path | None = None,
+    confidence: Path | None = None,
     min_confidence: float = 0.0,
 ) -> None:
     """Make a label map from a photo.
@@ -27,11 +28,19 @@ def segment(
         output: the .png to write: a palette PNG of train ids, of the photo's size.
         labels: who labels: segmenter (the one that comes with seg2vid), a file.onnx, hf:NAME.
         overlay: also write the photo with the classes' colours over it.
+        confidence: also write how sure each pixel is, as a grey picture: black 0, white 1.
         min_confidence: pixels less sure than this (0 to 1) become void.
     """
     from seg2vid.segment import run
 
-    for line in run(photo, output, labels, overlay=overlay, min_confidence=min_confidence):
+    for line in run(
+        photo,
+        output,
+        labels,
+        overlay=overlay,
+        confidence=confidence,
+        min_confidence=min_confidence,
+    ):
         print(line)
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +42,24 @@ def class_probabilities(
     return ((teacher.probabilities(picture) + mirrored) / 2)[0]
 
 
+@dataclass(frozen=True)
+class PhotoLabels:
+    """What a photo shows, and how sure that is."""
+
+    ids: Int[np.ndarray, "height width"]
+    confidence: Float[np.ndarray, "height width"]
+    """Probability of the class that won, 0 ... 1."""
+
+
 def label_photo(
     photo: UInt8[np.ndarray, "height width 3"], teacher: LabelTeacher, *, min_confidence: float = 0
-) -> Int[np.ndarray, "height width"]:
+) -> PhotoLabels:
     """Return the id of every pixel; those less sure than ``min_confidence`` are void."""
     confidence, ids = class_probabilities(photo, teacher).max(0)
     ids = torch.where(confidence < min_confidence, teacher.space.void_id, ids)
-    whole = F.interpolate(ids[None, None].float(), photo.shape[:2], mode="nearest-exact")
-    return whole[0, 0].long().numpy()
+    both = torch.stack((ids.float(), confidence)).unsqueeze(0)
+    whole = F.interpolate(both, photo.shape[:2], mode="nearest-exact")[0].numpy()
+    return PhotoLabels(whole[0].astype(np.int64), whole[1])
 
 
 def segment_photo(
@@ -62,17 +73,24 @@ def segment_photo(
         what = f"a model of the label space {teacher.space.name}, to animate a photo"
         fix = "give the photo's label map: seg2vid animate PHOTO --labels MAP"
         raise MediaError(expected(what, got=f"one of {space.name}", fix=fix))
-    return label_photo(photo, teacher)
+    return label_photo(photo, teacher).ids
 
 
 def run(
-    photo: Path, output: Path, labels: str, *, overlay: Path | None, min_confidence: float
+    photo: Path,
+    output: Path,
+    labels: str,
+    *,
+    overlay: Path | None = None,
+    confidence: Path | None = None,
+    min_confidence: float = 0.0,
 ) -> Iterator[str]:
     """Write the label map of a photo; yield what a person wants to know.
 
     Raises ``Seg2VidError``.
     """
-    for path, endings in ((output, (".png",)), (overlay, tuple(FORMATS))):
+    pictures = tuple(FORMATS)
+    for path, endings in ((output, (".png",)), (overlay, pictures), (confidence, pictures)):
         if path is not None and path.suffix.lower() not in endings:
             what, got = f"a file ending in {', '.join(endings)}", repr(path.name)
             raise MediaError(expected(what, got=got, fix="change the ending"))
@@ -83,14 +101,24 @@ def run(
         raise MediaError(expected(what, got=min_confidence, fix=fix))
     pixels, teacher = read_image(photo), get_label_teacher(labels)
     start = time.perf_counter()
-    ids = label_photo(pixels, teacher, min_confidence=min_confidence)
+    found = label_photo(pixels, teacher, min_confidence=min_confidence)
     seconds = time.perf_counter() - start
-    write_label_map(output, ids, teacher.space)
-    counts = np.bincount(ids.ravel(), minlength=teacher.space.num_channels)
-    order = [int(number) for number in counts.argsort()[::-1] if counts[number]]
-    shares = ", ".join(f"{teacher.space.names[n]} {counts[n] / ids.size:.0%}" for n in order[:5])
-    yield f"{photo}: {ids.shape[1]}x{ids.shape[0]}, labelled by {teacher.name}: {shares}"
-    yield f"wrote {output} ({seconds:.2f} s)"
+    write_label_map(output, found.ids, teacher.space)
+    height, width = found.ids.shape
+    shares = _largest_shares(found.ids, teacher.space)
+    yield f"{photo}: {width}x{height}, labelled by {teacher.name}: {shares}"
+    yield f"wrote {output} ({seconds:.2f} s, mean confidence {found.confidence.mean():.2f})"
     if overlay is not None:
-        write_image(overlay, draw_overlay(pixels, colourise(ids, teacher.space)))
+        write_image(overlay, draw_overlay(pixels, colourise(found.ids, teacher.space)))
         yield f"wrote {overlay}"
+    if confidence is not None:
+        grey = np.rint(found.confidence * 255).clip(0, 255).astype(np.uint8)
+        write_image(confidence, np.repeat(grey[..., None], 3, axis=2))
+        yield f"wrote {confidence}"
+
+
+def _largest_shares(ids: Int[np.ndarray, "height width"], space: LabelSpace) -> str:
+    """Name the five classes with most pixels."""
+    counts = np.bincount(ids.ravel(), minlength=space.num_channels)
+    order = [int(number) for number in counts.argsort()[::-1] if counts[number]]
+    return ", ".join(f"{space.names[n]} {counts[n] / ids.size:.0%}" for n in order[:5])
