@@ -110,8 +110,26 @@ def test_python_runs(block: Block, workplace: Path) -> None:
 @pytest.mark.parametrize(
     "command", [words for words in COMMANDS if words[0] != "make"], ids=shlex.join
 )
-def test_command_runs(command: list[str], workplace: Path) -> None:
-    run(shortened(command), workplace)
+def test_command_runs(command: list[str], workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not started anew, which would load PyTorch each time: ``main`` is what the program runs.
+
+    The slow tests start every command as a program of its own.
+    """
+    from seg2vid.cli import main
+
+    words = shortened(command)
+    assert words[0] == "seg2vid"
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr("sys.argv", words)
+    assert main(words[1:]) == 0
+
+
+@pytest.mark.slow
+def test_commands_run_as_programs(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    for command in COMMANDS:
+        if command[0] != "make":
+            run(shortened(command), tmp_path)
 
 
 @pytest.mark.parametrize(

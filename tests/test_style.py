@@ -202,6 +202,7 @@ def test_constants_are_no_effects(text: str) -> None:
     assert gates.import_effects(snippet(text)).broken == ()
 
 
+@pytest.mark.slow
 def test_gates_print_a_table() -> None:
     command = [sys.executable, "-m", "tests.gates"]
     result = subprocess.run(
