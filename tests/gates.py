@@ -12,7 +12,7 @@ import sys
 import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -136,8 +136,9 @@ def read_sources(folder: Path) -> list[Source]:
     return [Source(str(path.relative_to(REPOSITORY)), path.read_text("utf-8")) for path in paths]
 
 
+@cache
 def core_sources() -> list[Source]:
-    """Read the package."""
+    """Read the package, once."""
     return read_sources(REPOSITORY / "src" / "seg2vid")
 
 

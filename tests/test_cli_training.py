@@ -37,6 +37,7 @@ def run(*words: object) -> int:
     return cli.main([str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_train_assemble_generate_and_evaluate(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
