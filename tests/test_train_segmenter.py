@@ -22,6 +22,7 @@ from seg2vid.train_segmenter import (
     augment,
     change_colours,
     change_sharpness,
+    change_sky,
     jaccard_distance,
     start,
     zoom,
@@ -414,3 +415,31 @@ def test_another_configuration_does_not_go_on_in_the_same_folder(
 def test_warm_up_can_be_left_out(stills: StillFolder, tmp_path: Path) -> None:
     run(stills, tmp_path / "run", replace(TRAINING, warm_up=0), max_steps=1)
     assert load_checkpoint(tmp_path / "run" / "model.safetensors").provenance["steps_done"] == 1
+
+
+def test_another_sky_changes_the_sky_alone() -> None:
+    picture = torch.rand(16, 3, 32, 64) * 0.1 + 0.5
+    sky = torch.zeros(16, 32, 64, dtype=torch.bool)
+    sky[:, :12, 20:] = True
+    changed = change_sky(picture, sky, 1.0)
+    assert changed.min() >= 0 and changed.max() <= 1
+    difference = (changed - picture).abs().mean(1)
+    assert (difference[~sky] == 0).all()
+    assert (difference.mean((1, 2)) > 0).all()
+    tops = changed[:, :, 0, 40:].mean(-1)
+    assert tops.std(0).min() > 0.1, "each sample has its own"
+    assert (tops[:, 2] > tops[:, 0]).sum() > (tops[:, 2] < tops[:, 0]).sum(), (
+        "more blue than orange"
+    )
+
+
+def test_the_share_of_other_skies_is_the_one_asked_for() -> None:
+    picture, sky = torch.full((400, 3, 8, 8), 0.5), torch.ones(400, 8, 8, dtype=torch.bool)
+    assert torch.equal(change_sky(picture, sky, 0.0), picture)
+    share = (change_sky(picture, sky, 0.3) != picture).flatten(1).any(1).float().mean()
+    assert 0.2 < share < 0.4
+
+
+def test_a_picture_without_sky_stays_as_it_is() -> None:
+    picture, nothing = torch.rand(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.bool)
+    assert torch.equal(change_sky(picture, nothing, 1.0), picture)

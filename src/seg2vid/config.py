@@ -251,12 +251,13 @@ class SegmenterTrainingConfig:
     """Largest enlargement; the smallest is one over its square root."""
     colour: float = 0.3
     """Largest change of brightness, contrast, saturation, tint and gamma: a logarithm."""
+    sky: float = 0.5
+    """Share of the samples that get another sky."""
     blur: float = 2.0
     """Radius of the strongest blur, in pixels."""
     noise: float = 0.03
     """Largest standard deviation of noise."""
     average_decay: float = 0.999
-    """Decay of the weights' moving average, which is saved."""
     seed: int = 0
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seg2vid.config import ModelConfig, SegmenterTrainingConfig
@@ -71,9 +71,11 @@ class SegmenterStage(Stage):
     def compute_losses(self, clip: Clip) -> Terms:
         """Return cross-entropy, rare classes counting more, and the soft Jaccard distance."""
         config = self.training_config
-        picture, label_map = augment(
-            clip.first_frame, clip.label_map, config, void_id=self.space.void_id
-        )
+        picture = clip.first_frame
+        if "sky" in self.space.names:
+            sky = clip.label_map == self.space.names.index("sky")
+            picture = change_sky(picture, sky, config.sky)
+        picture, label_map = augment(picture, clip.label_map, config, void_id=self.space.void_id)
         logits = self.segmenter(picture).float()
         weight = self.share.clamp(min=1e-4) ** -config.balance
         weight = weight / (weight * self.share).sum()
@@ -224,6 +226,35 @@ def change_colours(
     # Some pictures turn grey altogether.
     is_coloured = torch.rand(len(picture), 1, 1, 1, device=picture.device) > 0.1
     return luma + (picture - luma) * dice(1, 1, 1) ** 1.5 * is_coloured
+
+
+@torch.no_grad()
+def change_sky(
+    picture: Float[Tensor, "batch 3 height width"],
+    sky: Bool[Tensor, "batch height width"],
+    share: float,
+) -> Float[Tensor, "batch 3 height width"]:
+    """Give a ``share`` of the samples another sky where ``sky`` is true: from white over grey to
+    deep blue, some of them orange, in a vertical gradient. Elsewhere skies are not those of Europe.
+    """
+    batch, device = len(picture), picture.device
+
+    def colours() -> Float[Tensor, "batch 3 1 1"]:
+        """Draw a colour (batch, 3, 1, 1) for each sample."""
+        light = torch.empty(batch, 1, device=device).uniform_(0.25, 1)
+        depth = torch.rand(batch, 1, device=device) * 0.8
+        blue = torch.cat((1 - depth, 1 - 0.55 * depth, torch.ones_like(depth)), 1)
+        is_orange = torch.rand(batch, 1, device=device) < 0.15
+        tint = torch.where(is_orange, blue.flip(1), blue)
+        return (light * tint)[..., None, None]
+
+    down = torch.linspace(0, 1, picture.shape[2], device=device).view(1, 1, -1, 1)
+    gradient = torch.lerp(colours(), colours(), down)
+    mask = sky.unsqueeze(1)
+    mean = (picture * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=1)
+    texture = (picture - mean) * torch.rand(batch, 1, 1, 1, device=device)
+    chosen = mask & (torch.rand(batch, 1, 1, 1, device=device) < share)
+    return torch.where(chosen, (gradient + texture).clamp(0, 1), picture)
 
 
 def change_sharpness(
