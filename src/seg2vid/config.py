@@ -237,7 +237,7 @@ class MotionTrainingConfig:
 class SegmenterTrainingConfig:
     """How the segmenter is trained."""
 
-    steps: int = 13_000
+    steps: int = 14_500
     batch_size: int = 16
     learning_rate: float = 2e-3
     warm_up: int = 500
