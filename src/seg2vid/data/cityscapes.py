@@ -8,7 +8,7 @@
         gtFine/{train,val}/CITY/CITY_SEQUENCE_FRAME_gtFine_instanceIds.png
 
 A snippet is a run of consecutive frame numbers, so long sequences hold many. Maps of further frames
-are taken too. Those of the test split are placeholders (all void) and are not read.
+are taken too. Those of the test split are all void and are not read.
 """
 
 import re
