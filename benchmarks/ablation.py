@@ -34,7 +34,8 @@ ROWS = {
 
 def variants(objective: str, steps: int, seed: int) -> dict:
     """Return (networks, training) of every variant by name."""
-    from seg2vid.config import OBJECTIVES, FlowDecoderConfig, ModelConfig
+    from seg2vid.config import FlowDecoderConfig, ModelConfig
+    from seg2vid.train_config import OBJECTIVES
 
     full = ModelConfig(height=64, width=128, num_frames=4)
     training = replace(
@@ -75,17 +76,19 @@ def render(folder: Path, clips: int) -> None:
 def run(options: argparse.Namespace, seed: int) -> None:
     """Train and evaluate every variant with one seed."""
     from seg2vid import train
+    from seg2vid.data.clips import ClipFolder
     from seg2vid.evaluate import evaluate, write_report
     from seg2vid.features import load_perceptual_distance
+    from seg2vid.train_config import RunConfig
 
     judge = load_perceptual_distance(options.judges)
     for name, (model, training) in variants(options.objective, options.steps, seed).items():
         folder = options.output / f"{name.replace(' ', '_')}_{seed}"
         if (folder / "report.json").exists():
             continue
-        weights = train.start(
-            training, options.output / "clips", folder, model=model, save_every=200
-        )
+        sources = [(ClipFolder(options.output / "clips"), 1.0)]
+        settings = RunConfig(save_every=200)
+        weights = train.start(training, sources, folder, model=model, settings=settings)
         report = evaluate(str(weights), clips=options.held_out, seed=HELD_OUT, judge=judge)
         write_report(report, folder / "report.json")
 

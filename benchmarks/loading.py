@@ -11,16 +11,18 @@ import time
 from collections.abc import Iterator
 from itertools import chain, count, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from seg2vid.config import MotionTrainingConfig, preset
-from seg2vid.data.clips import stack
+from seg2vid.config import preset
+from seg2vid.data.clips import TrainingBatches
 from seg2vid.data.prepared import PreparedDataset, stream_clips
 from seg2vid.label_space import get_label_space
 from seg2vid.structures import Clip
-from seg2vid.train import estimate_seconds_per_step
+from seg2vid.train_config import MotionTrainingConfig, RunConfig
+from seg2vid.train_forecast import measure_cost
 from seg2vid.train_motion import MotionStage
 
 
@@ -67,9 +69,11 @@ def need(dataset: PreparedDataset, batch_size: int, threads: int) -> float:
     config = preset("compact")
     model = type(config)(label_space=get_label_space("cityscapes").to_dict())
     stage = MotionStage(model, MotionTrainingConfig(batch_size=batch_size))
-    batch = stack([dataset.read(index % len(dataset)) for index in range(batch_size)])
-    seconds = [estimate_seconds_per_step(stage, batch, "bf16-mixed") for _ in range(3)]
-    return batch_size / statistics.median(seconds)
+    counts: dict[str, Any] = {"batch_size": batch_size, "steps": 1, "start": 0, "seed": 0}
+    batches = TrainingBatches([(dataset, 1.0)], stills=False, **counts)
+    settings = RunConfig(precision="bf16-mixed")
+    cost = measure_cost(stage, batches, settings, [], device=torch.device("cpu"))
+    return batch_size / cost.seconds[-1]
 
 
 def main() -> None:

@@ -90,9 +90,10 @@ def measure_preset(name: str, runs: int) -> dict[str, float]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from seg2vid.config import OBJECTIVES, preset
+    from seg2vid.config import preset
     from seg2vid.label_space import get_label_space
     from seg2vid.structures import Clip
+    from seg2vid.train_config import OBJECTIVES
     from seg2vid.train_motion import MotionStage
 
     config = replace(preset(name), label_space=get_label_space("cityscapes").to_dict())

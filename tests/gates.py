@@ -182,11 +182,13 @@ WORLD = "/data/toycity/"
 """The toy city is content, a world to be looked at; it is counted apart from the core."""
 AROUND = re.compile(
     r"/(cli|cli_data|cli_training|__main__|arguments|generate|transfer|assemble|recipes|evaluate"
-    r"|prepare|prepare_job|prepare_plan|prepare_work|report|segment|train_segmenter)\.py$"
-    r"|/metrics/|/models/(segmenter|raft_small)\.py$|/data/(?!clips\.py|__init__\.py)\w+\.py$"
+    r"|prepare|prepare_job|prepare_plan|prepare_work|report|segment|train_segmenter|fine_tune"
+    r"|freezing|environment|run_folder|run_keeper|train|train_(cost|curves|forecast|logs|stops"
+    r"|validation))\.py$"
+    r"|/metrics/|/models/(segmenter|raft_small)\.py$|/data/(?!__init__\.py)\w+\.py$"
 )
-"""Verbs and adapters: what stands around the core and imports it. ``tests/test_layers.py`` holds
-that the rest is what pipeline and training need."""
+"""Verbs, adapters and the engine: what stands around the core and imports it.
+``tests/test_layers.py`` holds that the rest is what the pipeline and the two stages need."""
 
 
 def is_core(source: Source) -> bool:

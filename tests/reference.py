@@ -281,6 +281,18 @@ def adversarial_loss(
     return total / target.size
 
 
+def correlation(before: Picture, after: Picture, reach: tuple[int, int]) -> Picture:
+    """The inner product of ``after`` at (y, x) with ``before`` at (y + dy, x + dx), 0 outside."""
+    channels, height, width = before.shape
+    shifts = list(product(*(range(-furthest, furthest + 1) for furthest in reach)))
+    result = np.zeros((len(shifts), height, width))
+    for (number, (dy, dx)), y, x in product(enumerate(shifts), range(height), range(width)):
+        if 0 <= y + dy < height and 0 <= x + dx < width:
+            terms = (before[c, y + dy, x + dx] * after[c, y, x] for c in range(channels))
+            result[number, y, x] = sum(float(term) for term in terms)
+    return result
+
+
 def convex_upsample(coarse: Picture, weights: Picture, *, factor: int) -> Picture:
     """RAFT, Sec. 3.3: a fine value is a convex combination of 3 x 3 coarse ones around its cell.
 

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from seg2vid.labels import one_hot
+from seg2vid.models.first_frame import ModulatedBlock, Modulation
 from seg2vid.models.flow_decoder import FLOW_FACTOR, convex_upsample
 from seg2vid.models.layers import (
     MAX_OBJECTS,
@@ -19,10 +20,12 @@ from seg2vid.models.layers import (
     coordinates,
     count_rows,
     find_objects,
+    join,
     pool_rows,
     spread_rows,
     upsample,
 )
+from seg2vid.models.motion_encoder import correlation
 from tests import reference
 
 FOREGROUND = tuple(range(11, 19))
@@ -262,3 +265,46 @@ def test_a_certain_weight_keeps_edges_sharp() -> None:
     weights[:, 4 * FLOW_FACTOR**2 : 5 * FLOW_FACTOR**2] = 40  # the cell itself
     fine = convex_upsample(coarse, weights)
     torch.testing.assert_close(fine[0, 0, 0], torch.tensor([0.0] * 4 + [8.0] * 4))
+
+
+# Where a fast form stands for a plain one.
+
+
+@pytest.mark.parametrize("reach", [(0, 0), (1, 2), (2, 1)])
+def test_correlation_equals_the_equation(reach: tuple[int, int]) -> None:
+    before, after = torch.randn(2, 2, 3, 4, 5).unbind()
+    slow = [reference.correlation(*pair, reach) for pair in zip(before, after, strict=True)]
+    fast = correlation(before, after, reach)
+    np.testing.assert_allclose(fast.numpy(), np.stack(slow), atol=1e-5)
+
+
+def test_the_gradient_of_correlation_is_that_of_its_products() -> None:
+    before, after = (torch.randn(2, 3, 4, 5, dtype=torch.float64) for _ in "ba")
+    inputs = (before.requires_grad_(), after.requires_grad_())
+    assert torch.autograd.gradcheck(lambda b, a: correlation(b, a, (1, 2)), inputs)
+
+
+def test_a_block_enlarges_late_what_could_be_enlarged_first() -> None:
+    block, condition = ModulatedBlock(3, 4, 5), torch.randn(2, 5, 8, 12)
+    small = torch.randn(2, 3, 4, 6, requires_grad=True)
+    late, first = block(small, condition), block(upsample(small), condition)
+    torch.testing.assert_close(late, first)
+    gradients = [torch.autograd.grad(o.square().sum(), small)[0] for o in (late, first)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_modulation_normalises_each_pixel_over_channels() -> None:
+    modulation, features = Modulation(3, 5), torch.randn(2, 3, 4, 6)
+    condition = torch.randn(2, 5, 4, 6)
+    scale, shift = modulation.scale_and_shift(condition).chunk(2, 1)
+    length = (features.square().sum(1, keepdim=True) / 3 + 1e-6).sqrt()
+    plain = torch.nn.functional.leaky_relu(features / length * (1 + scale) + shift, 0.2)
+    torch.testing.assert_close(modulation(features, condition), plain)
+
+
+def test_joined_channels_lie_side_by_side_in_memory() -> None:
+    parts = (torch.randn(2, 3, 4, 5), torch.randn(2, 2, 4, 5), torch.randn(2, 2, 1, 1))
+    joined = join(*parts[:2], parts[2].expand(-1, -1, 4, 5))
+    assert joined.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(joined[:, :3], parts[0]) and torch.equal(joined[:, 3:5], parts[1])
+    assert torch.equal(joined[:, 5:], parts[2].expand(-1, -1, 4, 5))

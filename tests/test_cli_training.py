@@ -19,7 +19,8 @@ from tests.tiny import CONFIG, NUM_FRAMES, street_map, write_clips
 
 SHORT = [
     *("--preset", "tiny", "--steps", "1", "--batch-size", "1"),
-    *("--save-every", "1"),
+    *("--save-every", "1", "--sheet-every", "0", "--validate-every", "0"),
+    *("--measured-steps", "0"),
 ]
 
 
@@ -93,8 +94,8 @@ def test_weights_of_the_datasets_arrive(
 
     more = write_clips(tmp_path / "more", count=2)
     places = ("--data", clips, "--data", more, "-o", tmp_path / "run")
-    for stage, module in (("motion", "train"), ("segmenter", "train_segmenter")):
-        monkeypatch.setattr(f"seg2vid.{module}.start", start)
+    monkeypatch.setattr("seg2vid.train.start", start)
+    for stage in ("motion", "segmenter"):
         assert run("train", stage, *places, "--data-weights", "1,9") == 0
         assert run("train", stage, *places) == 0
     assert seen == [[1, 9], [1, 2]] * 2, "without weights each counts as much as it has clips"
@@ -121,7 +122,7 @@ BAD_WORDS = {
     ("train", "motion", "--data", "CLIPS"): "-o",
     ("train", "motion", "-o", "OUT"): "--data",
     ("train", "motion", "--clips", "CLIPS", "-o", "OUT"): "--data",
-    ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--max-steps", "0"): "--max-steps of at",
+    ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--max-steps", "-1"): "--max-steps of at",
     ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--save-every", "0"): "--save-every of",
     ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--data-weights", "x"): "--data-weights",
     ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--data-weights", "1,2"): "each of 1 d",

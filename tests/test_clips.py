@@ -44,14 +44,14 @@ def folder(directory: Path) -> ClipFolder:
 @pytest.fixture(scope="module")
 def moving(directory: Path) -> int:
     """The index of the clip in which most moves."""
-    flows = [load_clip(path).forward_flow for path in ClipFolder(directory).paths()]
+    flows = [load_clip(path).forward_flow for path in ClipFolder(directory).files]
     return int(np.argmax([np.abs(flow).mean() for flow in flows]))
 
 
 @pytest.fixture
 def path(folder: ClipFolder, moving: int) -> Path:
     """Its file."""
-    return folder.paths()[moving]
+    return folder.files[moving]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def assert_same(one: object, other: object) -> None:
 
 
 def test_files_come_in_order_of_their_seed(folder: ClipFolder) -> None:
-    assert [path.name for path in folder.paths()] == [f"clip_{s:06d}.safetensors" for s in SEEDS]
+    assert [path.name for path in folder.files] == [f"clip_{s:06d}.safetensors" for s in SEEDS]
     assert len(folder) == len(SEEDS)
     for index, seed in enumerate(SEEDS):
         assert_same(folder.read(index), render_toycity(seed, CONFIG))

@@ -8,11 +8,9 @@ import pytest
 from seg2vid.config import (
     PRESETS,
     FirstFrameConfig,
-    FirstFrameTrainingConfig,
     FlowDecoderConfig,
     ModelConfig,
     MotionEncoderConfig,
-    MotionTrainingConfig,
     RefinerConfig,
     from_dict,
     preset,
@@ -20,6 +18,7 @@ from seg2vid.config import (
 )
 from seg2vid.errors import ModelError
 from seg2vid.labels import LabelSpace, get_label_space
+from seg2vid.train_config import FirstFrameTrainingConfig, MotionTrainingConfig
 
 KINDS = [
     FirstFrameConfig,

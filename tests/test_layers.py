@@ -12,12 +12,14 @@ from tests.gates import Source, core_sources, is_core
 
 LAYERS = (
     ("errors", "structures", "config", "warp", "features", "judges", "weights", "seeds"),
+    ("environment",),
     ("label_space", "label_fitting", "labels"),
     ("label_doctor", "files", "pictures", "drawing", "video", "media", "checkpoint"),
     ("models", "losses", "metrics"),
     ("data",),
-    ("pipeline", "train", "train_stage", "train_first_frame", "train_motion"),
-    ("train_segmenter",),
+    ("pipeline", "train_config", "train_stage", "train_first_frame", "train_motion"),
+    ("train_segmenter", "fine_tune", "freezing", "run_folder", "train_logs", "train_curves"),
+    ("train_validation", "run_keeper", "train_cost", "train_forecast", "train_stops", "train"),
     ("generate", "transfer", "assemble", "recipes", "evaluate", "export", "studio"),
     ("report", "prepare", "prepare_job", "prepare_plan", "prepare_work", "segment"),
     ("arguments", "cli_data", "cli_training", "cli", "__main__"),
@@ -147,7 +149,7 @@ WORLD = "data.toycity"
 
 
 CORE = {module_name(source) for source in core_sources() if is_core(source)} - {""}
-"""What pipeline and training need."""
+"""What the pipeline and the two stages need."""
 
 
 def merged(graph: Graph, part: Callable[[str], bool], name: str) -> Graph:
@@ -214,8 +216,9 @@ def test_pipeline_never_reaches_what_only_training_needs() -> None:
     assert reachable(DOWNWARD, "pipeline") & TRAIN_ONLY == set()
 
 
-def test_core_is_what_pipeline_and_training_need() -> None:
-    needed = {"pipeline", "train"} | reachable(GRAPH, "pipeline") | reachable(GRAPH, "train")
+def test_core_is_what_the_pipeline_and_the_stages_need() -> None:
+    roots = ("pipeline", "train_first_frame", "train_motion")
+    needed = {*roots}.union(*(reachable(GRAPH, root) for root in roots))
     counted = {module_name(source) for source in core_sources() if is_core(source)}
     inside = {module for module in needed if not module.startswith("data.toycity")}
     assert counted == inside | {""}

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from seg2vid.config import (
     FirstFrameConfig,
-    FirstFrameTrainingConfig,
     FlowDecoderConfig,
     ModelConfig,
     MotionEncoderConfig,
@@ -28,6 +27,7 @@ from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_encoder import LOG_VARIANCE_RANGE, MotionEncoder, draw_latent
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import Animation, Latent, Motion
+from seg2vid.train_config import FirstFrameTrainingConfig
 from seg2vid.warp import turning_flow
 
 CITYSCAPES = get_label_space("cityscapes")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seg2vid import losses
-from seg2vid.config import PAPER_TRAINING
 from seg2vid.structures import Latent, Motion, Posterior
+from seg2vid.train_config import PAPER_TRAINING
 from seg2vid.warp import gate_flow
 from tests import reference
 

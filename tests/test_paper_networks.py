@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seg2vid.config import PAPER, PAPER_TRAINING, ModelConfig, PaperConfig, preset
+from seg2vid.config import (
+    PAPER,
+    ModelConfig,
+    PaperConfig,
+    preset,
+)
 from seg2vid.errors import ModelError
 from seg2vid.evaluate import MotionModel
 from seg2vid.features import VGGFeatures
@@ -22,6 +27,7 @@ from seg2vid.models.paper_refiner import PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Latent
+from seg2vid.train_config import PAPER_TRAINING
 from seg2vid.train_motion import MotionStage
 from seg2vid.warp import warp_labels
 from tests import tiny

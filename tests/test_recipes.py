@@ -9,9 +9,10 @@ import torch
 
 from seg2vid import cli
 from seg2vid.checkpoint import load_checkpoint
-from seg2vid.config import OBJECTIVES, PAPER, PAPER_TRAINING, PRESETS
+from seg2vid.config import PAPER, PRESETS
 from seg2vid.errors import ModelError
 from seg2vid.recipes import read_recipe
+from seg2vid.train_config import OBJECTIVES, PAPER_TRAINING
 from tests import tiny
 from tests.gates import REPOSITORY
 
@@ -92,8 +93,8 @@ def test_recipe_trains_and_options_win(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 BAD = {
-    "preset: paper\nsteps: 3": r"the keys preset, model, objective, training .* got preset, steps",
-    "- 1": r"the keys preset, .* got \[1\]",
+    "preset: paper\nsteps: 3": r"the keys stage, preset, model, objective, .* got preset, steps",
+    "- 1": r"the keys stage, .* got \[1\]",
     "preset: [": r"a recipe \(YAML\) at ",
     "preset: huge": "a preset, one of: compact, paper, .* got 'huge'",
     "objective: best": "an objective, one of: compact, paper; got 'best'",

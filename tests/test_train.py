@@ -1,6 +1,5 @@
 """Training with tiny real networks: runs, resumes exactly, says what is wrong."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,14 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from seg2vid import train
 from seg2vid.assemble import assemble
 from seg2vid.checkpoint import load_checkpoint
-from seg2vid.config import PRESETS, FirstFrameTrainingConfig, MotionTrainingConfig
+from seg2vid.config import PRESETS
 from seg2vid.data.clips import ClipFolder, TrainingBatches
-from seg2vid.errors import MediaError, ModelError
+from seg2vid.errors import MediaError, ModelError, TrainingError
 from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.run_folder import read_state
+from seg2vid.run_keeper import RunKeeper
+from seg2vid.train_config import FirstFrameTrainingConfig, MotionTrainingConfig
 from seg2vid.train_first_frame import FirstFrameStage, hide_patches, mixing_mask
 from seg2vid.train_motion import MotionStage, draw_hints
 from seg2vid.train_stage import Stage
@@ -23,6 +26,7 @@ from tests.tiny import (
     CONFIG,
     FIRST_FRAME_TRAINING,
     MOTION_TRAINING,
+    QUIET,
     street_map,
     write_clips,
 )
@@ -43,19 +47,20 @@ def tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start(training: Training, clips: Path, output: Path, **options: Any) -> Path:
     sources = [(ClipFolder(clips), 1.0)]
-    return train.start(training, sources, output, model="tiny", save_every=1, **options)
+    options = {"model": "tiny", "settings": QUIET, **options}
+    return train.start(training, sources, output, **options)
 
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill the next run after so many steps, as if the power had gone: nothing more is written."""
-    save: Callable[[train.RunKeeper, Stage], None] = train.RunKeeper.save
+    save: Callable[[RunKeeper, Stage], None] = RunKeeper.save
 
-    def dying(keeper: train.RunKeeper, stage: Stage) -> None:
+    def dying(keeper: RunKeeper, stage: Stage) -> None:
         if int(stage.step) > steps:
             raise RuntimeError("power cut")
         save(keeper, stage)
 
-    monkeypatch.setattr(train.RunKeeper, "save", dying)
+    monkeypatch.setattr(RunKeeper, "save", dying)
 
 
 @pytest.mark.parametrize("training", TRAININGS, ids=["first-frame", "motion"])
@@ -79,11 +84,11 @@ def test_killed_run_resumes_to_the_same_weights(
 def test_run_leaves_weights_configuration_log_and_sheets(
     training: Training, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    settings = replace(QUIET, sheet_every=1)
     with caplog.at_level("INFO", logger="seg2vid.train"):
-        path = start(training, clips, tmp_path)
-    assert "4 of 4 steps left" in caplog.text
-    assert "minutes" in caplog.text
-    assert json.loads((tmp_path / "config.json").read_text())["training"]["steps"] == 4
+        path = start(training, clips, tmp_path, settings=settings)
+    assert "steps  0 to 4" in caplog.text
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["training"]["steps"] == 4
     assert len(list((tmp_path / "sheets").glob("*.png"))) == 4
     assert load_checkpoint(path).config == replace(CONFIG, label_space=CONFIG.label_space)
     before = path.stat().st_mtime_ns
@@ -104,9 +109,8 @@ def test_seed_decides_the_weights(clips: Path, tmp_path: Path) -> None:
 
 def test_other_options_for_the_same_folder_are_refused(clips: Path, tmp_path: Path) -> None:
     start(replace(MOTION_TRAINING, steps=1), clips, tmp_path)
-    with pytest.raises(
-        ModelError, match=r"Expected the configuration .*another training; give the"
-    ):
+    wanted = r"Expected the configuration .*another training.learning_rate; give the"
+    with pytest.raises(TrainingError, match=wanted):
         start(replace(MOTION_TRAINING, steps=1, learning_rate=1.0), clips, tmp_path)
 
 
@@ -129,8 +133,8 @@ def test_judge_adds_the_perceptual_term_and_is_not_saved(
     short = replace(FIRST_FRAME_TRAINING, steps=1)
     path = start(short, clips, tmp_path, judges=shared_data / "judges")
     assert not any("judge" in name for name in load_checkpoint(path).weights)
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert not any(name.startswith("judge") for name in state["stage"])
+    state = read_state(tmp_path)
+    assert state is not None and not any(name.startswith("judge") for name in state.tensors)
 
 
 def test_both_stages_assemble_to_a_model_that_generates(clips: Path, tmp_path: Path) -> None:
@@ -187,7 +191,7 @@ def test_batch_norm_is_frozen_for_the_last_share_of_the_steps(clips: Path) -> No
     moved = []
     for step in range(4):
         stage.step.fill_(step)
-        stage._freeze_norm()
+        stage._set_modes()
         before = [norm.running_mean.clone() for norm in norms]
         stage.compute_losses(clip)
         pairs = zip(before, norms, strict=True)

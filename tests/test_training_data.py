@@ -12,7 +12,7 @@ from seg2vid.config import ModelConfig
 from seg2vid.data.clips import ClipFolder, ClipSource
 from seg2vid.data.prepared import PreparedDataset, StreamedDataset
 from seg2vid.data.stills import StillFolder
-from seg2vid.data.training_data import open_training_data
+from seg2vid.data.training_data import open_training_data, open_validation_data
 from seg2vid.errors import MediaError, Seg2VidError
 from seg2vid.labels import get_label_space
 from tests import shards, tiny
@@ -38,9 +38,9 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 MODEL: ModelConfig = tiny.CONFIG
 
 
-def only(place: str, *, split: str = "train") -> tuple[ClipSource, float]:
+def only(place: str) -> tuple[ClipSource, float]:
     """The source of one place and its weight."""
-    [opened], _ = open_training_data([place], [], MODEL, split=split)
+    [opened], _ = open_training_data([place], [], MODEL)
     return opened
 
 
@@ -53,10 +53,45 @@ def test_a_folder_of_toy_city_clips_is_recognised(places: dict[str, str]) -> Non
 def test_a_prepared_dataset_is_recognised_and_its_split_taken(
     places: dict[str, str], name: str
 ) -> None:
-    for split, recording in (("train", "a"), ("val", "b")):
-        source, weight = only(places["prepared"] + name, split=split)
-        assert isinstance(source, PreparedDataset) and len(source) == weight == 3
-        assert {clip["recording"] for clip in source.clips} == {recording}
+    source, weight = only(places["prepared"] + name)
+    [held_out] = open_validation_data([places["prepared"] + name], MODEL, is_named=False)
+    assert weight == 3
+    for opened, recording in ((source, "a"), (held_out, "b")):
+        assert isinstance(opened, PreparedDataset) and len(opened) == 3
+        assert {clip["recording"] for clip in opened.clips} == {recording}
+
+
+def test_one_clip_of_twenty_is_held_out_of_a_folder(tmp_path: Path) -> None:
+    clip = tiny.write_clips(tmp_path / "one", count=1) / "clip_000000.safetensors"
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(41):
+        (folder / f"clip_{number:06d}.safetensors").hardlink_to(clip)
+    train, _ = only(str(folder))
+    [held_out] = open_validation_data([str(folder)], MODEL, is_named=False)
+    assert [path.name for path in held_out.files] == [
+        "clip_000019.safetensors",
+        "clip_000039.safetensors",
+    ]
+    assert {*train.files} & {*held_out.files} == set() and len(train) == 39
+    # Named for validation, all of it is; then training takes all of its own.
+    [named] = open_validation_data([str(folder)], MODEL, is_named=True)
+    [(everything, _)], _ = open_training_data([str(folder)], [], MODEL, holds_out=False)
+    assert len(named) == len(everything) == 41
+    assert open_validation_data([str(tmp_path / "one")], MODEL, is_named=False) == [], "too few"
+
+
+def test_photos_are_held_out_only_where_they_are_named(places: dict[str, str]) -> None:
+    assert open_validation_data([places["stills"]], MODEL, is_named=False) == []
+    [named] = open_validation_data([places["stills"]], MODEL, is_named=True)
+    assert isinstance(named, StillFolder)
+
+
+def test_streams_are_no_place_for_validation(places: dict[str, str]) -> None:
+    place = f"file://{places['prepared']}"
+    assert open_validation_data([place], MODEL, is_named=False) == []
+    with pytest.raises(MediaError, match=r"folders with clips for --validation; got file://"):
+        open_validation_data([place], MODEL, is_named=True)
 
 
 def test_a_prepared_dataset_with_its_parts_is_not_one_that_was_begun(
@@ -74,9 +109,9 @@ def test_a_folder_of_photos_is_recognised_and_fitted_to_the_model(places: dict[s
 
 
 def test_a_url_is_streamed(places: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    source, weight = only(f"file://{places['prepared']}", split="val")
+    source, weight = only(f"file://{places['prepared']}")
     assert isinstance(source, StreamedDataset) and len(source) == weight == 3
-    assert source.split == "val" and source.read(0).frames.shape == (1, 2, 3, 32, 32)
+    assert source.split == "train" and source.read(0).frames.shape == (1, 2, 3, 32, 32)
 
 
 def test_sources_come_in_the_order_of_their_places_with_their_weights(
@@ -161,7 +196,7 @@ def test_a_place_with_nothing_is_refused(places: dict[str, str]) -> None:
     with pytest.raises(
         MediaError, match=r"clips of split test in .*; got \{'train': 3, 'val': 3\}"
     ):
-        only(places["prepared"], split="test")
+        PreparedDataset(Path(places["prepared"]), "test")
     with pytest.raises(
         MediaError, match=r"prepared dataset .* at file:///nowhere; got .*No such file"
     ):

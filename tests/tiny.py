@@ -6,15 +6,14 @@ import torch
 
 from seg2vid.config import (
     FirstFrameConfig,
-    FirstFrameTrainingConfig,
     FlowDecoderConfig,
     ModelConfig,
     MotionEncoderConfig,
-    MotionTrainingConfig,
     RefinerConfig,
 )
 from seg2vid.data.toycity import ToyCityConfig, render_clip, save_clip
 from seg2vid.label_space import get_label_space
+from seg2vid.train_config import FirstFrameTrainingConfig, MotionTrainingConfig, RunConfig
 
 HEIGHT, WIDTH, NUM_FRAMES = 64, 128, 3
 
@@ -35,6 +34,10 @@ FIRST_FRAME_TRAINING = FirstFrameTrainingConfig(
 MOTION_TRAINING = MotionTrainingConfig(
     steps=4, batch_size=2, trained_frames=2, refined_frames=1, kl_warm_up=2
 )
+
+
+QUIET = RunConfig(save_every=1, sheet_every=0, validate_every=0, log_every=1, measured_steps=0)
+"""A run that saves after every step and does nothing else beside them."""
 
 
 def street_map() -> torch.Tensor:

@@ -7,12 +7,13 @@ words joined by commas, ``list[str]`` one word each time it is given, ``tuple[in
 """
 
 import argparse
+import dataclasses
 import inspect
 import math
 import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -81,6 +82,65 @@ def build(
         raise Seg2VidError(
             expected("known options with fitting values", got=got, fix=fix)
         ) from None
+
+
+def build_all(bases: Sequence[Any], options: Sequence[str]) -> list[Any]:
+    """Build several configurations from ``--field value`` words, each word for the one that has the
+    field; what they do not say is as in ``bases``. A switch (a ``bool`` field) needs no value.
+
+    Raises ``Seg2VidError`` as ``build`` does.
+    """
+    words: list[list[str]] = [[] for _ in bases]
+    fields = [{field.name: field.type for field in dataclasses.fields(base)} for base in bases]
+    for name, value in _pairs(options):
+        owners = [number for number, own in enumerate(fields) if name in own]
+        owner = owners[0] if owners else 0
+        if value is None and fields[owner].get(name) in (bool, "bool"):
+            value = "true"
+        words[owner] += [f"--{name}", *([] if value is None else [value])]
+    return [build(type(base), own, base) for base, own in zip(bases, words, strict=True)]
+
+
+def split_dotted(options: Sequence[str], prefix: str) -> tuple[list[str], dict[str, Any]]:
+    """Take ``--prefix.a.b value`` out of ``--field value`` words; return the others, and the taken
+    ones as nested dictionaries of YAML values.
+    """
+    import yaml
+
+    plain: list[str] = []
+    nested: dict[str, Any] = {}
+    for name, value in _pairs(options):
+        if not name.startswith(f"{prefix}."):
+            plain += [f"--{name}", *([] if value is None else [value])]
+            continue
+        *path, last = name.removeprefix(f"{prefix}.").split(".")
+        inner = nested
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = yaml.safe_load(value or "")
+    return plain, nested
+
+
+def _pairs(options: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield names, with underscores, and values of ``--name value`` and ``--name=value`` words."""
+    waiting: str | None = None
+    for word in options:
+        if word.startswith("--"):
+            if waiting is not None:
+                yield waiting, None
+            waiting, is_joined, value = word[2:].partition("=")
+            waiting = waiting.replace("-", "_")
+            if is_joined:
+                yield waiting, value
+                waiting = None
+        elif waiting is not None:
+            yield waiting, word
+            waiting = None
+        else:
+            what, fix = "options as --name value", "see --help"
+            raise Seg2VidError(expected(what, got=word, fix=fix))
+    if waiting is not None:
+        yield waiting, None
 
 
 def summary(verb: Verb) -> str:

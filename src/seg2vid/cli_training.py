@@ -2,156 +2,167 @@
 ``cli.py``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from seg2vid import arguments as syntax
+from seg2vid import config
 from seg2vid.errors import Seg2VidError, expected
-
-Precision = Literal["32-true", "bf16-mixed"]
+from seg2vid.train_config import (
+    FirstFrameTrainingConfig,
+    MotionTrainingConfig,
+    RunConfig,
+    SegmenterTrainingConfig,
+)
 
 
 def train_first_frame(
-    *options: str,
+    *options: Annotated[str, FirstFrameTrainingConfig, RunConfig],
     data: list[str],
     output: Path,
     data_weights: tuple[str, ...] = (),
-    judges: Path | None = None,
-    preset: str = "compact",
-    save_every: int = 250,
-    max_steps: int | None = None,
-    precision: Precision = "32-true",
-) -> None:
-    """Train the generator of the first frame on a folder of clips; the same command resumes.
-
-    Args:
-        options: every field of FirstFrameTrainingConfig: --steps, --batch-size, --seed ...
-        data: folder that `seg2vid prepare` or `seg2vid toycity` wrote; give it again for more.
-        output: folder of the run: weights, state, log and contact sheets.
-        data_weights: how often to draw from each, as in 2,1 (default: by their numbers of clips).
-        judges: folder of LPIPS weights, for the perceptual term.
-        preset: networks to train.
-        save_every: steps between two savings.
-        max_steps: stop after so many steps; the schedule stays that of --steps.
-        precision: bf16-mixed is twice as fast where the processor has it.
-    """
-    from seg2vid.config import FirstFrameTrainingConfig
-
-    training = syntax.build(FirstFrameTrainingConfig, options)
-    run = RunOptions(data, data_weights, output, save_every, max_steps, precision)
-    _train(training, preset, run, judges)
-
-
-def train_motion(
-    *options: str,
-    data: list[str],
-    output: Path,
-    data_weights: tuple[str, ...] = (),
+    validation: list[str] | None = None,
     judges: Path | None = None,
     preset: str = "compact",
     recipe: Path | None = None,
-    save_every: int = 250,
-    max_steps: int | None = None,
-    precision: Precision = "32-true",
+    start_from: str | None = None,
+    freeze: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
 ) -> None:
-    """Train motion: encoder, flow decoder and refiner on a folder of clips; the same command
-    resumes.
+    """Train the generator of the first frame on clips; the same command resumes.
 
     Args:
-        options: every field of MotionTrainingConfig: --steps, --batch-size, --seed ...
+        options: fields of the configuration, and --model.FIELD of the networks'.
         data: folder that `seg2vid prepare` or `seg2vid toycity` wrote; give it again for more.
-        output: folder of the run: weights, state, log and contact sheets.
+        output: folder of the run: weights, state, logs, curves, contact sheets.
         data_weights: how often to draw from each, as in 2,1 (default: by their numbers of clips).
-        judges: folder of LPIPS and VGG weights, for the terms that need them.
-        preset: networks to train: compact, paper, paper-kth or paper-ucf101.
-        recipe: file that names networks and objective (see recipes/); the preset is then its own.
-        save_every: steps between two savings.
-        max_steps: stop after so many steps; the schedule stays that of --steps.
-        precision: bf16-mixed is twice as fast where the processor has it.
+        validation: folder of held-out clips; give it again for more (default: those of --data).
+        judges: folder of LPIPS weights, for the perceptual term and the validation.
+        preset: networks to train.
+        recipe: file that names networks and training, or config.yaml of a run.
+        start_from: weights to begin with: name or path of a model, or of a run's weights.
+        freeze: parts that keep their weights, as in appearance_encoder.
+        only: parts that alone are trained.
     """
-    from seg2vid.config import MotionTrainingConfig
-    from seg2vid.recipes import read_recipe
-
-    read = None if recipe is None else read_recipe(recipe)
-    base = MotionTrainingConfig() if read is None else read.training
-    training = syntax.build(MotionTrainingConfig, options, base)
-    model = preset if read is None else read.model
-    run = RunOptions(data, data_weights, output, save_every, max_steps, precision)
-    _train(training, model, run, judges)
+    run = _Command(data, data_weights, validation, judges, preset, recipe, start_from, freeze, only)
+    run.train(FirstFrameTrainingConfig(), options, output)
 
 
-def train_segmenter(
-    *options: str,
+def train_motion(
+    *options: Annotated[str, MotionTrainingConfig, RunConfig],
     data: list[str],
     output: Path,
     data_weights: tuple[str, ...] = (),
-    save_every: int = 250,
-    max_steps: int | None = None,
-    precision: Precision = "32-true",
+    validation: list[str] | None = None,
+    judges: Path | None = None,
+    preset: str = "compact",
+    recipe: Path | None = None,
+    start_from: str | None = None,
+    freeze: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
+) -> None:
+    """Train motion: encoder, flow decoder and refiner on clips; the same command resumes.
+
+    Args:
+        options: fields of the configuration, and --model.FIELD of the networks'.
+        data: folder that `seg2vid prepare` or `seg2vid toycity` wrote; give it again for more.
+        output: folder of the run: weights, state, logs, curves, contact sheets, videos.
+        data_weights: how often to draw from each, as in 2,1 (default: by their numbers of clips).
+        validation: folder of held-out clips; give it again for more (default: those of --data).
+        judges: folder of LPIPS and VGG weights, for the terms that need them and the validation.
+        preset: networks to train: compact, paper, paper-kth or paper-ucf101.
+        recipe: file that names networks and training (see recipes/), or config.yaml of a run.
+        start_from: weights to begin with: name or path of a model, or of a run's weights.
+        freeze: parts that keep their weights, as in motion_encoder,flow_decoder.
+        only: parts that alone are trained, as in refiner.
+    """
+    run = _Command(data, data_weights, validation, judges, preset, recipe, start_from, freeze, only)
+    run.train(MotionTrainingConfig(), options, output)
+
+
+def train_segmenter(
+    *options: Annotated[str, SegmenterTrainingConfig, RunConfig],
+    data: list[str],
+    output: Path,
+    data_weights: tuple[str, ...] = (),
+    validation: list[str] | None = None,
+    recipe: Path | None = None,
+    start_from: str | None = None,
 ) -> None:
     """Train the segmenter on photos with label maps; the same command resumes.
 
     Args:
-        options: every field of SegmenterTrainingConfig: --steps, --batch-size, --seed ...
+        options: fields of the configuration, and --model.FIELD of the networks'.
         data: folder with photos/ and labels/, or a prepared dataset; give it again for more.
-        output: folder of the run: weights, state, log and contact sheets.
+        output: folder of the run: weights, state, logs, curves, contact sheets.
         data_weights: how often to draw from each, as in 2,1 (default: by their numbers of clips).
-        save_every: steps between two savings.
-        max_steps: stop after so many steps; the schedule stays that of --steps.
-        precision: bf16-mixed is twice as fast where the processor has it.
+        validation: folder of held-out photos; give it again for more (default: those of --data).
+        recipe: config.yaml of a run.
+        start_from: weights to begin with: segmenter, or a path.
     """
-    from seg2vid.config import SegmenterTrainingConfig
-
-    training = syntax.build(SegmenterTrainingConfig, options)
-    run = RunOptions(data, data_weights, output, save_every, max_steps, precision)
-    _train(training, "compact", run, None)
+    run = _Command(data, data_weights, validation, None, "compact", recipe, start_from)
+    run.train(SegmenterTrainingConfig(), options, output)
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """What every stage is told."""
+class _Command:
+    """What every training verb is told."""
 
     data: list[str]
     data_weights: tuple[str, ...]
-    output: Path
-    save_every: int
-    max_steps: int | None
-    precision: Precision
+    validation: list[str] | None
+    judges: Path | None
+    preset: str
+    recipe: Path | None
+    start_from: str | None
+    freeze: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
+    def train(self, base: Any, options: Sequence[str], output: Path) -> None:
+        """Start the stage that ``base`` belongs to, with its messages on the terminal."""
+        try:
+            from seg2vid import train
+        except ModuleNotFoundError as error:
+            what, fix = "the extra `train` to be installed", "pip install 'seg2vid[train]'"
+            raise Seg2VidError(expected(what, got=f"no {error.name}", fix=fix)) from None
+        import logging
 
-def _train(training: Any, model: Any, run: RunOptions, judges: Path | None) -> None:
-    """Start a stage, with its messages on the terminal."""
-    for name, value in (("save-every", run.save_every), ("max-steps", run.max_steps)):
-        if value is not None and value < 1:
-            what, fix = f"--{name} of at least 1", "leave it out, or raise it"
-            raise Seg2VidError(expected(what, got=value, fix=fix))
-    try:
-        from seg2vid import train, train_segmenter
-    except ModuleNotFoundError as error:
-        what, fix = "the extra `train` to be installed", "pip install 'seg2vid[train]'"
-        raise Seg2VidError(expected(what, got=f"no {error.name}", fix=fix)) from None
-    import logging
+        from seg2vid.checkpoint import load_checkpoint
+        from seg2vid.data.training_data import open_training_data, open_validation_data
+        from seg2vid.recipes import change, read_recipe
+        from seg2vid.weights import find_weights
 
-    from seg2vid.config import SegmenterTrainingConfig, preset
-    from seg2vid.data.training_data import open_training_data
-
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = preset(model) if isinstance(model, str) else model
-    weights = [syntax.convert(word, float, "--data-weights") for word in run.data_weights]
-    sources, space = open_training_data(run.data, weights, config)
-    keeping: dict[str, Any] = {
-        "save_every": run.save_every,
-        "max_steps": run.max_steps,
-        "precision": run.precision,
-    }
-    if isinstance(training, SegmenterTrainingConfig):
-        path = train_segmenter.start(training, sources, run.output, config, space, **keeping)
-    else:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        plain, dotted = syntax.split_dotted(options, "model")
+        model = config.preset(self.preset)
+        if self.recipe is not None:
+            read = read_recipe(self.recipe, type(base))
+            model, base = read.model, read.training
+        model = change(model, dotted, "the command line")
+        training, settings = syntax.build_all((base, RunConfig()), plain)
+        beginning = train.Beginning(name=self.start_from or "", frozen=self.freeze, only=self.only)
+        if self.start_from is not None:
+            checkpoint = load_checkpoint(find_weights(self.start_from))
+            beginning = replace(beginning, checkpoint=checkpoint)
+        weights = [syntax.convert(word, float, "--data-weights") for word in self.data_weights]
+        splits = self.validation is None
+        sources, space = open_training_data(self.data, weights, model, holds_out=splits)
+        held_out = open_validation_data(self.validation or self.data, model, is_named=not splits)
         path = train.start(
-            training, sources, run.output, model=config, space=space, judges=judges, **keeping
+            training,
+            sources,
+            output,
+            model=model,
+            space=space,
+            judges=self.judges,
+            settings=settings,
+            validation=held_out,
+            beginning=beginning,
         )
-    print(f"wrote {path}")
+        if not settings.dry_run:
+            print(f"wrote {path}")
 
 
 def assemble(first_frame: Path, motion: Path, *, output: Path) -> None:

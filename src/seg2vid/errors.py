@@ -17,6 +17,20 @@ class ModelError(Seg2VidError):
     """A model that is unknown, damaged or does not fit what it is given."""
 
 
+class TrainingError(Seg2VidError):
+    """A training run that cannot begin or go on."""
+
+
+class DivergenceError(TrainingError):
+    """Losses or gradients that are no longer finite, or explode."""
+
+    def __init__(self, text: str, *, terms: dict[str, float], norm: float) -> None:
+        """Keep the terms of the step and the norm of its gradient beside the message."""
+        super().__init__(text)
+        self.terms = terms
+        self.norm = norm
+
+
 def expected(what: str, *, got: object, fix: str) -> str:
     """Return the one-line message "Expected <what>; got <got>; <fix>." with white space folded.
 

@@ -96,7 +96,7 @@ class PerceptualDistance(nn.Module):
         height, width).
         """
         normalised = (2 * picture - 1 - self.shift) / self.scale
-        maps = self.network(normalised)
+        maps = self.network(normalised.contiguous(memory_format=torch.channels_last))
         return [m.float() / (m.float().norm(dim=1, keepdim=True) + 1e-10) for m in maps]
 
 

@@ -1,8 +1,10 @@
 """Recipes: one YAML file says which networks are trained and with which objective.
 
-Keys, none of them required: ``preset`` names networks and ``model`` what differs from them (fields
-of ``ModelConfig``); ``objective`` names weights of the losses and ``training`` what differs from
-them (fields of ``MotionTrainingConfig``). ``recipes/`` holds one for each published experiment.
+Keys, none of them required: ``stage`` says what is trained; ``preset`` names networks and ``model``
+what differs from them (fields of ``ModelConfig``); ``objective`` names weights of the losses of the
+motion stage and ``training`` what differs from them (fields of the stage's configuration). ``data``
+is a record and not read. ``recipes/`` holds one for each published experiment, and ``config.yaml``
+of a run is one.
 """
 
 from dataclasses import dataclass
@@ -12,28 +14,32 @@ from typing import Any
 import yaml
 
 from seg2vid.config import (
-    OBJECTIVES,
     ModelConfig,
-    MotionTrainingConfig,
     from_dict,
     preset,
     to_dict,
 )
 from seg2vid.errors import ModelError, expected
+from seg2vid.train_config import OBJECTIVES, STAGE_NAMES, MotionTrainingConfig
 
-KEYS = ("preset", "model", "objective", "training")
+KEYS = ("stage", "preset", "model", "objective", "training", "data")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe of the motion stage says."""
+    """What a recipe says of networks and training."""
 
     model: ModelConfig
-    training: MotionTrainingConfig
+    training: Any
+    """The configuration of the stage it is for."""
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe; raise ``ModelError`` for a file that is none, naming what is wrong in it."""
+def read_recipe(path: Path, kind: type = MotionTrainingConfig) -> Recipe:
+    """Read a recipe of the stage that ``kind`` configures.
+
+    Raises ``ModelError`` for a file that is none, naming what is wrong in it, and for a recipe of
+    another stage.
+    """
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -43,16 +49,25 @@ def read_recipe(path: Path) -> Recipe:
         what = f"a recipe with the keys {', '.join(KEYS)} in {path}"
         got = ", ".join(map(str, values)) if isinstance(values, dict) else repr(values)
         raise ModelError(expected(what, got=got, fix="see the files in recipes/"))
+    stage = values.get("stage", STAGE_NAMES[kind])
+    if stage != STAGE_NAMES[kind]:
+        what, fix = f"a recipe of stage {STAGE_NAMES[kind]} in {path}", f"seg2vid train {stage}"
+        raise ModelError(expected(what, got=f"one of stage {stage}", fix=f"use it with {fix}"))
     objective = values.get("objective", "compact")
     if objective not in OBJECTIVES:
         what = f"an objective, one of: {', '.join(OBJECTIVES)}"
         raise ModelError(expected(what, got=repr(objective), fix="choose one of them"))
-    model = _change(preset(values.get("preset", "compact")), values.get("model"), path)
-    return Recipe(model, _change(OBJECTIVES[objective], values.get("training"), path))
+    model = change(preset(values.get("preset", "compact")), values.get("model"), path)
+    base = OBJECTIVES[objective] if kind is MotionTrainingConfig else kind()
+    return Recipe(model, change(base, values.get("training"), path))
 
 
-def _change(base: Any, changes: Any, path: Path) -> Any:
-    """Return a configuration with some fields changed, nested ones field by field."""
+def change(base: Any, changes: Any, path: Path | str) -> Any:
+    """Return a configuration with some fields changed, nested ones field by field.
+
+    ``path`` says where ``changes`` were read. Raises ``ModelError`` for an unknown field and for a
+    value of another type.
+    """
     if changes is None:
         return base
     if not isinstance(changes, dict):
@@ -62,9 +77,9 @@ def _change(base: Any, changes: Any, path: Path) -> Any:
     return from_dict(type(base), _merge(before, _checked(before, changes, path)))
 
 
-def _checked(base: dict[str, Any], changes: dict[str, Any], path: Path) -> dict[str, Any]:
+def _checked(base: dict[str, Any], changes: dict[str, Any], path: Path | str) -> dict[str, Any]:
     """Return the changes with whole numbers as floats where those are meant; refuse other types."""
-    checked = {}
+    checked: dict[str, Any] = {}
     for name, value in changes.items():
         kind = type(base.get(name, value))
         if kind is float and type(value) is int:

@@ -1,263 +1,299 @@
-"""Training of one stage on Lightning: progress, checkpoints, and the same command resumes.
+"""Training of one stage on Lightning: what it will cost, then the run; the same command resumes.
 
-Everything random in step n depends on the seed and on n alone, so a run that was killed and
-started again
-goes on as if nothing had happened.
+Everything random in a step depends on the seed, the step and the process alone, so a run that was
+killed and started again goes on as if nothing had happened.
 """
 
-import copy
-import json
 import logging
-import time
+import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from seg2vid.checkpoint import save_checkpoint
-from seg2vid.config import (
-    FirstFrameTrainingConfig,
-    ModelConfig,
-    MotionTrainingConfig,
-    preset,
-    to_dict,
-)
-from seg2vid.data.clips import ClipSource, TrainingBatches
-from seg2vid.errors import MediaError, ModelError, expected
+from seg2vid import fine_tune, freezing, run_folder
+from seg2vid.checkpoint import Checkpoint
+from seg2vid.config import ModelConfig, preset, to_dict
+from seg2vid.data.clips import ClipSource, TrainingBatches, stack
+from seg2vid.errors import MediaError, TrainingError, expected
 from seg2vid.judges import load_judges
 from seg2vid.label_space import LabelSpace, get_label_space
+from seg2vid.run_keeper import RunKeeper
 from seg2vid.structures import Clip
+from seg2vid.train_config import (
+    STAGE_NAMES,
+    FirstFrameTrainingConfig,
+    MotionTrainingConfig,
+    RunConfig,
+    SegmenterTrainingConfig,
+)
+from seg2vid.train_cost import settings_end
 from seg2vid.train_first_frame import FirstFrameStage
+from seg2vid.train_forecast import Forecast, foretell
 from seg2vid.train_motion import MotionStage
+from seg2vid.train_segmenter import SegmenterStage
 from seg2vid.train_stage import Stage
+from seg2vid.train_stops import told_in_one_line
+from seg2vid.train_validation import Picked, pick_clips, read_picked
 
 LOGGER = logging.getLogger(__name__)
 
+AnyTraining = FirstFrameTrainingConfig | MotionTrainingConfig | SegmenterTrainingConfig
+Sources = Sequence[tuple[ClipSource, float]]
+"""Where clips come from, and how often each is drawn from, in any unit."""
 
-class RunKeeper(Callback):
-    """Saves the state of a run often and when it is stopped, the boxes to ship, and pictures to
-    look at.
-    """
+STAGES: dict[type, Any] = {
+    FirstFrameTrainingConfig: FirstFrameStage,
+    MotionTrainingConfig: MotionStage,
+    SegmenterTrainingConfig: SegmenterStage,
+}
+"""The stage that each configuration belongs to."""
 
-    def __init__(
-        self, output: Path, *, every: int, sheet_clip: Clip, provenance: dict[str, Any]
-    ) -> None:
-        super().__init__()
-        self.output = output
-        self.every = every
-        self.sheet_clip = sheet_clip
-        self.provenance = provenance
 
-    def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save every ``every`` steps."""
-        if int(pl_module.step) % self.every == 0:
-            self.save(pl_module)
+@dataclass(frozen=True)
+class Beginning:
+    """What a run begins with, other than dice."""
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Save the finished run."""
-        self.save(pl_module)
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Save what there is when the run is interrupted (Ctrl-C)."""
-        if isinstance(exception, KeyboardInterrupt):
-            self.save(pl_module)
-
-    def save(self, stage: Stage) -> None:
-        """Write state, boxes and a contact sheet, each whole or not at all; only the first process
-        writes.
-        """
-        if stage.global_rank != 0:
-            return
-        temporary = self.output / ".state.pt"
-        optimizers = stage.optimizers()
-        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
-        state = {
-            "stage": stage.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        }
-        torch.save(state, temporary)
-        temporary.replace(self.output / "state.pt")
-        done = self.provenance | {"steps_done": int(stage.step)}
-        save_checkpoint(self.output / "model.safetensors", stage.boxes(), stage.model, done)
-        self._draw(stage)
-
-    def _draw(self, stage: Stage) -> None:
-        """Write ``sheets/step_N.png``."""
-        from seg2vid.pictures import write_image
-
-        was_training = stage.training
-        stage.eval()
-        with torch.no_grad():
-            sheet = stage.contact_sheet(self.sheet_clip.to(stage.device)).clamp(0, 1)
-        stage.train(was_training)
-        pixels = (sheet.permute(1, 2, 0) * 255).round().byte().cpu().numpy()
-        folder = self.output / "sheets"
-        folder.mkdir(exist_ok=True)
-        write_image(folder / f"step_{int(stage.step):06d}.png", pixels)
+    checkpoint: Checkpoint | None = None
+    """Weights to go on from, of this or another label space, size and number of frames."""
+    name: str = ""
+    """Where they are from, for the records."""
+    frozen: tuple[str, ...] = ()
+    """Parts that keep their weights."""
+    only: tuple[str, ...] = ()
+    """Parts that alone are trained."""
 
 
 def start(
-    training: FirstFrameTrainingConfig | MotionTrainingConfig,
-    sources: Sequence[tuple[ClipSource, float]],
+    training: AnyTraining,
+    sources: Sources,
     output: Path,
     *,
     model: str | ModelConfig = "compact",
     space: LabelSpace | None = None,
     judges: Path | None = None,
-    save_every: int = 250,
-    max_steps: int | None = None,
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    settings: RunConfig | None = None,
+    validation: Sequence[ClipSource] = (),
+    beginning: Beginning | None = None,
 ) -> Path:
     """Train the stage that ``training`` belongs to, or go on with it; return the weight file.
 
     ``model`` is the name of a preset, or what a recipe makes of one; ``space`` the classes of the
     clips (by default those of Cityscapes). ``judges`` is the folder of LPIPS and VGG weights;
-    without it the terms that need them are left out. Raises as ``run`` does, and ``ModelError`` for
-    an unknown preset or missing judges.
+    without it the terms that need them are left out. ``validation`` are held-out clips,
+    ``settings`` how the run is carried out, ``beginning`` the weights it begins with. Raises as
+    ``run`` does, and ``ModelError`` for an unknown preset, missing judges or weights that do not
+    fit.
     """
-    space = space or get_label_space("cityscapes")
+    stage = make_stage(training, model, space or get_label_space("cityscapes"), judges)
+    begin(stage, beginning or Beginning())
+    origin = {} if beginning is None else to_dict(replace(beginning, checkpoint=None))
+    return run(stage, sources, output, settings or RunConfig(), validation, origin=origin)
+
+
+def make_stage(
+    training: AnyTraining, model: str | ModelConfig, space: LabelSpace, judges: Path | None
+) -> Stage:
+    """Build the stage with fresh weights, which depend on the seed alone."""
     config = preset(model) if isinstance(model, str) else model
     config = replace(config, label_space=space.to_dict())
     wanted = load_judges(
         judges,
-        perceptual=training.perceptual > 0,
+        perceptual=getattr(training, "perceptual", 0) > 0,
         features=getattr(training, "features", 0) > 0,
     )
     torch.manual_seed(training.seed)
-    stage: Stage
-    if isinstance(training, FirstFrameTrainingConfig):
-        stage = FirstFrameStage(config, training, wanted)
-    else:
-        stage = MotionStage(config, training, wanted)
-    keeping: dict[str, Any] = {"save_every": save_every, "max_steps": max_steps}
-    return run(stage, sources, output, precision=precision, **keeping)
+    stage: Stage = STAGES[type(training)](config, training, wanted)
+    return stage
+
+
+def begin(stage: Stage, beginning: Beginning) -> None:
+    """Take over weights and freeze parts; raises ``ModelError`` where that does not fit."""
+    if beginning.checkpoint is not None:
+        inheritance = fine_tune.inherit(stage, beginning.checkpoint)
+        LOGGER.info("%8s  %s: %s", "from", beginning.name, inheritance.describe())
+    if beginning.only:
+        freezing.freeze_all_but(stage, beginning.only)
+    if beginning.frozen:
+        freezing.freeze(stage, beginning.frozen)
 
 
 def run(
     stage: Stage,
-    sources: Sequence[tuple[ClipSource, float]],
+    sources: Sources,
     output: Path,
+    settings: RunConfig,
+    validation: Sequence[ClipSource] = (),
     *,
-    save_every: int,
-    precision: str,
-    max_steps: int | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> Path:
     """Train ``stage`` on the clips of its sources, each drawn from with the chance its weight gives
-    it, until its steps are done, or ``max_steps`` of them; return the weight file.
+    it, until its steps are done, or those of ``settings``; return the weight file.
 
-    Called again with the same output it resumes. Raises ``ModelError`` where ``output`` belongs to
-    another
-    configuration, ``MediaError`` where clips have another size.
+    Called again with the same output it resumes. ``validation`` holds held-out clips; ``origin`` is
+    what is noted of where the weights come from. Raises ``TrainingError`` where ``output`` belongs
+    to another configuration, the disk or the memory is full, or the losses are no longer finite
+    (``DivergenceError``), ``MediaError`` where clips have another size.
     """
+    check_settings(settings)
+    trainer = make_trainer(output, settings)
+    is_first = trainer.global_rank == 0
     training = stage.training_config
-    counts = [len(source) for source, _ in sources]
-    provenance = {"training": to_dict(training), "clips": sum(counts)}
-    _claim(output, {"model": to_dict(stage.model), **provenance})
-    optimizer_states = _restore(stage, output)
-    batches = TrainingBatches(
-        sources,
-        batch_size=training.batch_size,
-        steps=min(training.steps, max_steps or training.steps),
-        start=int(stage.step),
-        seed=training.seed,
-        stills=stage.stills,
-    )
+    clips = sum(len(source) for source, _ in sources)
+    provenance = {"training": to_dict(training), "clips": clips, "origin": origin or {}}
+    if is_first and not settings.dry_run:
+        resolved = {"stage": STAGE_NAMES[type(training)], "model": to_dict(stage.model)}
+        resolved |= {"training": to_dict(training)}
+        data = {"clips": clips, "processes": trainer.world_size, "origin": origin or {}}
+        run_folder.claim(output, {**resolved, "data": data})
+    seconds = _restore(stage, output)
+    batches = make_batches(stage, sources, settings, trainer)
     if len(batches) == 0:
         LOGGER.info("%s: %d steps are done", output, int(stage.step))
         return output / "model.safetensors"
-    probe = batches[0]
-    _check_clip(probe, stage.model)
-    seconds = estimate_seconds_per_step(stage, probe, precision)
-    LOGGER.info(
-        "%s: %d of %d steps left, about %.1f s each on this machine: %.0f minutes",
-        output, len(batches), training.steps, seconds, len(batches) * seconds / 60,
-    )  # fmt: skip
-    stage.optimizer_states = optimizer_states
-    trainer = lightning.Trainer(
-        accelerator="auto",
-        devices=1,
-        max_epochs=1,
-        precision=precision,  # type: ignore[arg-type]
-        logger=CSVLogger(output, name="log"),
-        log_every_n_steps=50,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[
-            TQDMProgressBar(refresh_rate=10),
-            RunKeeper(output, every=save_every, sheet_clip=probe, provenance=provenance),
-        ],
+    picked = pick_clips(validation, settings.validation_clips if settings.validate_every else 0)
+    _check_clips(stage, batches, picked)
+    if is_first:
+        device = trainer.strategy.root_device
+        forecast = foretell(
+            stage, batches, picked, settings, world=trainer.world_size, device=device
+        )
+        LOGGER.info("%s", forecast.describe())
+        if not settings.dry_run:
+            _check_disk(output, forecast)
+            run_folder.note_start(output, forecast=to_dict(forecast))
+    if settings.dry_run:
+        return output / "model.safetensors"
+    if settings.compile:
+        for part in stage.parts().values():
+            part.compile()
+    keeper = RunKeeper(
+        output,
+        settings,
+        end=settings_end(stage, settings),
+        sheet_clip=_pick_sheet(stage, batches, picked),
+        validation=picked,
+        provenance=provenance,
+        seconds=seconds,
     )
-    trainer.fit(stage, DataLoader(batches, batch_size=None))
+    _fit(trainer, stage, batches, keeper)
     return output / "model.safetensors"
 
 
-def _check_clip(clip: Clip, model: ModelConfig) -> None:
+def make_batches(
+    stage: Stage, sources: Sources, settings: RunConfig, trainer: Any
+) -> TrainingBatches:
+    """Return this process's batches for all steps that are left."""
+    training = stage.training_config
+    return TrainingBatches(
+        sources,
+        batch_size=training.batch_size,
+        steps=settings_end(stage, settings),
+        start=int(stage.step),
+        seed=training.seed,
+        stills=stage.stills,
+        accumulate=training.accumulate,
+        rank=trainer.global_rank,
+        world=trainer.world_size,
+    )
+
+
+def check_settings(settings: RunConfig) -> None:
+    """Raise ``TrainingError`` for numbers that make no sense."""
+    smallest = {"save_every": 1, "log_every": 1, "sheet_every": 0, "validate_every": 0}
+    smallest |= {"max_steps": 0, "devices": 0, "nodes": 1, "workers": 0, "measured_steps": 0}
+    for name, least in smallest.items():
+        value = getattr(settings, name)
+        if value < least:
+            what = f"--{name.replace('_', '-')} of at least {least}"
+            raise TrainingError(expected(what, got=value, fix="leave it out, or raise it"))
+
+
+def make_trainer(output: Path, settings: RunConfig) -> lightning.Trainer:
+    """Return Lightning's trainer: it decides on devices, and starts the other processes."""
+    # Its advertisements and greetings; warnings stay.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    has_gpu = torch.cuda.is_available()
+    devices = settings.devices or (torch.cuda.device_count() if has_gpu else 1)
+    is_alone = devices * settings.nodes == 1
+    log = [] if settings.dry_run else [CSVLogger(output, name="log", flush_logs_every_n_steps=1)]
+    board = [TensorBoardLogger(output, name="log", version=log[0].version) for _ in log]
+    return lightning.Trainer(
+        accelerator="gpu" if has_gpu else "cpu",
+        devices=devices,
+        num_nodes=settings.nodes,
+        # Generator and judge take turns: in each, some parameters have no gradient.
+        strategy="auto" if is_alone else "ddp_find_unused_parameters_true",
+        sync_batchnorm=has_gpu and not is_alone,
+        use_distributed_sampler=False,
+        max_epochs=1,
+        precision=settings.precision,
+        logger=[*log, *board],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        callbacks=[TQDMProgressBar(refresh_rate=10)],
+        benchmark=has_gpu,
+    )
+
+
+def _fit(trainer: Any, stage: Stage, batches: TrainingBatches, keeper: RunKeeper) -> None:
+    """Let Lightning train; what stops the run is told in one line."""
+    workers = keeper.settings.workers
+    loader = DataLoader(
+        batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0
+    )
+    trainer.callbacks.append(keeper)
+    with told_in_one_line(stage, keeper.output):
+        trainer.fit(stage, loader)
+    if int(stage.step) < keeper.end:
+        LOGGER.info("stopped after step %d: the same command goes on", int(stage.step))
+        raise KeyboardInterrupt("stopped in order")
+
+
+def _pick_sheet(stage: Stage, batches: TrainingBatches, picked: Sequence[Picked]) -> Clip:
+    """Return the clips to draw: held-out ones where there are some, always the same."""
+    count = min(len(picked), max(batches.batch_size, 2))
+    if not count:
+        return batches[0]
+    return stack([read_picked(one, is_still=stage.stills) for one in picked[:count]])
+
+
+def _check_clips(stage: Stage, batches: TrainingBatches, picked: Sequence[Picked]) -> None:
     """Raise ``MediaError`` for clips of another size or with too few frames."""
-    height, width = clip.first_frame.shape[2:]
-    count = clip.frames.shape[1]
-    # A batch of stills has as many frames as its clips happened to have: none is needed.
-    if (height, width) != (model.height, model.width) or 0 < count < model.num_frames:
-        what = f"clips of {model.width}x{model.height} with {model.num_frames} frames after the"
-        raise MediaError(
-            expected(
-                f"{what} first",
-                got=f"{width}x{height} with {count}",
-                fix="render or prepare them for this preset",
-            )
-        )
+    model = stage.model
+    clips = [batches[0], *(read_picked(one, is_still=stage.stills) for one in picked[:1])]
+    for clip in clips:
+        height, width = clip.first_frame.shape[2:]
+        count = clip.frames.shape[1]
+        # A batch of stills has as many frames as its clips happened to have: none is needed.
+        if (height, width) != (model.height, model.width) or 0 < count < model.num_frames:
+            what = f"clips of {model.width}x{model.height} with {model.num_frames} frames after the"
+            fix = "render or prepare them for this preset, or set --model.height, --model.width"
+            fix += " and --model.num_frames"
+            got = f"{width}x{height} with {count}"
+            raise MediaError(expected(f"{what} first", got=got, fix=fix))
 
 
-def estimate_seconds_per_step(stage: Stage, clip: Clip, precision: str) -> float:
-    """Time forward and backward of a copy of the stage, so that the cost is known before the run
-    starts.
-    """
-    twin = copy.deepcopy(stage).train()
-    seconds = 0.0
-    for _ in range(2):
-        start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bf16")):
-            losses = twin.compute_losses(clip)
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        seconds = time.perf_counter() - start
-    return seconds
+def _check_disk(output: Path, forecast: Forecast) -> None:
+    """Raise ``TrainingError`` where the run would not fit on the disk."""
+    free = shutil.disk_usage(output).free
+    if free < forecast.disk_bytes:
+        what = f"{forecast.disk_bytes / 2**20:.0f} MiB of room in {output}"
+        got, fix = f"{free / 2**20:.0f} MiB free", "free some space, or choose another place"
+        raise TrainingError(expected(what, got=got, fix=fix))
 
 
-def _claim(output: Path, resolved: dict[str, Any]) -> None:
-    """Write the resolved configuration into the run's folder, or check that it is the one that is
-    there.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / "config.json"
-    text = json.dumps(resolved, indent=1)
-    if path.exists():
-        before = json.loads(path.read_text())
-        changed = [key for key in resolved if json.loads(text)[key] != before.get(key)]
-        if changed:
-            raise ModelError(
-                expected(
-                    f"the configuration that {output} was started with",
-                    got=f"another {' and '.join(changed)}",
-                    fix="give the same options to resume, or another output folder to start anew",
-                )
-            )
-    path.write_text(text)
-
-
-def _restore(stage: Stage, output: Path) -> list[dict[str, Any]]:
-    """Load the state of a stopped run into the stage; return its optimisers' states, none for a
-    new run.
-    """
-    path = output / "state.pt"
-    if not path.exists():
-        return []
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    stage.load_state_dict(state["stage"])
-    return list(state["optimizers"])
+def _restore(stage: Stage, output: Path) -> float:
+    """Load the state of a stopped run into the stage; return the seconds it took so far."""
+    state = run_folder.read_state(output)
+    if state is None:
+        return 0.0
+    stage.load_state_dict(state.tensors)
+    stage.optimizer_states = state.optimizers
+    return float(state.notes["seconds"])

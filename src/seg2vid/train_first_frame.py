@@ -8,8 +8,9 @@ being obeyed
 """
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.config import FirstFrameTrainingConfig, ModelConfig
+from seg2vid.config import ModelConfig
 from seg2vid.features import shifted_distance
 from seg2vid.judges import Judges
 from seg2vid.labels import LabelSpace
@@ -27,7 +28,8 @@ from seg2vid.models.discriminator import Discriminator
 from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.structures import Clip
-from seg2vid.train_stage import Stage, Terms, make_optimizer, optimise, restore_optimizers
+from seg2vid.train_config import FirstFrameTrainingConfig
+from seg2vid.train_stage import Stage, Terms, make_adam
 
 
 @dataclass(frozen=True)
@@ -65,36 +67,35 @@ class FirstFrameStage(Stage):
         # No modules of the stage, so that the frozen judges are neither trained nor saved with it.
         self.judges = judges or Judges()
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for generator and encoder, one for the judge."""
         config = self.training_config
         painters = [*self.first_frame.parameters(), *self.appearance_encoder.parameters()]
-        pair = [
-            make_optimizer(painters, config.learning_rate, momentum=0.5),
-            make_optimizer(
-                self.discriminator.parameters(), config.discriminator_learning_rate, momentum=0.0
-            ),
+        judging = list(self.discriminator.parameters())
+        return [
+            make_adam(painters, config.learning_rate, momentum=0.5),
+            make_adam(judging, config.discriminator_learning_rate, momentum=0.0),
         ]
-        return restore_optimizers(self, pair)
 
-    def training_step(self, clip: Clip, _index: int) -> None:
-        """Train the generator, then the judge, on one batch of stills."""
-        factor = self.before_step()
-        painter, judge = cast("list[Any]", self.optimizers())
-        self.discriminator.requires_grad_(False)
-        painting = self._paint(clip)
-        terms = painting.terms
-        optimise(painter, sum(terms.values()), self, factor)  # type: ignore[arg-type]
-        self.discriminator.requires_grad_(True)
+    def turns(self, clip: Clip) -> Iterator[Terms]:
+        """Yield the generator's terms, then, once it is heard, those of the judge."""
+        judging = [p for p in self.discriminator.parameters() if p.requires_grad]
+        for parameter in judging:
+            parameter.requires_grad_(False)
+        try:
+            painting = self._paint(clip)
+            yield painting.terms
+        finally:
+            for parameter in judging:
+                parameter.requires_grad_(True)
         if self.step >= self.training_config.adversarial_start:
             judged = self._judge(clip.first_frame, painting.painted.detach(), painting.label_map)
-            optimise(judge, sum(judged.values()), self, factor)  # type: ignore[arg-type]
-            terms |= judged
-        self._follow()
-        self.after_step(terms)
+            floor = self.training_config.judge_floor
+            if floor == 0 or self.agree_on(judged["judge_painted"]) >= floor:
+                yield judged
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """Let the averaged generator follow the trained one, closely at first."""
         step = int(self.step)
         decay = min(self.training_config.average_decay, (1 + step) / (10 + step))
@@ -111,22 +112,23 @@ class FirstFrameStage(Stage):
         config = self.training_config
         label_map = hide_patches(clip.label_map, self.space.void_id, config.void_share)
         objects = self._objects(clip, label_map)
-        posterior = self.appearance_encoder(
-            clip.first_frame, label_map, self.first_frame.segments(label_map, objects)
-        )
+        segments = self.first_frame.segments(label_map, objects)
+        encoder, generator = self.appearance_encoder, self.first_frame
+        posterior = self.run_box(encoder, encoder, clip.first_frame, label_map, segments)
         own = round(config.prior_share * label_map.shape[0])
-        painted = self.first_frame(label_map, objects, _mix_in_prior(posterior.draw(), own))
+        look = _mix_in_prior(posterior.draw(), own)
+        painted = self.run_box(generator, generator, label_map, objects, look)
         copied, target = painted[own:], clip.first_frame[own:]
         terms = {
             "reconstruction": config.reconstruction * (copied - target).abs().mean(),
-            "kl": config.kl * look_divergence(posterior),
+            "kl": config.kl * look_divergence(posterior, free_bits=config.free_bits),
         }
         if self.judges.perceptual is not None and config.perceptual:
             terms["perceptual"] = (
                 config.perceptual * shifted_distance(self.judges.perceptual, copied, target).mean()
             )
         if self.step >= config.adversarial_start:
-            logits = self.discriminator(painted)
+            logits = self.run_box(self.discriminator, self.discriminator, painted)
             terms["adversarial"] = config.adversarial * adversarial_loss(
                 logits, label_map, void_id=self.space.void_id
             )
@@ -167,6 +169,15 @@ class FirstFrameStage(Stage):
             factor=OBJECT_FACTOR,
         )
 
+    def phases(self) -> tuple[int, ...]:
+        """Return when the judge joins."""
+        return (0, self.training_config.adversarial_start)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return generator, encoder of looks and judge."""
+        names = ("first_frame", "appearance_encoder", "discriminator")
+        return {name: getattr(self, name) for name in names}
+
     def boxes(self) -> dict[str, nn.Module]:
         """Ship the averaged generator."""
         return {"first_frame": self.average}
@@ -201,14 +212,15 @@ def _mix_in_prior(look: Look, own: int) -> Look:
     return look.map(replaced)
 
 
-def look_divergence(posterior: LookPosterior) -> Float[Tensor, ""]:
+def look_divergence(posterior: LookPosterior, *, free_bits: float = 0.0) -> Float[Tensor, ""]:
     """Mean divergence of the look from N(0, I) per number; segments that the picture lacks do not
-    count.
+    count, nor do the first ``free_bits`` nats of a number's mean over the batch.
     """
-    whole = gaussian_divergence(posterior.mean.whole, posterior.log_variance.whole).mean()
+    whole = gaussian_divergence(posterior.mean.whole, posterior.log_variance.whole).mean(0)
     segments = gaussian_divergence(posterior.mean.segments, posterior.log_variance.segments)
     present = posterior.present
-    return whole + (segments.mean(-1) * present).sum() / present.sum().clamp(min=1)
+    each = (segments * present.unsqueeze(-1)).sum((0, 1)) / present.sum().clamp(min=1)
+    return whole.clamp(min=free_bits).mean() + each.clamp(min=free_bits).mean()
 
 
 def hide_patches(

@@ -1,6 +1,6 @@
 """Stage two: motion, the paper's conditional VAE with hints (paper Sec. 3.2 to 3.4)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid import losses
-from seg2vid.config import ModelConfig, MotionTrainingConfig
+from seg2vid.config import ModelConfig
 from seg2vid.drawing import flow_to_colours
 from seg2vid.features import shifted_distance
 from seg2vid.judges import Judges
@@ -20,7 +20,8 @@ from seg2vid.models.hints import displacement_grid
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
 from seg2vid.structures import Clip, Motion, Posterior
-from seg2vid.train_stage import Stage, Terms, make_optimizer, optimise, restore_optimizers
+from seg2vid.train_config import MotionTrainingConfig
+from seg2vid.train_stage import Stage, Terms, make_adam
 from seg2vid.warp import gate_flow
 
 
@@ -40,26 +41,29 @@ class MotionStage(Stage):
         # No modules of the stage, so that the frozen judges are neither trained nor saved with it.
         self.judges = judges or Judges()
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for both networks."""
         rate = self.training_config.learning_rate
-        return restore_optimizers(self, [make_optimizer(self.parameters(), rate, momentum=0.9)])
+        return [make_adam(list(self.parameters()), rate, momentum=0.9)]
 
-    def training_step(self, clip: Clip, _index: int) -> None:
-        """Train on one batch of clips."""
-        factor = self.before_step()
-        self._freeze_norm()
-        terms = self.compute_losses(clip)
-        optimise(self.optimizers(), sum(terms.values()), self, factor)  # type: ignore[arg-type]
-        self.after_step(terms)
+    def turns(self, clip: Clip) -> Iterator[Terms]:
+        """Yield the terms of the only turn."""
+        yield self.compute_losses(clip)
 
-    def _freeze_norm(self) -> None:
+    def parts(self) -> dict[str, nn.Module]:
+        """Return motion encoder, flow decoder and, where there is one, refiner."""
+        parts = {
+            "motion_encoder": self.motion_encoder,
+            "flow_decoder": self.animator.flow_decoder,
+            "refiner": self.animator.refiner,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def norms_are_frozen(self) -> bool:
         """Towards the end, train the networks as they will be used: without batch statistics."""
         config = self.training_config
-        is_late = int(self.step) >= config.steps * (1 - config.frozen_norm)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
-                module.train(not is_late)
+        return int(self.step) >= config.steps * (1 - config.frozen_norm)
 
     def encode(
         self, clip: Clip
@@ -71,8 +75,9 @@ class MotionStage(Stage):
             foreground=self.space.foreground_ids,
             factor=OBJECT_FACTOR,
         )
-        posterior = self.motion_encoder(clip.first_frame, clip.frames, clip.label_map, objects)
-        return posterior, objects
+        pictures = (clip.first_frame, clip.frames, clip.label_map)
+        encoder = self.motion_encoder
+        return self.run_box(encoder, encoder, *pictures, objects), objects
 
     def compute_losses(self, clip: Clip) -> Terms:
         """Return all terms: those of the flow on every frame, those of pictures on a random few."""
@@ -91,9 +96,9 @@ class MotionStage(Stage):
         if config.trained_frames >= count:
             times = torch.arange(count)
         turning = None if clip.ego_motion is None else clip.ego_motion[..., 2]
-        motion = self.animator.flow_decoder(
-            clip.first_frame, clip.label_map, z, objects, hints, times, turning
-        )
+        decoder = self.animator.flow_decoder
+        given = (clip.first_frame, clip.label_map, z, objects, hints, times, turning)
+        motion = self.run_box(decoder, decoder, *given)
         clip = at_times(clip, times)
         warm = min(1.0, (int(self.step) + 1) / max(config.kl_warm_up, 1))
         divergence = losses.batch_kl_divergence if config.kl_batch_sum else losses.kl_divergence
@@ -161,7 +166,8 @@ class MotionStage(Stage):
                 forward_visible=motion.forward_visible.detach(),
                 backward_visible=motion.backward_visible.detach(),
             )
-        animation = self.animator.finish(clip.first_frame, clip.label_map, shown)
+        given = (clip.first_frame, clip.label_map, shown)
+        animation = self.run_box(self.animator, self.animator.finish, *given)
         refined, target = animation.refined, clip.frames
         terms = {"refinement": config.refinement * losses.refinement_loss(refined, target)}
         if config.similarity:
@@ -201,6 +207,21 @@ class MotionStage(Stage):
     def boxes(self) -> dict[str, nn.Module]:
         """Ship the animator; the encoder goes along for evaluation and motion transfer."""
         return {"animator": self.animator, "motion_encoder": self.motion_encoder}
+
+    def sample_video(self, clip: Clip) -> Float[Tensor, "time 3 height width"]:
+        """Real frames, those of the posterior's motion, and two draws of the prior, side by
+        side.
+        """
+        clip = clip.sample(0)
+        posterior, objects = self.encode(clip)
+        draw = self.animator.flow_decoder.draw
+        codes = [draw(objects, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+        columns = [
+            self.animator(clip.first_frame, clip.label_map, z.to(self.device), objects).refined[0]
+            for z in (posterior.mean, *codes)
+        ]
+        columns.insert(0, clip.frames[0, : len(columns[0])])
+        return torch.cat([torch.cat((clip.first_frame, frames)) for frames in columns], -1)
 
     def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
         """Rows for each clip at three times: real, posterior, prior; then exact and predicted

@@ -4,10 +4,7 @@ It is a stage like the other two and runs on ``train.run``; it is trained apart 
 """
 
 import copy
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -16,14 +13,13 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seg2vid.config import ModelConfig, SegmenterTrainingConfig
-from seg2vid.data.clips import ClipSource
+from seg2vid.config import ModelConfig
 from seg2vid.judges import Judges
 from seg2vid.labels import LabelSpace
 from seg2vid.models.segmenter import Segmenter
 from seg2vid.structures import Clip
-from seg2vid.train import run
-from seg2vid.train_stage import Stage, Terms, optimise, restore_optimizers
+from seg2vid.train_config import SegmenterTrainingConfig
+from seg2vid.train_stage import Stage, Terms
 
 LUMA = (0.299, 0.587, 0.114)
 """How bright red, green and blue are to the eye."""
@@ -37,18 +33,25 @@ class SegmenterStage(Stage):
     share: Tensor
     """Share of the pixels that each class has in training."""
 
-    def __init__(self, model: ModelConfig, training: SegmenterTrainingConfig) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        training: SegmenterTrainingConfig,
+        judges: Judges | None = None,
+    ) -> None:
         super().__init__(model, training)
         self.space = LabelSpace.from_dict(model.label_space)
+        # Half again as fast on processors: their convolutions want channels last.
         self.segmenter = Segmenter(model.segmenter, num_classes=self.space.void_id)
+        self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.segmenter).requires_grad_(False)
         self.register_buffer("share", torch.full((self.space.void_id,), 1 / self.space.void_id))
-        self.judges = Judges()
+        self.judges = judges or Judges()
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW; norms and biases do not decay."""
         config = self.training_config
-        parameters = list(self.segmenter.parameters())
+        parameters = [p for p in self.segmenter.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
@@ -56,17 +59,16 @@ class SegmenterStage(Stage):
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
         for group in optimizer.param_groups:
             group["initial_lr"] = config.learning_rate
-        return restore_optimizers(self, [optimizer])
+        return [optimizer]
 
-    def training_step(self, clip: Clip, _index: int) -> None:
-        """Take one step on a batch of stills."""
-        warm_up = max(1, self.training_config.warm_up)
-        factor = self.before_step() * min(1.0, (int(self.step) + 1) / warm_up)
+    def turns(self, clip: Clip) -> Iterator[Terms]:
+        """Yield the terms of the only turn."""
         self._count_classes(clip.label_map)
-        terms = self.compute_losses(clip)
-        optimise(self.optimizers(), sum(terms.values()), self, factor)  # type: ignore[arg-type]
-        self._follow()
-        self.after_step(terms)
+        yield self.compute_losses(clip)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the segmenter."""
+        return {"segmenter": self.segmenter}
 
     def compute_losses(self, clip: Clip) -> Terms:
         """Return cross-entropy, rare classes counting more, and the soft Jaccard distance."""
@@ -79,7 +81,10 @@ class SegmenterStage(Stage):
         logits = self.segmenter(picture).float()
         weight = self.share.clamp(min=1e-4) ** -config.balance
         weight = weight / (weight * self.share).sum()
-        entropy = F.cross_entropy(logits, label_map, weight, ignore_index=self.space.void_id)
+        void = self.space.void_id
+        entropy = F.cross_entropy(logits, label_map, weight, ignore_index=void, reduction="sum")
+        # Over the weights, as ``reduction="mean"``, which gives no number where all is void.
+        entropy = entropy / F.pad(weight, (0, 1))[label_map].sum().clamp(min=1e-6)
         # Every fourth pixel is enough for a ratio of areas, and costs a quarter.
         down, right = (int(torch.randint(2, ())) for _ in "yx")
         some = (..., slice(down, None, 2), slice(right, None, 2))
@@ -94,7 +99,7 @@ class SegmenterStage(Stage):
         self.share.lerp_(count / count.sum().clamp(min=1), 1 - decay)
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """Let the averaged network follow the trained one, closely at first."""
         step = int(self.step)
         decay = min(self.training_config.average_decay, (1 + step) / (10 + step))
@@ -124,26 +129,6 @@ class SegmenterStage(Stage):
         )
         rows = torch.stack((clip.first_frame, *maps, changed))
         return rearrange(rows[:, :4], "row column c h w -> c (row h) (column w)")
-
-
-def start(
-    training: SegmenterTrainingConfig,
-    sources: Sequence[tuple[ClipSource, float]],
-    output: Path,
-    model: ModelConfig,
-    space: LabelSpace,
-    **keeping: Any,
-) -> Path:
-    """Train the segmenter, or go on with it; return the weight file.
-
-    ``model`` says its size and that of the pictures, ``space`` the classes; ``keeping`` is what
-    ``train.run`` takes besides. Raises as ``train.run`` does.
-    """
-    torch.manual_seed(training.seed)
-    stage = SegmenterStage(replace(model, label_space=space.to_dict()), training)
-    # Half again as fast on processors: their convolutions want channels last.
-    stage.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return run(stage, sources, output, **keeping)
 
 
 def jaccard_distance(

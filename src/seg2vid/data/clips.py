@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,10 @@ CLIP_ARRAYS = (
 """What is read of a clip's file; depth stays there."""
 
 
+HELD_OUT = 20
+"""One clip of so many is held out of a folder for validation."""
+
+
 @runtime_checkable
 class ClipSource(Protocol):
     """Anything that training can draw from: a folder, a prepared dataset, photos."""
@@ -48,14 +52,16 @@ class ClipSource(Protocol):
 class ClipFolder:
     """A folder of clips, one safetensors file each, as ``seg2vid toycity`` writes it.
 
-    Raises ``MediaError`` where the folder holds no clip.
+    Split ``val`` is every twentieth clip, ``train`` the others. Raises ``MediaError`` where the
+    folder holds no clip.
     """
 
     directory: Path
+    split: Literal["all", "train", "val"] = "all"
 
     def __post_init__(self) -> None:
         """Refuse an empty folder at once, not in the middle of a run."""
-        if not self.paths():
+        if not self.files and self.split != "val":
             raise MediaError(
                 expected(
                     f"a folder of clips (clip_*.safetensors) at {self.directory}",
@@ -64,14 +70,15 @@ class ClipFolder:
                 )
             )
 
-    def paths(self) -> list[Path]:
-        """Return the files in ascending order of seed."""
-        return sorted(self.directory.glob("clip_*.safetensors"))
-
     @cached_property
     def files(self) -> list[Path]:
-        """The files, listed once."""
-        return self.paths()
+        """The files of the split in ascending order of seed, listed once."""
+        every = sorted(self.directory.glob("clip_*.safetensors"))
+        if self.split == "all":
+            return every
+        is_held_out = [number % HELD_OUT == HELD_OUT - 1 for number in range(len(every))]
+        wanted = self.split == "val"
+        return [path for path, out in zip(every, is_held_out, strict=True) if out == wanted]
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -175,7 +182,9 @@ def mirror(clip: Clip) -> Clip:
 class TrainingBatches(Dataset[Clip]):
     """Batches for steps ``start`` ... ``steps`` - 1; a batch depends on seed and step alone.
 
-    So a run that was stopped goes on with exactly the batches it would have seen.
+    So a run that was stopped goes on with exactly the batches it would have seen. A step reads
+    ``accumulate`` batches one after another, and each of ``world`` processes its own; together they
+    are one batch as a single process would have drawn it.
     """
 
     def __init__(
@@ -187,6 +196,9 @@ class TrainingBatches(Dataset[Clip]):
         start: int,
         seed: int,
         stills: bool,
+        accumulate: int = 1,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         super().__init__()
         self.sources = [source for source, _ in sources]
@@ -196,22 +208,32 @@ class TrainingBatches(Dataset[Clip]):
         self.steps = range(start, steps)
         self.seed = seed
         self.stills = stills
+        self.accumulate = accumulate
+        self.rank, self.world = rank, world
 
     def __getitem__(self, index: int) -> Clip:
-        """Return the batch of the ``index``-th step that is left."""
-        random = np.random.default_rng([self.seed, self.steps[index]])
-        # One source a batch, for their clips may know different things. No dice where there is one
+        """Return this process's batch number ``index`` of those that are left."""
+        step, part = divmod(index, self.accumulate)
+        random = np.random.default_rng([self.seed, self.steps[step]])
+        # One source a step, for their clips may know different things. No dice where there is one
         # only, so that a second one does not change what the first gave.
         which = random.choice(len(self.sources), p=self.chances) if len(self.sources) > 1 else 0
-        return stack([self._draw(random, self.sources[which]) for _ in range(self.batch_size)])
+        source = self.sources[which]
+        whole = self.batch_size * self.world * self.accumulate
+        drawn = [_draw(random, len(source)) for _ in range(whole)]
+        begin = (part * self.world + self.rank) * self.batch_size
+        return stack([self._read(source, *one) for one in drawn[begin : begin + self.batch_size]])
 
     def __len__(self) -> int:
-        """Return the number of steps that are left."""
-        return len(self.steps)
+        """Return the number of batches that are left."""
+        return len(self.steps) * self.accumulate
 
-    def _draw(self, random: np.random.Generator, source: ClipSource) -> Clip:
-        """Draw one clip or still, mirrored half of the time."""
-        index = int(random.integers(len(source)))
-        time, is_mirrored = int(random.integers(1_000)), random.random() < 0.5
+    def _read(self, source: ClipSource, index: int, time: int, is_mirrored: int) -> Clip:
+        """Read one clip or still, mirrored if asked."""
         clip = source.read_still(index, time) if self.stills else source.read(index)
         return mirror(clip) if is_mirrored else clip
+
+
+def _draw(random: np.random.Generator, count: int) -> tuple[int, ...]:
+    """Draw which of ``count`` clips, which frame of it, and whether it is mirrored."""
+    return int(random.integers(count)), int(random.integers(1_000)), int(random.random() < 0.5)

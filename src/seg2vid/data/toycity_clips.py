@@ -73,7 +73,7 @@ def list_recordings(root: Path) -> list[Recording]:
     Raises ``MediaError`` where there is none, or one is damaged.
     """
     recordings: list[Recording] = []
-    for path in ClipFolder(root).paths():
+    for path in ClipFolder(root).files:
         with _open(str(path)) as file:
             rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
             # Every frame has its maps in the same file.

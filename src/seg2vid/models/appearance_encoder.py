@@ -18,6 +18,7 @@ from seg2vid.models.layers import (
     ConvolutionBlock,
     LabelEmbedding,
     count_rows,
+    join,
     pool_rows,
 )
 from seg2vid.structures import Carrier
@@ -75,7 +76,7 @@ class AppearanceEncoder(nn.Module):
         segments: Int[Tensor, "batch height width"],
     ) -> LookPosterior:
         """Encode RGB in [0, 1]; ``segments`` as ``FirstFrame.segments`` numbers them."""
-        features = self.body(torch.cat((frame, self.embedding(label_map)), 1))
+        features = self.body(join(frame, self.embedding(label_map)))
         whole_mean, whole_log_variance = self.whole(features).chunk(2, -1)
         rows = segments[:, 1::2, 1::2]
         pooled = self.segments(pool_rows(features, rows, self.num_rows).to(features.dtype))

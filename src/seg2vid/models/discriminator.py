@@ -8,14 +8,13 @@ generator can
 please it only by painting what the label map says.
 """
 
-import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from seg2vid.models.layers import upsample
+from seg2vid.models.layers import join, upsample
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
@@ -44,13 +43,14 @@ class Discriminator(nn.Module):
         self, frame: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch class height width"]:
         """Judge RGB in [0, 1]; height and width must be multiples of 16."""
-        features = 2 * frame - 1
+        features = join(2 * frame - 1)
         skips = []
         for down in self.down:
             features = F.leaky_relu(down(features), 0.2)
             skips.append(features)
         for level in reversed(range(len(self.up))):
-            joined = torch.cat((upsample(features), skips[level]), 1)
+            joined = join(upsample(features), skips[level])
             features = F.leaky_relu(self.up[level](joined), 0.2)
-        logits = self.to_logits(features)
+        # Many classes are cheaper to unfold where each is a picture of its own in memory.
+        logits = self.to_logits(features.contiguous())
         return rearrange(logits, "b (c y x) h w -> b c (h y) (w x)", y=2, x=2)

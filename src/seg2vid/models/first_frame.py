@@ -25,6 +25,7 @@ from seg2vid.models.layers import (
     coarse_labels,
     coordinates,
     count_rows,
+    join,
     spread_rows,
     upsample,
 )
@@ -58,7 +59,7 @@ class LabelPyramid(nn.Module):
         first.
         """
         embedded = self.embedding(label_map)
-        levels = [F.leaky_relu(self.enter(torch.cat((embedded, coordinates(embedded)), 1)), 0.2)]
+        levels = [F.leaky_relu(self.enter(join(embedded, coordinates(embedded))), 0.2)]
         for down in self.down:
             levels.append(F.leaky_relu(down(levels[-1]), 0.2))
         context = [self.smooth[-1](self.across[-1](levels[-1]))]
@@ -81,13 +82,13 @@ class Modulation(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "batch channel height width"],
+        features: Float[Tensor, "batch channel _ _"],
         condition: Float[Tensor, "batch condition height width"],
     ) -> Float[Tensor, "batch channel height width"]:
-        """Return activated features of the same shape."""
+        """Return activated features, as large as the condition is."""
         scale, shift = self.scale_and_shift(condition).chunk(2, dim=1)
         size = features.square().mean(1, keepdim=True)
-        normalised = features * torch.rsqrt(size + 1e-6)
+        normalised = _enlarge(features * torch.rsqrt(size + 1e-6), like=condition)
         return F.leaky_relu(torch.addcmul(shift, normalised, 1 + scale), 0.2)
 
 
@@ -105,14 +106,27 @@ class ModulatedBlock(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "batch inputs height width"],
+        features: Float[Tensor, "batch inputs _ _"],
         condition: Float[Tensor, "batch condition height width"],
     ) -> Float[Tensor, "batch outputs height width"]:
-        """Return features with ``outputs`` channels at the same resolution."""
+        """Return features with ``outputs`` channels, as large as the condition is.
+
+        Smaller ones are enlarged as late as possible: what looks at single pixels comes before.
+        """
         hidden = features
         for modulation, convolution in zip(self.modulations, self.convolutions, strict=True):
             hidden = convolution(modulation(hidden, condition))
-        return hidden + self.shortcut(features)
+        return hidden + _enlarge(self.shortcut(features), like=condition)
+
+
+def _enlarge(
+    features: Float[Tensor, "batch channel _ _"],
+    *,
+    like: Float[Tensor, "batch condition height width"],
+) -> Float[Tensor, "batch channel height width"]:
+    """Enlarge features to the size of ``like``, where they are smaller."""
+    factor = like.shape[-1] // features.shape[-1]
+    return features if factor == 1 else upsample(features, factor=factor)
 
 
 class FirstFrame(nn.Module):
@@ -149,8 +163,6 @@ class FirstFrame(nn.Module):
         conditions = self._conditions(label_map, self.segments(label_map, objects), look)
         features = self.enter(conditions[-1])
         for level in reversed(range(len(self.blocks))):
-            if level < len(self.blocks) - 1:
-                features = upsample(features)
             features = self.blocks[level](features, conditions[level])
         return torch.sigmoid(self.to_colour(self.leave(features, conditions[0])).float())
 
@@ -178,13 +190,15 @@ class FirstFrame(nn.Module):
         width) each.
         """
         conditions = []
+        whole = look.whole.unsqueeze(1).expand(-1, look.segments.shape[1], -1)
         for level, context in enumerate(self.pyramid(label_map)):
-            whole = look.whole[:, :, None, None].expand(-1, -1, *context.shape[2:])
             # Cells of a sixteenth are wider than most segments: a segment's look starts at an
             # eighth.
             keep = 1.0 if level <= 3 else 0.0
-            local = spread_rows(look.segments, coarse_labels(segments, 2**level)) * keep
-            conditions.append(torch.cat((context, whole, local.to(context.dtype)), 1))
+            # In full precision, for the gradients of thousands of pixels meet in one row.
+            table = torch.cat((whole, look.segments * keep), -1).float()
+            noise = spread_rows(table, coarse_labels(segments, 2**level))
+            conditions.append(join(context, noise.to(context.dtype)))
         return conditions
 
     def draw(self, batch: int, generator: torch.Generator | None) -> Look:

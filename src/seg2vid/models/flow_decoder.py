@@ -21,6 +21,7 @@ from seg2vid.models.layers import (
     LabelEmbedding,
     ResidualBlock,
     coordinates,
+    join,
     spread_rows,
     upsample,
 )
@@ -53,7 +54,7 @@ class FrameEncoder(nn.Module):
     ) -> list[Tensor]:
         """Return features (batch, channel, height / f, width / f) for f = 4, 8, 16."""
         labels = self.embedding(label_map)
-        joined = torch.cat((first_frame - 0.5, labels, coordinates(first_frame)), 1)
+        joined = join(first_frame - 0.5, labels, coordinates(first_frame))
         quarter = self.to_quarter(self.to_half(joined))
         eighth = self.to_eighth(quarter)
         return [quarter, eighth, self.to_sixteenth(eighth)]
@@ -174,12 +175,10 @@ class FlowDecoder(nn.Module):
         """Join what is seen with z and hints, from coarse to fine; return fine, coarse features."""
         quarter, eighth, sixteenth = self.encoder(first_frame, label_map)
         code = self.spread_code(z.background.to(sixteenth.dtype))[:, :, None, None]
-        coarse = self.fuse_sixteenth(
-            torch.cat((sixteenth, code.expand(-1, -1, *sixteenth.shape[2:])), 1)
-        )
+        coarse = self.fuse_sixteenth(join(sixteenth, code.expand(-1, -1, *sixteenth.shape[2:])))
         controls = self._controls(z, objects, hints).to(eighth.dtype)
         spread = code.expand(-1, -1, *eighth.shape[2:])
-        middle = self.fuse_eighth(torch.cat((upsample(coarse), eighth, controls, spread), 1))
+        middle = self.fuse_eighth(join(upsample(coarse), eighth, controls, spread))
         return self.fuse_quarter(torch.cat((upsample(middle), quarter), 1)), coarse
 
     def _controls(
@@ -226,7 +225,7 @@ class FlowDecoder(nn.Module):
         # Features turn along, so that what the decoder looks at is where it will be.
         turned = self._turn(-yaw, height, width)
         own = backward_warp(own.float(), rearrange(turned, "b t d h w -> (b t) d h w"))
-        moved = self.move(torch.cat((own, coordinates(own)), 1))
+        moved = self.move(join(own, coordinates(own)))
         coarse = self.backward_head(moved).float()
         fine = convex_upsample(coarse, self.backward_weights(moved).float())
         fine = rearrange(fine, "(b t) c h w -> b t c h w", t=len(times))
@@ -261,10 +260,11 @@ def convex_upsample(
     """
     height, width = coarse.shape[2:]
     factor = FLOW_FACTOR
-    convex = rearrange(weights, "b (n f) h w -> b n f (h w)", n=9).softmax(1)
+    # A small product of matrices for every cell.
+    convex = rearrange(weights, "b (n f) h w -> (b h w) n f", n=9).softmax(1)
     padded = F.pad(coarse, (1, 1, 1, 1), mode="replicate")
-    neighbours = rearrange(F.unfold(padded, 3), "b (c n) p -> b c n p", n=9)
-    fine = torch.einsum("bnfp,bcnp->bcfp", convex, neighbours)
+    neighbours = rearrange(F.unfold(padded, 3), "b (c n) p -> (b p) c n", n=9)
     return rearrange(
-        fine, "b c (y x) (h w) -> b c (h y) (w x)", y=factor, x=factor, h=height, w=width
-    )
+        neighbours @ convex,
+        "(b h w) c (y x) -> b c (h y) (w x)", y=factor, x=factor, h=height, w=width,
+    )  # fmt: skip

@@ -89,6 +89,15 @@ def to_colours(
     return picture if channels == 3 else picture.mean(1, keepdim=True)
 
 
+def join(
+    *parts: Float[Tensor, "batch _ height width"],
+) -> Float[Tensor, "batch channel height width"]:
+    """Join along channels, with a pixel's channels side by side in memory: as convolutions, which
+    keep that layout, are fastest.
+    """
+    return torch.cat([part.contiguous(memory_format=torch.channels_last) for part in parts], 1)
+
+
 def upsample(
     features: Float[Tensor, "batch channel height width"], *, factor: int = 2
 ) -> Float[Tensor, "batch channel tall wide"]:
@@ -110,7 +119,7 @@ class LabelEmbedding(nn.Module):
     ) -> Float[Tensor, "batch channel height width"]:
         """Look up each pixel's class, ids 0 ... num_channels - 1."""
         # A lookup, not a product, so that its cost does not grow with the number of classes.
-        return rearrange(F.embedding(label_map, self.table), "b h w c -> b c h w").contiguous()
+        return rearrange(F.embedding(label_map, self.table), "b h w c -> b c h w")
 
 
 def coarse_labels(

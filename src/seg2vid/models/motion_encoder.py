@@ -22,6 +22,7 @@ from seg2vid.models.layers import (
     ConvolutionBlock,
     ResidualBlock,
     coordinates,
+    join,
     pool_rows,
     spread_rows,
 )
@@ -75,7 +76,7 @@ class FrameMatching(nn.Module):
     ) -> Float[Tensor, "batch pair channel coarse_height coarse_width"]:
         """Describe the displacement between consecutive frames, at a quarter of the resolution."""
         batch = video.shape[0]
-        features = self.features(rearrange(video - 0.5, "b t c h w -> (b t) c h w"))
+        features = self.features(join(rearrange(video - 0.5, "b t c h w -> (b t) c h w")))
         features = rearrange(F.normalize(features, dim=1), "(b t) c h w -> b t c h w", b=batch)
         before, after = (
             rearrange(half, "b t c h w -> (b t) c h w")
@@ -99,12 +100,13 @@ def correlation(
     tall, wide = reach
     height, width = before.shape[2:]
     padded = F.pad(before, (wide, wide, tall, tall))
-    products = [
-        (padded[..., y : y + height, x : x + width] * after).sum(1)
-        for y in range(2 * tall + 1)
-        for x in range(2 * wide + 1)
-    ]
-    return torch.stack(products, 1)
+    rows = torch.stack([padded[:, :, y : y + height] for y in range(2 * tall + 1)], 1)
+    # Whole rows are multiplied, as matrices; of each product a band is kept.
+    products = torch.einsum("b y c h v, b c h w -> b y h w v", rows, after)
+    shifts = torch.arange(2 * wide + 1, device=after.device)
+    band = torch.arange(width, device=after.device).unsqueeze(1) + shifts
+    near = products.gather(-1, band.expand(*products.shape[:3], -1, -1))
+    return rearrange(near, "b y h w x -> b (y x) h w")
 
 
 CAMERA = 8
@@ -162,18 +164,17 @@ class MotionEncoder(nn.Module):
         ``find_objects``.
         """
         # Half resolution: displacements halve and so does the reach the convolutions need.
-        stacked = rearrange(frames - first_frame.unsqueeze(1), "b t c h w -> b (t c) h w")
-        clip = F.avg_pool2d(torch.cat((first_frame - 0.5, 2 * stacked), 1), 2)
+        video = self._half_size(first_frame, frames)
+        changes = rearrange(video[:, 1:] - video[:, :1], "b t c h w -> b (t c) h w")
+        clip = join(video[:, 0] - 0.5, 2 * changes)
         semantics = F.one_hot(label_map[:, 1::2, 1::2], self.num_channels).to(clip.dtype)
         semantics = rearrange(semantics, "b h w c -> b c h w")
         place = coordinates(clip)
-        background = self.background_branch(
-            torch.cat((clip, semantics[:, self.background], place), 1)
-        )
-        matched = self.matching(self._half_size(first_frame, frames))
+        background = self.background_branch(join(clip, semantics[:, self.background], place))
+        matched = self.matching(video)
         mean, log_variance = self._background_code(background, matched).float().chunk(2, -1)
         if self.semantics == "split":
-            foreground = torch.cat((clip, semantics[:, self.foreground], place), 1)
+            foreground = join(clip, semantics[:, self.foreground], place)
             object_code = self._object_code(self.foreground_branch(foreground), matched, objects)
         else:
             objects = torch.zeros_like(objects)

@@ -76,8 +76,7 @@ def _move_rays(
 ) -> Rays:
     """Move points, given as (right, down) slopes and inverse depth, to the other camera.
 
-    The result is scaled by the inverse depth of the source, so the sky needs no infinity, and a
-    point that rests comes back without rounding.
+    Scaled by the source's inverse depth: the sky needs no infinity, a resting point no rounding.
     """
     (right, down, inverse), here = points, source.frame
     from_source, to_other = camera.rotation(here), camera.rotation(there)
@@ -93,8 +92,7 @@ def _move_rays(
     part = scene.surfaces.part[source.buffer.surface]
     chosen = np.flatnonzero(~rests[part])
     relative = scene.rotation[there] @ np.swapaxes(scene.rotation[here], 1, 2)
-    lever = camera.location(here) - scene.translation[here]
-    shifts = np.einsum("nij,nj->ni", relative, lever)
+    shifts = np.einsum("nij,nj->ni", relative, camera.location(here) - scene.translation[here])
     shifts = (shifts + scene.translation[there] - camera.location(there)) @ to_other.T
     turns, part = to_other @ relative @ from_source.T, part[chosen]
     ray = np.stack([right[chosen], down[chosen], np.ones(len(chosen))], 1)

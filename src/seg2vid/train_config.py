@@ -1,0 +1,232 @@
+"""How stages are trained and how a run is carried out: frozen dataclasses, each field an option."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What the training of every stage has; a run's result depends on these fields alone."""
+
+    steps: int = 20_000
+    """Optimiser steps; one step may read several batches, see ``accumulate``."""
+    batch_size: int = 4
+    """Clips in a batch, in each process."""
+    accumulate: int = 1
+    """Batches whose gradients are added up for one step: a larger batch in the same memory."""
+    learning_rate: float = 6e-4
+    warm_up: int = 0
+    """Steps over which the learning rate grows from 0."""
+    decay_share: float = 0.4
+    """Share of the steps, the last ones, over which the learning rate falls to a twentieth."""
+    gradient_clip: float = 10.0
+    """Largest norm of a gradient; longer ones are shortened to it."""
+    explosion: float = 1000.0
+    """The run stops when the norm of the gradient is this many times its average for ten steps."""
+    recompute: bool = False
+    """Forget what the networks computed on the way and compute it again for the gradient: half the
+    memory, a third more time.
+    """
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FirstFrameTrainingConfig(TrainingConfig):
+    """How the first-frame stage is trained."""
+
+    discriminator_learning_rate: float = 4e-4
+    discriminator_width: int = 32
+    """Channels of the discriminator at half resolution; the deeper layers are multiples of it."""
+    adversarial_start: int = 600
+    """Step from which the discriminator is trained and heard: before it, colours and layout
+    settle.
+    """
+    adversarial: float = 0.7
+    label_mixing: float = 5.0
+    """Weight of OASIS's label-mixing consistency in the discriminator's loss."""
+    reconstruction: float = 10.0
+    """Weight of the L1 distance to the real frame whose look was encoded."""
+    perceptual: float = 4.0
+    """Weight of the LPIPS distance to it; needs the judges' weights, otherwise it is left out."""
+    kl: float = 0.1
+    """Weight of the divergence of the encoded look from N(0, I), per number of noise."""
+    free_bits: float = 0.0
+    """Nats of divergence that cost nothing, for each number of noise (Kingma et al., 2016)."""
+    judge_floor: float = 0.0
+    """The discriminator rests while it tells painted pixels better than this cross entropy."""
+    prior_share: float = 0.25
+    """Share of each batch drawn with looks from N(0, I), judged by the discriminator alone."""
+    void_share: float = 0.3
+    """Share of samples in which a random patch of the map is hidden as void, so that void is
+    painted over.
+    """
+    average_decay: float = 0.998
+    """Decay of the exponential moving average of the generator's weights, which is what is
+    saved.
+    """
+
+
+@dataclass(frozen=True)
+class MotionTrainingConfig(TrainingConfig):
+    """How the motion stage is trained; the loss weights are those of ``losses.py``."""
+
+    exact_motion: bool = True
+    """Learn from the exact motion of clips that know it; without, as the paper, from pictures."""
+    trained_frames: int = 4
+    """Frames of each clip, chosen at random, whose motion is predicted in a step."""
+    refined_frames: int = 2
+    """Those of them that the refiner and the picture losses see."""
+    flow: float = 1.0
+    """Weight of the supervised flow loss, where the clip knows its exact motion."""
+    turning: float = 3.0
+    """Weight of the distance of the predicted turning in radians, where the clip knows it."""
+    visibility: float = 1.0
+    """Weight of the supervised visibility loss, likewise."""
+    reconstruction: float = 1.0
+    """Weight of the masked forward and backward reconstruction (paper Eq. 3)."""
+    consistency: float = 0.1
+    """Weight of the forward-backward consistency (paper Eq. 5), flow in units of ``flow_scale``."""
+    grid_consistency: float = 0.0
+    """Weight of the same as the authors' code has it: L1, normalised units, summed over time."""
+    smoothness: float = 0.02
+    """Weight of the edge-aware smoothness (paper Eq. 4), flow in units of ``flow_scale``."""
+    bilateral_smoothness: float = 0.0
+    """Weight of the authors' smoothness over sixteen neighbours of like colour."""
+    smooth_first_only: bool = False
+    """Apply that to the first frame alone, as the authors' code does (a bug)."""
+    mask_penalty: float = 0.1
+    """Weight of the penalty on hidden pixels, where the exact visibility is unknown."""
+    refinement: float = 2.0
+    """Weight of the L1 distance between refined and real frames."""
+    structure: float = 0.5
+    """Weight of 1 - SSIM between them."""
+    similarity: float = 0.0
+    """Weight of SSIM and L1 as the authors' code joins them, summed over time."""
+    features: float = 0.0
+    """Weight of the L1 distance of VGG features between warped and real frames; needs the judges'
+    weights, otherwise it is left out.
+    """
+    perceptual: float = 1.0
+    """Weight of LPIPS between them; needs the judges' weights, otherwise it is left out."""
+    labels: float = 0.2
+    """Weight of the refiner's label prediction, where nothing was visible."""
+    kl: float = 0.002
+    """Weight of the divergence of q(z | clip) from N(0, I), summed over the numbers of z."""
+    kl_batch_sum: bool = False
+    """Sum it over the batch and divide by 1000, as the authors' code does: then its weight depends
+    on the batch size.
+    """
+    kl_warm_up: int = 2_000
+    """Steps over which that weight grows from 0."""
+    free_bits: float = 0.0
+    """Nats of divergence that cost nothing, for each number of z (Kingma et al., 2016)."""
+    frozen_norm: float = 0.2
+    """Share of the steps, the last ones, in which batch norm uses its running figures, as it will
+    in use: a batch with one clip that turns is normalised by that clip.
+    """
+    hint_share: float = 0.4
+    """Share of clips whose motion is hinted at (sparse, per object or dense); the others get
+    none.
+    """
+
+
+@dataclass(frozen=True)
+class SegmenterTrainingConfig(TrainingConfig):
+    """How the segmenter is trained."""
+
+    steps: int = 14_500
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    warm_up: int = 500
+    weight_decay: float = 0.02
+    balance: float = 0.5
+    """How much rare classes count: each with its share of the pixels to the power of minus this."""
+    jaccard: float = 1.0
+    """Weight of the soft Jaccard distance beside the cross-entropy."""
+    zoom: float = 2.0
+    """Largest enlargement; the smallest is one over its square root."""
+    colour: float = 0.3
+    """Largest change of brightness, contrast, saturation, tint and gamma: a logarithm."""
+    sky: float = 0.5
+    """Share of the samples that get another sky."""
+    blur: float = 2.0
+    """Radius of the strongest blur, in pixels."""
+    noise: float = 0.03
+    """Largest standard deviation of noise."""
+    average_decay: float = 0.999
+
+
+PAPER_TRAINING = MotionTrainingConfig(
+    steps=98_000,
+    batch_size=16,
+    learning_rate=1e-3,
+    exact_motion=False,
+    refined_frames=4,
+    consistency=0.0,
+    grid_consistency=1.0,
+    smoothness=0.0,
+    bilateral_smoothness=0.01,
+    structure=0.0,
+    similarity=1.0,
+    features=1.0,
+    perceptual=0.0,
+    labels=0.0,
+    kl=0.1 * 16 / 1000,  # theirs is 0.1, a sum over a batch of 16 divided by 1000
+    kl_warm_up=0,
+    frozen_norm=0.0,
+    hint_share=0.0,
+)
+"""The objective of the authors' code with its weights."""
+
+OBJECTIVES: dict[str, MotionTrainingConfig] = {
+    "compact": MotionTrainingConfig(),
+    "paper": PAPER_TRAINING,
+}
+"""How the motion stage is trained, by name."""
+
+STAGE_NAMES: dict[type, str] = {
+    FirstFrameTrainingConfig: "first-frame",
+    MotionTrainingConfig: "motion",
+    SegmenterTrainingConfig: "segmenter",
+}
+"""What each configuration trains, as the command line calls it."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a run is carried out; but for ``devices`` and ``nodes``, nothing here changes what is
+    learnt.
+    """
+
+    max_steps: int = 0
+    """Stop after so many steps, 0 for all; the schedule stays that of ``steps``."""
+    save_every: int = 250
+    """Steps between two savings of state and weights."""
+    sheet_every: int = 250
+    """Steps between two contact sheets and short videos."""
+    validate_every: int = 500
+    """Steps between two validations, 0 for none."""
+    validation_clips: int = 16
+    """Held-out clips to validate on, spread over all of them."""
+    choose_by: str = ""
+    """Figure of the validation by which the best weights are chosen (default: the stage's own)."""
+    log_every: int = 10
+    """Steps between two lines of the log."""
+    precision: Precision = "32-true"
+    """bf16-mixed is twice as fast where the processor has it, and on all newer GPUs."""
+    devices: int = 0
+    """Processes on each machine: GPUs, or processors where there is none; 0 for every GPU, or one
+    process.
+    """
+    nodes: int = 1
+    """Machines that train together; start the same command on each (torchrun, SLURM)."""
+    workers: int = 0
+    """Processes that read clips ahead; 0 reads in the training process."""
+    compile: bool = False
+    """Compile the networks first: minutes, then faster steps where the compiler helps."""
+    measured_steps: int = 3
+    """Steps a copy of the networks takes first, to foretell time and memory; 0 for none."""
+    dry_run: bool = False
+    """Only say what would be trained, on what, how long and with how much memory and disk."""

@@ -1,0 +1,189 @@
+"""What a run costs, measured: a copy of the stage takes a few real steps, validates and saves."""
+
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from seg2vid.checkpoint import save_checkpoint
+from seg2vid.data.clips import TrainingBatches
+from seg2vid.run_folder import RunState, write_state
+from seg2vid.run_keeper import draw_samples, peak_memory, to_bytes
+from seg2vid.structures import Clip
+from seg2vid.train_config import RunConfig
+from seg2vid.train_stage import Stage
+from seg2vid.train_validation import Picked, measure, read_picked
+
+LOG_LINE = 700
+"""Bytes of one line of the two logs together."""
+VIDEO_SHARE = 0.5
+"""A short video is about so much of its contact sheet."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was measured on a copy of the stage."""
+
+    flops: float
+    seconds: list[float]
+    """Of one step, in each phase of the stage."""
+    extra_seconds: float
+    memory: int
+    disk: int
+
+
+def measure_cost(
+    stage: Stage,
+    batches: TrainingBatches,
+    settings: RunConfig,
+    validation: Sequence[Picked],
+    *,
+    device: torch.device,
+) -> Cost:
+    """Let a copy of the stage take a few steps, validate, draw and save, and time all of it."""
+    judges = stage.judges
+    judges.to(device)
+    twin = copy.deepcopy(stage, {id(judges): judges}).to(device).train()
+    optimizers = twin.make_optimizers()
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["initial_lr"] = 0.0  # Steps that cost what they cost, and lead nowhere.
+    loading = _time(lambda: batches[0])
+    seconds = []
+    for phase in stage.phases():
+        twin.step.fill_(max(phase, int(stage.step)))
+        every = range(settings.measured_steps + 1)
+        times = [_time(lambda: _step(twin, optimizers, batches, settings)) for _ in every]
+        seconds.append(_with_loading(statistics.median(times[1:]), loading, batches, settings))
+    with FlopCounterMode(display=False) as counter:
+        _step(twin, optimizers, batches, settings)
+    extra, disk = _measure_keeping(twin, optimizers, batches[0], settings, validation)
+    memory = peak_memory() - _bytes(twin)
+    return Cost(float(counter.get_total_flops()), seconds, extra, memory, disk)
+
+
+def _time(function: Any) -> float:
+    """Return the seconds a call takes, the GPU's work included."""
+    start = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _step(
+    twin: Stage, optimizers: list[Any], batches: TrainingBatches, settings: RunConfig
+) -> None:
+    """Let the copy take one step, with all its batches."""
+    for part in range(twin.training_config.accumulate):
+        clip = batches[part].to(twin.step.device)
+        with _autocast(clip, settings):
+            twin.take_turns(clip, optimizers, _backward, part=part)
+
+
+def _autocast(clip: Clip, settings: RunConfig) -> Any:
+    """Return the precision that Lightning would use."""
+    is_half = settings.precision.startswith("bf16")
+    return torch.autocast(clip.first_frame.device.type, torch.bfloat16, enabled=is_half)
+
+
+def _backward(loss: Tensor) -> None:
+    """Run the gradients of a scalar loss."""
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+def _with_loading(
+    step: float, loading: float, batches: TrainingBatches, settings: RunConfig
+) -> float:
+    """Return the seconds of a step where clips are read ahead: loading hides behind the step."""
+    if settings.workers == 0:
+        return step
+    reading = loading * batches.accumulate
+    return max(step - reading, reading / settings.workers)
+
+
+def _measure_keeping(
+    twin: Stage,
+    optimizers: list[Any],
+    clip: Clip,
+    settings: RunConfig,
+    validation: Sequence[Picked],
+) -> tuple[float, int]:
+    """Return the seconds and bytes of everything beside the steps, for the whole run."""
+    left = settings_end(twin, settings) - int(twin.step)
+    drawn = [draw_samples(twin, clip)]
+    draw = _time(lambda: draw_samples(twin, clip))
+    sheet = _png_bytes(drawn[0][0])
+    if drawn[0][1] is not None:
+        sheet = int(sheet * (1 + VIDEO_SHARE))
+    validate = 0.0
+    if validation:
+        held_out = read_picked(validation[0], is_still=twin.stills)
+        measure(twin, held_out)
+        validate = _time(lambda: measure(twin, held_out)) * len(validation)
+    with tempfile.TemporaryDirectory() as folder:
+        save = _time(lambda: _save(twin, optimizers, Path(folder)))
+        sizes = {path.name: path.stat().st_size for path in Path(folder).iterdir()}
+    steps = max(left, 0)
+    times = {
+        "sheet": _count(steps, settings.sheet_every),
+        "validate": _count(steps, settings.validate_every) if validation else 0,
+        "save": _count(steps, settings.save_every),
+    }
+    seconds = times["sheet"] * draw + times["validate"] * validate + times["save"] * save
+    weights = sizes["model.safetensors"]
+    disk = 2 * sizes["state.safetensors"] + weights * (2 if validation else 1)
+    disk += times["sheet"] * sheet + LOG_LINE * steps // settings.log_every
+    return seconds, disk
+
+
+def _save(twin: Stage, optimizers: list[Any], folder: Path) -> None:
+    """Write what a run writes when it saves."""
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    write_state(folder, RunState(dict(twin.state_dict()), states, {}))
+    save_checkpoint(folder / "model.safetensors", twin.boxes(), twin.model, {})
+
+
+def _png_bytes(sheet: Tensor) -> int:
+    """Return the size of a picture (3, height, width) as PNG."""
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(to_bytes(sheet)).save(buffer, "PNG")
+    return buffer.tell()
+
+
+def _count(steps: int, every: int) -> int:
+    """Return how often something happens that comes every so many steps and at the end."""
+    return -(-steps // every) if every else 0
+
+
+def _bytes(module: nn.Module) -> int:
+    """Return the bytes of all parameters and buffers (any shape)."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def settings_end(stage: Stage, settings: RunConfig) -> int:
+    """Return the step at which the run ends."""
+    steps: int = stage.training_config.steps
+    return min(steps, settings.max_steps or steps)
+
+
+def total_seconds(stage: Stage, cost: Cost, end: int) -> float:
+    """Return the seconds of all steps that are left, phase by phase, and of what goes beside."""
+    begins = [*stage.phases(), max(end, *stage.phases())]
+    now = int(stage.step)
+    total = cost.extra_seconds
+    for seconds, begin, until in zip(cost.seconds, begins, begins[1:], strict=False):
+        total += seconds * max(0, min(until, end) - max(begin, now))
+    return total
