@@ -22,7 +22,8 @@ from seg2vid.data.prepared import PreparedDataset, stream_clips
 from seg2vid.label_space import get_label_space
 from seg2vid.structures import Clip
 from seg2vid.train_config import MotionTrainingConfig, RunConfig
-from seg2vid.train_forecast import measure_cost
+from seg2vid.train_cost import measure_cost
+from seg2vid.train_figures import motion_figures
 from seg2vid.train_motion import MotionStage
 
 
@@ -72,7 +73,7 @@ def need(dataset: PreparedDataset, batch_size: int, threads: int) -> float:
     counts: dict[str, Any] = {"batch_size": batch_size, "steps": 1, "start": 0, "seed": 0}
     batches = TrainingBatches([(dataset, 1.0)], stills=False, **counts)
     settings = RunConfig(precision="bf16-mixed")
-    cost = measure_cost(stage, batches, settings, [], device=torch.device("cpu"))
+    cost = measure_cost(stage, batches, settings, [], motion_figures, device=torch.device("cpu"))
     return batch_size / cost.seconds[-1]
 
 

@@ -1,7 +1,6 @@
 """What goes on beside the steps of a run: log, validation, pictures, saving, stopping in order."""
 
 import json
-import resource
 import signal
 import threading
 import time
@@ -19,9 +18,11 @@ from seg2vid.run_folder import RunState, room_for, write_state, write_text
 from seg2vid.structures import Clip
 from seg2vid.train_config import RunConfig
 from seg2vid.train_curves import write_curves
+from seg2vid.train_samples import draw_samples, peak_memory, to_bytes
 from seg2vid.train_stage import Stage
 from seg2vid.train_validation import (
     Figures,
+    Judging,
     Picked,
     average,
     find_choice,
@@ -43,15 +44,16 @@ class RunKeeper(Callback):
         end: int,
         sheet_clip: Clip,
         validation: list[Picked],
+        judge: Judging,
         provenance: dict[str, Any],
         seconds: float = 0.0,
     ) -> None:
-        """Take the folder, the last step, what to draw and to validate, what is written into the
-        weights, and the seconds that earlier starts took.
+        """Take the folder, the last step, what to draw, what to validate and how, what is written
+        into the weights, and the seconds that earlier starts took.
         """
         super().__init__()
         self.output, self.settings, self.end = output, settings, end
-        self.sheet_clip, self.validation = sheet_clip, validation
+        self.sheet_clip, self.validation, self.judge = sheet_clip, validation, judge
         self.provenance = provenance
         self.earlier, self.began = seconds, time.perf_counter()
         self.is_stopping = False
@@ -133,8 +135,8 @@ class RunKeeper(Callback):
         values = {f"train/{name}": float(total) / self.batches for name, total in self.sums.items()}
         values["loss"] = sum(values.values())
         values |= {f"gradient/{name}": norm for name, norm in stage.gradient_norms.items()}
-        for number, optimizer in enumerate(trainer.optimizers):
-            values[f"rate/{number + 1}"] = optimizer.param_groups[0]["lr"]
+        for optimizer in trainer.optimizers:
+            values[f"rate/{name_optimizer(stage, optimizer)}"] = optimizer.param_groups[0]["lr"]
         now = time.perf_counter()
         steps = self.batches / stage.training_config.accumulate
         values["pace/steps a second"] = steps / max(now - self.last_logged, 1e-9)
@@ -151,7 +153,8 @@ class RunKeeper(Callback):
     def _validate(self, trainer: Any, stage: Stage, step: int) -> None:
         """Measure the held-out clips, each process its share, and keep the best weights."""
         own = self.validation[trainer.global_rank :: trainer.world_size]
-        rows = [measure(stage, read_picked(picked, is_still=stage.stills)) for picked in own]
+        clips = (read_picked(picked, is_still=stage.stills) for picked in own)
+        rows = [measure(stage, clip, self.judge) for clip in clips]
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             dist.all_gather_object(gathered, rows)
@@ -229,24 +232,7 @@ class RunKeeper(Callback):
         write_text(self.output / "summary.json", json.dumps(done, indent=1) + "\n")
 
 
-@torch.no_grad()
-def draw_samples(stage: Stage, clip: Clip) -> tuple[Tensor, Tensor | None]:
-    """Return the stage's contact sheet (3, height, width) and video (time, 3, height, width)."""
-    was_training = stage.training
-    stage.eval()
-    clip = clip.to(stage.device)
-    drawn = stage.contact_sheet(clip), stage.sample_video(clip)
-    stage.train(was_training)
-    return drawn
-
-
-def to_bytes(picture: Tensor) -> Any:
-    """Turn a picture (3, height, width) in [0, 1] into bytes (height, width, 3)."""
-    return (picture.clamp(0, 1).permute(1, 2, 0) * 255).round().byte().cpu().numpy()
-
-
-def peak_memory() -> int:
-    """Return the most memory, in bytes, that this process had: on its GPU if it uses one."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_reserved())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def name_optimizer(stage: Stage, optimizer: Any) -> str:
+    """Return the name of the first part that an optimiser trains."""
+    first = id(optimizer.param_groups[0]["params"][0])
+    return next(name for name, part in stage.parts().items() if first in map(id, part.parameters()))

@@ -34,13 +34,14 @@ from seg2vid.train_config import (
     SegmenterTrainingConfig,
 )
 from seg2vid.train_cost import settings_end
+from seg2vid.train_figures import first_frame_figures, motion_figures, segmenter_figures
 from seg2vid.train_first_frame import FirstFrameStage
 from seg2vid.train_forecast import Forecast, foretell
 from seg2vid.train_motion import MotionStage
 from seg2vid.train_segmenter import SegmenterStage
 from seg2vid.train_stage import Stage
 from seg2vid.train_stops import told_in_one_line
-from seg2vid.train_validation import Picked, pick_clips, read_picked
+from seg2vid.train_validation import Judging, Picked, pick_clips, read_picked
 
 LOGGER = logging.getLogger(__name__)
 
@@ -54,6 +55,13 @@ STAGES: dict[type, Any] = {
     SegmenterTrainingConfig: SegmenterStage,
 }
 """The stage that each configuration belongs to."""
+
+FIGURES: dict[type, Judging] = {
+    FirstFrameStage: first_frame_figures,
+    MotionStage: motion_figures,
+    SegmenterStage: segmenter_figures,
+}
+"""What each stage is judged by."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +167,11 @@ def run(
         return output / "model.safetensors"
     picked = pick_clips(validation, settings.validation_clips if settings.validate_every else 0)
     _check_clips(stage, batches, picked)
+    judge = FIGURES[type(stage)]
     if is_first:
-        device = trainer.strategy.root_device
-        forecast = foretell(
-            stage, batches, picked, settings, world=trainer.world_size, device=device
-        )
+        where: dict[str, Any] = {"world": trainer.world_size}
+        where["device"] = trainer.strategy.root_device
+        forecast = foretell(stage, batches, picked, judge, settings, **where)
         LOGGER.info("%s", forecast.describe())
         if not settings.dry_run:
             _check_disk(output, forecast)
@@ -179,6 +187,7 @@ def run(
         end=settings_end(stage, settings),
         sheet_clip=_pick_sheet(stage, batches, picked),
         validation=picked,
+        judge=judge,
         provenance=provenance,
         seconds=seconds,
     )

@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from seg2vid.checkpoint import save_checkpoint
 from seg2vid.data.clips import TrainingBatches
 from seg2vid.run_folder import RunState, write_state
-from seg2vid.run_keeper import draw_samples, peak_memory, to_bytes
 from seg2vid.structures import Clip
 from seg2vid.train_config import RunConfig
+from seg2vid.train_samples import draw_samples, peak_memory, to_bytes
 from seg2vid.train_stage import Stage
-from seg2vid.train_validation import Picked, measure, read_picked
+from seg2vid.train_validation import Judging, Picked, measure, read_picked
 
 LOG_LINE = 700
 """Bytes of one line of the two logs together."""
@@ -45,10 +45,13 @@ def measure_cost(
     batches: TrainingBatches,
     settings: RunConfig,
     validation: Sequence[Picked],
+    judge: Judging,
     *,
     device: torch.device,
 ) -> Cost:
-    """Let a copy of the stage take a few steps, validate, draw and save, and time all of it."""
+    """Let a copy of the stage take a few steps, validate by ``judge``, draw and save on ``device``,
+    and time all of it.
+    """
     judges = stage.judges
     judges.to(device)
     twin = copy.deepcopy(stage, {id(judges): judges}).to(device).train()
@@ -64,7 +67,12 @@ def measure_cost(
         seconds.append(_with_loading(statistics.median(times[1:]), loading, batches, settings))
     with FlopCounterMode(display=False) as counter:
         _step(twin, optimizers, batches, settings)
-    extra, disk = _measure_keeping(twin, optimizers, batches[0], settings, validation)
+    validate = 0.0
+    if validation:
+        held_out = read_picked(validation[0], is_still=stage.stills)
+        measure(twin, held_out, judge)
+        validate = _time(lambda: measure(twin, held_out, judge)) * len(validation)
+    extra, disk = _measure_keeping(twin, optimizers, batches[0], settings, validate)
     memory = peak_memory() - _bytes(twin)
     return Cost(float(counter.get_total_flops()), seconds, extra, memory, disk)
 
@@ -114,32 +122,29 @@ def _measure_keeping(
     optimizers: list[Any],
     clip: Clip,
     settings: RunConfig,
-    validation: Sequence[Picked],
+    validate: float,
 ) -> tuple[float, int]:
-    """Return the seconds and bytes of everything beside the steps, for the whole run."""
+    """Return the seconds and bytes of everything beside the steps, for the whole run; one
+    validation takes ``validate`` seconds.
+    """
     left = settings_end(twin, settings) - int(twin.step)
     drawn = [draw_samples(twin, clip)]
     draw = _time(lambda: draw_samples(twin, clip))
     sheet = _png_bytes(drawn[0][0])
     if drawn[0][1] is not None:
         sheet = int(sheet * (1 + VIDEO_SHARE))
-    validate = 0.0
-    if validation:
-        held_out = read_picked(validation[0], is_still=twin.stills)
-        measure(twin, held_out)
-        validate = _time(lambda: measure(twin, held_out)) * len(validation)
     with tempfile.TemporaryDirectory() as folder:
         save = _time(lambda: _save(twin, optimizers, Path(folder)))
         sizes = {path.name: path.stat().st_size for path in Path(folder).iterdir()}
     steps = max(left, 0)
     times = {
         "sheet": _count(steps, settings.sheet_every),
-        "validate": _count(steps, settings.validate_every) if validation else 0,
+        "validate": _count(steps, settings.validate_every) if validate else 0,
         "save": _count(steps, settings.save_every),
     }
     seconds = times["sheet"] * draw + times["validate"] * validate + times["save"] * save
     weights = sizes["model.safetensors"]
-    disk = 2 * sizes["state.safetensors"] + weights * (2 if validation else 1)
+    disk = 2 * sizes["state.safetensors"] + weights * (2 if validate else 1)
     disk += times["sheet"] * sheet + LOG_LINE * steps // settings.log_every
     return seconds, disk
 

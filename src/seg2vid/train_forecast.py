@@ -10,7 +10,7 @@ from seg2vid.label_space import LabelSpace
 from seg2vid.train_config import STAGE_NAMES, RunConfig
 from seg2vid.train_cost import measure_cost, settings_end, total_seconds
 from seg2vid.train_stage import Stage
-from seg2vid.train_validation import Picked
+from seg2vid.train_validation import Judging, Picked
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ def foretell(
     stage: Stage,
     batches: TrainingBatches,
     picked: Sequence[Picked],
+    judge: Judging,
     settings: RunConfig,
     *,
     world: int,
@@ -104,7 +105,8 @@ def foretell(
 ) -> Forecast:
     """Say what the run will be and, unless ``measured_steps`` is 0, what it will cost.
 
-    ``world`` is the number of processes, ``device`` where this one computes.
+    ``judge`` finds the figures of the clips that were ``picked`` for validation; ``world`` is the
+    number of processes, ``device`` where this one computes.
     """
     training, model = stage.training_config, stage.model
     batch = f"{training.batch_size} clips" if not stage.stills else f"{training.batch_size} frames"
@@ -132,7 +134,7 @@ def foretell(
     )
     if not settings.measured_steps:
         return forecast
-    cost = measure_cost(stage, batches, settings, picked, device=device)
+    cost = measure_cost(stage, batches, settings, picked, judge, device=device)
     return replace(
         forecast,
         flops_per_step=cost.flops,
