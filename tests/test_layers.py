@@ -20,7 +20,7 @@ LAYERS = (
     ("pipeline", "train_config", "train_stage", "train_first_frame", "train_motion"),
     ("train_segmenter", "fine_tune", "freezing", "run_folder", "train_logs", "train_curves"),
     ("train_validation", "train_figures", "train_samples", "run_keeper"),
-    ("train_cost", "train_forecast", "train_stops", "train"),
+    ("train_cost", "train_forecast", "train_stops", "train", "train_replay"),
     ("generate", "transfer", "assemble", "recipes", "evaluate", "export", "studio"),
     ("report", "prepare", "prepare_job", "prepare_plan", "prepare_work", "segment"),
     ("arguments", "cli_data", "cli_training", "cli", "__main__"),

@@ -323,6 +323,24 @@ def test_two_objects_count_twice_and_the_batch_is_averaged() -> None:
     close(divergence, (2 * 5 * 0.5 + 0) / 2)
 
 
+def test_free_bits_lift_each_number_whose_mean_is_below_them() -> None:
+    """Two objects in the first picture, one in the second; numbers of 0.045 and 2 nats each."""
+    objects = torch.tensor([[[1, 1], [2, 0]], [[1, 0], [0, 0]]])
+    means = torch.tensor([[0.3, 2.0], [0.3, 2.0]])
+    posterior = posterior_of(objects, means, torch.zeros(2, 2))
+    close(kl_divergence(posterior), 3 / 2 * (0.045 + 2))
+    # The camera's three numbers say nothing: they are lifted too.
+    close(kl_divergence(posterior, free_bits=0.2), 3 * 0.2 + 3 / 2 * (0.2 + 2))
+
+
+def test_free_bits_leave_no_gradient_below_them() -> None:
+    means = torch.tensor([[0.3, 2.0]], requires_grad=True)
+    posterior = posterior_of(torch.ones(1, 2, 2).long(), means, torch.zeros(1, 2))
+    kl_divergence(posterior, free_bits=0.2).backward()
+    assert means.grad is not None
+    assert means.grad.tolist() == [[0.0, 2.0]]
+
+
 # The judge of first frames.
 
 

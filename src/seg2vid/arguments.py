@@ -7,10 +7,13 @@ words joined by commas, ``list[str]`` one word each time it is given, ``tuple[in
 """
 
 import argparse
+import ast
 import dataclasses
 import inspect
+import itertools
 import math
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +37,12 @@ class _Parser(argparse.ArgumentParser):
         """Raise ``Seg2VidError`` with argparse's finding."""
         fix = f"see `{self.prog} --help`"
         raise Seg2VidError(expected(f"the arguments of `{self.prog}`", got=message, fix=fix))
+
+    def format_help(self) -> str:
+        """Return argparse's text and, below it, the fields of the verb's configurations."""
+        return super().format_help() + self.fields
+
+    fields = ""
 
 
 def call(name: str, verb: Verb, arguments: list[str]) -> None:
@@ -162,6 +171,8 @@ def _build(name: str, verb: Verb) -> _Parser:
     helps = _argument_helps(verb)
     for parameter in inspect.signature(verb).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
+            kinds = getattr(parameter.annotation, "__metadata__", ())
+            parser.fields = "".join(_describe_fields(kind) for kind in kinds)
             continue
         label, default = _label(parameter), parameter.default
         help_text = helps.get(parameter.name, "").replace("%", "%%")
@@ -186,6 +197,32 @@ def _build(name: str, verb: Verb) -> _Parser:
             help=help_text,
         )
     return parser
+
+
+def _describe_fields(kind: type) -> str:
+    """Return the fields of a configuration as lines of help: name, meaning, default."""
+    helps = field_helps(kind)
+    lines = [f"\nfields of {kind.__name__}:"]
+    for field in dataclasses.fields(kind):
+        text = f"{helps.get(field.name, '')} (default: {field.default!r})".strip()
+        name = f"  --{field.name.replace('_', '-')}"
+        broken = textwrap.wrap(text, 100, initial_indent=" " * 26, subsequent_indent=" " * 26)
+        is_short = len(name) < 25
+        lines += [name.ljust(26) + broken[0].strip(), *broken[1:]] if is_short else [name, *broken]
+    return "\n".join(lines) + "\n"
+
+
+def field_helps(kind: type) -> dict[str, str]:
+    """Read what stands below each field of a dataclass (and of its bases) in its source."""
+    helps: dict[str, str] = {}
+    for base in reversed(kind.__mro__[:-1]):
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        body = getattr(definition, "body", [])
+        for field, text in itertools.pairwise(body):
+            value = getattr(text, "value", None)
+            if isinstance(field, ast.AnnAssign) and isinstance(value, ast.Constant):
+                helps[ast.unparse(field.target)] = " ".join(str(value.value).split()).rstrip(".")
+    return helps
 
 
 def _argument_helps(verb: Verb) -> dict[str, str]:

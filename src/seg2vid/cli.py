@@ -20,6 +20,7 @@ from seg2vid.cli_training import (
     evaluate,
     train_first_frame,
     train_motion,
+    train_replay,
     train_segmenter,
 )
 from seg2vid.errors import Seg2VidError, expected
@@ -228,6 +229,7 @@ VERBS: dict[str, syntax.Verb] = {
     "train first-frame": train_first_frame,
     "train motion": train_motion,
     "train segmenter": train_segmenter,
+    "train replay": train_replay,
     "assemble": assemble,
     "evaluate": evaluate,
 }

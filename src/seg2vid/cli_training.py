@@ -165,6 +165,23 @@ class _Command:
             print(f"wrote {path}")
 
 
+def train_replay(run: Path, *, judges: Path | None = None, process: int = 0) -> None:
+    """Compute the step at which a run diverged again, and name the cause.
+
+    Args:
+        run: folder of the run that stopped.
+        judges: folder of LPIPS and VGG weights, where the run was given one.
+        process: number of the process whose batch is taken.
+    """
+    from seg2vid.train_replay import replay
+
+    found = replay(run, judges=judges, process=process)
+    print(f"step {found.step}: {found.cause or 'finite this time: it was the precision or chance'}")
+    for title, values in (("term", found.terms), ("gradient of", found.gradient_norms)):
+        for name, value in values.items():
+            print(f"  {title} {name:<24} {value:12.5g}")
+
+
 def assemble(first_frame: Path, motion: Path, *, output: Path) -> None:
     """Join the weights of both stages into a model folder that `generate --model` takes.
 

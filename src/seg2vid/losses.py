@@ -264,29 +264,31 @@ def hidden_label_loss(
     return _mean_where(entropy.unsqueeze(1), 0.1 + 0.9 * (1 - visible[:, :, 1::2, 1::2]))
 
 
-def kl_divergence(posterior: Posterior) -> Float[Tensor, ""]:
-    """KL(q(z | clip, labels) || N(0, I)) in nats for each sample of the batch (Eq. 7).
+def kl_divergence(posterior: Posterior, *, free_bits: float = 0.0) -> Float[Tensor, ""]:
+    """KL(q(z | clip, labels) || N(0, I)) in nats, a mean over the samples of the batch (Eq. 7).
 
-    Each object's code counts once however many cells it covers. The authors' code sums over the
-    batch and
-    divides by 1000, so that its weight depends on the batch size.
+    Each object's code counts once however many cells it covers. Up to ``free_bits`` nats of each
+    number's mean, over the batch or over all objects, cost nothing more (Kingma et al., NeurIPS
+    2016, Sec. 4): what is used that little is not pressed to nothing. The authors' code sums over
+    the batch and divides by 1000, so that its weight depends on the batch size.
     """
-    background = gaussian_divergence(
-        posterior.mean.background, posterior.log_variance.background
-    ).sum(-1)
-    cells = gaussian_divergence(posterior.mean.foreground, posterior.log_variance.foreground).sum(1)
+    background = gaussian_divergence(posterior.mean.background, posterior.log_variance.background)
+    cells = gaussian_divergence(posterior.mean.foreground, posterior.log_variance.foreground)
     size = F.one_hot(posterior.objects.flatten(1)).sum(1).clamp(min=1)
     share = 1 / size.gather(1, posterior.objects.flatten(1))
     share = share * (posterior.objects.flatten(1) > 0)
-    return (background + (cells.flatten(1) * share).sum(1)).mean()
+    objects = share.sum()
+    each = (cells.flatten(2) * share.unsqueeze(1)).sum((0, 2)) / objects.clamp(min=1e-6)
+    camera = background.mean(0).clamp(min=free_bits).sum()
+    return camera + each.clamp(min=free_bits).sum() * objects / len(share)
 
 
-def batch_kl_divergence(posterior: Posterior) -> Float[Tensor, ""]:
+def batch_kl_divergence(posterior: Posterior, *, free_bits: float = 0.0) -> Float[Tensor, ""]:
     """Sum of the divergence over the whole batch, divided by 1000: the authors' code.
 
-    Its weight grows with the batch; ``kl_divergence`` does not.
+    Its weight grows with the batch; ``kl_divergence``, which knows ``free_bits``, does not.
     """
-    return kl_divergence(posterior) * len(posterior.objects) / 1000
+    return kl_divergence(posterior, free_bits=free_bits) * len(posterior.objects) / 1000
 
 
 def gaussian_divergence(

@@ -6,6 +6,7 @@ killed and started again goes on as if nothing had happened.
 
 import logging
 import shutil
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,7 +173,7 @@ def run(
         where: dict[str, Any] = {"world": trainer.world_size}
         where["device"] = trainer.strategy.root_device
         forecast = foretell(stage, batches, picked, judge, settings, **where)
-        LOGGER.info("%s", forecast.describe())
+        LOGGER.info("%s\n%s", describe_config(stage), forecast.describe())
         if not settings.dry_run:
             _check_disk(output, forecast)
             run_folder.note_start(output, forecast=to_dict(forecast))
@@ -211,6 +212,17 @@ def make_batches(
         rank=trainer.global_rank,
         world=trainer.world_size,
     )
+
+
+def describe_config(stage: Stage) -> str:
+    """Return the resolved configuration of training and networks as lines for people."""
+    model = to_dict(stage.model)
+    model["label_space"] = model["label_space"]["name"]
+    lines = []
+    for title, values in (("training", to_dict(stage.training_config)), ("model", model)):
+        pairs = ", ".join(f"{name} {value}" for name, value in values.items())
+        lines += textwrap.wrap(f"{title:>8}  {pairs}", 100, subsequent_indent=" " * 10)
+    return "\n".join(lines)
 
 
 def check_settings(settings: RunConfig) -> None:

@@ -102,7 +102,7 @@ class MotionStage(Stage):
         clip = at_times(clip, times)
         warm = min(1.0, (int(self.step) + 1) / max(config.kl_warm_up, 1))
         divergence = losses.batch_kl_divergence if config.kl_batch_sum else losses.kl_divergence
-        terms = {"kl": config.kl * warm * divergence(posterior)}
+        terms = {"kl": config.kl * warm * divergence(posterior, free_bits=config.free_bits)}
         terms |= self._motion_terms(motion, clip)
         few = torch.arange(min(config.refined_frames, len(times)))
         motion, clip = _motion_at(motion, few), at_times(clip, few)

@@ -21,7 +21,10 @@ def told_in_one_line(stage: Stage, output: Path) -> Iterator[None]:
         yield
     except DivergenceError as error:
         kept = keep_evidence(output, stage, error)
-        fix = f"batch and state are in {kept}: look at them, lower --learning-rate, raise --warm-up"
+        fix = (
+            f"see `seg2vid train replay {output}` (batch and state are in {kept.name}/), then lower"
+        )
+        fix += " --learning-rate or raise --warm-up"
         text = str(error).rpartition("; ")[0] + f"; {fix}."
         raise DivergenceError(text, terms=error.terms, norm=error.norm) from None
     except Seg2VidError as error:
