@@ -165,7 +165,7 @@ def _differences(before: Any, after: Any, name: str = "") -> Iterator[str]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all; raise ``TrainingError`` where the disk is full."""
-    with room_for(path.name, path.parent), replacing(path) as temporary:
+    with replacing(path) as temporary, room_for(path.name, path.parent):
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -47,15 +47,18 @@ class RunKeeper(Callback):
         judge: Judging,
         provenance: dict[str, Any],
         seconds: float = 0.0,
+        validates_first: bool = False,
     ) -> None:
         """Take the folder, the last step, what to draw, what to validate and how, what is written
-        into the weights, and the seconds that earlier starts took.
+        into the weights, the seconds that earlier starts took, and whether to validate before the
+        first step: what the weights that a run begins with come to.
         """
         super().__init__()
         self.output, self.settings, self.end = output, settings, end
         self.sheet_clip, self.validation, self.judge = sheet_clip, validation, judge
         self.provenance = provenance
         self.earlier, self.began = seconds, time.perf_counter()
+        self.validates_first = validates_first
         self.is_stopping = False
         self.sums: dict[str, Tensor] = {}
         self.batches = 0
@@ -77,6 +80,9 @@ class RunKeeper(Callback):
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._stop)
 
+        if self.validates_first and self.validation and int(pl_module.step) == 0:
+            self._validate(trainer, pl_module, 0)
+
     def _stop(self, number: int, frame: object) -> None:
         """Finish this step and save; a second signal stops at once."""
         if self.is_stopping:
@@ -88,6 +94,10 @@ class RunKeeper(Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Give the signals back where an error ends the run: Lightning tears nothing down then."""
+        self.teardown(trainer, pl_module, "fit")
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -152,6 +162,10 @@ class RunKeeper(Callback):
 
     def _validate(self, trainer: Any, stage: Stage, step: int) -> None:
         """Measure the held-out clips, each process its share, and keep the best weights."""
+        if trainer.world_size > 1:
+            # On processors batch norm has other running figures in each: the first one's are saved.
+            for buffer in stage.buffers():
+                dist.broadcast(buffer, 0)
         own = self.validation[trainer.global_rank :: trainer.world_size]
         clips = (read_picked(picked, is_still=stage.stills) for picked in own)
         rows = [measure(stage, clip, self.judge) for clip in clips]
@@ -184,8 +198,9 @@ class RunKeeper(Callback):
         optimizers = given if isinstance(given, list) else [given]
         states = [optimizer.state_dict() for optimizer in optimizers]
         notes = {"seconds": self.seconds, "step": int(stage.step)}
-        write_state(self.output, RunState(tensors, states, notes))
+        # The state last: a run that was killed between the two takes these steps again.
         self._save_weights(stage, "model.safetensors")
+        write_state(self.output, RunState(tensors, states, notes))
 
     def _save_weights(self, stage: Stage, name: str) -> None:
         """Write the boxes to ship, with how they came about."""

@@ -20,19 +20,15 @@ from torch.utils.data import DataLoader
 
 from seg2vid import fine_tune, freezing, run_folder
 from seg2vid.checkpoint import Checkpoint
-from seg2vid.config import ModelConfig, preset, to_dict
+from seg2vid.config import ModelConfig, to_dict
 from seg2vid.data.clips import ClipSource, TrainingBatches, stack
 from seg2vid.errors import MediaError, TrainingError, expected
-from seg2vid.judges import load_judges
 from seg2vid.label_space import LabelSpace, get_label_space
 from seg2vid.run_keeper import RunKeeper
 from seg2vid.structures import Clip
 from seg2vid.train_config import (
     STAGE_NAMES,
-    FirstFrameTrainingConfig,
-    MotionTrainingConfig,
     RunConfig,
-    SegmenterTrainingConfig,
 )
 from seg2vid.train_cost import settings_end
 from seg2vid.train_figures import first_frame_figures, motion_figures, segmenter_figures
@@ -41,21 +37,14 @@ from seg2vid.train_forecast import Forecast, foretell
 from seg2vid.train_motion import MotionStage
 from seg2vid.train_segmenter import SegmenterStage
 from seg2vid.train_stage import Stage
+from seg2vid.train_stages import AnyTraining, make_stage
 from seg2vid.train_stops import told_in_one_line
 from seg2vid.train_validation import Judging, Picked, pick_clips, read_picked
 
 LOGGER = logging.getLogger(__name__)
 
-AnyTraining = FirstFrameTrainingConfig | MotionTrainingConfig | SegmenterTrainingConfig
 Sources = Sequence[tuple[ClipSource, float]]
 """Where clips come from, and how often each is drawn from, in any unit."""
-
-STAGES: dict[type, Any] = {
-    FirstFrameTrainingConfig: FirstFrameStage,
-    MotionTrainingConfig: MotionStage,
-    SegmenterTrainingConfig: SegmenterStage,
-}
-"""The stage that each configuration belongs to."""
 
 FIGURES: dict[type, Judging] = {
     FirstFrameStage: first_frame_figures,
@@ -104,22 +93,6 @@ def start(
     begin(stage, beginning or Beginning())
     origin = {} if beginning is None else to_dict(replace(beginning, checkpoint=None))
     return run(stage, sources, output, settings or RunConfig(), validation, origin=origin)
-
-
-def make_stage(
-    training: AnyTraining, model: str | ModelConfig, space: LabelSpace, judges: Path | None
-) -> Stage:
-    """Build the stage with fresh weights, which depend on the seed alone."""
-    config = preset(model) if isinstance(model, str) else model
-    config = replace(config, label_space=space.to_dict())
-    wanted = load_judges(
-        judges,
-        perceptual=getattr(training, "perceptual", 0) > 0,
-        features=getattr(training, "features", 0) > 0,
-    )
-    torch.manual_seed(training.seed)
-    stage: Stage = STAGES[type(training)](config, training, wanted)
-    return stage
 
 
 def begin(stage: Stage, beginning: Beginning) -> None:
@@ -191,6 +164,7 @@ def run(
         judge=judge,
         provenance=provenance,
         seconds=seconds,
+        validates_first=bool(origin and origin.get("name")),
     )
     _fit(trainer, stage, batches, keeper)
     return output / "model.safetensors"

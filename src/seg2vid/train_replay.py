@@ -12,9 +12,9 @@ from seg2vid.config import ModelConfig, from_dict
 from seg2vid.errors import DivergenceError, TrainingError, expected
 from seg2vid.label_space import LabelSpace
 from seg2vid.structures import Clip, Motion
-from seg2vid.train import make_stage
 from seg2vid.train_config import STAGE_NAMES
 from seg2vid.train_stage import Stage
+from seg2vid.train_stages import make_stage
 
 
 @dataclass(frozen=True)

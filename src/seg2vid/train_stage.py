@@ -12,6 +12,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils.checkpoint import checkpoint
 
 from seg2vid.config import ModelConfig
@@ -138,11 +139,13 @@ class Stage(lightning.LightningModule):
         self._roll_dice(part)
         self._set_modes()
         found: Terms = {}
+        if part == 0:
+            # Of all of them: one that rests in this part may take its turn in the next.
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
         for number, (optimizer, terms) in enumerate(
             zip(optimizers, self.turns(clip), strict=False)
         ):
-            if part == 0:
-                optimizer.zero_grad(set_to_none=True)
             backward(torch.stack(list(terms.values())).sum() / config.accumulate)
             found |= {name: term.detach() for name, term in terms.items()}
             if part == config.accumulate - 1:
@@ -243,15 +246,22 @@ class Stage(lightning.LightningModule):
 
 @contextmanager
 def _still_norms(box: nn.Module) -> Iterator[None]:
-    """Let batch norm see a batch again without counting it twice."""
+    """Let batch norm see a batch again without counting it twice, and spectral norm use what it
+    found.
+    """
     norms = [(norm, norm.momentum) for norm in box.modules() if isinstance(norm, _BatchNorm)]
+    spectral = [norm for norm in box.modules() if isinstance(norm, _SpectralNorm) and norm.training]
     for norm, _ in norms:
         norm.momentum = 0.0
+    for iteration in spectral:
+        iteration.eval()
     try:
         yield
     finally:
         for norm, momentum in norms:
             norm.momentum = momentum
+        for iteration in spectral:
+            iteration.train()
 
 
 def make_adam(
