@@ -13,12 +13,12 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from seg2vid.checkpoint import load_checkpoint, save_checkpoint
-from seg2vid.pictures import write_image
+from seg2vid.errors import TrainingError, expected
 from seg2vid.run_folder import RunState, room_for, write_state, write_text
 from seg2vid.structures import Clip
 from seg2vid.train_config import RunConfig
 from seg2vid.train_curves import write_curves
-from seg2vid.train_samples import draw_samples, peak_memory, to_bytes
+from seg2vid.train_samples import peak_memory, write_samples
 from seg2vid.train_stage import Stage
 from seg2vid.train_validation import (
     Figures,
@@ -30,7 +30,6 @@ from seg2vid.train_validation import (
     measure,
     read_picked,
 )
-from seg2vid.video import VideoWriter
 
 
 class RunKeeper(Callback):
@@ -73,7 +72,17 @@ class RunKeeper(Callback):
         return self.earlier + time.perf_counter() - self.began
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Start the clock, and stop in order when asked to."""
+        """Start the clock, and stop in order when asked to.
+
+        Raises ``TrainingError`` where processes go on from different states.
+        """
+        if trainer.world_size > 1:
+            read: list[Any] = [None] * trainer.world_size
+            dist.all_gather_object(read, self.earlier)
+            if len(set(read)) > 1:
+                what, fix = "the same state of the run in all processes", "share its folder"
+                got = f"{len(set(read))} different ones in {self.output}"
+                raise TrainingError(expected(what, got=got, fix=fix))
         self.began = self.last_logged = time.perf_counter()
         pl_module.measures_gradients = self._is_due(int(pl_module.step) + 1, "log")
         if threading.current_thread() is threading.main_thread():
@@ -89,15 +98,13 @@ class RunKeeper(Callback):
             raise KeyboardInterrupt(f"signal {number}")
         self.is_stopping = True
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Give the signals back."""
+    def _give_signals_back(self) -> None:
+        """Leave the signals to whoever had them, before Lightning does the same, which it also does
+        after an error.
+        """
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Give the signals back where an error ends the run: Lightning tears nothing down then."""
-        self.teardown(trainer, pl_module, "fit")
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -118,7 +125,8 @@ class RunKeeper(Callback):
             self._validate(trainer, pl_module, step)
         if trainer.global_rank == 0:
             if self._is_due(step, "sheet", is_last=is_last):
-                self._draw(pl_module, step)
+                with room_for("pictures", self.output):
+                    write_samples(pl_module, self.sheet_clip, self.output)
             if self._is_due(step, "save", is_last=is_last):
                 self.save(pl_module)
         if is_last and step < self.end:
@@ -215,22 +223,9 @@ class RunKeeper(Callback):
         path = self.output / "best.safetensors"
         return dict(load_checkpoint(path).provenance["best"]) if path.is_file() else {}
 
-    def _draw(self, stage: Stage, step: int) -> None:
-        """Write a contact sheet and, where the stage has one, a short video."""
-        sheet, video = draw_samples(stage, self.sheet_clip)
-        with room_for("pictures", self.output):
-            for name in ("sheets", "videos") if video is not None else ("sheets",):
-                (self.output / name).mkdir(exist_ok=True)
-            write_image(self.output / "sheets" / f"step_{step:06d}.png", to_bytes(sheet))
-            if video is not None:
-                rate = stage.model.frames_per_second
-                path = self.output / "videos" / f"step_{step:06d}.mp4"
-                with VideoWriter(path, frames_per_second=rate) as writer:
-                    for frame in video:
-                        writer.write(to_bytes(frame))
-
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Write what the run took and came to, and the last curves."""
+        self._give_signals_back()
         if trainer.global_rank:
             return
         self._draw_curves(pl_module)

@@ -134,6 +134,7 @@ def run(
         resolved |= {"training": to_dict(training)}
         data = {"clips": clips, "processes": trainer.world_size, "origin": origin or {}}
         run_folder.claim(output, {**resolved, "data": data})
+        _sweep(output)
     seconds = _restore(stage, output)
     batches = make_batches(stage, sources, settings, trainer)
     if len(batches) == 0:
@@ -282,6 +283,13 @@ def _check_disk(output: Path, forecast: Forecast) -> None:
         what = f"{forecast.disk_bytes / 2**20:.0f} MiB of room in {output}"
         got, fix = f"{free / 2**20:.0f} MiB free", "free some space, or choose another place"
         raise TrainingError(expected(what, got=got, fix=fix))
+
+
+def _sweep(output: Path) -> None:
+    """Delete what a killed start left half written, all of it under names with a dot."""
+    for pattern in (".*.partial*", ".*.safetensors.*"):
+        for path in output.rglob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _restore(stage: Stage, output: Path) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,14 +19,13 @@ from seg2vid.data.clips import TrainingBatches
 from seg2vid.run_folder import RunState, write_state
 from seg2vid.structures import Clip
 from seg2vid.train_config import RunConfig
-from seg2vid.train_samples import draw_samples, peak_memory, to_bytes
+from seg2vid.train_curves import draw_curves
+from seg2vid.train_samples import peak_memory, write_samples
 from seg2vid.train_stage import Stage
 from seg2vid.train_validation import Judging, Picked, measure, read_picked
 
 LOG_LINE = 700
 """Bytes of one line of the two logs together."""
-VIDEO_SHARE = 0.5
-"""A short video is about so much of its contact sheet."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def measure_cost(
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["initial_lr"] = 0.0  # Steps that cost what they cost, and lead nowhere.
     loading = _time(lambda: batches[0])
+    # What a run holds beside the batch of the step: the next one, and the clips it draws.
+    held = [batches[0] for _ in "ab"]
     seconds = []
     for phase in stage.phases():
         twin.step.fill_(max(phase, int(stage.step)))
@@ -72,7 +74,14 @@ def measure_cost(
         held_out = read_picked(validation[0], is_still=stage.stills)
         measure(twin, held_out, judge)
         validate = _time(lambda: measure(twin, held_out, judge)) * len(validation)
+        # For its memory: what is drawn at every validation.
+        ramp = [(step, float(step)) for step in range(200)]
+        draw_curves(
+            {f"validation/{name}": ramp for name in measure(twin, held_out, judge)}, title=""
+        )
+    twin.step.copy_(stage.step)  # What is left of the run, not of the measured steps.
     extra, disk = _measure_keeping(twin, optimizers, batches[0], settings, validate)
+    del held
     memory = peak_memory() - _bytes(twin)
     return Cost(float(counter.get_total_flops()), seconds, extra, memory, disk)
 
@@ -128,14 +137,16 @@ def _measure_keeping(
     validation takes ``validate`` seconds.
     """
     left = settings_end(twin, settings) - int(twin.step)
-    drawn = [draw_samples(twin, clip)]
-    draw = _time(lambda: draw_samples(twin, clip))
-    sheet = _png_bytes(drawn[0][0])
-    if drawn[0][1] is not None:
-        sheet = int(sheet * (1 + VIDEO_SHARE))
-    with tempfile.TemporaryDirectory() as folder:
-        save = _time(lambda: _save(twin, optimizers, Path(folder)))
-        sizes = {path.name: path.stat().st_size for path in Path(folder).iterdir()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_samples(twin, clip, folder)
+        board = TensorBoardLogger(folder)
+        board.log_metrics({"loss": 0.0}, 0)
+        board.finalize("success")
+        draw = _time(lambda: write_samples(twin, clip, folder))
+        samples = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        save = _time(lambda: _save(twin, optimizers, folder))
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     steps = max(left, 0)
     times = {
         "sheet": _count(steps, settings.sheet_every),
@@ -145,7 +156,7 @@ def _measure_keeping(
     seconds = times["sheet"] * draw + times["validate"] * validate + times["save"] * save
     weights = sizes["model.safetensors"]
     disk = 2 * sizes["state.safetensors"] + weights * (2 if validate else 1)
-    disk += times["sheet"] * sheet + LOG_LINE * steps // settings.log_every
+    disk += times["sheet"] * samples + LOG_LINE * steps // settings.log_every
     return seconds, disk
 
 
@@ -154,17 +165,6 @@ def _save(twin: Stage, optimizers: list[Any], folder: Path) -> None:
     states = [optimizer.state_dict() for optimizer in optimizers]
     write_state(folder, RunState(dict(twin.state_dict()), states, {}))
     save_checkpoint(folder / "model.safetensors", twin.boxes(), twin.model, {})
-
-
-def _png_bytes(sheet: Tensor) -> int:
-    """Return the size of a picture (3, height, width) as PNG."""
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(to_bytes(sheet)).save(buffer, "PNG")
-    return buffer.tell()
 
 
 def _count(steps: int, every: int) -> int:

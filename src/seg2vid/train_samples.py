@@ -1,24 +1,35 @@
 """Pictures and short videos of a stage at work, and the memory it takes."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from seg2vid.pictures import write_image
 from seg2vid.structures import Clip
 from seg2vid.train_stage import Stage
+from seg2vid.video import VideoWriter
 
 
 @torch.no_grad()
-def draw_samples(stage: Stage, clip: Clip) -> tuple[Tensor, Tensor | None]:
-    """Return the stage's contact sheet (3, height, width) and video (time, 3, height, width)."""
+def write_samples(stage: Stage, clip: Clip, folder: Path) -> None:
+    """Write a contact sheet and, where the stage has one, a short video of a batch of clips."""
     was_training = stage.training
     stage.eval()
     clip = clip.to(stage.device)
-    drawn = stage.contact_sheet(clip), stage.sample_video(clip)
+    sheet, video = stage.contact_sheet(clip), stage.sample_video(clip)
     stage.train(was_training)
-    return drawn
+    name = f"step_{int(stage.step):06d}"
+    (folder / "sheets").mkdir(exist_ok=True)
+    write_image(folder / "sheets" / f"{name}.png", to_bytes(sheet))
+    if video is not None:
+        (folder / "videos").mkdir(exist_ok=True)
+        rate = stage.model.frames_per_second
+        with VideoWriter(folder / "videos" / f"{name}.mp4", frames_per_second=rate) as writer:
+            for frame in video:
+                writer.write(to_bytes(frame))
 
 
 def to_bytes(picture: Tensor) -> Any:

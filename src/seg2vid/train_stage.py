@@ -146,7 +146,10 @@ class Stage(lightning.LightningModule):
         for number, (optimizer, terms) in enumerate(
             zip(optimizers, self.turns(clip), strict=False)
         ):
-            backward(torch.stack(list(terms.values())).sum() / config.accumulate)
+            total = torch.stack(list(terms.values())).sum()
+            if total.device.type == "cpu" and not torch.is_anomaly_enabled():
+                self._check_terms(total, terms)
+            backward(total / config.accumulate)
             found |= {name: term.detach() for name, term in terms.items()}
             if part == config.accumulate - 1:
                 self._update(number, optimizer, found)
@@ -198,6 +201,13 @@ class Stage(lightning.LightningModule):
             found = [p.grad for p in part.parameters() if p.grad is not None and id(p) in own]
             if found:
                 self.gradient_norms[name] = float(nn.utils.get_total_norm(found))
+
+    def _check_terms(self, total: Float[Tensor, ""], terms: Terms) -> None:
+        """Raise ``DivergenceError`` before the gradient: on processors that of a warp to nowhere
+        ends the program.
+        """
+        if not bool(total.isfinite()):
+            self._guard(0, float("nan"), {name: float(t.detach()) for name, t in terms.items()})
 
     def _guard(self, number: int, norm: float, terms: dict[str, float]) -> None:
         """Raise ``DivergenceError`` where the terms or the gradient's norm tell of a divergence."""
