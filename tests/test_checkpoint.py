@@ -236,7 +236,7 @@ def stage_files(folder: Path, *, config: ModelConfig = CONFIG) -> list[Path]:
 
 def test_stages_are_assembled_into_one_file(tmp_path: Path) -> None:
     paths = stage_files(tmp_path)
-    whole = assemble(paths, tmp_path / "whole.safetensors")
+    whole = assemble(*paths, tmp_path / "whole.safetensors")
     loaded = load_checkpoint(tmp_path / "whole.safetensors")
     assert loaded.config == CONFIG and loaded.weights.keys() == whole.weights.keys()
     parts = [load_checkpoint(path).weights for path in paths]
@@ -248,19 +248,40 @@ def test_stages_are_assembled_into_one_file(tmp_path: Path) -> None:
 
 
 def test_stages_of_different_configurations_are_not_joined(tmp_path: Path) -> None:
-    paths = stage_files(tmp_path, config=replace(CONFIG, num_frames=4))
+    paths = stage_files(tmp_path, config=replace(CONFIG, height=96))
     with pytest.raises(ModelError) as caught:
-        assemble(paths, tmp_path / "whole.safetensors")
+        assemble(*paths, tmp_path / "whole.safetensors")
     text = str(caught.value)
     assert text.startswith(f"Expected parts of one configuration ({paths[0]}); got another in ")
-    assert str(paths[1]) in text and text.endswith("train both alike.")
+    assert str(paths[1]) in text and text.endswith(": height; train both alike.")
     assert not (tmp_path / "whole.safetensors").exists()
 
 
-def test_the_same_stage_twice_is_not_joined(tmp_path: Path) -> None:
+def test_motion_may_have_other_frames_than_the_first_frame_was_trained_beside(
+    tmp_path: Path,
+) -> None:
+    paths = stage_files(tmp_path, config=replace(CONFIG, num_frames=4))
+    assert assemble(*paths, tmp_path / "whole.safetensors").config.num_frames == 4
+
+
+def test_a_stage_without_its_boxes_is_not_joined(tmp_path: Path) -> None:
     first, _ = stage_files(tmp_path)
-    with pytest.raises(ModelError, match=r"each box once; got a box of .* twice; name one file"):
-        assemble([first, first], tmp_path / "whole.safetensors")
+    wanted = r"Expected weights with animator and motion_encoder in .*; got none of animator, "
+    with pytest.raises(ModelError, match=wanted + r"motion_encoder; name the weights of a motion"):
+        assemble(first, first, tmp_path / "whole.safetensors")
+
+
+def test_only_the_boxes_of_its_role_are_taken_from_a_whole_model(tmp_path: Path) -> None:
+    """A fine-tuned motion goes with the first frame of the model that it was tuned from."""
+    paths = stage_files(tmp_path)
+    assemble(*paths, tmp_path / "whole.safetensors")
+    tuned = {"animator": refiner(), "motion_encoder": nn.Linear(3, 2)}
+    save_checkpoint(tmp_path / "tuned.safetensors", tuned, CONFIG, {"steps": 3})
+    again = assemble(tmp_path / "whole.safetensors", tmp_path / "tuned.safetensors", tmp_path / "b")
+    own = load_checkpoint(tmp_path / "tuned.safetensors").weights
+    assert all(torch.equal(again.weights[name].float(), own[name]) for name in own)
+    provenance = {"first_frame": {"steps": 1}, "animator and motion_encoder": {"steps": 3}}
+    assert again.provenance == provenance
 
 
 def test_boxes_that_were_not_built_are_passed_on(tmp_path: Path) -> None:

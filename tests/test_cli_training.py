@@ -130,7 +130,7 @@ BAD_WORDS = {
     ("train", "segmenter", "--data", "CLIPS", "-o", "OUT", "--kl", "3"): "--kl 3",
     ("train", "segmenter", "--data", "CLIPS", "-o", "OUT", "--judges", "x"): "--judges",
     ("train", "everything"): "train everything",
-    ("assemble", "nothing", "nothing", "-o", "OUT"): "no such file",
+    ("assemble", "nothing", "nothing", "-o", "OUT"): "a weight file or user/name on the hub; got",
     ("evaluate", "--clips", "0"): "at least 1 clip; got 0",
     ("evaluate", "--model", "dragon"): "'dragon'",
 }

@@ -142,12 +142,18 @@ def test_both_stages_assemble_to_a_model_that_generates(clips: Path, tmp_path: P
         start(replace(training, steps=1), clips, tmp_path / str(number))
         for number, training in enumerate(TRAININGS)
     ]
-    assemble(parts, tmp_path / "model" / "model.safetensors")
+    assemble(*parts, tmp_path / "model" / "model.safetensors")
     pipe = Seg2VidPipeline.from_pretrained(tmp_path / "model")
     assert pipe(street_map(), seed=0).frames.shape[1] == CONFIG.num_frames
     assert set(pipe.provenance) == {"first_frame", "animator and motion_encoder"}
-    with pytest.raises(ModelError, match=r"each box once; got a box of .* twice"):
-        assemble([parts[0], parts[0]], tmp_path / "model.safetensors")
+    # The motion of another run, the first frame of the model that was joined before.
+    joined = tmp_path / "model" / "model.safetensors"
+    again = assemble(joined, parts[1], tmp_path / "again" / "model.safetensors")
+    assert again.provenance == load_checkpoint(joined).provenance
+    with pytest.raises(
+        ModelError, match=r"weights with animator and motion_encoder in .*; got none"
+    ):
+        assemble(parts[0], parts[0], tmp_path / "model.safetensors")
 
 
 @pytest.mark.slow

@@ -182,18 +182,19 @@ def train_replay(run: Path, *, judges: Path | None = None, process: int = 0) -> 
             print(f"  {title} {name:<24} {value:12.5g}")
 
 
-def assemble(first_frame: Path, motion: Path, *, output: Path) -> None:
+def assemble(first_frame: str, motion: str, *, output: Path) -> None:
     """Join the weights of both stages into a model folder that `generate --model` takes.
 
     Args:
-        first_frame: model.safetensors of the first-frame run.
-        motion: model.safetensors of the motion run.
+        first_frame: model.safetensors of the first-frame run, or the name or path of a model.
+        motion: model.safetensors of the motion run, or the name or path of a model.
         output: the folder to write.
     """
     from seg2vid.assemble import assemble as join
+    from seg2vid.weights import find_weights
 
     path = output / "model.safetensors"
-    join([first_frame, motion], path)
+    join(find_weights(first_frame), find_weights(motion), path)
     print(f"wrote {path}")
 
 

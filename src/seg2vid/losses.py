@@ -213,15 +213,13 @@ def turning_loss(
 def visibility_loss(predicted: Motion, exact: Motion) -> Float[Tensor, ""]:
     """Cross entropy between predicted and exact visibility, both directions (not in the paper)."""
     with torch.autocast(predicted.forward_visible.device.type, enabled=False):
-        return sum(
-            (
-                F.binary_cross_entropy(
-                    getattr(predicted, name).float().clamp(1e-5, 1 - 1e-5), getattr(exact, name)
-                )
-                for name in ("forward_visible", "backward_visible")
-            ),
-            start=predicted.forward_flow.new_zeros(()),
-        )
+        total = predicted.forward_flow.new_zeros(())
+        for name in ("forward_visible", "backward_visible"):
+            said = getattr(predicted, name).float().clamp(1e-5, 1 - 1e-5)
+            truth = getattr(exact, name)
+            # PyTorch's own raises where a prediction is no number: what stops a run is the guard.
+            total = total - (truth * said.log() + (1 - truth) * (1 - said).log()).mean()
+        return total
 
 
 def structural_similarity_loss(

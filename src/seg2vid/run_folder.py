@@ -135,11 +135,19 @@ def _read_state(path: Path) -> RunState:
 
 
 def claim(folder: Path, resolved: dict[str, Any]) -> None:
-    """Write the resolved configuration into the folder, or check that it is the one there.
+    """Write the resolved configuration into the folder, which is made where there is none.
 
-    Raises ``TrainingError`` where the folder belongs to another configuration.
+    Raises ``TrainingError`` as ``check_claim`` does.
     """
+    check_claim(folder, resolved)
     folder.mkdir(parents=True, exist_ok=True)
+    plain = json.loads(json.dumps(resolved))
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+    write_text(folder / "config.yaml", text)
+
+
+def check_claim(folder: Path, resolved: dict[str, Any]) -> None:
+    """Raise ``TrainingError`` where the folder belongs to another configuration."""
     path = folder / "config.yaml"
     plain = json.loads(json.dumps(resolved))
     if path.exists():
@@ -150,7 +158,6 @@ def claim(folder: Path, resolved: dict[str, Any]) -> None:
             what = f"the configuration that {folder} was started with"
             fix = "give the same options to resume, or another output folder to start anew"
             raise TrainingError(expected(what, got=f"another {got}", fix=fix))
-    write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _differences(before: Any, after: Any, name: str = "") -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What goes on beside the steps of a run: log, validation, pictures, saving, stopping in order."""
 
 import json
+import math
 import signal
 import threading
 import time
@@ -187,7 +188,8 @@ class RunKeeper(Callback):
         if trainer.global_rank == 0:
             named = {f"validation/{key}": figure for key, figure in self.figures.items()}
             self._write_row(trainer, named, step)
-            if self.best.get("figure") != name or is_better(name, value, self.best["value"]):
+            than = self.best.get("value", math.nan) if self.best.get("figure") == name else math.nan
+            if math.isfinite(value) and (math.isnan(than) or is_better(name, value, than)):
                 self.best = {"figure": name, "value": value, "step": step}
                 self._save_weights(stage, "best.safetensors")
             self._draw_curves(stage)

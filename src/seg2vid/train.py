@@ -129,12 +129,10 @@ def run(
     training = stage.training_config
     clips = sum(len(source) for source, _ in sources)
     provenance = {"training": to_dict(training), "clips": clips, "origin": origin or {}}
-    if is_first and not settings.dry_run:
-        resolved = {"stage": STAGE_NAMES[type(training)], "model": to_dict(stage.model)}
-        resolved |= {"training": to_dict(training)}
-        data = {"clips": clips, "processes": trainer.world_size, "origin": origin or {}}
-        run_folder.claim(output, {**resolved, "data": data})
-        _sweep(output)
+    resolved = {"stage": STAGE_NAMES[type(training)], "model": to_dict(stage.model)}
+    resolved |= {"training": to_dict(training)}
+    data = {"clips": clips, "processes": trainer.world_size, "origin": origin or {}}
+    run_folder.check_claim(output, {**resolved, "data": data})
     seconds = _restore(stage, output)
     batches = make_batches(stage, sources, settings, trainer)
     if len(batches) == 0:
@@ -144,6 +142,9 @@ def run(
     _check_clips(stage, batches, picked)
     judge = FIGURES[type(stage)]
     if is_first:
+        if not settings.dry_run:
+            run_folder.claim(output, {**resolved, "data": data})
+            _sweep(output)
         where: dict[str, Any] = {"world": trainer.world_size}
         where["device"] = trainer.strategy.root_device
         forecast = foretell(stage, batches, picked, judge, settings, **where)

@@ -249,6 +249,7 @@ class FlowDecoder(nn.Module):
         return Latent(background.to(objects.device), spread_rows(table.to(objects.device), objects))
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # Its gradient does not compile.
 def convex_upsample(
     coarse: Float[Tensor, "batch channel height width"],
     weights: Float[Tensor, "batch weight height width"],
