@@ -81,7 +81,9 @@ def test_recipe_trains_and_options_win(tmp_path: Path, capsys: pytest.CaptureFix
         "training: {steps: 9, batch_size: 1, features: 0, learning_rate: 0.5}\n"
     )
     words = ["train", "motion", "--recipe", recipe, "--data", clips, "-o", tmp_path / "run"]
-    assert cli.main([*map(str, words), "--steps", "1"]) == 0, capsys.readouterr().err
+    assert cli.main([*map(str, words), "--steps", "1", "--measured-steps", "0"]) == 0, (
+        capsys.readouterr().err
+    )
     checkpoint = load_checkpoint(tmp_path / "run" / "model.safetensors")
     assert checkpoint.config.semantics == "joint" and checkpoint.config.refiner.width == 4
     # What the recipe does not name stays as it is in the preset.

@@ -80,6 +80,7 @@ def test_replay_names_the_operation(
     assert printed.startswith("step 1: ") and "term flow" in printed and "SqrtBackward0" in printed
 
 
+@pytest.mark.slow
 def test_replay_takes_the_step_that_the_run_took(run: Path, tmp_path: Path) -> None:
     """Terms are those that a run logs at that step: the same weights, batch and dice."""
     clips = ClipFolder(run.parent / "clips")
