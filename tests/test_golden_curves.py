@@ -125,8 +125,13 @@ def find_differences(rows: list[Row], golden: list[Row]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("steps", [12, pytest.param(STEPS, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        *(pytest.param(name, STEPS, marks=pytest.mark.slow) for name in TRAININGS),
+        *(("first_frame", 12), ("motion", 12)),
+    ],
+)
 def test_training_follows_its_golden_curve(name: str, steps: int, source: ClipSource) -> None:
     rows = train_steps(TRAININGS[name], source, steps)
     differences = find_differences(rows, read_golden(name)[:steps])

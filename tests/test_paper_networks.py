@@ -189,10 +189,8 @@ def test_paper_encoder_is_shown_the_frame_the_differences_and_its_classes() -> N
             assert torch.equal(shown[:, 15 + channel], (clip.label_map == number).float())
 
 
-@pytest.mark.parametrize(
-    "semantics",
-    ["split", *(pytest.param(name, marks=pytest.mark.slow) for name in ("joint", "none"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("semantics", ["split", "joint", "none"])
 def test_paper_encoder_to_refined_frames(semantics: str) -> None:
     config = replace(SQUARE, semantics=semantics)
     torch.manual_seed(0)

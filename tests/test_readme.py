@@ -21,9 +21,10 @@ SCRIPT = "from seg2vid.cli import main; raise SystemExit(main())"
 """What the installed command ``seg2vid`` runs."""
 RUNNABLE = {"bash", "python"}
 SHORTENED = {
+    ("seg2vid", "prepare"): ["--workers", "1"],
     ("seg2vid", "train"): [
         *("--steps", "1", "--batch-size", "1", "--measured-steps", "0", "--sheet-every", "0"),
-    ]
+    ],
 }
 """Options added to commands that would take minutes: the command itself is run as it stands."""
 

@@ -184,6 +184,7 @@ def test_no_file_is_left_when_saving_is_interrupted(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_dataset_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     """One worker and two workers write the same bytes."""
     one = write_dataset(tmp_path / "one", clips=3, seed=5, config=TINY, progress=False)

@@ -33,6 +33,8 @@ from tests.tiny import (
 
 Training = FirstFrameTrainingConfig | MotionTrainingConfig
 TRAININGS: list[Training] = [FIRST_FRAME_TRAINING, MOTION_TRAINING]
+CHOICES = [FIRST_FRAME_TRAINING, pytest.param(MOTION_TRAINING, marks=pytest.mark.slow)]
+"""Of what the engine does alike for both, one is enough for the fast tests."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunKeeper, "save", dying)
 
 
-@pytest.mark.parametrize("training", TRAININGS, ids=["first-frame", "motion"])
+@pytest.mark.parametrize("training", CHOICES, ids=["first-frame", "motion"])
 def test_killed_run_resumes_to_the_same_weights(
     training: Training, clips: Path, tmp_path: Path
 ) -> None:
@@ -80,7 +82,7 @@ def test_killed_run_resumes_to_the_same_weights(
     assert any(not torch.equal(half.weights[n], whole.weights[n]) for n in whole.weights)
 
 
-@pytest.mark.parametrize("training", TRAININGS, ids=["first-frame", "motion"])
+@pytest.mark.parametrize("training", CHOICES, ids=["first-frame", "motion"])
 def test_run_leaves_weights_configuration_log_and_sheets(
     training: Training, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -347,6 +347,7 @@ def test_a_batch_of_nothing_but_void_does_no_harm() -> None:
     assert all(p.grad.isfinite().all() for p in stage.segmenter.parameters())
 
 
+@pytest.mark.slow
 def test_loss_falls_on_a_batch_that_is_seen_again_and_again() -> None:
     """With nothing changed but the stretch, the tiny network learns colours by heart."""
     quiet = replace(TRAINING, zoom=1.0, colour=0.0, blur=0.0, noise=0.0)
