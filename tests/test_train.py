@@ -19,9 +19,12 @@ from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.run_folder import read_state
 from seg2vid.run_keeper import RunKeeper
 from seg2vid.train_config import FirstFrameTrainingConfig, MotionTrainingConfig
+from seg2vid.train_figures import motion_figures
 from seg2vid.train_first_frame import FirstFrameStage, hide_patches, mixing_mask
-from seg2vid.train_motion import MotionStage, draw_hints
+from seg2vid.train_motion import MotionStage, at_times, draw_hints
+from seg2vid.train_samples import write_samples
 from seg2vid.train_stage import Stage
+from seg2vid.train_validation import measure
 from tests.tiny import (
     CONFIG,
     FIRST_FRAME_TRAINING,
@@ -236,6 +239,19 @@ def test_clip_without_exact_motion_trains_by_the_papers_terms_alone(clips: Path)
     heads = stage.animator.flow_decoder.backward_head.weight.grad
     assert heads is not None
     assert float(heads.abs().max()) > 0
+
+
+def test_clips_may_be_longer_than_a_pass(clips: Path, tmp_path: Path) -> None:
+    """Losses, sheet, video and validation take the frames of one pass."""
+    stage = MotionStage(replace(CONFIG, num_frames=2), MOTION_TRAINING)
+    clip = batches(clips, stills=False)[0]
+    assert clip.frames.shape[1] == 3
+    stage.eval()
+    write_samples(stage, clip, tmp_path)
+    figures = measure(stage, clip.sample(0), motion_figures)
+    short = measure(stage, at_times(clip.sample(0), torch.arange(2)), motion_figures)
+    assert figures == short
+    assert torch.isfinite(torch.stack(list(stage.compute_losses(clip).values()))).all()
 
 
 def test_hints_are_displacements_where_confident_and_nothing_elsewhere(clips: Path) -> None:

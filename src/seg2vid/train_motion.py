@@ -75,7 +75,8 @@ class MotionStage(Stage):
             foreground=self.space.foreground_ids,
             factor=OBJECT_FACTOR,
         )
-        pictures = (clip.first_frame, clip.frames, clip.label_map)
+        # Clips may be longer than a pass.
+        pictures = (clip.first_frame, clip.frames[:, : self.model.num_frames], clip.label_map)
         encoder = self.motion_encoder
         return self.run_box(encoder, encoder, *pictures, objects), objects
 
