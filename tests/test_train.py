@@ -15,12 +15,19 @@ from seg2vid.checkpoint import load_checkpoint
 from seg2vid.config import PRESETS
 from seg2vid.data.clips import ClipFolder, TrainingBatches
 from seg2vid.errors import MediaError, ModelError, TrainingError
+from seg2vid.models.appearance_encoder import LookPosterior
+from seg2vid.models.first_frame import Look
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.run_folder import read_state
 from seg2vid.run_keeper import RunKeeper
 from seg2vid.train_config import FirstFrameTrainingConfig, MotionTrainingConfig
 from seg2vid.train_figures import motion_figures
-from seg2vid.train_first_frame import FirstFrameStage, hide_patches, mixing_mask
+from seg2vid.train_first_frame import (
+    FirstFrameStage,
+    hide_patches,
+    look_divergence,
+    mixing_mask,
+)
 from seg2vid.train_motion import MotionStage, at_times, draw_hints
 from seg2vid.train_samples import write_samples
 from seg2vid.train_stage import Stage
@@ -110,6 +117,16 @@ def test_seed_decides_the_weights(clips: Path, tmp_path: Path) -> None:
     )
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_a_kill_left_half_written_is_swept_away(clips: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "sheets").mkdir(parents=True)
+    names = (".state.partial", ".model.safetensors.99", ".tmpA1b2C3", "sheets/.a.99.partial.png")
+    for name in names:
+        (run / name).write_bytes(b"half")
+    start(replace(FIRST_FRAME_TRAINING, steps=1), clips, run)
+    assert [path.name for path in run.rglob(".*")] == []
 
 
 def test_other_options_for_the_same_folder_are_refused(clips: Path, tmp_path: Path) -> None:
@@ -290,3 +307,12 @@ def test_mixing_mask_is_constant_over_each_class() -> None:
     mask = mixing_mask(label_map)[:, 0]
     for class_id in label_map.unique():
         assert mask[label_map == class_id].unique().numel() == 1
+
+
+def test_free_bits_of_a_look_lift_each_number_that_says_little() -> None:
+    """Two numbers of the whole picture, two of segments; half of the segments are not there."""
+    mean = Look(torch.tensor([[0.0, 2.0]]), torch.tensor([[[0.0, 2.0], [9.0, 9.0]]]))
+    zeros = mean.map(torch.zeros_like)
+    posterior = LookPosterior(mean, zeros, torch.tensor([[1.0, 0.0]]))
+    assert float(look_divergence(posterior)) == pytest.approx(1 + 1)
+    assert float(look_divergence(posterior, free_bits=0.5)) == pytest.approx(1.25 + 1.25)

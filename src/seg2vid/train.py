@@ -288,7 +288,8 @@ def _check_disk(output: Path, forecast: Forecast) -> None:
 
 def _sweep(output: Path) -> None:
     """Delete what a killed start left half written, all of it under names with a dot."""
-    for pattern in (".*.partial*", ".*.safetensors.*"):
+    # The last is where the safetensors library itself writes first.
+    for pattern in (".*.partial*", ".*.safetensors.*", ".tmp*"):
         for path in output.rglob(pattern):
             path.unlink(missing_ok=True)
 
