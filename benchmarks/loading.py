@@ -96,9 +96,6 @@ def main() -> None:
         loader = DataLoader(Stream(options.data, epochs), batch_size=None, num_workers=workers)
         speed = rate(iter(loader), options.clips)
         print(f"streamed, {workers} workers    {speed:8.1f} clips/s")
-    wanted = need(dataset, 4, options.threads)
-    print(f"training takes         {wanted:8.1f} clips/s (compact, {options.threads} threads)")
-    torch.set_num_threads(1)
     memory = []
     for number, _ in enumerate(islice(one_by_one(dataset), options.long)):
         if number % max(1, options.long // 20) == 0:
@@ -108,6 +105,9 @@ def main() -> None:
         f"memory over {options.long} clips: {settled[0]:.0f} MB after a quarter, "
         f"{settled[-1]:.0f} MB at the end, largest {max(settled):.0f} MB"
     )
+    # Last, for training holds memory of its own.
+    wanted = need(dataset, 4, options.threads)
+    print(f"training takes         {wanted:8.1f} clips/s (compact, {options.threads} threads)")
 
 
 if __name__ == "__main__":
