@@ -87,7 +87,7 @@ def build(
         return kind(**vars(parser.parse_args(words)))
     except jsonargparse.ArgumentError as error:
         got = str(error)
-        fix = f"see the fields of {kind.__name__}"
+        fix = f"see --help for the fields of {kind.__name__}"
         raise Seg2VidError(
             expected("known options with fitting values", got=got, fix=fix)
         ) from None

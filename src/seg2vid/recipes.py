@@ -80,6 +80,10 @@ def change(base: Any, changes: Any, path: Path | str) -> Any:
 def _checked(base: dict[str, Any], changes: dict[str, Any], path: Path | str) -> dict[str, Any]:
     """Return the changes with whole numbers as floats where those are meant; refuse other types."""
     checked: dict[str, Any] = {}
+    # A label space is open: it has no fields before the data name it.
+    if base and (unknown := sorted(set(changes) - set(base))):
+        what = f"fields in {path} out of: {', '.join(base)}"
+        raise ModelError(expected(what, got=", ".join(unknown), fix="correct it"))
     for name, value in changes.items():
         kind = type(base.get(name, value))
         if kind is float and type(value) is int:
@@ -90,7 +94,7 @@ def _checked(base: dict[str, Any], changes: dict[str, Any], path: Path | str) ->
             value = _checked(base[name], value, path) if name in base else value
         if type(value) is not kind:
             what = f"a value of type {kind.__name__} for {name} in {path}"
-            raise ModelError(expected(what, got=repr(value), fix="correct the recipe"))
+            raise ModelError(expected(what, got=repr(value), fix="correct it"))
         checked[name] = value
     return checked
 
