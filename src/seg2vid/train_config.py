@@ -26,8 +26,8 @@ class TrainingConfig:
     explosion: float = 1000.0
     """The run stops when the norm of the gradient is this many times its average for ten steps."""
     recompute: bool = False
-    """Forget what the networks computed on the way and compute it again for the gradient: half the
-    memory, a third more time.
+    """Forget what the networks computed on the way and compute it again for the gradient: less
+    memory, more time.
     """
     seed: int = 0
 
@@ -215,7 +215,7 @@ class RunConfig:
     log_every: int = 10
     """Steps between two lines of the log."""
     precision: Precision = "32-true"
-    """bf16-mixed is twice as fast where the processor has it, and on all newer GPUs."""
+    """bf16-mixed is half again as fast on processors that have it; newer GPUs have it, too."""
     devices: int = 0
     """Processes on each machine: GPUs, or processors where there is none; 0 for every GPU, or one
     process.
