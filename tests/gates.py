@@ -183,9 +183,9 @@ WORLD = "/data/toycity/"
 AROUND = re.compile(
     r"/(cli|cli_data|cli_training|__main__|arguments|generate|transfer|assemble|recipes|evaluate"
     r"|prepare|prepare_job|prepare_plan|prepare_work|report|segment|train_segmenter|fine_tune"
-    r"|freezing|environment|run_folder|run_keeper|train|train_(cost|curves|figures|forecast"
-    r"|logs|replay|samples|stages|stops|validation))\.py$"
-    r"|/metrics/|/models/(segmenter|raft_small)\.py$|/data/\w+\.py$"
+    r"|cli_evaluation|freezing|environment|judge_files|processes|run_folder|run_keeper|train"
+    r"|train_(cost|curves|figures|forecast|logs|replay|samples|stages|stops|validation))\.py$"
+    r"|/metrics/|/evaluation/|/models/(segmenter|raft_small|i3d|inception)\.py$|/data/\w+\.py$"
 )
 """Verbs, adapters and the engine: what stands around the core and imports it.
 ``tests/test_layers.py`` holds that the rest is what the pipeline and the two stages need."""

@@ -1,20 +1,28 @@
 """Frozen judges: LPIPS against its definition and its official heads, and the way to the files."""
 
+import hashlib
+import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
 from seg2vid.errors import ModelError
 from seg2vid.features import (
+    JUDGES,
     JUDGES_VARIABLE,
     PerceptualDistance,
     VGGFeatures,
+    digest_of,
     find_judge,
+    judge_folder,
     load_perceptual_distance,
     load_vgg_features,
 )
@@ -115,7 +123,121 @@ def test_heads_are_the_official_ones(judge: PerceptualDistance) -> None:
         assert head.min() >= 0
 
 
+# LPIPS on real photographs, against another implementation, and as a map.
+
+
+def photographs(shared_data: Path, count: int) -> Float[Tensor, "count 3 128 256"]:
+    """Street photographs, RGB in [0, 1]."""
+    paths = sorted((shared_data / "cityscapes_stills" / "val" / "photos").iterdir())[:count]
+    arrays = [np.array(Image.open(path).convert("RGB")) for path in paths]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+
+
+def torchmetrics_lpips(
+    judge: PerceptualDistance, monkeypatch: pytest.MonkeyPatch, *, is_map: bool
+) -> nn.Module:
+    """Torchmetrics' own LPIPS with its own heads, around a plain AlexNet with our weights."""
+    lpips = pytest.importorskip("torchmetrics.functional.image.lpips")
+
+    def plain_alexnet(*_: Any, **__: Any) -> nn.Sequential:
+        convolutions = dict(judge.network.features.items())
+        layers = [nn.MaxPool2d(3, 2) if index in (2, 5, 12) else nn.ReLU() for index in range(13)]
+        for place, convolution in convolutions.items():
+            layers[int(place)] = convolution
+        return nn.Sequential(*layers)
+
+    monkeypatch.setattr(lpips, "_get_tv_model_features", plain_alexnet)
+    return lpips._LPIPS(net="alex", spatial=is_map)
+
+
+@torch.no_grad()
+def test_lpips_of_ten_pairs_of_photographs_agrees_with_torchmetrics(
+    judge: PerceptualDistance, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = photographs(shared_data, 20)
+    ours = judge(pictures[:10], pictures[10:])
+    theirs = torchmetrics_lpips(judge, monkeypatch, is_map=False)
+    found = theirs(pictures[:10], pictures[10:], normalize=True).flatten()
+    # Measured: 3e-8, distances between 0.44 and 0.60.
+    torch.testing.assert_close(ours, found, rtol=0, atol=1e-5)
+    assert ours.min() > 0.2 and ours.max() - ours.min() > 0.1
+
+
+@torch.no_grad()
+def test_the_map_of_the_distance_agrees_with_torchmetrics(
+    judge: PerceptualDistance, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = photographs(shared_data, 4)
+    ours = judge.distance_map(pictures[:2], pictures[2:])
+    theirs = torchmetrics_lpips(judge, monkeypatch, is_map=True)
+    found = theirs(pictures[:2], pictures[2:], normalize=True)[:, 0]
+    torch.testing.assert_close(ours, found, rtol=0, atol=1e-5)
+    assert ours.shape == (2, 128, 256) and ours.min() >= 0
+    # Measured on ten pairs: 3e-5 of it.
+    torch.testing.assert_close(
+        ours.mean((1, 2)), judge(pictures[:2], pictures[2:]), rtol=1e-3, atol=0
+    )
+
+
+@torch.no_grad()
+def test_the_map_says_where_pictures_differ(judge: PerceptualDistance) -> None:
+    changed = scene().clone()
+    changed[:, :, :20, :20] = torch.rand(2, 3, 20, 20)
+    found = judge.distance_map(changed, scene())
+    assert found[:, :20, :20].mean() > 20 * found[:, -12:, -12:].mean()
+    assert judge.distance_map(scene(), scene()).abs().max() == 0
+
+
 # The way to the files.
+
+
+def test_every_known_file_has_its_pinned_bytes(shared_data: Path) -> None:
+    assert len(JUDGES) == 6
+    for name, pinned in JUDGES.items():
+        path = find_judge(name, shared_data / "judges")
+        # The same sum by another way through the file.
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == pinned.sha256
+        assert (
+            pinned.what
+            and pinned.licence
+            and ("https://" in pinned.source or "wheel" in pinned.source)
+        )
+
+
+def test_other_bytes_under_a_known_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / FILES[0]
+    path.write_bytes(b"something else")
+    with pytest.raises(ModelError) as caught:
+        find_judge(FILES[0], tmp_path)
+    text, digest = str(caught.value), hashlib.sha256(b"something else").hexdigest()
+    assert f"{path} to have the SHA-256 {JUDGES[FILES[0]].sha256}; got {digest}; " in text
+    assert f"convert_official from {JUDGES[FILES[0]].source}" in text
+
+
+def test_a_file_is_hashed_once_as_long_as_it_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, calls = tmp_path / "file", []
+    path.write_bytes(b"one")
+    plain = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: calls.append(1) or plain(*a))
+    first = digest_of(path)
+    assert digest_of(path) == first == hashlib.sha256(b"one").hexdigest() and len(calls) == 1
+    path.write_bytes(b"two")
+    os.utime(path, ns=(0, 0))
+    assert digest_of(path) == hashlib.sha256(b"two").hexdigest() and len(calls) == 2
+    path.write_bytes(b"three")
+    os.utime(path, ns=(0, 0))
+    assert digest_of(path) == hashlib.sha256(b"three").hexdigest() and len(calls) == 3
+
+
+def test_the_folder_is_the_named_one_or_that_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(JUDGES_VARIABLE, raising=False)
+    assert judge_folder() == Path("judges")
+    monkeypatch.setenv(JUDGES_VARIABLE, str(tmp_path))
+    assert judge_folder() == tmp_path and judge_folder(Path("here")) == Path("here")
 
 
 def test_a_judge_is_found_in_the_folder_that_is_named(

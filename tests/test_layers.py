@@ -11,7 +11,10 @@ import pytest
 from tests.gates import Source, core_sources, is_core
 
 LAYERS = (
-    ("errors", "structures", "config", "warp", "features", "judges", "weights", "seeds"),
+    (
+        *("errors", "structures", "config", "warp", "features", "judges", "judge_files"),
+        *("weights", "seeds", "processes"),
+    ),
     ("environment",),
     ("label_space", "label_fitting", "labels"),
     ("label_doctor", "files", "pictures", "drawing", "video", "media", "checkpoint"),
@@ -29,9 +32,9 @@ LAYERS = (
     ),
     ("train_validation", "train_figures", "train_samples", "run_keeper"),
     ("train_cost", "train_forecast", "train_stops", "train", "train_replay"),
-    ("generate", "transfer", "assemble", "recipes", "evaluate", "export", "studio"),
+    ("generate", "transfer", "assemble", "recipes", "evaluation", "evaluate", "export", "studio"),
     ("report", "prepare", "prepare_job", "prepare_plan", "prepare_work", "segment"),
-    ("arguments", "cli_data", "cli_training", "cli", "__main__"),
+    ("arguments", "cli_data", "cli_evaluation", "cli_training", "cli", "__main__"),
 )
 """The layers of the house, lowest first: imports stay in a layer or point to an earlier one."""
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

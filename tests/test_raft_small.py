@@ -16,6 +16,7 @@ from seg2vid.data.clips import render_toycity
 from seg2vid.data.flow_teachers import DISFlow
 from seg2vid.data.toycity import ToyCityConfig
 from seg2vid.errors import ModelError
+from seg2vid.features import JUDGES
 from seg2vid.models.raft_small import (
     WEIGHTS,
     RaftSmall,
@@ -120,7 +121,11 @@ def test_the_loader_uses_every_tensor_of_the_file(raft: RaftSmall, shared_data: 
     assert sum(tensor.numel() for tensor in stored.values()) == 990_162
 
 
-def test_missing_and_foreign_weights_are_named(tmp_path: Path) -> None:
+def test_missing_and_foreign_weights_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if its bytes were not pinned: the tensors are then what tells.
+    monkeypatch.delitem(JUDGES, WEIGHTS)
     with pytest.raises(ModelError, match=rf"{WEIGHTS} in .*got no such file"):
         load_raft_small(tmp_path)
     save_file({"fnet.conv9.weight": torch.zeros(1)}, tmp_path / WEIGHTS)

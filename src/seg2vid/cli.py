@@ -15,9 +15,9 @@ from typing import Literal
 
 from seg2vid import arguments as syntax
 from seg2vid.cli_data import prepare, segment, toycity
+from seg2vid.cli_evaluation import compare, evaluate, judges, judges_convert
 from seg2vid.cli_training import (
     assemble,
-    evaluate,
     train_first_frame,
     train_motion,
     train_replay,
@@ -232,6 +232,9 @@ VERBS: dict[str, syntax.Verb] = {
     "train replay": train_replay,
     "assemble": assemble,
     "evaluate": evaluate,
+    "compare": compare,
+    "judges": judges,
+    "judges convert": judges_convert,
 }
 """Every command by its words."""
 

@@ -196,35 +196,3 @@ def assemble(first_frame: str, motion: str, *, output: Path) -> None:
     path = output / "model.safetensors"
     join(find_weights(first_frame), find_weights(motion), path)
     print(f"wrote {path}")
-
-
-def evaluate(
-    *,
-    model: str = "toycity",
-    clips: int = 64,
-    seed: int = 900_000,
-    judges: Path | None = None,
-    output: Path | None = None,
-) -> None:
-    """Measure the motion of a model on toy-city clips it has not seen.
-
-    Args:
-        model: name or path of a model.
-        clips: number of clips, rendered on the spot.
-        seed: seed of the first clip; training uses low ones.
-        judges: folder of LPIPS weights; without it LPIPS is left out.
-        output: also write the figures as JSON.
-    """
-    from seg2vid import evaluate as evaluation
-    from seg2vid.features import load_perceptual_distance
-
-    if clips < 1:
-        raise Seg2VidError(expected("at least 1 clip", got=clips, fix="raise --clips"))
-    judge = None if judges is None else load_perceptual_distance(judges)
-    report = evaluation.evaluate(model, clips=clips, seed=seed, judge=judge)
-    print(f"{model}: {report['provenance']['clips']}")
-    for name, value in report["figures"].items():
-        print(f"  {name:<50} {value:9.4f}")
-    if output is not None:
-        evaluation.write_report(report, output)
-        print(f"wrote {output}")

@@ -1,16 +1,28 @@
 """What a result came from: time, command, commit, versions and machine."""
 
 import datetime
+import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-PACKAGES = ("seg2vid", "torch", "lightning", "numpy", "safetensors")
+PACKAGES = (
+    "seg2vid",
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "numpy",
+    "pillow",
+    "av",
+    "opencv-python-headless",
+    "safetensors",
+)
 
 
 def describe_environment() -> dict[str, Any]:
@@ -25,6 +37,20 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return the processor's name, its cores and the memory in bytes (0 where it is not told)."""
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        name = next(
+            (line.partition(":")[2].strip() for line in lines if "model name" in line), name
+        )
+    memory = 0
+    with suppress(ValueError, OSError, AttributeError):  # not on Windows
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"processor": name, "cores": os.cpu_count() or 1, "memory_bytes": memory}
 
 
 def _version(package: str) -> str:

@@ -1,233 +1,333 @@
-"""Held-out toy-city clips × metrics → one table and a JSON file with provenance."""
+"""What ``seg2vid evaluate`` does: a model and baselines × the clips of a protocol → one report.
+
+``evaluation/work.py`` measures, ``evaluation/figures.py`` makes figures of it; here they become
+JSON with provenance and, with ``evaluation/report.py``, a page for people.
+"""
 
 import json
-import platform
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange
-from jaxtyping import Float
-from torch import Tensor
-from tqdm import tqdm
 
-from seg2vid.checkpoint import Checkpoint, load_box, load_checkpoint
-from seg2vid.config import ModelConfig
-from seg2vid.data.clips import render_toycity
-from seg2vid.data.toycity import ToyCityConfig
-from seg2vid.errors import ModelError, expected
-from seg2vid.features import PerceptualDistance
+from seg2vid.data.video_pairs import VideoPairs
+from seg2vid.environment import describe_environment, describe_machine
+from seg2vid.errors import MediaError, Seg2VidError, expected
+from seg2vid.evaluation import work
+from seg2vid.evaluation.cases import digest_of_all
+from seg2vid.evaluation.figures import build_figures, clip_values
+from seg2vid.evaluation.judges import JUDGE_FILES, judge_digests
+from seg2vid.evaluation.metric_table import METRICS
+from seg2vid.evaluation.protocol import Protocol
+from seg2vid.evaluation.report import write_evaluation_report
+from seg2vid.evaluation.summary import Results
+from seg2vid.evaluation.work import Cost, Setup
 from seg2vid.files import replacing
-from seg2vid.labels import LabelSpace
-from seg2vid.metrics.motion import (
-    consistency_error,
-    end_point_error,
-    hidden_average_precision,
-    hidden_f1,
-)
-from seg2vid.metrics.semantics import pixel_accuracy
-from seg2vid.models.animator import Animator, choose_labels
-from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_encoder import MotionEncoder, build_motion_encoder
-from seg2vid.models.paper_motion_encoder import PaperMotionEncoder
-from seg2vid.structures import Animation, Clip, Latent
-from seg2vid.weights import find_weights
+from seg2vid.processes import available_cores
 
-TURNING = "turning by the last frame [rad]"
-STRAIGHT = 0.05
-"""Radians up to which a clip counts as straight."""
-LABEL_TIMES = (1, 4, 8)
-"""Generated frames whose labels are compared, counted from 1."""
+Report = dict[str, Any]
+"""What ``report.json`` holds; docs/evaluation.md tells its fields."""
+FORMAT = 1
+REPORT, PAGE, WORK, SETTINGS = "report.json", "report.html", "work", "settings.json"
+MEASURED = 2
+"""Clips after which the rest is foretold; the first one loads the judges."""
+SHOWN = ("lpips", "ms_ssim", "fvd", "fid", "kid", "epe_backward", "warping_error", "miou_truth")
+"""Figures that are printed."""
 
 
 @dataclass(frozen=True)
-class MotionModel:
-    """The networks of the motion stage, for measuring."""
+class EvaluateOptions:
+    """The options of ``seg2vid evaluate``; each is explained there."""
 
-    animator: Animator
-    motion_encoder: MotionEncoder | PaperMotionEncoder
-    config: ModelConfig
-    label_space: LabelSpace
-
-    @classmethod
-    def load(cls, checkpoint: Checkpoint) -> "MotionModel":
-        """Build and load the networks; raises ``ModelError`` for a file without a motion
-        encoder.
-        """
-        config = checkpoint.config
-        space = LabelSpace.from_dict(config.label_space)
-        animator = Animator(config, num_channels=space.num_channels)
-        encoder = build_motion_encoder(config)
-        load_box(animator, checkpoint, "animator")
-        load_box(encoder, checkpoint, "motion_encoder")
-        return cls(animator.eval(), encoder.eval(), config, space)
-
-    def animate(self, clip: Clip) -> dict[str, Animation]:
-        """Animate the clip's first frame with the mean of the posterior and with the mean of the
-        prior.
-        """
-        objects = find_objects(
-            clip.label_map,
-            clip.instance_map,
-            foreground=self.label_space.foreground_ids,
-            factor=OBJECT_FACTOR,
-        )
-        posterior = self.motion_encoder(clip.first_frame, clip.frames, clip.label_map, objects)
-        mean = posterior.mean
-        zero = Latent(torch.zeros_like(mean.background), torch.zeros_like(mean.foreground))
-        return {
-            name: self.animator(clip.first_frame, clip.label_map, z, objects)
-            for name, z in (("posterior", mean), ("prior mean", zero))
-        }
+    protocol: Protocol
+    output: Path
+    model: str | None = None
+    against: tuple[str, ...] = ()
+    pairs: VideoPairs | None = None
+    data: Path | None = None
+    judges: Path | None = None
+    clips: int | None = None
+    workers: int | None = None
+    threads: int | None = None
+    device: str = "auto"
+    keep_work: bool = False
 
 
-@torch.inference_mode()
-def measure_clip(
-    model: MotionModel, clip: Clip, judge: PerceptualDistance | None
-) -> dict[str, float]:
-    """Return every figure of one clip (a batch of one with exact motion), by name.
+def run(options: EvaluateOptions) -> Iterator[str]:
+    """Measure what is missing and write the report; yield what a person wants to know.
 
-    Raises ``ModelError`` for a clip whose motion is not known.
+    Raises ``Seg2VidError`` for missing models, data or judges, and for a folder that was begun with
+    other settings.
     """
-    if clip.motion is None or clip.label_maps is None or clip.ego_motion is None:
-        what, got = "a clip with exact motion and labels", "one without"
-        raise ModelError(expected(what, got=got, fix="evaluate on toy city"))
-    figures = _still_figures(clip, judge, model.label_space.void_id)
-    figures[TURNING] = float(clip.ego_motion[0, -1, 2].abs())
-    for name, animation in model.animate(clip).items():
-        motion, exact = animation.motion, clip.motion
-        for way in ("forward", "backward"):
-            error = end_point_error(
-                getattr(motion, f"{way}_flow"),
-                getattr(exact, f"{way}_flow"),
-                getattr(exact, f"{way}_visible"),
-            )
-            figures[f"end-point error {way}, {name} [px]"] = float(error)
-            shown = [getattr(source, f"{way}_visible") for source in (motion, exact)]
-            figures[f"visibility F1 {way}, {name}"] = float(hidden_f1(*shown))
-            precision = hidden_average_precision(*shown)
-            figures[f"visibility average precision {way}, {name}"] = float(precision)
-        figures[f"forward-backward error, {name} [px]"] = float(consistency_error(motion))
-        if judge is not None:
-            figures[f"LPIPS, {name}"] = _perceptual(judge, animation.refined, clip.frames)
-            before = _perceptual(judge, animation.warped, clip.frames)
-            figures[f"LPIPS before refinement, {name}"] = before
-        label_maps = choose_labels(clip.label_map, animation)
-        figures |= _label_figures(label_maps, clip, name, model.label_space.void_id)
-    return figures
+    setup = make_setup(options)
+    settings = _settings(setup)
+    if _is_finished(options.output, settings):
+        yield f"{options.output} is finished: nothing to do"
+        yield from summary_lines(json.loads((options.output / REPORT).read_text("utf-8")))
+        return
+    _claim(options.output, settings)
+    left = sum(not setup.is_done(n) for n in range(len(setup.cases.names)))
+    titles = ", ".join(candidate.title for candidate in setup.candidates)
+    yield f"{setup.protocol.name}: {left} of {len(setup.cases.names)} clips to do; {titles}"
+    for remark in _remarks(changes(setup)):
+        yield f"warning: {remark}"
+    cost = yield from _measure(setup, options)
+    report = make_report(setup, cost)
+    write_evaluation_report(report, setup.strips, options.output / PAGE)
+    _write_json(report, options.output / REPORT)
+    if not options.keep_work:
+        shutil.rmtree(setup.work)
+    yield from summary_lines(report)
+    yield f"wrote {options.output / REPORT} and {options.output / PAGE}"
 
 
-def _still_figures(clip: Clip, judge: PerceptualDistance | None, void_id: int) -> dict[str, float]:
-    """Return the figures of standing still: zero flow, the first frame and its labels repeated."""
-    exact = clip.motion
-    figures: dict[str, float] = {}
-    if exact is not None:
-        for way in ("forward", "backward"):
-            flow, visible = getattr(exact, f"{way}_flow"), getattr(exact, f"{way}_visible")
-            error = end_point_error(torch.zeros_like(flow), flow, visible)
-            figures[f"end-point error {way}, zero flow [px]"] = float(error)
-    still = clip.first_frame.unsqueeze(1).expand_as(clip.frames)
-    if judge is not None:
-        figures["LPIPS, first frame repeated"] = _perceptual(judge, still, clip.frames)
-    repeated = clip.label_map.unsqueeze(1).expand(-1, clip.frames.shape[1], -1, -1)
-    return figures | _label_figures(repeated, clip, "first frame repeated", void_id)
-
-
-def _perceptual(
-    judge: PerceptualDistance,
-    frames: Float[Tensor, "batch time 3 height width"],
-    target: Float[Tensor, "batch time 3 height width"],
-) -> float:
-    """Return LPIPS averaged over frames."""
-    flat = [rearrange(clip, "b t c h w -> (b t) c h w") for clip in (frames, target)]
-    return float(judge(*flat).mean())
-
-
-def _label_figures(label_maps: Tensor, clip: Clip, name: str, void_id: int) -> dict[str, float]:
-    """Return the pixel accuracy of (batch, time, height, width) labels at ``LABEL_TIMES``."""
-    figures = {}
-    for time in LABEL_TIMES:
-        if clip.label_maps is not None and time <= label_maps.shape[1]:
-            right = pixel_accuracy(
-                label_maps[:, time - 1], clip.label_maps[:, time - 1], void_id=void_id
-            )
-            figures[f"label accuracy t={time}, {name}"] = float(right)
-    return figures
-
-
-def held_out_clips(
-    config: ModelConfig, *, clips: int, seed: int, progress: bool = True
-) -> Iterator[Clip]:
-    """Render the toy-city clips of seeds ``seed`` ... ``seed + clips - 1``."""
-    city = ToyCityConfig(
-        height=config.height,
-        width=config.width,
-        num_frames=config.num_frames,
-        frames_per_second=config.frames_per_second,
+def make_setup(options: EvaluateOptions) -> Setup:
+    """Turn options into what the work needs; raise ``Seg2VidError`` for what does not fit."""
+    if options.clips is not None and options.clips < 1:
+        what = "--clips of at least 1"
+        raise Seg2VidError(expected(what, got=options.clips, fix="use --clips 1 or more"))
+    has_gpu = torch.cuda.is_available()
+    if options.device not in ("auto", "cpu") and not has_gpu:
+        what, fix = "a device that is there", "use --device cpu"
+        raise Seg2VidError(expected(what, got=options.device, fix=fix))
+    device = options.device
+    if device == "auto":
+        device = "cuda" if has_gpu else "cpu"
+    return Setup(
+        protocol=options.protocol,
+        work=options.output / WORK,
+        model=options.model,
+        against=options.against,
+        data=options.data,
+        judges=options.judges,
+        limit=options.clips,
+        pairs=options.pairs,
+        device=device,
     )
-    for offset in tqdm(range(clips), desc="clips", disable=not progress):
-        yield render_toycity(seed + offset, city)
 
 
-def evaluate(
-    name: str,
-    *,
-    clips: int,
-    seed: int,
-    judge: PerceptualDistance | None,
-    source: Callable[..., Iterator[Clip]] = held_out_clips,
-) -> dict[str, Any]:
-    """Measure a model on held-out toy-city clips; return figures (means over clips) with
-    provenance.
+def share_cores(options: EvaluateOptions, setup: Setup) -> tuple[int, int]:
+    """Return how many processes, and how many threads in each: all cores, a GPU alone."""
+    cores = available_cores()
+    usual = 1 if setup.device != "cpu" else cores
+    workers = max(1, min(options.workers or usual, len(setup.cases.names)))
+    return workers, options.threads or max(1, cores // workers)
 
-    Raises ``ModelError`` for an unknown model or one without a motion encoder.
-    """
-    path = find_weights(name)
-    checkpoint = load_checkpoint(path)
-    model = MotionModel.load(checkpoint)
-    rows = [
-        measure_clip(model, clip, judge) for clip in source(model.config, clips=clips, seed=seed)
-    ]
-    figures = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
-    for way in ("forward", "backward"):
-        own = figures[f"end-point error {way}, posterior [px]"]
-        zero = figures[f"end-point error {way}, zero flow [px]"]
-        figures[f"end-point error {way}, posterior / zero flow"] = own / max(zero, 1e-9)
-    figures |= _turning_figures(rows)
+
+def _measure(setup: Setup, options: EvaluateOptions) -> Any:
+    """Measure two clips, foretell the rest, do it; yield lines and return the ``Cost``."""
+    workers, threads = share_cores(options, setup)
+    torch.set_num_threads(threads)
+    left = [n for n in range(len(setup.cases.names)) if not setup.is_done(n)]
+    start, peak, seconds = time.perf_counter(), 0, 0.0
+    for number in left[:MEASURED]:
+        begun = time.perf_counter()
+        peak = max(peak, setup.do(number))
+        seconds = time.perf_counter() - begun
+    rest = len(left) - MEASURED
+    if rest > 0:
+        minutes = rest * seconds / workers / 60
+        yield f"{seconds:.1f} s a clip; about {minutes:.1f} minutes more with {workers} processes"
+    cost = work.work(setup, workers=workers, threads=threads)
+    peak = max(peak, cost.peak_memory_bytes)
+    return Cost(time.perf_counter() - start, peak, len(left), workers, threads)
+
+
+def make_report(setup: Setup, cost: Cost) -> Report:
+    """Make the report of a setup whose units are all there."""
+    protocol = setup.protocol
+    candidates = setup.candidates
+    units = {candidate.key: setup.read_units(candidate.key) for candidate in candidates}
+    results = Results(protocol, units)
+    lists = build_figures(results)
+    data = digest_of_all(setup.read_digests())
+    is_whole = setup.cases.names == setup.cases.every_name
+    is_frozen = data == protocol.data_sha256 if protocol.data_sha256 and is_whole else None
+    changed = changes(setup)
+    if is_frozen is False:
+        changed["data"] = "other pixels than the frozen ones"
+    judged = {figure["metric"] for figure in (*lists["figures"], *lists["classes"])}
     return {
-        "figures": figures,
+        "format": FORMAT,
+        "protocol": {**asdict(protocol), "changed": changed},
+        "candidates": [_describe(candidate) for candidate in candidates],
+        "metrics": [asdict(info) for info in METRICS.values() if info.key in judged],
+        **lists,
+        "clips": {"names": list(setup.cases.names), "values": clip_values(results)},
+        "remarks": [*_remarks(changed), *_indicative(lists["figures"])],
         "provenance": {
-            "model": name,
-            "clips": f"toy city, seeds {seed} ... {seed + clips - 1}",
-            "torch": torch.__version__,
-            "machine": platform.processor() or platform.machine(),
-            "training": checkpoint.provenance,
+            **describe_environment(),
+            **describe_machine(),
+            "device": setup.device,
+            "precision": protocol.precision,
+            "seeds": f"{protocol.seed} + 1000 x number of the clip + number of the sample",
+            "data_sha256": data,
+            "data_is_as_frozen": is_frozen,
+            "judges": judge_digests(setup.judges),
+        },
+        "cost": {
+            "seconds": cost.seconds,
+            "workers": cost.workers,
+            "threads_per_worker": cost.threads,
+            "peak_memory_bytes": cost.peak_memory_bytes,
+            "clips_in_this_go": cost.clips,
+            "seconds_of_candidates": {
+                key: sum(float(unit["seconds"]) for unit in own) for key, own in units.items()
+            },
         },
     }
 
 
-def _turning_figures(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Tell straight clips from turning ones: turning moves everything far and rules the mean."""
-    figures = {}
-    groups = {
-        "straight": [row for row in rows if row[TURNING] <= STRAIGHT],
-        "turning": [row for row in rows if row[TURNING] > STRAIGHT],
+def _describe(candidate: Any) -> dict[str, str]:
+    """Return what a report says of a candidate."""
+    names = ("key", "title", "role", "about", "sha256")
+    return {name: getattr(candidate, name) for name in names}
+
+
+def changes(setup: Setup) -> dict[str, str]:
+    """Return in what a run differs from its protocol as frozen."""
+    protocol, found = setup.protocol, {}
+    taken, every = len(setup.cases.names), len(setup.cases.every_name)
+    if taken < every:
+        found["clips"] = f"{taken} of {every}"
+    digests = judge_digests(setup.judges)
+    absent = sorted(name for name in protocol.judges if name not in digests)
+    if absent:
+        found["judges"] = f"without {', '.join(absent)}: what they measure is left out"
+    other = sorted(n for n, digest in protocol.judges.items() if digests.get(n, digest) != digest)
+    if other:
+        found["other judges"] = ", ".join(other)
+    return found
+
+
+def _remarks(changed: Mapping[str, str]) -> list[str]:
+    """Say each change in a sentence."""
+    return [f"not the protocol as frozen: {name} {what}" for name, what in changed.items()]
+
+
+def _indicative(figures: list[dict[str, Any]]) -> list[str]:
+    """Say once for each metric that its sample is too small."""
+    found = {f["metric"]: f["remark"] for f in figures if f["remark"].startswith("indicative")}
+    return [f"{METRICS[metric].title} is {remark}" for metric, remark in found.items()]
+
+
+def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a table of the main figures over the longest span of frames, a line a candidate."""
+    best: dict[tuple[str, str], float | None] = {}
+    for figure in report["figures"]:  # the longest span comes last
+        best[figure["candidate"], figure["metric"]] = figure["value"]
+    shown = [key for key in SHOWN if any(metric == key for _, metric in best)]
+    yield f"{'':<38}" + "".join(f"{METRICS[key].title[:16]:>18}" for key in shown)
+    for candidate in report["candidates"]:
+        values = [best.get((candidate["key"], key)) for key in shown]
+        cells = "".join(f"{'' if v is None else f'{v:.4g}':>18}" for v in values)
+        yield f"{candidate['title'][:37]:<38}{cells}"
+
+
+def figure_of(
+    report: Mapping[str, Any], candidate: str, metric: str, frames: str | None = None
+) -> float:
+    """Return a figure of a report: over ``frames`` as written there, or over the longest span.
+
+    Raises ``Seg2VidError`` where there is none.
+    """
+    found = [
+        figure["value"]
+        for figure in report["figures"]
+        if (figure["candidate"], figure["metric"]) == (candidate, metric)
+        and frames in (None, figure["frames"])
+    ]
+    if not found or found[-1] is None:
+        what = f"a figure {metric} of {candidate}" + (f" over frames {frames}" if frames else "")
+        raise Seg2VidError(expected(what, got="none in this report", fix="see its `figures`"))
+    return float(found[-1])
+
+
+def compare_videos(videos: Path, reference: Path) -> tuple[Protocol, VideoPairs]:
+    """Return the protocol, made on the spot, that judges generated videos against real ones.
+
+    Frame 0 is judged too, unless all videos begin with the real first frame. Raises ``MediaError``
+    for folders without pairs or with other sizes.
+    """
+    pairs = VideoPairs(videos, reference)
+    height, width = pairs.size
+    last = pairs.length - 1
+    if last < 1:
+        what = "videos of at least two frames"
+        raise MediaError(expected(what, got=pairs.length, fix="give longer ones"))
+    task: Any = "prediction" if pairs.has_given_frame else "generation"
+    times = tuple(sorted({1, (last + 1) // 2, last}))
+    protocol = Protocol(
+        name="videos-v1",
+        about="Two folders of videos, paired by name; all are cut to the length of the shortest.",
+        task=task,
+        source="videos",
+        height=height,
+        width=width,
+        num_frames=last,
+        horizons=(last,),
+        samples=pairs.samples,
+        picture_times=times,
+        warping_times=tuple(sorted({1, last})),
+        enough={"fvd": 256, "fvd_unbiased": 256, "kvd": 64, "fid": 2048, "fid_unbiased": 2048}
+        | {"kid": 256, "inception_score": 5000},
+        judges={name: "" for names in JUDGE_FILES.values() for name in names},
+    )
+    return protocol, pairs
+
+
+def _settings(setup: Setup) -> dict[str, Any]:
+    """Return all that a figure depends on but the machine."""
+    candidates = {one.key: [one.title, one.sha256] for one in setup.candidates}
+    environment = describe_environment()
+    return {
+        "protocol": json.loads(json.dumps(asdict(setup.protocol))),
+        "candidates": candidates,
+        "clips": list(setup.cases.names),
+        "judges": judge_digests(setup.judges),
+        "device": setup.device,
+        "commit": environment["commit"],
     }
-    for name, group in groups.items():
-        figures[f"share of {name} clips"] = len(group) / len(rows)
-        for way in ("forward", "backward") if group else ():
-            own, zero = (
-                sum(row[f"end-point error {way}, {whose} [px]"] for row in group)
-                for whose in ("posterior", "zero flow")
-            )
-            figures[f"end-point error {way}, posterior / zero flow, {name}"] = own / max(zero, 1e-9)
-    return figures
 
 
-def write_report(report: dict[str, Any], path: Path) -> None:
-    """Write the report as JSON, whole or not at all."""
-    text = json.dumps(report, indent=1, ensure_ascii=False)
+def _is_finished(output: Path, settings: Mapping[str, Any]) -> bool:
+    """Say whether the folder holds the report of these settings.
+
+    Raises ``Seg2VidError`` where it holds another one.
+    """
+    if not (output / REPORT).is_file():
+        return False
+    if (output / SETTINGS).is_file() and json.loads((output / SETTINGS).read_text()) == settings:
+        return True
+    what, got = "a folder for a new report", f"{output}, which holds another one"
+    raise Seg2VidError(expected(what, got=got, fix="choose another -o, or remove that"))
+
+
+def _claim(output: Path, settings: Mapping[str, Any]) -> None:
+    """Make the folder and write the settings down, or check that they are those that are there."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        got = f"{output}: {error.strerror or error}"
+        fix = "choose another -o"
+        raise MediaError(expected("a folder that can be written", got=got, fix=fix)) from None
+    path = output / SETTINGS
+    if path.is_file():
+        before = json.loads(path.read_text("utf-8"))
+        differing = sorted(k for k in settings if settings[k] != before.get(k))
+        if differing:
+            what, got = "the settings the evaluation was begun with", f"other {differing[0]}"
+            fix = "use the same to go on, or choose another -o"
+            raise Seg2VidError(expected(what, got=got, fix=fix))
+    _write_json(settings, path)
+
+
+def _write_json(values: Mapping[str, Any], path: Path) -> None:
+    """Write JSON, whole or not at all; a number that is none is an error."""
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

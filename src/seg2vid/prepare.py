@@ -22,9 +22,10 @@ from seg2vid.data.clip_settings import choose_step
 from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.errors import MediaError, expected
 from seg2vid.files import replacing
-from seg2vid.prepare_job import Job, Plan, PrepareOptions, available_cores, load_teachers
+from seg2vid.prepare_job import Job, Plan, PrepareOptions, load_teachers
 from seg2vid.prepare_plan import check_options, describe, make_plan
 from seg2vid.prepare_work import work
+from seg2vid.processes import available_cores
 from seg2vid.report import write_report
 
 SETTINGS = "settings.json"

@@ -1,6 +1,5 @@
 """What ``seg2vid prepare`` is asked, its recordings, and who labels and measures them."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,9 +88,3 @@ def load_teachers(plan: Plan) -> Teachers:
         None if options.flow == "none" else get_flow_teacher(options.flow, options.judges),
         None if options.flow == "none" else get_flow_teacher("dis"),
     )
-
-
-def available_cores() -> int:
-    """Return the processor cores that this process may use."""
-    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1

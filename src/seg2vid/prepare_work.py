@@ -1,42 +1,28 @@
 """The processes that prepare recordings: all cores, a progress bar, and no crash ends the run."""
 
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from seg2vid.data.preparation import prepare_recording, write_unreadable
 from seg2vid.data.pseudo_labels import Teachers
 from seg2vid.errors import Seg2VidError, expected
 from seg2vid.labels import LabelSpace
-from seg2vid.prepare_job import Job, Plan, available_cores, load_teachers
+from seg2vid.prepare_job import Job, Plan, load_teachers
+from seg2vid.processes import available_cores, begin_worker, interrupts_blocked, stop_processes
 
 _STATE: dict[str, Any] = {}
 
 
 def _set_up(plan: Plan, counter: Any, begun: Any, threads: int) -> None:
     """Load the teachers once in each process; Ctrl-C is left to the main one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    begin_worker(threads)
     _STATE.update(plan=plan, counter=counter, begun=begun, teachers=load_teachers(plan))
-
-
-def _end_with_parent() -> None:
-    """End this process when the main one was killed: nobody waits for its work any more."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work_on(number: int) -> None:
@@ -110,12 +96,8 @@ def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) ->
 
 def _submit(executor: Executor, numbers: Sequence[int]) -> dict[Future[None], int]:
     """Hand out the recordings, which starts the processes."""
-    # They inherit the mask: Ctrl-C while they still import would make each print a traceback.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with interrupts_blocked():
         return {executor.submit(_work_on, number): number for number in numbers}
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _suspects(plan: Plan, numbers: Sequence[int], begun: Any) -> list[int]:
@@ -128,12 +110,8 @@ def _suspects(plan: Plan, numbers: Sequence[int], begun: Any) -> list[int]:
 
 def _stop_processes(plan: Plan) -> None:
     """End all processes and delete what they were writing."""
-    processes = multiprocessing.active_children()
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()
-        for partial in plan.parts.glob(f".*.{process.pid}.partial*"):
+    for number in stop_processes():
+        for partial in plan.parts.glob(f".*.{number}.partial*"):
             partial.unlink(missing_ok=True)
 
 

@@ -7,6 +7,7 @@ is the
 identity. The authors' code warps with ``x - flow`` in normalised units and swaps the two names.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -153,6 +154,38 @@ def motion_from_flows(
         for a, b in ((forward, backward), (backward, forward))
     ]
     return Motion(forward_flow, backward_flow, visible[0], visible[1])
+
+
+def follow_passes(motion: Motion, pass_starts: Sequence[int]) -> Motion:
+    """Relate the motion of a video of several passes to its very first frame.
+
+    ``pass_starts`` lists the frame each pass started from, as in ``GeneratedVideo``. The flows of a
+    later pass are followed through the last frame of the one before; a pixel is visible where it is
+    visible all the way (product of the masks).
+    """
+    times: list[list[Tensor]] = []
+    for time in range(motion.backward_flow.shape[1]):
+        own = [field[:, time] for field in _fields(motion)]
+        start = max(begin for begin in pass_starts if begin <= time)
+        times.append(_through(times[start - 1], own) if start else own)
+    return Motion(*(torch.stack(fields, 1) for fields in zip(*times, strict=True)))
+
+
+def _fields(motion: Motion) -> list[Tensor]:
+    """Return forward and backward flow (batch, time, 2, height, width) and both visibilities."""
+    shown = [motion.forward_visible, motion.backward_visible]
+    return [motion.forward_flow, motion.backward_flow, *shown]
+
+
+def _through(before: list[Tensor], after: list[Tensor]) -> list[Tensor]:
+    """Follow motion up to a frame and motion from it on, fields (batch, channel, height, width)."""
+    forward, backward, forward_visible, backward_visible = before
+    return [
+        compose_flows(after[0], forward),
+        compose_flows(backward, after[1]),
+        forward_visible * backward_warp(after[2], forward),
+        after[3] * backward_warp(backward_visible, after[1]),
+    ]
 
 
 def gate_flow(motion: Motion) -> Motion:

@@ -49,13 +49,14 @@ class DISFlow:
 class RaftFlow:
     """RAFT-small: fewer gross errors than DIS, a hundred times its cost.
 
+    It looks at pictures enlarged ``scale`` times: 1 costs a quarter of 2 and is a fifth less exact.
     Raises ``ModelError`` where its weights are missing.
     """
 
     name = "raft"
 
-    def __init__(self, judges: Path | None = None) -> None:
-        self.network = load_raft_small(judges)
+    def __init__(self, judges: Path | None = None, *, scale: float = 2.0) -> None:
+        self.network = load_raft_small(judges, scale=scale)
 
     @torch.no_grad()
     def flow(

@@ -1,6 +1,8 @@
 """Blocks used by more than one box of the figure."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -217,10 +219,27 @@ def spread_rows(
     return rearrange(table.gather(1, index), "b (h w) c -> b c h w", h=rows.shape[1])
 
 
+_IS_EXACT = ContextVar("is_exact", default=False)
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Compute in float32 within the block, so that figures do not depend on the processor's kind:
+    ``fast_arithmetic`` does nothing there.
+    """
+    token = _IS_EXACT.set(True)
+    try:
+        yield
+    finally:
+        _IS_EXACT.reset(token)
+
+
 def fast_arithmetic(device: torch.device) -> AbstractContextManager[Any]:
     """Compute convolutions in bfloat16 where the processor has it: twice as fast, no visible
-    difference.
+    difference. Not within ``exact_arithmetic``.
     """
+    if _IS_EXACT.get():
+        return nullcontext()
     has_bfloat16 = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16)
 

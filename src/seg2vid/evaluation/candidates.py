@@ -1,0 +1,291 @@
+"""What is judged: models, baselines, oracles that see more, and the real thing as the ceiling."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seg2vid.data.flow_teachers import DISFlow
+from seg2vid.data.video_pairs import VideoPairs
+from seg2vid.errors import ModelError, expected
+from seg2vid.evaluation.judged import Candidate, Judged, Role
+from seg2vid.evaluation.protocol import Protocol
+from seg2vid.features import digest_of
+from seg2vid.labels import get_label_space
+from seg2vid.models.layers import fast_arithmetic
+from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.seeds import make_generators
+from seg2vid.structures import Clip, GeneratedVideo, Motion, join_passes
+from seg2vid.transfer import encode_motion, play_motion
+from seg2vid.warp import compose_flows, follow_passes, motion_from_flows, warp_clip, warp_labels
+from seg2vid.weights import find_weights
+
+SEEDS_OF_A_CLIP = 1000
+"""Seeds that lie between two clips."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A candidate that is a function of the clip."""
+
+    key: str
+    title: str
+    role: Role
+    about: str
+    function: Callable[[Clip], Judged]
+    sha256: str = ""
+
+    def make(self, clip: Clip, number: int) -> Judged:
+        """Make its frames; nothing is drawn, so ``number`` does not matter."""
+        return self.function(clip)
+
+
+def _with_first(first: Tensor, rest: Tensor) -> Tensor:
+    """Put the first of time, (batch, ...), before the others, (batch, time, ...)."""
+    return torch.cat((first.unsqueeze(1), rest), 1)
+
+
+def real_clip(clip: Clip) -> Judged:
+    """Return the real clip itself."""
+    labels = clip.label_map[:, None] if not clip.frames.shape[1] else None
+    if clip.label_maps is not None:
+        labels = _with_first(clip.label_map, clip.label_maps)
+    return Judged(_with_first(clip.first_frame, clip.frames), labels, clip.motion)
+
+
+def repeated_frame(clip: Clip) -> Judged:
+    """Repeat the first frame, its labels and no motion."""
+    count = clip.frames.shape[1] + 1
+    frames = clip.first_frame.unsqueeze(1).expand(-1, count, -1, -1, -1)
+    labels = clip.label_map.unsqueeze(1).expand(-1, count, -1, -1)
+    flow = torch.zeros_like(clip.frames[:, :, :2])
+    visible = torch.ones_like(flow[:, :, :1])
+    return Judged(frames, labels, Motion(flow, flow, visible, visible))
+
+
+def extrapolated_flow(clip: Clip) -> Judged:
+    """Measure classical flow between the first two true frames and let everything go on like that.
+
+    Every further frame follows the same flow once more (constant velocity at each place of the
+    picture); nothing hidden is painted. The flow is that of DIS (Kroeger et al., ECCV 2016).
+    """
+    search = DISFlow()
+    first, second = clip.first_frame, clip.frames[:, 0]
+    forward, backward = search.flow(first, second), search.flow(second, first)
+    forwards, backwards = [forward], [backward]
+    for _ in range(clip.frames.shape[1] - 1):
+        forwards.append(compose_flows(forward, forwards[-1]))
+        backwards.append(compose_flows(backwards[-1], backward))
+    motion = motion_from_flows(torch.stack(forwards, 1), torch.stack(backwards, 1))
+    frames = warp_clip(clip.first_frame, motion.backward_flow)
+    moved = [warp_labels(clip.label_map, flow) for flow in motion.backward_flow.unbind(1)]
+    labels = torch.stack([clip.label_map, *moved], 1)
+    return Judged(_with_first(clip.first_frame, frames), labels, motion)
+
+
+BASELINES: Mapping[str, Baseline] = {
+    baseline.key: baseline
+    for baseline in (
+        Baseline("truth", "the real clip", "ceiling", "what perfect frames would score", real_clip),
+        Baseline(
+            "repeat",
+            "first frame repeated",
+            "baseline",
+            "the first frame again and again",
+            repeated_frame,
+        ),
+        Baseline(
+            "extrapolated",
+            "flow of two true frames, extrapolated",
+            "oracle",
+            "sees one true frame more than the models: classical flow, kept up",
+            extrapolated_flow,
+        ),
+    )
+}
+"""The baselines of videos that need no data of their own, by key."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of ours, drawing ``protocol.samples`` futures of each clip from the prior."""
+
+    key: str
+    name: str
+    """Name or path, as ``from_pretrained`` takes it."""
+    role: Role
+    protocol: Protocol
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Raise ``ModelError`` where the weights are missing, before any work is done."""
+        find_weights(self.name)
+
+    @property
+    def title(self) -> str:
+        """Name of the model, without its folders."""
+        path = Path(self.name)
+        return path.parent.name if path.suffix == ".safetensors" else path.name
+
+    @property
+    def about(self) -> str:
+        """What it is given."""
+        given = "label map" if self.protocol.task != "prediction" else "first frame and label map"
+        drawn = f"{self.protocol.samples} draws" if self.protocol.samples > 1 else "one draw"
+        return f"sees the {given}; {drawn}"
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of its weight file."""
+        return digest_of(find_weights(self.name))
+
+    @cached_property
+    def pipeline(self) -> Seg2VidPipeline:
+        """The model, loaded on first use; raises ``ModelError`` for other classes."""
+        pipeline = Seg2VidPipeline.from_pretrained(self.name).to(self.device)
+        names = get_label_space("cityscapes").names
+        if pipeline.label_space.names != names:
+            what, got = "a model of the label space cityscapes", pipeline.label_space.name
+            raise ModelError(expected(what, got=f"{got} ({self.name})", fix="evaluate another"))
+        return pipeline
+
+    def make(self, clip: Clip, number: int) -> Judged:
+        """Draw the futures of clip ``number``."""
+        first_seed = self.protocol.seed + SEEDS_OF_A_CLIP * number
+        seeds = [first_seed + sample for sample in range(self.protocol.samples)]
+        is_given = self.protocol.task == "prediction"
+        start = time.perf_counter()
+        if self.protocol.is_still:
+            frames = self._paint(clip, seeds)
+            labels = clip.label_map.expand(len(seeds), -1, -1).unsqueeze(1)
+            return Judged(frames, labels, None, time.perf_counter() - start)
+        video = self.pipeline(
+            clip.label_map,
+            num_frames=clip.frames.shape[1],
+            first_frame=clip.first_frame if is_given else None,
+            seed=seeds,
+        )
+        return _judged(video, time.perf_counter() - start)
+
+    def _paint(self, clip: Clip, seeds: list[int]) -> Float[Tensor, "samples 1 3 height width"]:
+        """Paint first frames alone, the same that ``pipeline`` would begin with."""
+        pipeline = self.pipeline
+        ids = clip.label_map.expand(len(seeds), -1, -1)
+        objects = pipeline.find_objects(ids, None)
+        look = pipeline.draw_look(ids, objects, make_generators(len(seeds), seeds, None))
+        with fast_arithmetic(pipeline.device):
+            return pipeline.first_frame(ids, objects, look).clamp(0, 1).unsqueeze(1)
+
+
+def _judged(video: GeneratedVideo, seconds: float) -> Judged:
+    """Turn a generated video into what is judged."""
+    has_motion = video.frames.shape[1] > 0
+    return Judged(
+        _with_first(video.first_frame, video.frames).clamp(0, 1),
+        _with_first(video.label_map, video.label_maps),
+        follow_passes(video.motion, video.pass_starts) if has_motion else None,
+        seconds,
+    )
+
+
+@dataclass(frozen=True)
+class StillStart:
+    """A model's own first frame, repeated: what its motion has to beat where all is generated."""
+
+    model: Model
+    key: str = "repeat"
+    title: str = "its first frame repeated"
+    role: Role = "baseline"
+    about: str = "the model's own first frame again and again"
+    sha256: str = ""
+
+    def make(self, clip: Clip, number: int) -> Judged:
+        """Repeat the first frame of the model's first draw."""
+        model = replace(self.model, protocol=replace(self.model.protocol, samples=1))
+        frame = model.make(replace(clip, frames=clip.frames[:, :0]), number).frames[:, 0]
+        return repeated_frame(replace(clip, first_frame=frame))
+
+
+@dataclass(frozen=True)
+class PosteriorModel:
+    """A model shown the clip itself: the mean of q(z | clip, labels), pass after pass."""
+
+    model: Model
+    key: str = "posterior"
+    role: Role = "oracle"
+    about: str = "sees the clip: the motion its encoder finds in it"
+
+    @property
+    def title(self) -> str:
+        """Name of the model, and that it was shown the clip."""
+        return f"{self.model.title}, shown the clip"
+
+    @property
+    def sha256(self) -> str:
+        """That of the model."""
+        return self.model.sha256
+
+    def make(self, clip: Clip, number: int) -> Judged:
+        """Encode the clip's motion and play it on its first frame; nothing is drawn."""
+        pipeline, count = self.model.pipeline, clip.frames.shape[1]
+        start = time.perf_counter()
+        frames = _with_first(clip.first_frame, clip.frames)
+        labels = clip.label_map if clip.label_maps is None else clip.label_maps
+        maps = labels if labels.ndim == 4 else labels.unsqueeze(1).expand(-1, count, -1, -1)
+        every_map = _with_first(clip.label_map, maps)
+        codes = []
+        for begin in range(0, count - pipeline.num_frames + 1, pipeline.num_frames):
+            codes.append(encode_motion(pipeline, frames[:, begin:], every_map[:, begin]))
+        if not codes:
+            what = f"clips of at least {pipeline.num_frames} frames after the first"
+            fix = "use another protocol, or leave the posterior out"
+            raise ModelError(expected(what, got=count, fix=fix))
+        passes = play_motion(
+            pipeline, codes, clip.label_map, num_frames=count, first_frame=clip.first_frame, seed=0
+        )
+        return _judged(join_passes(list(passes)), time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class VideoFolder:
+    """Videos of any model, read from a folder."""
+
+    pairs: VideoPairs
+    key: str = "model"
+    role: Role = "model"
+    sha256: str = ""
+
+    @property
+    def title(self) -> str:
+        """Name of the folder."""
+        return self.pairs.videos.resolve().name
+
+    @property
+    def about(self) -> str:
+        """How many futures there are."""
+        return f"{self.pairs.samples} videos of each, as they lie in the folder"
+
+    def make(self, clip: Clip, number: int) -> Judged:
+        """Read the videos of pair ``number``."""
+        return Judged(self.pairs.read_futures(number))
+
+
+def baselines_of(protocol: Protocol, model: Model | None) -> Sequence[Candidate]:
+    """Return the baselines of a protocol of videos in its order; ``model`` lends its first frame or
+    its encoder to those that need one, and they are left out without.
+    """
+    found: list[Candidate] = []
+    for key in protocol.baselines:
+        if key == "posterior":
+            is_able = model is not None and bool(model.pipeline.motion_encoder_weights)
+            found += [PosteriorModel(model)] if model is not None and is_able else []
+        elif key == "repeat" and protocol.task == "generation":
+            found += [StillStart(model)] if model is not None else [BASELINES[key]]
+        elif key in BASELINES:
+            found.append(BASELINES[key])
+    return found

@@ -1,0 +1,135 @@
+"""The clips of a protocol: named, numbered, read one at a time, and known by their digest."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seg2vid.data.clips import render_toycity
+from seg2vid.data.folder import list_recordings
+from seg2vid.data.recordings import Recording, read_clip
+from seg2vid.data.stills import StillFolder
+from seg2vid.data.toycity import ToyCityConfig
+from seg2vid.data.video_pairs import VideoPairs
+from seg2vid.errors import Seg2VidError, expected
+from seg2vid.evaluation.protocol import Protocol
+from seg2vid.labels import get_label_space
+from seg2vid.structures import Clip
+
+DATA_VARIABLE = "SEG2VID_EVALUATION_DATA"
+"""Environment variable that names the folder of the evaluation data."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The clips of ``protocol``, from the folder ``data`` where it needs one.
+
+    ``limit`` takes the first so many clips only. Raises ``Seg2VidError`` where data are missing.
+    """
+
+    protocol: Protocol
+    data: Path | None = None
+    limit: int | None = None
+    pairs: VideoPairs | None = None
+    """Where two folders of videos are compared."""
+
+    def __post_init__(self) -> None:
+        """Look once at what is there, before any work is done."""
+        if not self.names:
+            what, fix = f"clips for {self.protocol.name}", "check --data"
+            raise Seg2VidError(expected(what, got="none", fix=fix))
+
+    @property
+    def folder(self) -> Path:
+        """The protocol's folder in the evaluation data."""
+        return self.folder_of(self.protocol.folder)
+
+    def folder_of(self, name: str) -> Path:
+        """Return a folder of the evaluation data; raise ``Seg2VidError`` where it is missing."""
+        named = os.environ.get(DATA_VARIABLE)
+        data = self.data or (Path(named) if named else None)
+        place = None if data is None else data / name
+        if place is None or not place.exists():
+            what = f"the data of {self.protocol.name}: {name} in a folder"
+            got = "no folder" if place is None else f"no {place}"
+            fix = f"name it with --data or {DATA_VARIABLE}; docs/evaluation.md says what is in it"
+            raise Seg2VidError(expected(what, got=got, fix=fix))
+        return place
+
+    @cached_property
+    def every_name(self) -> tuple[str, ...]:
+        """Names of all clips of the protocol."""
+        protocol = self.protocol
+        if protocol.source == "toycity":
+            seeds = range(protocol.first_seed, protocol.first_seed + protocol.clips)
+            return tuple(f"toycity_{seed}" for seed in seeds)
+        if protocol.source == "stills":
+            return tuple(photo.stem for photo in self._stills.photos)
+        if self.pairs is not None:
+            return self.pairs.names
+        starts = protocol.starts.items()
+        return tuple(f"{name}_{start:04d}" for name, times in starts for start in times)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the clips that are judged, in the order of their numbers."""
+        return self.every_name[: self.limit]
+
+    def read(self, number: int) -> Clip:
+        """Read clip ``number`` as a batch of one, at the protocol's size and length."""
+        protocol, name = self.protocol, self.names[number]
+        size: dict[str, Any] = {"height": protocol.height, "width": protocol.width}
+        if protocol.source == "toycity":
+            city = ToyCityConfig(**size, num_frames=protocol.num_frames)
+            return replace(render_toycity(protocol.first_seed + number, city), instance_map=None)
+        if protocol.source == "stills":
+            return self._stills.read(number)
+        if self.pairs is not None:
+            return self.pairs.read(number)
+        recording, _, start = name.rpartition("_")
+        clip = read_clip(
+            self._recordings[recording],
+            int(start),
+            num_frames=protocol.num_frames,
+            step=protocol.step,
+            **size,
+        )
+        return replace(clip, instance_map=None, instance_maps=None)
+
+    @cached_property
+    def _recordings(self) -> dict[str, Recording]:
+        """The recordings of the protocol by name."""
+        found = {entry.name: entry for entry in list_recordings(self.folder)}
+        missing = sorted(set(self.protocol.starts) - set(found))
+        if missing:
+            what = f"the recordings of {self.protocol.name} in {self.folder}"
+            fix = "docs/evaluation.md says where they come from"
+            raise Seg2VidError(expected(what, got=f"no {', '.join(missing)}", fix=fix))
+        return found
+
+    @cached_property
+    def _stills(self) -> StillFolder:
+        """The photos of the protocol."""
+        size = {"height": self.protocol.height, "width": self.protocol.width}
+        return StillFolder(self.folder, get_label_space("cityscapes"), **size)
+
+
+def digest_of(clip: Clip) -> str:
+    """Return the SHA-256 of what is seen of a clip: pixels as bytes and label ids."""
+    digest = hashlib.sha256()
+    pictures = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)
+    digest.update((pictures * 255).round().byte().cpu().numpy().tobytes())
+    for labels in (clip.label_map, clip.label_maps):
+        if labels is not None:
+            digest.update(labels.byte().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def digest_of_all(digests: Iterable[str]) -> str:
+    """Return the SHA-256 of the digests of all clips in their order."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

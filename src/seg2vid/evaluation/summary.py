@@ -1,0 +1,90 @@
+"""What was measured on all clips, and how a figure is written down: the base of a report."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seg2vid.evaluation.judged import Unit
+from seg2vid.evaluation.protocol import Protocol
+from seg2vid.metrics.intervals import Interval, interval_of, interval_of_mean
+
+Row = dict[str, Any]
+"""One entry of a list of a report, as JSON has it."""
+MOVING = ("epe_backward", "epe_forward", "consistency", "flow_spread")
+"""Arrays over the frames after the first."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The units of every candidate, all on the same clips in the same order."""
+
+    protocol: Protocol
+    units: Mapping[str, Sequence[Unit]]
+    """By key of the candidate; ``truth`` is among them."""
+
+    @property
+    def count(self) -> int:
+        """Number of clips."""
+        return len(self.units["truth"])
+
+    def stacked(self, candidate: str, array: str) -> Float[Tensor, "clips *axes"] | None:
+        """Return an array of a candidate on all clips; None where a clip lacks it."""
+        units = self.units[candidate]
+        return torch.stack([u[array] for u in units]) if all(array in u for u in units) else None
+
+    def over_time(self, candidate: str, array: str) -> tuple[Tensor, tuple[int, ...]] | None:
+        """Return an array (clips, time), mean over samples or pairs, and the frames it is of."""
+        found = self.stacked(candidate, array)
+        if found is None:
+            return None
+        values = found.double().flatten(1, -2).nanmean(1) if found.ndim > 2 else found.double()
+        later = tuple(range(1, self.protocol.num_frames + 1))
+        times = {"warping_error": self.protocol.warping_times, **dict.fromkeys(MOVING, later)}
+        return values, times.get(array, self.protocol.judged_times)
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Frames that means reach to."""
+        return (0,) if self.protocol.is_still else self.protocol.horizons
+
+    def mean(self, values: Float[Tensor, " clips"]) -> Interval:
+        """Return the mean over clips with its interval."""
+        return interval_of_mean(values, replicates=self.protocol.replicates)
+
+    def spread(self, statistic: Callable[[Int[Tensor, " picked"]], float]) -> Interval:
+        """Return any figure of a set of clips with its interval."""
+        return interval_of(
+            statistic, self.count, replicates=max(50, self.protocol.replicates // 10)
+        )
+
+
+def json_number(value: float) -> float | None:
+    """Return a number that JSON can hold: None for one that is none."""
+    return value if math.isfinite(value) else None
+
+
+def make_row(interval: Interval, **named: Any) -> Row:
+    """Make an entry with value, interval and count."""
+    values = {name: json_number(getattr(interval, name)) for name in ("value", "low", "high")}
+    return {"remark": "", **named, **values, "count": interval.clips}
+
+
+def frames_text(times: Sequence[int]) -> str:
+    """Write frames as 1-8, or one by one where some are left out."""
+    if len(times) > 1 and list(times) == list(range(times[0], times[-1] + 1)):
+        return f"{times[0]}-{times[-1]}"
+    return ", ".join(map(str, times))
+
+
+def make_curve(intervals: Sequence[Interval], times: Sequence[int], **named: Any) -> Row:
+    """Make a curve of intervals."""
+    lists = {
+        f"{name}s": [json_number(getattr(interval, name)) for interval in intervals]
+        for name in ("value", "low", "high")
+    }
+    return {**named, "times": list(times), **lists}

@@ -1,0 +1,220 @@
+"""The work of an evaluation: every candidate on every clip, on all cores, resumable.
+
+A unit is one candidate on one clip. Its arrays lie in ``WORK/units/CLIP/CANDIDATE.safetensors``,
+its pictures, frame below frame, in ``WORK/strips/CLIP/CANDIDATE.jpg``; what is there is not done
+again.
+"""
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+from seg2vid.data.video_pairs import VideoPairs
+from seg2vid.errors import Seg2VidError, expected
+from seg2vid.evaluation.candidates import Model, VideoFolder, baselines_of
+from seg2vid.evaluation.cases import Cases, digest_of
+from seg2vid.evaluation.judged import Candidate, Judged, Unit
+from seg2vid.evaluation.judges import load_evaluation_judges
+from seg2vid.evaluation.protocol import Protocol
+from seg2vid.evaluation.stills import MeanColour, NearestPhoto, TrainingPhotos
+from seg2vid.evaluation.unit import Measurement
+from seg2vid.files import replacing
+from seg2vid.media import to_pixels
+from seg2vid.models.layers import exact_arithmetic
+from seg2vid.pictures import write_image
+from seg2vid.processes import begin_worker, interrupts_blocked, stop_processes
+from seg2vid.train_samples import peak_memory
+
+DIGEST = "digest"
+"""Name of the file beside a clip's units that says which pixels were judged."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a process needs to know to do its share."""
+
+    protocol: Protocol
+    work: Path
+    model: str | None = None
+    against: tuple[str, ...] = ()
+    """Further models that are judged in the same run."""
+    data: Path | None = None
+    judges: Path | None = None
+    limit: int | None = None
+    pairs: VideoPairs | None = None
+    """Two folders of videos, in place of models."""
+    device: str = "cpu"
+
+    @cached_property
+    def cases(self) -> Cases:
+        """The clips."""
+        return Cases(self.protocol, self.data, self.limit, self.pairs)
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Everything that is judged, the real thing first.
+
+        Raises ``Seg2VidError`` where weights or training photos are missing.
+        """
+        protocol, device = self.protocol, self.device
+        model = Model("model", self.model, "model", protocol, device) if self.model else None
+        others = [
+            Model(f"other_{number}", name, "other", protocol, device)
+            for number, name in enumerate(self.against, 1)
+        ]
+        found = [*self._photo_baselines(), *baselines_of(protocol, model)]
+        videos = [] if self.pairs is None else [VideoFolder(self.pairs)]
+        return (*found, *videos, *([model] if model else []), *others)
+
+    def _photo_baselines(self) -> list[Candidate]:
+        """Return those baselines of single pictures that look something up."""
+        if not {"nearest", "mean_colour"} & set(self.protocol.baselines):
+            return []
+        folder = self.cases.folder_of(self.protocol.training)
+        photos = TrainingPhotos(folder, self.protocol.height, self.protocol.width)
+        kinds: dict[str, Any] = {"nearest": NearestPhoto, "mean_colour": MeanColour}
+        return [kinds[key](photos) for key in self.protocol.baselines if key in kinds]
+
+    @cached_property
+    def measurement(self) -> Measurement:
+        """The judges, loaded."""
+        return Measurement(self.protocol, load_evaluation_judges(self.judges).to(self.device))
+
+    def unit_file(self, case: str, candidate: str) -> Path:
+        """Return where the arrays of a unit lie."""
+        return self.work / "units" / case / f"{candidate}.safetensors"
+
+    @property
+    def strips(self) -> Path:
+        """The folder of all pictures."""
+        return self.work / "strips"
+
+    def is_done(self, number: int) -> bool:
+        """Say whether every candidate was measured on a clip."""
+        case = self.cases.names[number]
+        return all(self.unit_file(case, one.key).is_file() for one in self.candidates)
+
+    @torch.inference_mode()
+    def do(self, number: int) -> int:
+        """Measure every candidate on one clip; return the peak memory of this process in bytes."""
+        case = self.cases.names[number]
+        missing = [c for c in self.candidates if not self.unit_file(case, c.key).is_file()]
+        clip = self.cases.read(number)
+        for folder in (self.unit_file(case, "x").parent, self.strips / case):
+            folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.unit_file(case, "x").parent / DIGEST) as temporary:
+            temporary.write_text(digest_of(clip))
+        clip = clip.to(self.device)
+        is_exact = self.protocol.precision == "float32"
+        with exact_arithmetic() if is_exact else nullcontext():
+            for candidate in missing:
+                judged = candidate.make(clip, number)
+                unit = self.measurement.measure(judged, clip, is_real=candidate.key == "truth")
+                self._keep(case, candidate, judged, unit)
+        return peak_memory()
+
+    def _keep(self, case: str, candidate: Candidate, judged: Judged, unit: Unit) -> None:
+        """Write pictures, then arrays: a unit whose arrays are there is whole."""
+        pixels = to_pixels(judged.frames[0])
+        strip = rearrange(pixels, "frame h w rgb -> (frame h) w rgb")
+        write_image(self.strips / case / f"{candidate.key}.jpg", strip)
+        with replacing(self.unit_file(case, candidate.key)) as temporary:
+            save_file(unit, temporary)
+
+    def read_units(self, candidate: str) -> list[Unit]:
+        """Read the arrays of one candidate on all clips, in their order."""
+        return [load_file(self.unit_file(case, candidate)) for case in self.cases.names]
+
+    def read_digests(self) -> list[str]:
+        """Read which pixels were judged, clip by clip."""
+        files = (self.unit_file(case, "x").parent / DIGEST for case in self.cases.names)
+        return [path.read_text() for path in files]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the work took."""
+
+    seconds: float
+    peak_memory_bytes: int
+    """Of the process that had most."""
+    clips: int
+    """Clips done in this go; the others were done before."""
+    workers: int
+    threads: int
+
+
+_STATE: dict[str, Setup] = {}
+
+
+def _begin(setup: Setup, threads: int) -> None:
+    """Set up a worker process."""
+    begin_worker(threads)
+    _STATE["setup"] = setup
+
+
+def _do(number: int) -> int:
+    """Measure one clip in a worker process."""
+    return _STATE["setup"].do(number)
+
+
+def work(setup: Setup, *, workers: int, threads: int) -> Cost:
+    """Measure what is missing, in ``workers`` processes of ``threads`` threads; show progress.
+
+    One worker works in this process. Raises ``Seg2VidError`` where a process dies.
+    """
+    left = [n for n in range(len(setup.cases.names)) if not setup.is_done(n)]
+    start, peak = time.perf_counter(), 0
+    with tqdm(
+        total=len(left), unit="clip", desc=setup.protocol.name, disable=None, file=sys.stderr
+    ) as bar:
+        if workers == 1 or len(left) <= 1:
+            torch.set_num_threads(threads)
+            for number in left:
+                peak = max(peak, setup.do(number))
+                bar.update()
+        else:
+            peak = _in_processes(setup, left, workers, threads, bar)
+    return Cost(time.perf_counter() - start, peak, len(left), workers, threads)
+
+
+def _in_processes(
+    setup: Setup, numbers: Sequence[int], workers: int, threads: int, bar: Any
+) -> int:
+    """Measure clips in several processes; return the largest peak memory of one."""
+    context = multiprocessing.get_context("spawn")
+    # A copy without what was loaded here: each process loads its own.
+    executor = ProcessPoolExecutor(
+        workers, context, initializer=_begin, initargs=(replace(setup), threads)
+    )
+    peak = 0
+    try:
+        with interrupts_blocked():
+            waiting = {executor.submit(_do, number) for number in numbers}
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in done:
+                peak = max(peak, future.result())
+                bar.update()
+    except BrokenProcessPool:
+        what, fix = "processes that live", "run the same command with --workers 1: less memory"
+        raise Seg2VidError(expected(what, got="one that ended", fix=fix)) from None
+    except BaseException:
+        stop_processes()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return peak
