@@ -20,16 +20,17 @@ from pathlib import Path
 HELD_OUT = 900_000
 """Seed of the first held-out clip."""
 ROWS = {
-    "flow error, posterior [px]": "end-point error backward, posterior [px]",
-    "flow error, prior mean [px]": "end-point error backward, prior mean [px]",
-    "forward-backward error [px]": "forward-backward error, posterior [px]",
-    "visibility F1": "visibility F1 backward, posterior",
-    "visibility average precision": "visibility average precision backward, posterior",
-    "LPIPS, posterior": "LPIPS, posterior",
-    "LPIPS, prior mean": "LPIPS, prior mean",
-    "label accuracy t=4, posterior": "label accuracy t=4, posterior",
-    "label accuracy t=4, prior mean": "label accuracy t=4, prior mean",
+    "flow error, posterior [px]": ("posterior", "epe_backward"),
+    "flow error, prior [px]": ("model", "epe_backward"),
+    "forward-backward error [px]": ("posterior", "consistency"),
+    "visibility F1": ("posterior", "hidden_backward_f1"),
+    "visibility average precision": ("posterior", "hidden_backward_average_precision"),
+    "LPIPS, posterior": ("posterior", "lpips"),
+    "LPIPS, prior": ("model", "lpips"),
+    "label accuracy, posterior": ("posterior", "accuracy_moved"),
+    "label accuracy, prior": ("model", "accuracy_moved"),
 }
+"""Candidate and metric of the evaluation behind each row."""
 
 
 def variants(objective: str, steps: int, seed: int) -> dict:
@@ -77,49 +78,64 @@ def run(options: argparse.Namespace, seed: int) -> None:
     """Train and evaluate every variant with one seed."""
     from seg2vid import train
     from seg2vid.data.clips import ClipFolder
-    from seg2vid.evaluate import evaluate, write_report
-    from seg2vid.features import load_perceptual_distance
+    from seg2vid.evaluate import EvaluateOptions
+    from seg2vid.evaluate import run as evaluate
+    from seg2vid.evaluation.protocol import get_protocol
     from seg2vid.train_config import RunConfig
 
-    judge = load_perceptual_distance(options.judges)
+    protocol = replace(
+        get_protocol("toycity-v1"),
+        name="ablation",
+        first_seed=HELD_OUT,
+        clips=options.held_out,
+        height=64,
+        width=128,
+        num_frames=4,
+        horizons=(4,),
+        samples=1,
+        picture_times=(4,),
+        warping_times=(4,),
+        baselines=("truth", "repeat", "posterior"),
+        data_sha256="",
+        sha256="",
+    )
     for name, (model, training) in variants(options.objective, options.steps, seed).items():
         folder = options.output / f"{name.replace(' ', '_')}_{seed}"
-        if (folder / "report.json").exists():
+        if (folder / "report" / "report.json").exists():
             continue
         sources = [(ClipFolder(options.output / "clips"), 1.0)]
         settings = RunConfig(save_every=200)
         weights = train.start(training, sources, folder, model=model, settings=settings)
-        report = evaluate(str(weights), clips=options.held_out, seed=HELD_OUT, judge=judge)
-        write_report(report, folder / "report.json")
+        asked = EvaluateOptions(
+            protocol, folder / "report", model=str(weights), judges=options.judges, workers=1
+        )
+        for line in evaluate(asked):
+            print(line)
 
 
 def table(options: argparse.Namespace) -> str:
     """Return the table in Markdown: a row for each figure, a column for each variant."""
     names = list(variants(options.objective, options.steps, 0))
-    figures: dict[str, list[dict[str, float]]] = {}
+    from seg2vid.evaluate import figure_of
+
+    reports: dict[str, list[dict]] = {}
     for name in names:
-        paths = sorted(options.output.glob(f"{name.replace(' ', '_')}_*/report.json"))
-        figures[name] = [json.loads(path.read_text())["figures"] for path in paths]
-    counts = ", ".join(f"{name} {len(found)}" for name, found in figures.items())
+        paths = sorted(options.output.glob(f"{name.replace(' ', '_')}_*/report/report.json"))
+        reports[name] = [json.loads(path.read_text()) for path in paths]
+    counts = ", ".join(f"{name} {len(found)}" for name, found in reports.items())
     lines = [
         "| figure | " + " | ".join(names) + " | standing still |",
         "|---|" + "---|" * (len(names) + 1),
     ]
-    still = {
-        "flow error": "end-point error backward, zero flow [px]",
-        "LPIPS": "LPIPS, first frame repeated",
-        "label accuracy": "label accuracy t=4, first frame repeated",
-    }
-    for title, key in ROWS.items():
+    for title, (candidate, metric) in ROWS.items():
         cells = []
         for name in names:
-            values = [found[key] for found in figures[name]]
+            values = [figure_of(report, candidate, metric) for report in reports[name]]
             spread = statistics.stdev(values) if len(values) > 1 else float("nan")
             mean = statistics.mean(values) if values else float("nan")
             cells.append(f"{mean:.3f} ± {spread:.3f}")
-        base = next((key for start, key in still.items() if title.startswith(start)), None)
-        found = figures[names[0]]
-        cells.append(f"{found[0][base]:.3f}" if base and found else "")
+        still = [figure_of(report, "repeat", metric) for report in reports[names[0]][:1]]
+        cells.append(f"{still[0]:.3f}" if still else "")
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\nRuns: {counts}.\n"
 

@@ -19,16 +19,11 @@ from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.hints import continue_latent, continue_motion
 from seg2vid.models.layers import OBJECT_FACTOR, fast_arithmetic, find_objects
 from seg2vid.seeds import Generators, Seeds, make_generators
-from seg2vid.structures import (
-    Animation,
-    GeneratedVideo,
-    Latent,
-    join_batch,
-    join_passes,
-)
+from seg2vid.structures import Animation, GeneratedVideo, Latent, join_batch, join_passes
 from seg2vid.weights import WEIGHTS_FILE, find_weights
 
 Pipeline = TypeVar("Pipeline", bound="Seg2VidPipeline")
+BOXES = ("first_frame", "animator")
 
 
 @dataclass(frozen=True)
@@ -81,15 +76,18 @@ class Seg2VidPipeline:
         return cls(first_frame, Animator(config, num_channels=space.num_channels), config)
 
     @classmethod
-    def from_pretrained(cls: type[Pipeline], name_or_path: str | Path) -> Pipeline:
+    def from_pretrained(
+        cls: type[Pipeline], name_or_path: str | Path, *, boxes: Sequence[str] = BOXES
+    ) -> Pipeline:
         """Load ``name_or_path``: a bundled model's name, a folder, a file, or ``user/name`` (hub).
 
+        Only ``boxes`` are loaded: weights of the motion stage alone hold no ``first_frame``.
         Raises ``ModelError`` for an unknown name or a file that does not fit.
         """
         checkpoint = load_checkpoint(find_weights(str(name_or_path)))
         pipeline = cls.from_config(checkpoint.config)
-        load_box(pipeline.first_frame, checkpoint, "first_frame")
-        load_box(pipeline.animator, checkpoint, "animator")
+        for box in boxes:
+            load_box(getattr(pipeline, box), checkpoint, box)
         pipeline.provenance = checkpoint.provenance
         pipeline.motion_encoder_weights = {
             name: tensor
@@ -103,7 +101,7 @@ class Seg2VidPipeline:
         path.
         """
         path = Path(folder) / WEIGHTS_FILE
-        boxes = {"first_frame": self.first_frame, "animator": self.animator}
+        boxes = {name: getattr(self, name) for name in BOXES}
         # The motion encoder is not used here but goes along: evaluation needs it.
         others = self.motion_encoder_weights
         save_checkpoint(path, boxes, self.config, self.provenance, others=others)

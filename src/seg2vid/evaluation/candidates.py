@@ -18,12 +18,12 @@ from seg2vid.evaluation.protocol import Protocol
 from seg2vid.features import digest_of
 from seg2vid.labels import get_label_space
 from seg2vid.models.layers import fast_arithmetic
-from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.pipeline import BOXES, Seg2VidPipeline
 from seg2vid.seeds import make_generators
 from seg2vid.structures import Clip, GeneratedVideo, Motion, join_passes
 from seg2vid.transfer import encode_motion, play_motion
 from seg2vid.warp import compose_flows, follow_passes, motion_from_flows, warp_clip, warp_labels
-from seg2vid.weights import find_weights
+from seg2vid.weights import WEIGHTS_FILE, find_weights
 
 SEEDS_OF_A_CLIP = 1000
 """Seeds that lie between two clips."""
@@ -130,7 +130,7 @@ class Model:
     def title(self) -> str:
         """Name of the model, without its folders."""
         path = Path(self.name)
-        return path.parent.name if path.suffix == ".safetensors" else path.name
+        return path.parent.name if path.name == WEIGHTS_FILE else path.name
 
     @property
     def about(self) -> str:
@@ -147,7 +147,8 @@ class Model:
     @cached_property
     def pipeline(self) -> Seg2VidPipeline:
         """The model, loaded on first use; raises ``ModelError`` for other classes."""
-        pipeline = Seg2VidPipeline.from_pretrained(self.name).to(self.device)
+        boxes = BOXES if self.protocol.task != "prediction" else ("animator",)
+        pipeline = Seg2VidPipeline.from_pretrained(self.name, boxes=boxes).to(self.device)
         names = get_label_space("cityscapes").names
         if pipeline.label_space.names != names:
             what, got = "a model of the label space cityscapes", pipeline.label_space.name
@@ -207,7 +208,8 @@ class StillStart:
     def make(self, clip: Clip, number: int) -> Judged:
         """Repeat the first frame of the model's first draw."""
         model = replace(self.model, protocol=replace(self.model.protocol, samples=1))
-        frame = model.make(replace(clip, frames=clip.frames[:, :0]), number).frames[:, 0]
+        start = Clip(clip.first_frame, clip.frames[:, :0], clip.label_map)
+        frame = model.make(start, number).frames[:, 0]
         return repeated_frame(replace(clip, first_frame=frame))
 
 

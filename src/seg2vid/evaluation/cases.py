@@ -40,7 +40,8 @@ class Cases:
 
     def __post_init__(self) -> None:
         """Look once at what is there, before any work is done."""
-        if not self.names:
+        is_recorded = self.protocol.source == "recordings"
+        if not self.names or (is_recorded and not self._recordings):
             what, fix = f"clips for {self.protocol.name}", "check --data"
             raise Seg2VidError(expected(what, got="none", fix=fix))
 

@@ -65,6 +65,9 @@ def clip_values(results: Results) -> dict[str, dict[str, list[float | None]]]:
                 if kept:
                     means = [json_number(v) for v in values[:, kept].nanmean(1).tolist()]
                     found.setdefault(name, {})[candidate] = means
+    for candidate in results.units:
+        for metric, scores in _hidden_values(results, candidate):
+            found.setdefault(metric, {})[candidate] = list(map(json_number, scores.tolist()))
     return found
 
 
@@ -123,15 +126,22 @@ def _best_of_curves(results: Results, candidate: str) -> Iterator[Row]:
         yield make_curve(intervals, numbers, candidate=candidate, metric="best_of_n")
 
 
-def _hidden_figures(results: Results, candidate: str) -> Iterator[Row]:
-    """Precision, recall, F1 and average precision of hidden pixels, over all frames."""
-    span = frames_text(range(1, results.protocol.num_frames + 1))
+def _hidden_values(
+    results: Results, candidate: str
+) -> Iterator[tuple[str, Float[Tensor, " clips"]]]:
+    """Yield precision, recall, F1 and average precision of hidden pixels, by metric."""
     for way in ("backward", "forward"):
         found = results.stacked(candidate, f"hidden_{way}")
         for place, score in enumerate(SCORES) if found is not None else ():
             values = found[:, place].double().mean(1) if found is not None else torch.zeros(0)
-            metric = f"hidden_{way}_{score}"
-            yield make_row(results.mean(values), candidate=candidate, metric=metric, frames=span)
+            yield f"hidden_{way}_{score}", values
+
+
+def _hidden_figures(results: Results, candidate: str) -> Iterator[Row]:
+    """The same as figures, over all frames."""
+    span = frames_text(range(1, results.protocol.num_frames + 1))
+    for metric, values in _hidden_values(results, candidate):
+        yield make_row(results.mean(values), candidate=candidate, metric=metric, frames=span)
 
 
 def _label_figures(results: Results, candidate: str) -> Iterator[Row]:

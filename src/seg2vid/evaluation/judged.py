@@ -6,7 +6,7 @@ from typing import Literal, Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seg2vid.structures import Clip, Motion
+from seg2vid.structures import Carrier, Clip, Motion
 
 Role = Literal["model", "other", "baseline", "oracle", "ceiling"]
 """``other`` is another model in the same run; an oracle is shown more than the models are."""
@@ -15,7 +15,7 @@ Unit = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judged(Carrier):
     """What a candidate makes of one clip, the first frame included in ``frames``."""
 
     frames: Float[Tensor, "samples frame 3 height width"]

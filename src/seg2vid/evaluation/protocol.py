@@ -20,6 +20,8 @@ Task = Literal["prediction", "generation", "stills"]
 for one picture.
 """
 SourceKind = Literal["toycity", "recordings", "stills", "videos"]
+BASELINE_KEYS = ("truth", "repeat", "extrapolated", "posterior", "nearest", "mean_colour")
+"""What can be measured beside the models; ``truth`` always is."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Protocol:
     warping_times: tuple[int, ...] = (8,)
     """Frames whose warping error is measured, each against the one before it."""
     baselines: tuple[str, ...] = ("truth", "repeat")
-    """What is measured beside the models: names of ``evaluation/candidates.BASELINES``."""
+    """What is measured beside the models: names out of ``BASELINE_KEYS``."""
     judges: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each judge's file, and of the segmenter."""
     enough: Mapping[str, int] = field(default_factory=dict)
@@ -135,17 +137,33 @@ def _parse(content: bytes, source: str) -> Protocol:
     for name, choices in (("task", get_args(Task)), ("source", get_args(SourceKind))):
         if values[name] not in choices:
             raise _wrong(source, f"{name} out of {', '.join(choices)}", repr(values[name]))
+    _check_kinds(values, source)
     plain: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in values.items()
     }
-    starts = {name: tuple(times) for name, times in (values.get("starts") or {}).items()}
+    starts = {name: tuple(times) for name, times in values.get("starts", {}).items()}
     plain |= {"starts": starts, "sha256": hashlib.sha256(content).hexdigest()}
     protocol = Protocol(**plain)
     last = 0 if protocol.is_still else protocol.num_frames
     times = (*protocol.horizons, *protocol.picture_times, *protocol.warping_times)
     if any(not 0 <= time <= last for time in times):
         raise _wrong(source, f"times from 0 to {last}", str(sorted(set(times))))
+    if "truth" not in protocol.baselines or not set(protocol.baselines) <= set(BASELINE_KEYS):
+        what = f"baselines out of {', '.join(BASELINE_KEYS)}, truth among them"
+        raise _wrong(source, what, ", ".join(map(str, protocol.baselines)))
     return protocol
+
+
+def _check_kinds(values: Mapping[str, Any], source: str) -> None:
+    """Raise ``Seg2VidError`` for a field that is no number, list, text or mapping as it should."""
+    samples = Protocol("", "", "stills", "stills")
+    for name, value in values.items():
+        usual = getattr(samples, name)
+        kind: type = list if isinstance(usual, tuple) else dict if usual == {} else type(usual)
+        if not isinstance(value, kind):
+            raise _wrong(source, f"{name} as {kind.__name__}", repr(value))
+    if not all(isinstance(times, list) for times in values.get("starts", {}).values()):
+        raise _wrong(source, "starts as a list of each recording", repr(values["starts"]))
 
 
 def _wrong(source: str, what: str, got: str) -> Seg2VidError:

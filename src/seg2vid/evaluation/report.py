@@ -78,7 +78,7 @@ def _warnings(report: Mapping[str, Any]) -> Iterator[str]:
             f"<aside><strong>Not {name} as frozen.</strong> Changed: {html.escape(changes)}. "
             f"These figures may not be compared with, or cited as, {name}.</aside>"
         )
-    if not provenance.get("data_is_as_frozen", True):
+    if provenance.get("data_is_as_frozen") is False:
         yield (
             "<aside><strong>Other data than the protocol froze.</strong> The checksum of the data "
             "differs from the frozen one, so these figures compare with this run alone.</aside>"

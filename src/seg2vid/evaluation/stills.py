@@ -53,7 +53,7 @@ class TrainingPhotos:
 
     def nearest(self, label_map: Int[Tensor, "1 height width"]) -> int:
         """Return the number of the photo whose labels agree at most places; the first of equals."""
-        agreeing = (self._summary[0] == thumbnail(label_map)).sum(1)
+        agreeing = (self._summary[0] == thumbnail(label_map.cpu())).sum(1)
         return int(agreeing.argmax())
 
     @property
@@ -97,5 +97,5 @@ class MeanColour:
 
     def make(self, clip: Clip, number: int) -> Judged:
         """Paint the label map."""
-        painted = self.photos.mean_colours[clip.label_map].permute(0, 3, 1, 2)
+        painted = self.photos.mean_colours[clip.label_map.cpu()].permute(0, 3, 1, 2)
         return Judged(painted.unsqueeze(1), clip.label_map.unsqueeze(1))

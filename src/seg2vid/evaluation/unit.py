@@ -96,6 +96,8 @@ class Measurement:
 
         Comparisons with the real frames are left out for the real frames themselves (``is_real``).
         """
+        # What was read from a disk may lie elsewhere than the clip.
+        judged = judged.to(clip.first_frame.device)
         unit: Unit = {"seconds": torch.tensor(judged.seconds)}
         real = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)[0]
         times = list(self.protocol.judged_times)
