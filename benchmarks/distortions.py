@@ -145,7 +145,7 @@ def read_clips(data: Path, clips_each: int) -> list[RealClip]:
                 recording, start, num_frames=TIME - 1, step=step, height=HEIGHT, width=WIDTH
             )
             frames = torch.cat((clip.first_frame[:, None], clip.frames), dim=1)
-            if (frames[:, 1:] - frames[:, :-1]).abs().mean() > -1:
+            if (frames[:, 1:] - frames[:, :-1]).abs().mean() > MOVING:
                 clips.append(RealClip(frames, number))
     return clips
 

@@ -1,5 +1,6 @@
 """Candidates: baselines by hand, models beside the pipeline, oracles, and what they are given."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seg2vid.checkpoint import save_checkpoint
 from seg2vid.errors import ModelError
 from seg2vid.evaluation import candidates as module
 from seg2vid.evaluation.candidates import (
@@ -48,10 +50,16 @@ def model(weights: str) -> Model:
     return Model("model", weights, "model", TINY)
 
 
+@pytest.fixture(scope="module")
+def pipeline(weights: str) -> Seg2VidPipeline:
+    """The same model, all of it: for a prediction no first frame is painted, nor loaded."""
+    return Seg2VidPipeline.from_pretrained(weights)
+
+
 @pytest.fixture
 def exact() -> Iterator[None]:
     """Compute as an evaluation does: bfloat16 rounds a batch of two otherwise than one by one."""
-    with exact_arithmetic():
+    with torch.inference_mode(), exact_arithmetic():
         yield
 
 
@@ -129,11 +137,13 @@ def test_extrapolation_sees_no_third_frame() -> None:
 
 
 @pytest.mark.usefixtures("exact")
-def test_samples_are_those_of_the_pipeline_one_by_one(clip: Clip, model: Model) -> None:
+def test_samples_are_those_of_the_pipeline_one_by_one(
+    clip: Clip, model: Model, pipeline: Seg2VidPipeline
+) -> None:
     judged = model.make(clip, 7)
     assert judged.frames.shape == (2, 4, 3, HEIGHT, WIDTH) and judged.seconds > 0
     for sample in range(2):
-        alone = model.pipeline(
+        alone = pipeline(
             clip.label_map, num_frames=3, first_frame=clip.first_frame, seed=7000 + sample
         )
         torch.testing.assert_close(judged.frames[sample, 1:], alone.frames[0].clamp(0, 1))
@@ -164,19 +174,23 @@ def test_a_clip_is_the_same_whatever_stands_beside_it(clip: Clip, model: Model) 
 
 
 @pytest.mark.usefixtures("exact")
-def test_a_label_map_alone_gives_another_first_frame(clip: Clip, model: Model) -> None:
+def test_a_label_map_alone_gives_another_first_frame(
+    clip: Clip, model: Model, pipeline: Seg2VidPipeline
+) -> None:
     judged = replace(model, protocol=GENERATION).make(clip, 0)
-    alone = model.pipeline(clip.label_map, num_frames=3, seed=1)
+    alone = pipeline(clip.label_map, num_frames=3, seed=1)
     torch.testing.assert_close(judged.frames[1, 0], alone.first_frame[0])
     assert not torch.equal(judged.frames[0, 0], clip.first_frame[0])
 
 
 @pytest.mark.usefixtures("exact")
-def test_a_still_is_the_first_frame_of_the_pipeline(clip: Clip, model: Model) -> None:
+def test_a_still_is_the_first_frame_of_the_pipeline(
+    clip: Clip, model: Model, pipeline: Seg2VidPipeline
+) -> None:
     judged = replace(model, protocol=still_protocol()).make(shortened(clip, 0), 2)
     assert judged.frames.shape == (2, 1, 3, HEIGHT, WIDTH) and judged.motion is None
     for sample in range(2):
-        alone = model.pipeline(clip.label_map, num_frames=0, seed=2000 + sample)
+        alone = pipeline(clip.label_map, num_frames=0, seed=2000 + sample)
         torch.testing.assert_close(judged.frames[sample, 0], alone.first_frame[0].clamp(0, 1))
         assert torch.equal(judged.label_maps[sample, 0], clip.label_map[0])
 
@@ -192,10 +206,12 @@ def test_a_generated_start_is_repeated(clip: Clip, model: Model) -> None:
 
 
 @pytest.mark.usefixtures("exact")
-def test_the_oracle_plays_the_motion_that_its_encoder_finds(clip: Clip, model: Model) -> None:
+def test_the_oracle_plays_the_motion_that_its_encoder_finds(
+    clip: Clip, model: Model, pipeline: Seg2VidPipeline
+) -> None:
     judged = PosteriorModel(model).make(clip, 0)
-    code = encode_motion(model.pipeline, whole(clip), clip.label_map)
-    video = model.pipeline(clip.label_map, num_frames=3, first_frame=clip.first_frame, z=code.z)
+    code = encode_motion(pipeline, whole(clip), clip.label_map)
+    video = pipeline(clip.label_map, num_frames=3, first_frame=clip.first_frame, z=code.z)
     torch.testing.assert_close(judged.frames[:, 1:], video.frames.clamp(0, 1))
     torch.testing.assert_close(judged.motion.backward_flow, video.motion.backward_flow)
     assert torch.equal(judged.frames[:, 0], clip.first_frame)
@@ -247,19 +263,32 @@ def test_motion_of_several_passes_is_that_to_the_first_frame(clip: Clip, tmp_pat
     assert not torch.equal(judged.motion.backward_flow[:, 1], video.motion.backward_flow[:, 1])
 
 
-def test_candidates_say_who_they_are(model: Model, weights: str) -> None:
+def test_candidates_say_who_they_are(model: Model, weights: str, tmp_path: Path) -> None:
     every = (*BASELINES.values(), model, PosteriorModel(model), StillStart(model))
     for candidate in every:
         assert isinstance(candidate, Candidate)
         assert candidate.key and candidate.title and candidate.about
     assert model.title == Path(weights).name
     assert replace(model, name=f"{weights}/model.safetensors").title == "tiny"
+    copy = tmp_path / "run_7.safetensors"
+    shutil.copy(Path(weights) / "model.safetensors", copy)
+    assert replace(model, name=str(copy)).title == "run_7.safetensors"
     assert model.sha256 == digest_of(Path(weights) / "model.safetensors")
     assert PosteriorModel(model).sha256 == model.sha256
     assert model.about == "sees the first frame and label map; 2 draws"
     assert replace(model, protocol=replace(GENERATION, samples=1)).about == (
         "sees the label map; one draw"
     )
+
+
+def test_a_motion_stage_alone_predicts(clip: Clip, model: Model, tmp_path: Path) -> None:
+    """Weights without a first frame are enough where one is given, and refused elsewhere."""
+    boxes = {"animator": build_model().animator}
+    save_checkpoint(tmp_path / "model.safetensors", boxes, CONFIG, {})
+    alone = Model("model", str(tmp_path), "model", TINY)
+    assert torch.equal(alone.make(clip, 0).frames, model.make(clip, 0).frames)
+    with pytest.raises(ModelError, match=r"tensors of first_frame; got missing"):
+        replace(alone, protocol=GENERATION).make(clip, 0)
 
 
 def keys(protocol: Any, model: Model | None) -> list[str]:

@@ -32,7 +32,7 @@ class Absolute(PerceptualDistance):
 
 
 class Colours(nn.Module):
-    """Mean colours in place of Inception; remembers what it was shown."""
+    """Mean colours, over and over, in place of Inception; remembers what it was shown."""
 
     def __init__(self, *, has_classes: bool = True) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class Colours(nn.Module):
     def forward(self, pictures: Tensor) -> InceptionOutput:
         """Look at pictures (batch, 3, height, width)."""
         self.shown.append(pictures)
-        seen = pictures.mean((2, 3))
-        return InceptionOutput(seen, seen.repeat(1, 2) if self.has_classes else None)
+        seen = pictures.mean((2, 3)).repeat(1, 683)
+        return InceptionOutput(seen[:, :2048], seen[:, :1008] if self.has_classes else None)
 
 
 class Lengths(nn.Module):
@@ -276,7 +276,7 @@ def test_a_single_picture_is_judged_alone(clip: Clip) -> None:
     judged = Judged((0.9 * clip.first_frame).unsqueeze(1), clip.label_map.unsqueeze(1))
     unit = Measurement(protocol, every_judge()).measure(judged, photo, is_real=False)
     assert unit["psnr"].shape == unit["lpips"].shape == (1, 1)
-    assert unit["confusion_truth"].shape == (1, 19, 19) and unit["inception"].shape == (1, 3)
+    assert unit["confusion_truth"].shape == (1, 19, 19) and unit["inception"].shape == (1, 2048)
     assert not {"i3d", "warping_error", "consistency"} & set(unit)
 
 

@@ -136,6 +136,11 @@ def test_unbiased_distance_of_equal_distributions_is_about_zero() -> None:
     assert 0.3 * means[0] < means[2] < 0.7 * means[0], "the bias of the reference stays"
 
 
+def test_two_samples_have_no_unbiased_distance() -> None:
+    a, b = make_sets(2, 2, 6)
+    assert float(frechet_distance(a, b)) > 0 and unbiased_frechet_distance(a, b).isnan()
+
+
 def test_unbiased_distance_depends_on_its_seed_alone() -> None:
     a, b = make_sets(60, 50, 6)
     a = a + 3

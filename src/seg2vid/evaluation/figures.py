@@ -84,7 +84,7 @@ def _mean_figures(results: Results, candidate: str) -> Iterator[Row]:
                 yield make_row(interval, candidate=candidate, metric=array, frames=span)
     seconds = results.stacked(candidate, "seconds")
     if seconds is not None and bool(seconds.any()):
-        span = frames_text((0,) if results.protocol.is_still else (0, results.protocol.num_frames))
+        span = frames_text(range(results.protocol.num_frames + 1))
         yield make_row(results.mean(seconds), candidate=candidate, metric="seconds", frames=span)
 
 

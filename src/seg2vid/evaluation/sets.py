@@ -47,7 +47,7 @@ def set_figures(results: Results, candidate: str) -> Iterator[Row]:
         named = {"candidate": candidate, "metric": "inception_score"}
         remark = _too_few(protocol, "inception_score", logits.shape[0] * logits.shape[1])
         interval = results.spread(
-            lambda picked: float(inception_score(logits[picked].flatten(0, 1)))
+            lambda picked: float(inception_score(logits[picked].flatten(0, 1))), is_distance=True
         )
         yield make_row(interval, **named, frames=frames_text(protocol.picture_times), remark=remark)
 
@@ -64,14 +64,18 @@ def _distances(
     number = reference.shape[0] * reference.shape[1]
     remark = _too_few(results.protocol, frechet, number)
     measure = FrechetOverClips(generated, reference)
-    yield make_row(results.spread(measure), **named, metric=frechet, remark=remark)
+    yield make_row(
+        results.spread(measure, is_distance=True), **named, metric=frechet, remark=remark
+    )
     flat = [features.flatten(0, 1) for features in (generated, reference)]
     value = float(unbiased_frechet_distance(*flat))
     interval = Interval(value, math.nan, math.nan, results.count)
     yield make_row(interval, **named, metric=unbiased, remark=remark)
     measure_kernel = KernelOverClips(generated, reference)
     remark = _too_few(results.protocol, kernel, number)
-    yield make_row(results.spread(measure_kernel), **named, metric=kernel, remark=remark)
+    yield make_row(
+        results.spread(measure_kernel, is_distance=True), **named, metric=kernel, remark=remark
+    )
 
 
 def _floor(

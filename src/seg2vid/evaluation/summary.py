@@ -56,11 +56,12 @@ class Results:
         """Return the mean over clips with its interval."""
         return interval_of_mean(values, replicates=self.protocol.replicates)
 
-    def spread(self, statistic: Callable[[Int[Tensor, " picked"]], float]) -> Interval:
-        """Return any figure of a set of clips with its interval."""
-        return interval_of(
-            statistic, self.count, replicates=max(50, self.protocol.replicates // 10)
-        )
+    def spread(
+        self, statistic: Callable[[Int[Tensor, " picked"]], float], *, is_distance: bool = False
+    ) -> Interval:
+        """Return any figure of a set of clips with its interval; of distances the spread alone."""
+        replicates = max(50, self.protocol.replicates // 10)
+        return interval_of(statistic, self.count, replicates=replicates, is_recentred=is_distance)
 
 
 def json_number(value: float) -> float | None:

@@ -73,6 +73,7 @@ def unbiased_frechet_distance(
     samples and 64 features the plain distance was 2.36, shrinking one set left 1.14, both -0.02 (12
     draws, deviation 0.16). The line is straight only where samples outnumber the features that
     vary: with 256 features 5.4 of 34.9 were left. Subsets are drawn by NumPy's PCG64 from ``seed``.
+    nan for two samples, of which no line can be made.
 
     Raises ``ModelError`` where a set has less than two samples.
     """
@@ -86,6 +87,8 @@ def unbiased_frechet_distance(
             sets[1] = _pick(reference, share, generator)
         shares.append(len(generated) / len(sets[0]))
         values.append(float(frechet_distance(sets[0], sets[1])))
+    if len(set(shares)) < 2:  # of two samples there is one subset
+        return torch.tensor(math.nan, dtype=torch.float64)
     _, at_zero = np.polyfit(shares, values, 1)
     return torch.tensor(at_zero, dtype=torch.float64)
 

@@ -74,14 +74,16 @@ def interval_of(
     *,
     replicates: int = COSTLY_REPLICATES,
     seed: int = 0,
+    is_recentred: bool = True,
 ) -> Interval:
     """Return any figure of a set of clips with an interval: ``statistic`` is given their indices
     ``(clips)``.
 
     Clips that are drawn twice make a set look poorer than it is, which biases distances between
     sets upwards, far out of a percentile interval. So the spread of the replicates is taken, not
-    their place: the interval is the figure plus (their quantiles less their mean). Replicates whose
-    figure is nan are left out.
+    their place: the interval is the figure plus (their quantiles less their mean). Ratios of sums
+    have no such bias and a range of their own: without ``is_recentred`` the quantiles themselves
+    are the interval. Replicates whose figure is nan are left out.
     """
     value = statistic(torch.arange(clips))
     if clips < 2:
@@ -89,8 +91,9 @@ def interval_of(
     indices = bootstrap_indices(clips, replicates=replicates, seed=seed)
     drawn = torch.tensor([statistic(picked) for picked in indices], dtype=torch.float64)
     drawn = drawn[~drawn.isnan()]
-    low, high = _quantiles(drawn - drawn.mean())
-    return Interval(value, value + low, value + high, clips)
+    shift = value - float(drawn.mean()) if is_recentred and len(drawn) else 0.0
+    low, high = _quantiles(drawn)
+    return Interval(value, low + shift, high + shift, clips)
 
 
 def paired_difference(
