@@ -192,11 +192,11 @@ def distances(one: Sets, other: Sets) -> dict[str, float]:
 
 
 def halves(clips: Sequence[RealClip], judged: Sets) -> tuple[Sets, Sets]:
-    """Divide the features of undistorted clips between recordings of even and of odd number."""
-    is_even = torch.tensor([clip.recording % 2 == 0 for clip in clips])
-    masks = {"clips": is_even, "pictures": is_even[::2].repeat_interleave(TIME)}
-    even = {kind: judged[kind][mask] for kind, mask in masks.items()}
-    return even, {kind: judged[kind][~mask] for kind, mask in masks.items()}
+    """Divide the features of undistorted clips: two recordings to one half, two to the other ..."""
+    is_first = torch.tensor([clip.recording % 4 < 2 for clip in clips])
+    masks = {"clips": is_first, "pictures": is_first[::2].repeat_interleave(TIME)}
+    first = {kind: judged[kind][mask] for kind, mask in masks.items()}
+    return first, {kind: judged[kind][~mask] for kind, mask in masks.items()}
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def draw_figures(figures: Figures) -> UInt8[np.ndarray, "height width 3"]:
         draw.line([GAP, top, PICTURE[0] - GAP, top], GRID, 3)
         draw.text((GAP, top + 18), DRAWN[metric], FAINT, FONTS[17], "lt")
         tops = [max(curves[metric]) for curves in figures.curves.values()]
-        high = 1.05 * max(*tops, figures.floor[metric])
+        high = 1.1 * max(*tops, figures.floor[metric])
         for column, way in enumerate(DISTORTIONS):
             left, right = column * COLUMN + LEFT, (column + 1) * COLUMN
             box = (left, top + TOP, right, top + ROW - BOTTOM)
@@ -315,7 +315,7 @@ class _Panel:
         _, y = self.place(0, value)
         for x in range(left, right, 24):
             self.draw.line([x, y, min(x + 12, right), y], FAINT, 3)
-        self.draw.text((left + 4, y - 10), f"floor: {value:.0f}", FAINT, FONTS[11], "ls")
+        self.draw.text((left + 4, y + 10), f"floor: {value:.0f}", FAINT, FONTS[11], "lt")
 
     def draw_curve(self, values: Sequence[float], colour: str) -> None:
         """Draw a line with markers, and each value above and left of its own."""

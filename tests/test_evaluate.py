@@ -1,179 +1,373 @@
-"""The evaluation: figures of a tiny real model, what standing still scores, the report."""
+"""Whole evaluations of a tiny model: what is measured, written, resumed, and refused."""
 
 import json
+import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from seg2vid.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from seg2vid.data.clips import ClipFolder
-from seg2vid.errors import ModelError
-from seg2vid.evaluate import MotionModel, evaluate, held_out_clips, measure_clip, write_report
-from seg2vid.metrics.motion import (
-    consistency_error,
-    end_point_error,
-    hidden_average_precision,
-    hidden_f1,
+from seg2vid.errors import MediaError, Seg2VidError
+from seg2vid.evaluate import (
+    EvaluateOptions,
+    changes,
+    figure_of,
+    make_setup,
+    run,
+    share_cores,
+    summary_lines,
 )
-from seg2vid.metrics.semantics import pixel_accuracy
-from seg2vid.models.animator import Animator
-from seg2vid.models.motion_encoder import MotionEncoder
-from seg2vid.structures import Animation, Clip, Motion
-from tests.tiny import CONFIG, write_clips
+from seg2vid.evaluation import work as work_module
+from seg2vid.evaluation.cases import Cases, digest_of, digest_of_all
+from seg2vid.evaluation.judges import (
+    JUDGE_FILES,
+    SEGMENTER_FILE,
+    judge_digests,
+    load_evaluation_judges,
+)
+from seg2vid.evaluation.metric_table import METRICS
+from seg2vid.evaluation.protocol import get_protocol
+from seg2vid.evaluation.unit import EvaluationJudges
+from seg2vid.features import JUDGES_VARIABLE
+from seg2vid.features import digest_of as digest_of_file
+from seg2vid.processes import available_cores
+from tests.evaluation_runs import TINY, Guesser, write_model
+
+GENERATED = ("model", "posterior")
+
+
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge with what costs nothing, without a folder of judges."""
+    monkeypatch.setattr(
+        work_module, "load_evaluation_judges", lambda _: EvaluationJudges(Guesser())
+    )
+    monkeypatch.setenv(JUDGES_VARIABLE, "nowhere")
+
+
+@pytest.fixture(autouse=True)
+def quick_judges(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "slow" not in request.keywords:
+        quick(monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    folder = ClipFolder(write_clips(tmp_path_factory.mktemp("clips"), count=1))
-    return folder.read(0)
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def options(model: str | None, output: Path, **given: Any) -> EvaluateOptions:
+    """Two clips in this process."""
+    usual: dict[str, Any] = {"protocol": TINY, "workers": 1, "threads": 1}
+    return EvaluateOptions(output=output, model=model, **(usual | given))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "report.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    space_size = len(CONFIG.label_space["classes"]) + 1
-    encoder = MotionEncoder(
-        CONFIG.motion_encoder,
-        CONFIG.flow_decoder,
-        num_frames=CONFIG.num_frames,
-        num_channels=space_size,
-        foreground=tuple(range(11, 19)),
-    )
-    boxes = {"animator": Animator(CONFIG, num_channels=space_size), "motion_encoder": encoder}
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    save_checkpoint(path, boxes, CONFIG, {"training": "none"})
-    return path
+def finished(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A finished folder and what was said."""
+    output = tmp_path_factory.mktemp("run") / "report"
+    with pytest.MonkeyPatch.context() as patch:
+        quick(patch)
+        said = "\n".join(run(options(model, output)))
+    yield output, said
 
 
-def test_hidden_f1_by_hand() -> None:
-    exact, said = torch.ones(2, 1, 1, 2, 4), torch.ones(2, 1, 1, 2, 4)
-    exact[0, ..., :2] = 0  # four pixels are hidden
-    said[0, ..., 1:3] = 0.2  # four are said to be, two of them rightly
-    assert hidden_f1(said, exact).tolist() == [0.5, 1.0]
-    assert hidden_f1(exact, exact).tolist() == [1.0, 1.0]
-    assert hidden_f1(torch.ones_like(exact), exact).tolist() == [0.0, 1.0]
-    # Found where nothing is hidden: nothing right.
-    assert hidden_f1(exact, torch.ones_like(exact)).tolist() == [0.0, 1.0]
-
-
-def test_hidden_average_precision_by_hand() -> None:
-    exact = torch.tensor([0.0, 1.0, 0.0, 1.0]).view(1, 1, 1, 1, 4)
-    ranked = torch.tensor([0.1, 0.2, 0.3, 0.9]).view(1, 1, 1, 1, 4)
-    # The hidden ones come first and third: precision 1 and 2/3.
-    assert float(hidden_average_precision(ranked, exact)) == pytest.approx((1 + 2 / 3) / 2)
-    assert float(hidden_average_precision(exact, exact)) == 1
-    # The cut does not matter: all above a half is as good.
-    assert float(hidden_average_precision(0.6 + 0.4 * exact, exact)) == 1
-    assert float(hidden_average_precision(ranked, torch.ones_like(exact))) == 1
-
-
-def test_end_point_error_by_hand() -> None:
-    flow = torch.zeros(1, 1, 2, 1, 3)
-    exact = flow.clone()
-    exact[0, 0, :, 0, 0] = torch.tensor([3.0, 4.0])
-    exact[0, 0, 0, 0, 1] = 100.0
-    visible = torch.tensor([1.0, 0.0, 1.0]).view(1, 1, 1, 1, 3)
-    # Pixels 0 and 2 count: (5 + 0) / 2. Counting the hidden one would give 35.
-    torch.testing.assert_close(end_point_error(flow, exact, visible), torch.tensor([2.5]))
-    assert float(end_point_error(flow, exact, torch.zeros_like(visible))) == 0
-
-
-def test_consistency_error_by_hand() -> None:
-    forward = torch.zeros(1, 1, 2, 8, 16)
-    forward[:, :, 0] = 2.0
-    visible = torch.ones(1, 1, 1, 8, 16)
-    consistent = Motion(forward, -forward, visible, visible)
-    assert float(consistency_error(consistent)) == pytest.approx(0, abs=1e-5)
-    same_sign = Motion(forward, forward, visible, visible)
-    assert float(consistency_error(same_sign)) == pytest.approx(4, abs=1e-4)
-
-
-def test_pixel_accuracy_leaves_void_out() -> None:
-    exact = torch.tensor([[[0, 1, 19, 19]]])
-    guess = torch.tensor([[[0, 2, 3, 19]]])
-    torch.testing.assert_close(pixel_accuracy(guess, exact, void_id=19), torch.tensor([0.5]))
-
-
-class Oracle(MotionModel):
-    """A model whose every answer is the clip itself."""
-
-    def animate(self, clip: Clip) -> dict[str, Animation]:
-        assert clip.motion is not None
-        assert clip.label_maps is not None
-        half = clip.label_maps[:, :, 1::2, 1::2]
-        logits = torch.nn.functional.one_hot(half, 20).permute(0, 1, 4, 2, 3).float()
-        whole = Animation(clip.motion, clip.frames, clip.frames, logits)
-        return {"posterior": whole, "prior mean": whole}
-
-
-def test_perfect_model_scores_perfectly(clip: Clip, weights: Path) -> None:
-    model = MotionModel.load(load_checkpoint(weights))
-    oracle = Oracle(model.animator, model.motion_encoder, model.config, model.label_space)
-    figures = measure_clip(oracle, clip, judge=None)
-    assert figures["end-point error backward, posterior [px]"] == 0
-    assert figures["end-point error backward, zero flow [px]"] > 0
-    assert figures["forward-backward error, posterior [px]"] < 0.5
-    # Labels moved by exact flow are right but for the nearest pixel at edges.
-    assert figures["label accuracy t=1, posterior"] > 0.95
-    assert (
-        figures["label accuracy t=1, posterior"]
-        > figures["label accuracy t=1, first frame repeated"]
-    )
-
-
-def test_evaluate_averages_clips_and_tells_where_figures_come_from(
-    clip: Clip, weights: Path, tmp_path: Path
+def test_a_report_holds_figures_and_where_they_come_from(
+    finished: tuple[Path, str], model: str
 ) -> None:
-    def source(config: Any, *, clips: int, seed: int) -> Iterator[Clip]:
-        assert config == CONFIG
-        yield from [clip] * clips
+    report = read(finished[0])
+    assert set(report) == {
+        *("format", "protocol", "candidates", "metrics", "figures", "curves", "classes"),
+        *("clips", "remarks", "provenance", "cost"),
+    }
+    assert report["format"] == 1 and report["protocol"]["name"] == "tiny-v1"
+    assert report["protocol"]["changed"] == {}, "the tiny protocol asks for no judges"
+    keys = [candidate["key"] for candidate in report["candidates"]]
+    assert keys == ["truth", "repeat", "extrapolated", "posterior", "model"]
+    assert report["candidates"][-1] == {
+        "key": "model", "title": "tiny", "role": "model",
+        "about": "sees the first frame and label map; 2 draws",
+        "sha256": digest_of_file(Path(model) / "model.safetensors"),
+    }  # fmt: skip
+    metrics = {metric["key"]: metric for metric in report["metrics"]}
+    figures = {figure["metric"] for figure in report["figures"]}
+    assert figures <= set(metrics) and metrics["psnr"] == asdict(METRICS["psnr"])
+    assert {"psnr", "epe_backward", "miou_truth", "flow_spread", "seconds"} <= figures
+    assert not {"lpips", "fvd", "fid"} & figures, "their judges were not there"
+    provenance = report["provenance"]
+    assert provenance["device"] == "cpu" and provenance["precision"] == "float32"
+    assert provenance["seeds"] == "0 + 1000 x number of the clip + number of the sample"
+    assert {"commit", "packages", "command", "processor", "memory_bytes", "time"} <= set(provenance)
+    assert provenance["judges"] == {SEGMENTER_FILE: judge_digests(None)[SEGMENTER_FILE]}
+    digests = [digest_of(Cases(TINY).read(number)) for number in range(2)]
+    assert provenance["data_sha256"] == digest_of_all(digests)
+    assert provenance["data_is_as_frozen"] is None, "this protocol froze none"
+    cost = report["cost"]
+    assert (cost["workers"], cost["threads_per_worker"], cost["clips_in_this_go"]) == (1, 1, 2)
+    assert cost["peak_memory_bytes"] > 50e6 and cost["seconds"] > 0
+    assert set(cost["seconds_of_candidates"]) == set(keys)
 
-    one, two = (
-        evaluate(str(weights), clips=count, seed=5, judge=None, source=source) for count in (1, 2)
+
+def test_values_of_clips_average_to_the_figures(finished: tuple[Path, str]) -> None:
+    report = read(finished[0])
+    assert report["clips"]["names"] == ["toycity_0", "toycity_1"]
+    for name, by_candidate in report["clips"]["values"].items():
+        metric, _, frames = name.partition(" ")
+        for candidate, values in by_candidate.items():
+            known = [value for value in values if value is not None]
+            if known:
+                mean = figure_of(report, candidate, metric, frames or None)
+                assert sum(known) / len(known) == pytest.approx(mean, rel=1e-5, abs=1e-7), name
+
+
+def test_figures_say_what_must_be_so(finished: tuple[Path, str]) -> None:
+    report = read(finished[0])
+    assert figure_of(report, "repeat", "consistency") < 1e-5
+    assert figure_of(report, "repeat", "hidden_backward_recall") == 0
+    assert figure_of(report, "extrapolated", "epe_backward") < figure_of(
+        report, "repeat", "epe_backward"
     )
-    assert one["figures"] == pytest.approx(two["figures"])
-    figures = one["figures"]
-    ratio = figures["end-point error backward, posterior / zero flow"]
-    own = figures["end-point error backward, posterior [px]"]
-    assert ratio == pytest.approx(own / figures["end-point error backward, zero flow [px]"])
-    is_turning = clip.ego_motion is not None and abs(float(clip.ego_motion[0, -1, 2])) > 0.05
-    assert figures["share of turning clips"] == float(is_turning)
-    group = "turning" if is_turning else "straight"
-    # One clip is its whole group, so the group's ratio is that of all.
-    assert figures[f"end-point error backward, posterior / zero flow, {group}"] == ratio
-    assert two["provenance"]["clips"] == "toy city, seeds 5 ... 6"
-    write_report(one, tmp_path / "report.json")
-    assert json.loads((tmp_path / "report.json").read_text()) == one
+    assert figure_of(report, "model", "flow_spread") > 0
+    candidates = {f["candidate"] for f in report["figures"] if f["metric"] == "psnr"}
+    assert candidates == {"repeat", "extrapolated", "posterior", "model"}
+    drift = [c for c in report["curves"] if (c["metric"], c["candidate"]) == ("psnr", "repeat")]
+    assert drift[0]["values"] == sorted(drift[0]["values"], reverse=True)
 
 
-def test_lpips_is_measured_where_the_judge_is(clip: Clip, weights: Path, shared_data: Path) -> None:
-    from seg2vid.features import load_perceptual_distance
-
-    model = MotionModel.load(load_checkpoint(weights))
-    oracle = Oracle(model.animator, model.motion_encoder, model.config, model.label_space)
-    figures = measure_clip(oracle, clip, load_perceptual_distance(shared_data / "judges"))
-    assert figures["LPIPS, posterior"] == pytest.approx(0, abs=1e-6)
-    assert figures["LPIPS, first frame repeated"] > 0.01
-
-
-def test_held_out_clips_have_the_models_size_and_length() -> None:
-    clips = list(held_out_clips(CONFIG, clips=2, seed=7, progress=False))
-    assert [clip.frames.shape for clip in clips] == [(1, 3, 3, 64, 128)] * 2
-    assert not torch.equal(clips[0].first_frame, clips[1].first_frame)
+def test_figures_are_found_by_name(finished: tuple[Path, str]) -> None:
+    report = read(finished[0])
+    longest = figure_of(report, "repeat", "psnr")
+    assert longest == figure_of(report, "repeat", "psnr", "1-3")
+    assert longest < figure_of(report, "repeat", "psnr", "1-2")
+    with pytest.raises(Seg2VidError, match=r"a figure lpips of model; got none in this report"):
+        figure_of(report, "model", "lpips")
+    with pytest.raises(Seg2VidError, match=r"a figure psnr of model over frames 1-9; got none"):
+        figure_of(report, "model", "psnr", "1-9")
 
 
-def test_model_without_motion_encoder_is_refused(weights: Path) -> None:
-    whole = load_checkpoint(weights)
-    kept = {n: t for n, t in whole.weights.items() if not n.startswith("motion_encoder.")}
-    with pytest.raises(ModelError, match=r"tensors of motion_encoder; got missing"):
-        MotionModel.load(Checkpoint(whole.config, kept, {}))
+def test_what_is_said(finished: tuple[Path, str]) -> None:
+    lines = finished[1].splitlines()
+    assert lines[0] == (
+        "tiny-v1: 2 of 2 clips to do; the real clip, first frame repeated, flow of two true "
+        "frames, extrapolated, tiny, shown the clip, tiny"
+    )
+    assert lines[-1] == f"wrote {finished[0] / 'report.json'} and {finished[0] / 'report.html'}"
+    table = list(summary_lines(read(finished[0])))
+    assert lines[-1 - len(table) : -1] == table and len(table) == 6
+    assert "MS-SSIM" in table[0] and "LPIPS" not in table[0]
+    error = figure_of(read(finished[0]), "repeat", "epe_backward")
+    row = next(line for line in table if line.startswith("first frame repeated"))
+    assert f"{error:.4g}" in row.split()
 
 
-def test_clip_without_exact_motion_is_refused(clip: Clip, weights: Path) -> None:
-    model = MotionModel.load(load_checkpoint(weights))
-    with pytest.raises(ModelError, match=r"exact motion and labels; got .*; evaluate on toy city"):
-        measure_clip(model, replace(clip, motion=None), judge=None)
+def test_a_page_for_people_is_written(finished: tuple[Path, str]) -> None:
+    assert {path.name for path in finished[0].iterdir()} == {
+        *("report.json", "report.html", "settings.json"),
+    }, "what was measured is not kept"
+    page = (finished[0] / "report.html").read_text("utf-8")
+    assert "tiny-v1" in page and "first frame repeated" in page
+    assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
+
+
+def test_a_finished_folder_is_left_alone(finished: tuple[Path, str], model: str) -> None:
+    output, said = finished
+    before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    again = list(run(options(model, output)))
+    assert again[0] == f"{output} is finished: nothing to do"
+    assert again[1:] == said.splitlines()[-7:-1]
+    assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
+
+
+def test_a_finished_folder_is_not_written_over(finished: tuple[Path, str], model: str) -> None:
+    message = r"a folder for a new report; got .*report, which holds another one; choose another"
+    for other in ({"clips": 1}, {"protocol": replace(TINY, seed=1)}, {"against": (model,)}):
+        with pytest.raises(Seg2VidError, match=message):
+            list(run(options(model, finished[0], **other)))
+    with pytest.raises(Seg2VidError, match=message):
+        list(run(options(None, finished[0])))
+
+
+def test_a_folder_that_was_begun_goes_on_with_the_same_settings_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    plain = replace(TINY, baselines=("truth", "repeat"))
+    given = options(None, tmp_path / "report", protocol=plain)
+    with monkeypatch.context() as patch:
+        patch.setattr("seg2vid.evaluate.write_evaluation_report", fail)
+        with pytest.raises(KeyboardInterrupt):
+            list(run(given))
+    assert not (tmp_path / "report" / "report.json").exists()
+    message = r"the settings the evaluation was begun with; got other {}; use the same to go on"
+    for changed, other in (
+        ("protocol", {"protocol": replace(plain, samples=3)}),
+        ("candidates", {"protocol": plain, "against": (write_model(tmp_path / "tiny"),)}),
+        ("clips", {"protocol": plain, "clips": 1}),
+    ):
+        with pytest.raises(Seg2VidError, match=message.format(changed)):
+            list(run(replace(given, **other)))
+    lines = list(run(given))
+    assert lines[0].startswith("tiny-v1: 0 of 2 clips to do")
+    assert read(tmp_path / "report")["cost"]["clips_in_this_go"] == 0
+
+
+def test_changes_to_the_protocol_are_told(tmp_path: Path) -> None:
+    asking = replace(
+        TINY,
+        baselines=("truth", "repeat"),
+        judges={SEGMENTER_FILE: "00", "raft_small.safetensors": "11"},
+        data_sha256="22",
+    )
+    given = options(None, tmp_path / "report", protocol=asking, clips=1, keep_work=True)
+    lines = list(run(given))
+    report = read(tmp_path / "report")
+    assert report["protocol"]["changed"] == {
+        "clips": "1 of 2",
+        "judges": "without raft_small.safetensors: what they measure is left out",
+        "other judges": SEGMENTER_FILE,
+    }
+    assert report["provenance"]["data_is_as_frozen"] is None, "not all clips were read"
+    warnings = [line for line in lines if line.startswith("warning:")]
+    assert warnings[0] == "warning: not the protocol as frozen: clips 1 of 2"
+    assert [f"warning: {remark}" for remark in report["remarks"][:3]] == warnings
+    assert (tmp_path / "report" / "work" / "units" / "toycity_0").is_dir()
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_frozen_data_are_recognised(tmp_path: Path, is_same: bool) -> None:
+    plain = replace(TINY, baselines=("truth", "repeat"), clips=1)
+    data = digest_of_all([digest_of(Cases(plain).read(0))]) if is_same else "22"
+    list(run(options(None, tmp_path / "report", protocol=replace(plain, data_sha256=data))))
+    report = read(tmp_path / "report")
+    assert report["provenance"]["data_is_as_frozen"] is is_same
+    said = {} if is_same else {"data": "other pixels than the frozen ones"}
+    assert report["protocol"]["changed"] == said
+    assert bool(report["remarks"]) is not is_same
+
+
+def test_work_is_shared_among_all_cores(tmp_path: Path) -> None:
+    cores = available_cores()
+    plain = replace(TINY, baselines=("truth", "repeat"), clips=64)
+    given = EvaluateOptions(protocol=plain, output=tmp_path)
+    setup = make_setup(given)
+    assert share_cores(given, setup) == (min(cores, 64), max(1, cores // min(cores, 64)))
+    assert share_cores(replace(given, workers=1), setup) == (1, cores)
+    assert share_cores(replace(given, workers=3, threads=5), setup) == (3, 5)
+    assert share_cores(given, replace(setup, device="cuda")) == (1, cores)
+    few = replace(given, clips=1, workers=8)
+    assert share_cores(few, make_setup(few)) == (1, cores)
+
+
+def test_settings_that_cannot_be_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Seg2VidError, match=r"--clips of at least 1; got 0; use --clips 1 or more"):
+        list(run(options(None, tmp_path / "report", clips=0)))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(Seg2VidError, match=r"a device that is there; got cuda; use --device cpu"):
+        list(run(options(None, tmp_path / "report", device="cuda")))
+    assert make_setup(options(None, tmp_path)).device == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert make_setup(options(None, tmp_path)).device == "cuda"
+    assert not (tmp_path / "report").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(MediaError, match=r"a folder that can be written; got .*file: File exists"):
+        list(run(options(None, tmp_path / "file", protocol=replace(TINY, baselines=("truth",)))))
+
+
+def test_missing_judges_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(JUDGES_VARIABLE)
+    judges = load_evaluation_judges(None)
+    assert judges.perceptual is judges.inception is judges.i3d is judges.flow is None
+    assert set(judge_digests(None)) == {SEGMENTER_FILE}
+    asking = get_protocol("toycity")
+    found = changes(make_setup(EvaluateOptions(asking, tmp_path / "report")))
+    names = sorted(name for files in JUDGE_FILES.values() for name in files)
+    assert found == {"judges": f"without {', '.join(names)}: what they measure is left out"}
+    with pytest.raises(Seg2VidError, match=r"the judge's weights .* got no such file; name the"):
+        load_evaluation_judges(tmp_path)
+
+
+# With real judges, in other numbers of threads and precisions.
+
+
+def evaluate_really(model: str, output: Path, judges: Path, **given: Any) -> dict[str, Any]:
+    list(run(options(model, output, judges=judges, **given)))
+    return read(output)
+
+
+def figures(report: dict[str, Any]) -> dict[tuple[str, str, str], float]:
+    """All figures that do not depend on the machine's speed."""
+    return {
+        (f["candidate"], f["metric"], f["frames"]): f["value"]
+        for f in report["figures"]
+        if f["metric"] != "seconds" and f["value"] is not None
+    }
+
+
+def largest_difference(first: dict[str, Any], second: dict[str, Any]) -> float:
+    """Largest difference of a figure, relative to it and at least to a hundredth."""
+    one, other = figures(first), figures(second)
+    assert set(one) == set(other)
+    return max(abs(one[key] - other[key]) / max(abs(one[key]), 0.01) for key in one)
+
+
+@pytest.fixture(scope="module")
+def real(model: str, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    output = tmp_path_factory.mktemp("real") / "report"
+    return evaluate_really(model, output, shared_data / "judges")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_every_judge_is_asked(real: dict[str, Any]) -> None:
+    found = {figure["metric"] for figure in real["figures"]}
+    assert {"lpips", "fvd", "kvd", "fid", "kid", "warping_error", "best_of_n"} <= found
+    assert {row["metric"] for row in real["classes"]} == {"class_lpips", "class_iou"}
+    assert figure_of(real, "extrapolated", "lpips") < figure_of(real, "repeat", "lpips")
+    assert any(remark.startswith("FVD is indicative: 2 of 256") for remark in real["remarks"])
+    assert set(real["provenance"]["judges"]) == set(get_protocol("toycity").judges)
+    assert all(math.isfinite(value) for value in figures(real).values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_threads_hardly_change_figures(
+    real: dict[str, Any], model: str, shared_data: Path, tmp_path: Path
+) -> None:
+    """Sums are taken in another order: figures of sets of a few clips are the most sensitive."""
+    before = torch.get_num_threads()
+    try:
+        other = evaluate_really(model, tmp_path / "r", shared_data / "judges", threads=2)
+    finally:
+        torch.set_num_threads(before)
+    assert largest_difference(real, other) < THREADS_TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_precision_changes_figures_a_little(
+    real: dict[str, Any],
+    model: str,
+    shared_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The model's own frames in bfloat16; baselines and judges do not change."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    protocol = replace(TINY, precision="bfloat16")
+    other = evaluate_really(model, tmp_path / "r", shared_data / "judges", protocol=protocol)
+    assert 0 < largest_difference(real, other) < PRECISION_TOLERANCE
+
+
+THREADS_TOLERANCE = 1e-3
+PRECISION_TOLERANCE = 0.1

@@ -14,6 +14,7 @@ from seg2vid.metrics.motion import (
     end_point_error,
     end_point_error_by_frame,
     flow_spread,
+    hidden_average_precision,
     hidden_f1,
     visibility_scores,
     warping_error,
@@ -61,11 +62,42 @@ def test_f1_is_the_harmonic_mean_and_symmetric() -> None:
     assert torch.equal(scores.precision, other.recall) and torch.equal(scores.f1, other.f1)
 
 
+def test_f1_is_that_of_each_sample() -> None:
+    exact, said = torch.ones(2, 1, 1, 2, 4), torch.ones(2, 1, 1, 2, 4)
+    exact[0, ..., :2] = 0  # four pixels are hidden
+    said[0, ..., 1:3] = 0.2  # four are said to be, two of them rightly
+    assert hidden_f1(said, exact).tolist() == [0.5, 1.0]
+
+
+def test_average_precision_by_hand() -> None:
+    exact = torch.tensor([0.0, 1.0, 0.0, 1.0]).view(1, 1, 1, 1, 4)
+    ranked = torch.tensor([0.1, 0.2, 0.3, 0.9]).view(1, 1, 1, 1, 4)
+    # The hidden ones come first and third: precision 1 and 2/3.
+    assert float(hidden_average_precision(ranked, exact)) == pytest.approx((1 + 2 / 3) / 2)
+    assert float(hidden_average_precision(exact, exact)) == 1
+    # The cut does not matter: all above a half is as good.
+    assert float(hidden_average_precision(0.6 + 0.4 * exact, exact)) == 1
+    assert float(hidden_average_precision(ranked, torch.ones_like(exact))) == 1
+
+
 def test_better_visibility_scores_higher() -> None:
     exact = (torch.rand(1, 1, 1, 40, 40) > 0.3).float()
     noise = torch.randn_like(exact)
     figures = [float(hidden_f1(exact + s * noise, exact)) for s in (0, 0.3, 0.6, 1.2)]
     assert figures[0] == 1 and figures == sorted(figures, reverse=True)
+
+
+def test_hidden_pixels_have_no_end_point_error() -> None:
+    exact = torch.zeros(1, 1, 2, 1, 3)
+    exact[0, 0, :, 0, 0] = torch.tensor([3.0, 4.0])
+    exact[0, 0, 0, 0, 1] = 100.0
+    visible = torch.tensor([1.0, 0.0, 1.0]).view(1, 1, 1, 1, 3)
+    # Pixels 0 and 2 count: (5 + 0) / 2. Counting the hidden one would give 35.
+    flow = torch.zeros_like(exact)
+    torch.testing.assert_close(end_point_error(flow, exact, visible), torch.tensor([2.5]))
+    by_frame = end_point_error_by_frame(flow, exact, visible)
+    torch.testing.assert_close(by_frame, torch.tensor([[2.5]]))
+    assert float(end_point_error(flow, exact, torch.zeros_like(visible))) == 0
 
 
 def test_end_point_error_by_frame_by_hand() -> None:

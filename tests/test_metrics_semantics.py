@@ -90,6 +90,11 @@ def test_accuracy_is_that_of_the_label_maps() -> None:
     )
 
 
+def test_accuracy_leaves_void_out() -> None:
+    exact, guess = torch.tensor([[[0, 1, 19, 19]]]), torch.tensor([[[0, 2, 3, 19]]])
+    torch.testing.assert_close(pixel_accuracy(guess, exact, void_id=19), torch.tensor([0.5]))
+
+
 def test_equal_maps_are_best_and_errors_are_told() -> None:
     figures = []
     for share in (1.0, 0.9, 0.6, 0.3):

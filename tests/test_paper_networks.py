@@ -14,7 +14,8 @@ from seg2vid.config import (
     preset,
 )
 from seg2vid.errors import ModelError
-from seg2vid.evaluate import MotionModel
+from seg2vid.evaluation.candidates import Model, PosteriorModel
+from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.features import VGGFeatures
 from seg2vid.judges import Judges
 from seg2vid.label_space import get_label_space
@@ -494,7 +495,10 @@ def test_paper_preset_trains_a_step_generates_and_is_measured(tmp_path: Path) ->
     video = again(map_of(128, 256), num_frames=6, seed=3)
     assert video.frames.shape == (1, 6, 3, 128, 256) and video.pass_starts == (0, 4)
     assert torch.equal(video.frames, again(map_of(128, 256), num_frames=6, seed=3).frames)
-    from seg2vid.checkpoint import load_checkpoint
-
-    model = MotionModel.load(load_checkpoint(tmp_path / "model.safetensors"))
-    assert set(model.animate(clip_of(128, 256, 4))) == {"posterior", "prior mean"}
+    protocol = replace(get_protocol("toycity"), num_frames=4, samples=2)
+    model = Model("model", str(tmp_path), "model", protocol)
+    for candidate, samples in ((model, 2), (PosteriorModel(model), 1)):
+        judged = candidate.make(clip_of(128, 256, 4), 0)
+        assert judged.frames.shape == (samples, 5, 3, 128, 256)
+        assert judged.motion is not None
+        assert judged.motion.backward_flow.shape == (samples, 4, 2, 128, 256)

@@ -1,6 +1,7 @@
 """Warping: against the slow statements of ``reference.py``, and what must hold for any flow."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from seg2vid.data.clips import render_toycity
 from seg2vid.data.toycity import ToyCityConfig
+from seg2vid.structures import Motion
 from seg2vid.warp import (
     backward_warp,
     compose_flows,
+    follow_passes,
     forward_backward_error,
     is_inside,
     motion_from_flows,
@@ -329,3 +332,74 @@ def test_turning_moves_toy_city_sky_as_toy_city_says() -> None:
     # The camera's tilt is not part of the model: a fraction of a pixel remains.
     assert min(float(error.median()) for error in errors) < 1
     assert float(exact.norm(dim=0)[sky].median()) > 5
+
+
+def steady_motion(steps: list[tuple[float, float]], *, shown: float = 1.0) -> Motion:
+    """Motion of a picture that has moved by these pixels at each time."""
+    forward = torch.stack([constant_flow(*step, 16, 24) for step in steps], 1)
+    visible = torch.full_like(forward[:, :, :1], shown)
+    return Motion(forward, -forward, visible, visible)
+
+
+def test_one_pass_is_followed_as_it_is() -> None:
+    motion = Motion(
+        random_flow(8, 9)[None, :, :, :, :],
+        random_flow(8, 9, seed=1)[None],
+        torch.rand(1, 2, 1, 8, 9),
+        torch.rand(1, 2, 1, 8, 9),
+    )
+    followed = follow_passes(motion, (0,))
+    for name in ("forward_flow", "backward_flow", "forward_visible", "backward_visible"):
+        assert torch.equal(getattr(followed, name), getattr(motion, name))
+
+
+def test_passes_of_constant_motion_add_up() -> None:
+    """Passes start from frames 0, 2 and 3: their last frames have moved by (2, 0) and (3, 1)."""
+    motion = steady_motion([(1, 0), (2, 0), (1, 1), (0, 2), (0, 4)])
+    followed = follow_passes(motion, (0, 2, 3))
+    expected = [(1, 0), (2, 0), (3, 1), (3, 3), (3, 5)]
+    inside = (slice(6, -6), slice(6, -6))
+    for time, step in enumerate(expected):
+        wanted = torch.tensor([float(v) for v in step]).view(2, 1, 1).expand(2, 4, 12)
+        torch.testing.assert_close(followed.forward_flow[0, time][:, *inside], wanted)
+        torch.testing.assert_close(followed.backward_flow[0, time][:, *inside], -wanted)
+
+
+def test_passes_are_followed_along_the_flow_not_where_they_stand() -> None:
+    generator = torch.Generator().manual_seed(2)
+    first, second = (smooth_flow(16, 20, seed=seed, reach=2) for seed in (1, 2))
+    visible = [torch.rand(1, 2, 1, 16, 20, generator=generator) for _ in range(2)]
+    pair = torch.stack((first, second), 1)
+    followed = follow_passes(Motion(pair, -pair, *visible), (0, 1))
+    assert torch.equal(followed.forward_flow[:, 1], compose_flows(second, first))
+    assert torch.equal(followed.backward_flow[:, 1], compose_flows(-first, -second))
+    expected = visible[0][:, 0] * backward_warp(visible[0][:, 1], first)
+    assert torch.equal(followed.forward_visible[:, 1], expected)
+    expected = visible[1][:, 1] * backward_warp(visible[1][:, 0], -second)
+    assert torch.equal(followed.backward_visible[:, 1], expected)
+
+
+def test_a_pixel_is_visible_that_is_visible_all_the_way() -> None:
+    motion = steady_motion([(0, 0), (0, 0), (0, 0)], shown=0.5)
+    followed = follow_passes(motion, (0, 1, 2))
+    for shown in (followed.forward_visible, followed.backward_visible):
+        torch.testing.assert_close(shown[0, :, 0, 5, 5], torch.tensor([0.5, 0.25, 0.125]))
+
+
+def test_passes_warp_the_first_frame_to_the_last() -> None:
+    """Cutting toy city's exact motion into two passes and following them gives it back."""
+    config = ToyCityConfig(height=64, width=128, num_frames=4)
+    clip = render_toycity(5, config)
+    assert clip.motion is not None
+    middle = clip.motion.backward_flow[:, 1]
+    later = []
+    for time in (2, 3):
+        # From frame t back to the first one, then ahead to the middle one.
+        back = clip.motion.backward_flow[:, time]
+        later.append(compose_flows(clip.motion.forward_flow[:, 1], back))
+    backward = torch.stack((*clip.motion.backward_flow[:, :2].unbind(1), *later), 1)
+    followed = follow_passes(replace(clip.motion, backward_flow=backward), (0, 2))
+    assert torch.equal(followed.backward_flow[:, 1], middle)
+    error = (followed.backward_flow - clip.motion.backward_flow).norm(dim=2, keepdim=True)
+    seen = (clip.motion.backward_visible > 0.5) & (error.isfinite())
+    assert float(error[seen].median()) < 0.05 and float((error[seen] < 0.5).float().mean()) > 0.9

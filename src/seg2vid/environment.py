@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +38,11 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def without_folders(words: Sequence[str]) -> list[str]:
+    """Return a command that may be published: of absolute paths the last part alone."""
+    return [f".../{Path(word).name}" if Path(word).is_absolute() else word for word in words]
 
 
 def describe_machine() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from seg2vid.data.video_pairs import VideoPairs
-from seg2vid.environment import describe_environment, describe_machine
+from seg2vid.environment import describe_environment, describe_machine, without_folders
 from seg2vid.errors import MediaError, Seg2VidError, expected
 from seg2vid.evaluation import work
 from seg2vid.evaluation.cases import digest_of_all
@@ -147,6 +147,8 @@ def make_report(setup: Setup, cost: Cost) -> Report:
     data = digest_of_all(setup.read_digests())
     is_whole = setup.cases.names == setup.cases.every_name
     is_frozen = data == protocol.data_sha256 if protocol.data_sha256 and is_whole else None
+    environment = describe_environment()
+    environment["command"] = without_folders(environment["command"])
     changed = changes(setup)
     if is_frozen is False:
         changed["data"] = "other pixels than the frozen ones"
@@ -160,7 +162,7 @@ def make_report(setup: Setup, cost: Cost) -> Report:
         "clips": {"names": list(setup.cases.names), "values": clip_values(results)},
         "remarks": [*_remarks(changed), *_indicative(lists["figures"])],
         "provenance": {
-            **describe_environment(),
+            **environment,
             **describe_machine(),
             "device": setup.device,
             "precision": protocol.precision,

@@ -122,7 +122,8 @@ class VideoPairs:
         """Whether every generated video begins with the real first frame, but for coding."""
         for number, name in enumerate(self.names):
             real = _read(self.references[name], 1)
-            if (self.read_futures(number)[:, :1] - real).abs().mean() > GIVEN:
+            differences = (self.read_futures(number)[:, 0] - real).abs().mean((1, 2, 3))
+            if differences.max() > GIVEN:
                 return False
         return True
 

@@ -59,7 +59,8 @@ ARRAYS: Mapping[str, str] = {
     "seconds": "",
 }
 """Axes of every array a unit may hold. ``judged_time`` are ``Protocol.judged_times``, ``time`` the
-frames after the first; scores are precision, recall, F1 and average precision of hidden pixels.
+frames after the first; scores are precision, recall, F1 and average precision of hidden pixels. The
+last of ``said`` counts what was said to be void.
 """
 
 
