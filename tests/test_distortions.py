@@ -225,6 +225,7 @@ def test_the_picture_is_1400_pixels_wide_and_shows_both_judges() -> None:
     assert 250 < changed.min() <= changed.max() < 350, "in the panel of blur, at its right"
 
 
+@pytest.mark.slow
 def test_real_clips_move_and_fill_their_recordings(shared_data: Path) -> None:
     clips = read_clips(shared_data / "driving_clips", 1)
     assert 20 < len(clips) == len({clip.recording for clip in clips}) < 30

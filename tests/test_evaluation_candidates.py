@@ -302,6 +302,9 @@ def test_baselines_come_in_the_order_of_the_protocol(model: Model, tmp_path: Pat
         "truth",
     ]
     assert keys(TINY, None) == ["truth", "repeat", "extrapolated"], "the oracle needs a model"
+    for other in ({"num_frames": 2}, {"height": 128}, {"width": 256}):
+        unfit = replace(TINY, **other)
+        assert "posterior" not in keys(unfit, replace(model, protocol=unfit)), "no encoder fits"
     assert keys(still_protocol(), model) == ["truth"], "others are looked up in photos"
     generated = baselines_of(GENERATION, model)
     assert isinstance(generated[1], StillStart) and keys(GENERATION, None) == ["truth", "repeat"]

@@ -43,6 +43,7 @@ def test_logits_of_the_seeded_clip_are_the_stored_ones(judge: I3D, shared_data: 
     assert float(logits.std()) == pytest.approx(check["logit_std"], abs=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_company_threads_autocast_and_repetition_change_nothing(
     judge: I3D, clips: Float[Tensor, "2 9 3 64 128"]
@@ -59,6 +60,7 @@ def test_company_threads_autocast_and_repetition_change_nothing(
         torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_time_has_a_direction_and_half_the_precision_moves_little(
     judge: I3D, clips: Float[Tensor, "2 9 3 64 128"]

@@ -67,6 +67,7 @@ def test_features_are_those_of_an_independent_implementation(judge: Inception) -
     assert found.logits is None
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_photographs_are_nearer_to_each_other_than_to_noise(
     judge: Inception, photographs: Float[Tensor, "4 3 128 256"]
@@ -81,6 +82,7 @@ def test_photographs_are_nearer_to_each_other_than_to_noise(
     assert (judge(blurred).features - features).norm(dim=1).max() < inside
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_company_threads_autocast_and_repetition_change_nothing(
     judge: Inception, photographs: Float[Tensor, "4 3 128 256"]
@@ -170,6 +172,7 @@ def test_every_tensor_of_the_file_is_used(judge: Inception, shared_data: Path) -
     assert all(parameter.dtype == torch.float32 for parameter in judge.parameters())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_classes_are_used_where_their_file_is(
     judge: Inception, shared_data: Path, tmp_path: Path

@@ -77,6 +77,7 @@ def test_best_of_curve_knows_neither_order_nor_unit() -> None:
     torch.testing.assert_close(best_of_curve(torch.full((5,), 0.3)), torch.full((5,), 0.3))
 
 
+@pytest.mark.slow
 def test_best_of_many_even_scores_is_as_of_uniform_ones() -> None:
     curve = best_of_curve(torch.linspace(0, 1, 400, dtype=torch.float64))
     expected = 1 / (torch.arange(1, 6) + 1)

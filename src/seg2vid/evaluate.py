@@ -200,6 +200,9 @@ def changes(setup: Setup) -> dict[str, str]:
     absent = sorted(name for name in protocol.judges if name not in digests)
     if absent:
         found["judges"] = f"without {', '.join(absent)}: what they measure is left out"
+    keys = {candidate.key for candidate in setup.candidates}
+    if "posterior" in protocol.baselines and "posterior" not in keys:
+        found["baselines"] = "without the model shown the clip: no encoder for this size and length"
     other = sorted(n for n, digest in protocol.judges.items() if digests.get(n, digest) != digest)
     if other:
         found["other judges"] = ", ".join(other)

@@ -277,6 +277,14 @@ class VideoFolder:
         return Judged(self.pairs.read_futures(number))
 
 
+def _can_encode(model: Model) -> bool:
+    """Say whether a model has its motion encoder, and clips have its size and length."""
+    pipeline, protocol = model.pipeline, model.protocol
+    is_its_size = (pipeline.height, pipeline.width) == (protocol.height, protocol.width)
+    is_long_enough = pipeline.num_frames <= protocol.num_frames
+    return is_its_size and is_long_enough and bool(pipeline.motion_encoder_weights)
+
+
 def baselines_of(protocol: Protocol, model: Model | None) -> Sequence[Candidate]:
     """Return the baselines of a protocol of videos in its order; ``model`` lends its first frame or
     its encoder to those that need one, and they are left out without.
@@ -284,8 +292,7 @@ def baselines_of(protocol: Protocol, model: Model | None) -> Sequence[Candidate]
     found: list[Candidate] = []
     for key in protocol.baselines:
         if key == "posterior":
-            is_able = model is not None and bool(model.pipeline.motion_encoder_weights)
-            found += [PosteriorModel(model)] if model is not None and is_able else []
+            found += [PosteriorModel(model)] if model is not None and _can_encode(model) else []
         elif key == "repeat" and protocol.task == "generation":
             found += [StillStart(model)] if model is not None else [BASELINES[key]]
         elif key in BASELINES:
