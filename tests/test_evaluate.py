@@ -320,11 +320,15 @@ def figures(report: dict[str, Any]) -> dict[tuple[str, str, str], float]:
     }
 
 
-def largest_difference(first: dict[str, Any], second: dict[str, Any]) -> float:
-    """Largest difference of a figure, relative to it and at least to a hundredth."""
+def differences(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]:
+    """Largest difference by metric, relative to the figure and at least to a hundredth."""
     one, other = figures(first), figures(second)
     assert set(one) == set(other)
-    return max(abs(one[key] - other[key]) / max(abs(one[key]), 0.01) for key in one)
+    found: dict[str, float] = {}
+    for key, value in one.items():
+        difference = abs(value - other[key]) / max(abs(value), 0.01)
+        found[key[1]] = max(found.get(key[1], 0.0), difference)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -351,13 +355,13 @@ def test_every_judge_is_asked(real: dict[str, Any]) -> None:
 def test_threads_hardly_change_figures(
     real: dict[str, Any], model: str, shared_data: Path, tmp_path: Path
 ) -> None:
-    """Sums are taken in another order: figures of sets of a few clips are the most sensitive."""
+    """Sums are taken in another order; distances of sets differed most, by 4e-6."""
     before = torch.get_num_threads()
     try:
         other = evaluate_really(model, tmp_path / "r", shared_data / "judges", threads=2)
     finally:
         torch.set_num_threads(before)
-    assert largest_difference(real, other) < THREADS_TOLERANCE
+    assert max(differences(real, other).values()) < 1e-4
 
 
 @pytest.mark.slow
@@ -369,12 +373,16 @@ def test_precision_changes_figures_a_little(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The model's own frames in bfloat16; baselines and judges do not change."""
+    """Models and the segmenter in bfloat16: figures of pictures differed by up to 0.8 %, the spread
+    of flow and the kernel distance by 5 %. The average precision is left out: an untrained network
+    ranks by differences that bfloat16 does not have, and it differed by 19 %.
+    """
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     protocol = replace(TINY, precision="bfloat16")
     other = evaluate_really(model, tmp_path / "r", shared_data / "judges", protocol=protocol)
-    assert 0 < largest_difference(real, other) < PRECISION_TOLERANCE
-
-
-THREADS_TOLERANCE = 1e-3
-PRECISION_TOLERANCE = 0.1
+    found = differences(real, other)
+    assert max(found.values()) > 1e-4, "that it was computed otherwise can be seen"
+    for metric in ("lpips", "psnr", "ssim", "ms_ssim", "fvd", "fid", "warping_error"):
+        assert found[metric] < 0.02, metric
+    rest = {name: value for name, value in found.items() if "average_precision" not in name}
+    assert max(rest.values()) < 0.15
