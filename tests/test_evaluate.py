@@ -338,20 +338,21 @@ def real(model: str, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_every_judge_is_asked(real: dict[str, Any]) -> None:
     found = {figure["metric"] for figure in real["figures"]}
     assert {"lpips", "fvd", "kvd", "fid", "kid", "warping_error", "best_of_n"} <= found
     assert {row["metric"] for row in real["classes"]} == {"class_lpips", "class_iou"}
     assert figure_of(real, "repeat", "lpips") < figure_of(real, "model", "lpips"), "untrained"
-    assert figure_of(real, "repeat", "warping_error") < 1e-9
+    still, moving = (figure_of(real, key, "warping_error") for key in ("repeat", "truth"))
+    assert still < 0.1 * moving, "RAFT finds hardly any flow between equal frames"
     assert any(remark.startswith("FVD is indicative: 2 of 256") for remark in real["remarks"])
     assert set(real["provenance"]["judges"]) == set(get_protocol("toycity").judges)
     assert all(math.isfinite(value) for value in figures(real).values())
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_threads_hardly_change_figures(
     real: dict[str, Any], model: str, shared_data: Path, tmp_path: Path
 ) -> None:
@@ -365,7 +366,7 @@ def test_threads_hardly_change_figures(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_precision_changes_figures_a_little(
     real: dict[str, Any],
     model: str,

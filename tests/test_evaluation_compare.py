@@ -78,6 +78,15 @@ def test_differences_that_scatter_are_noise() -> None:
     assert change.difference.low < 0 < change.difference.high
 
 
+def test_a_step_of_all_clips_as_small_as_rounding_is_noise() -> None:
+    value = find(compare(make_report(), make_report()), "LPIPS").first.value
+    tiny, small = (shifted("lpips", share * value) for share in (1e-5, 1e-3))
+    for report, verdict in ((tiny, NOISE), (small, WORSE)):
+        change = find(compare(make_report(), report), "LPIPS")
+        assert change.is_paired and change.difference.low > 0
+        assert change.verdict == verdict
+
+
 def test_swapping_turns_the_sign_and_the_verdict() -> None:
     one, other = make_report(), shifted("lpips", -0.01)
     there, back = find(compare(one, other), "LPIPS"), find(compare(other, one), "LPIPS")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -238,7 +239,7 @@ class Command:
 
     def wait_for(self, units: int) -> None:
         """Wait until so many units lie there."""
-        until = time.monotonic() + 100
+        until = time.monotonic() + 500
         while len(list(self.output.rglob("*.safetensors"))) < units:
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < until
@@ -246,7 +247,16 @@ class Command:
 
     def end(self) -> str:
         """Return what was said, once it has ended."""
-        return self.process.communicate(timeout=100)[0]
+        return self.process.communicate(timeout=500)[0]
+
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind, whatever failed."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -268,8 +278,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def undisturbed(own_protocol: Path, model: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The report of a run that nobody stopped."""
     output = tmp_path_factory.mktemp("whole") / "report"
-    command = Command(own_protocol, model, output, "--workers", "1")
-    said = command.end()
+    with Command(own_protocol, model, output, "--workers", "1") as command:
+        said = command.end()
     assert command.process.returncode == 0, said
     assert not (output / "work").exists()
     return json.loads((output / "report.json").read_text())
@@ -295,7 +305,7 @@ def is_group_alive(number: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("stop", [kill, interrupt])
 def test_a_stopped_evaluation_goes_on_to_the_same_figures(
@@ -307,22 +317,22 @@ def test_a_stopped_evaluation_goes_on_to_the_same_figures(
     workers: str,
 ) -> None:
     output = tmp_path / "report"
-    command = Command(own_protocol, model, output, "--workers", workers)
-    command.wait_for(12)
-    stop(command.process)
-    said = command.end()
-    until = time.monotonic() + 20
-    while is_group_alive(command.process.pid) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not is_group_alive(command.process.pid), "no worker is left behind"
+    with Command(own_protocol, model, output, "--workers", workers) as command:
+        command.wait_for(12)
+        stop(command.process)
+        said = command.end()
+        until = time.monotonic() + 60
+        while is_group_alive(command.process.pid) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not is_group_alive(command.process.pid), "no worker is left behind"
     units = list(output.rglob("*.safetensors"))
     assert 12 <= len(units) < 25 and all(load_file(path) for path in units)
     if stop is interrupt:
         assert command.process.returncode == 130 and said.count("Traceback") == 0, said
         assert "seg2vid: stopped; no partial file is left" in said
         assert not list(output.rglob("*.partial*"))
-    again = Command(own_protocol, model, output, "--workers", workers)
-    said = again.end()
+    with Command(own_protocol, model, output, "--workers", workers) as again:
+        said = again.end()
     assert again.process.returncode == 0, said
     found = json.loads((output / "report.json").read_text())
     for name in ("figures", "curves", "classes", "clips"):

@@ -19,6 +19,8 @@ FORMAT = 1
 """The newest format of a report that is understood."""
 PARTS = ("protocol", "candidates", "metrics", "figures", "clips", "provenance")
 BETTER, WORSE, NOISE, UNKNOWN = "better", "worse", "within noise", "cannot say"
+ROUNDING = 1e-4
+"""Relative difference that other threads or processors make: noise, though on every clip alike."""
 PROVENANCE = {
     "commit": "commit",
     "python": "Python",
@@ -191,6 +193,8 @@ def _change(
         difference, is_paired = paired_difference(values[1], values[0]), True
     decimals = max(reading.decimals(metric["key"]) for reading in readings)
     verdict = verdict_of(difference, metric["better"])
+    if verdict != UNKNOWN and math.isclose(first.value, second.value, rel_tol=ROUNDING):
+        verdict = NOISE
     return Change(metric["title"], frames, first, second, difference, verdict, is_paired, decimals)
 
 
