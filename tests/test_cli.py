@@ -1,9 +1,9 @@
 """The command line: what each verb does, prints and writes."""
 
 import inspect
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -332,9 +332,10 @@ def test_help_starts_at_once_without_heavy_imports() -> None:
     )
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        # Processor time: on a busy machine the clock says nothing of the program.
+        start = sum(os.times()[2:4])
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        times.append(time.perf_counter() - start)
+        times.append(sum(os.times()[2:4]) - start)
     assert min(times) < 0.3
 
 

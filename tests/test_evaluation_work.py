@@ -222,6 +222,11 @@ def test_a_process_that_dies_is_reported(tmp_path: Path) -> None:
         work(Deadly(PLAIN, tmp_path / "work"), workers=2, threads=1)
 
 
+def whole_units(folder: Path) -> list[Path]:
+    """The units below a folder; hidden files are still being written."""
+    return [path for path in folder.rglob("*.safetensors") if path.name[0] != "."]
+
+
 class Command:
     """``seg2vid evaluate`` as a process of its own, in a session of its own."""
 
@@ -233,14 +238,15 @@ class Command:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            env={**os.environ, "SEG2VID_JUDGES": "nowhere"},
+            # Without git: a commit in the meantime would be another setting.
+            env={**os.environ, "SEG2VID_JUDGES": "nowhere", "GIT_DIR": "nowhere"},
         )
         self.output = output
 
     def wait_for(self, units: int) -> None:
         """Wait until so many units lie there."""
         until = time.monotonic() + 500
-        while len(list(self.output.rglob("*.safetensors"))) < units:
+        while len(whole_units(self.output)) < units:
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < until
             time.sleep(0.02)
@@ -325,7 +331,7 @@ def test_a_stopped_evaluation_goes_on_to_the_same_figures(
         while is_group_alive(command.process.pid) and time.monotonic() < until:
             time.sleep(0.05)
         assert not is_group_alive(command.process.pid), "no worker is left behind"
-    units = list(output.rglob("*.safetensors"))
+    units = whole_units(output)
     assert 12 <= len(units) < 25 and all(load_file(path) for path in units)
     if stop is interrupt:
         assert command.process.returncode == 130 and said.count("Traceback") == 0, said
