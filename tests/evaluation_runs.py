@@ -4,14 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seg2vid.config import ModelConfig
+from seg2vid.evaluation import summary, work
 from seg2vid.evaluation.protocol import Protocol
+from seg2vid.evaluation.unit import EvaluationJudges, Measurement
 from seg2vid.evaluation.work import Setup
+from seg2vid.features import JUDGES_VARIABLE
 from seg2vid.labels import get_label_space
+from seg2vid.metrics.intervals import Interval, interval_of
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from tests.tiny import CONFIG, HEIGHT, NUM_FRAMES, WIDTH
@@ -68,11 +73,21 @@ def write_model(folder: Path, config: ModelConfig = CONFIG, *, seed: int = 0) ->
 
 def quick_setup(work: Path, protocol: Protocol = TINY, **given: Any) -> Setup:
     """What is needed to measure, with judges that cost nothing; it does not travel."""
-    from seg2vid.evaluation.unit import EvaluationJudges, Measurement
-
     setup = Setup(protocol, work, **given)
     setup.__dict__["measurement"] = Measurement(protocol, EvaluationJudges(Guesser()))
     return setup
+
+
+def judge_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge with what costs nothing, in no folder of judges, with intervals of few replicates."""
+    judges = EvaluationJudges(Guesser())
+    monkeypatch.setattr(work, "load_evaluation_judges", lambda _: judges)
+    monkeypatch.setenv(JUDGES_VARIABLE, "nowhere")
+
+    def interval_of_few(*given: Any, **named: Any) -> Interval:
+        return interval_of(*given, **(named | {"replicates": 4}))
+
+    monkeypatch.setattr(summary, "interval_of", interval_of_few)
 
 
 def still_protocol(**changes: Any) -> Protocol:

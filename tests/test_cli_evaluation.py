@@ -14,13 +14,11 @@ from seg2vid import cli
 from seg2vid.data.clips import render_toycity
 from seg2vid.data.toycity import ToyCityConfig
 from seg2vid.evaluate import figure_of
-from seg2vid.evaluation import work as work_module
-from seg2vid.evaluation.unit import EvaluationJudges
 from seg2vid.features import JUDGES, JUDGES_VARIABLE
 from seg2vid.media import read_video
 from seg2vid.pictures import write_image, write_label_map
 from seg2vid.structures import Clip
-from tests.evaluation_runs import SPACE, Guesser, write_model
+from tests.evaluation_runs import SPACE, judge_quickly, write_model
 from tests.evaluation_samples import make_report
 from tests.test_video_pairs import write
 
@@ -33,11 +31,8 @@ OWN = {
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge with what costs nothing, and never in the bundled folder of judges."""
-    monkeypatch.setattr(
-        work_module, "load_evaluation_judges", lambda _: EvaluationJudges(Guesser())
-    )
-    monkeypatch.setenv(JUDGES_VARIABLE, "nowhere")
+    """Judge with what costs nothing."""
+    judge_quickly(monkeypatch)
 
 
 @pytest.fixture(scope="module")

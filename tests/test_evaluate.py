@@ -20,7 +20,6 @@ from seg2vid.evaluate import (
     share_cores,
     summary_lines,
 )
-from seg2vid.evaluation import work as work_module
 from seg2vid.evaluation.cases import Cases, digest_of, digest_of_all
 from seg2vid.evaluation.judges import (
     JUDGE_FILES,
@@ -30,25 +29,16 @@ from seg2vid.evaluation.judges import (
 )
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.protocol import get_protocol
-from seg2vid.evaluation.unit import EvaluationJudges
 from seg2vid.features import JUDGES_VARIABLE
 from seg2vid.features import digest_of as digest_of_file
 from seg2vid.processes import available_cores
-from tests.evaluation_runs import TINY, Guesser, write_model
-
-
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge with what costs nothing, without a folder of judges."""
-    monkeypatch.setattr(
-        work_module, "load_evaluation_judges", lambda _: EvaluationJudges(Guesser())
-    )
-    monkeypatch.setenv(JUDGES_VARIABLE, "nowhere")
+from tests.evaluation_runs import TINY, judge_quickly, write_model
 
 
 @pytest.fixture(autouse=True)
 def quick_judges(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "slow" not in request.keywords:
-        quick(monkeypatch)
+        judge_quickly(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +61,7 @@ def finished(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     """A finished folder and what was said."""
     output = tmp_path_factory.mktemp("run") / "report"
     with pytest.MonkeyPatch.context() as patch:
-        quick(patch)
+        judge_quickly(patch)
         said = "\n".join(run(options(model, output)))
     yield output, said
 
@@ -249,7 +239,7 @@ def test_an_oracle_that_is_left_out_is_told(model: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_same", [True, False])
 def test_frozen_data_are_recognised(tmp_path: Path, is_same: bool) -> None:
-    plain = replace(TINY, baselines=("truth", "repeat"), clips=1)
+    plain = replace(TINY, baselines=("truth",), clips=1)
     data = digest_of_all([digest_of(Cases(plain).read(0))]) if is_same else "22"
     list(run(options(None, tmp_path / "report", protocol=replace(plain, data_sha256=data))))
     report = read(tmp_path / "report")
@@ -301,6 +291,10 @@ def test_missing_judges_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found == {"judges": f"without {', '.join(names)}: what they measure is left out"}
     with pytest.raises(Seg2VidError, match=r"the judge's weights .* got no such file; name the"):
         load_evaluation_judges(tmp_path)
+    monkeypatch.setattr("seg2vid.evaluation.work.load_evaluation_judges", load_evaluation_judges)
+    with pytest.raises(Seg2VidError, match=r"the judge's weights"):
+        list(run(options(None, tmp_path / "report", judges=tmp_path)))
+    assert not (tmp_path / "report").exists(), "the right folder can be named next time"
 
 
 # With real judges, in other numbers of threads and precisions.

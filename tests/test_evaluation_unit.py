@@ -11,7 +11,12 @@ from seg2vid.evaluation.cases import Cases
 from seg2vid.evaluation.judged import Judged, Unit
 from seg2vid.evaluation.unit import ARRAYS, EvaluationJudges, Measurement, motion_arrays
 from seg2vid.features import PerceptualDistance
-from seg2vid.metrics.motion import end_point_error
+from seg2vid.metrics.motion import (
+    end_point_error,
+    end_point_error_by_frame,
+    hidden_average_precision,
+    visibility_scores,
+)
 from seg2vid.models.inception import InceptionOutput
 from seg2vid.structures import Clip, Motion
 from tests.evaluation_runs import SPACE, TINY, Guesser, still_protocol
@@ -307,3 +312,20 @@ def test_motion_is_measured_sample_by_sample(clip: Clip, noisy: Judged) -> None:
         motion_arrays(shifted, clip.motion)["epe_backward"], torch.full((1, 3), 5.0)
     )
     assert not motion_arrays(shifted, clip.motion)["epe_forward"].any()
+
+
+def test_each_way_has_its_own_flow_and_visibility(clip: Clip, noisy: Judged) -> None:
+    assert clip.motion is not None and noisy.motion is not None
+    unit = motion_arrays(noisy.motion, clip.motion)
+    for way in ("forward", "backward"):
+        flow, shown = (getattr(noisy.motion, f"{way}_{name}") for name in ("flow", "visible"))
+        exact, truly = (
+            getattr(clip.motion, f"{way}_{name}").repeat(2, 1, 1, 1, 1)
+            for name in ("flow", "visible")
+        )
+        errors = end_point_error_by_frame(flow, exact, truly)
+        torch.testing.assert_close(unit[f"epe_{way}"], errors)
+        scores = visibility_scores(shown, truly)
+        expected = [scores.precision, scores.recall, scores.f1]
+        expected.append(hidden_average_precision(shown, truly))
+        assert torch.equal(unit[f"hidden_{way}"], torch.stack(expected))

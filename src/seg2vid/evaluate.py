@@ -69,8 +69,10 @@ def run(options: EvaluateOptions) -> Iterator[str]:
         yield f"{options.output} is finished: nothing to do"
         yield from summary_lines(json.loads((options.output / REPORT).read_text("utf-8")))
         return
-    _claim(options.output, settings)
     left = sum(not setup.is_done(n) for n in range(len(setup.cases.names)))
+    if left:
+        _ = setup.measurement  # loads the judges: a wrong folder is told before this one is claimed
+    _claim(options.output, settings)
     titles = ", ".join(candidate.title for candidate in setup.candidates)
     yield f"{setup.protocol.name}: {left} of {len(setup.cases.names)} clips to do; {titles}"
     for remark in _remarks(changes(setup)):
