@@ -86,6 +86,15 @@ def test_futures_are_read_with_their_first_frames(folders: tuple[Path, Path]) ->
     assert judged.label_maps is None and judged.motion is None
 
 
+@pytest.mark.parametrize("changed", ["made/a_seed11/000001.png", "real/b/000004.png"])
+def test_other_videos_have_another_digest(folders: tuple[Path, Path], changed: str) -> None:
+    """A finished report of other videos of the same names is not taken for theirs."""
+    before = VideoFolder(VideoPairs(*folders)).sha256
+    assert VideoFolder(VideoPairs(*folders)).sha256 == before
+    Image.new("RGB", (64, 32), "red").save(folders[0].parent / changed)
+    assert VideoFolder(VideoPairs(*folders)).sha256 != before
+
+
 def test_a_first_frame_counts_as_given_but_for_coding(folders: tuple[Path, Path]) -> None:
     made, real = folders
     assert VideoPairs(made, real).has_given_frame, "5 of 255 is less than 0.03"

@@ -9,6 +9,7 @@
 A video is a file (mp4, webm, avi, gif, webp ...) or a folder of png frames.
 """
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from seg2vid.data.recordings import VIDEOS
 from seg2vid.errors import MediaError, expected
+from seg2vid.features import digest_of
 from seg2vid.labels import get_label_space
 from seg2vid.structures import Clip
 from seg2vid.video import read_video
@@ -89,6 +91,16 @@ class VideoPairs:
     @property
     def _paired_references(self) -> list[Path]:
         return [self.references[name] for name in self.names]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all videos on both sides: figures of other ones are not taken for theirs."""
+        found = hashlib.sha256()
+        for name in self.names:
+            for path in (self.references[name], *self.futures[name]):
+                for file in sorted(path.glob("*.png")) if path.is_dir() else [path]:
+                    found.update(f"{name} {file.name} {digest_of(file)}\n".encode())
+        return found.hexdigest()
 
     @cached_property
     def size(self) -> tuple[int, int]:

@@ -260,7 +260,11 @@ class VideoFolder:
     pairs: VideoPairs
     key: str = "model"
     role: Role = "model"
-    sha256: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the videos and the real ones."""
+        return self.pairs.digest
 
     @property
     def title(self) -> str:
