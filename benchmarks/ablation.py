@@ -35,8 +35,8 @@ ROWS = {
 
 def variants(objective: str, steps: int, seed: int) -> dict:
     """Return (networks, training) of every variant by name."""
-    from seg2vid.config import FlowDecoderConfig, ModelConfig
-    from seg2vid.train_config import OBJECTIVES
+    from seg2vid.models.config import FlowDecoderConfig, ModelConfig
+    from seg2vid.training.config import OBJECTIVES
 
     full = ModelConfig(height=64, width=128, num_frames=4)
     training = replace(
@@ -68,7 +68,8 @@ def variants(objective: str, steps: int, seed: int) -> dict:
 
 def render(folder: Path, clips: int) -> None:
     """Render the training clips, unless they are there."""
-    from seg2vid.data.toycity import ToyCityConfig, write_dataset
+    from seg2vid.data.toycity.config import ToyCityConfig
+    from seg2vid.data.toycity.dataset import write_dataset
 
     config = ToyCityConfig(height=64, width=128, num_frames=4)
     write_dataset(folder, clips=clips, seed=0, config=config, workers=1, progress=True)
@@ -76,12 +77,12 @@ def render(folder: Path, clips: int) -> None:
 
 def run(options: argparse.Namespace, seed: int) -> None:
     """Train and evaluate every variant with one seed."""
-    from seg2vid import train
     from seg2vid.data.clips import ClipFolder
-    from seg2vid.evaluate import EvaluateOptions
-    from seg2vid.evaluate import run as evaluate
     from seg2vid.evaluation.protocol import get_protocol
-    from seg2vid.train_config import RunConfig
+    from seg2vid.evaluation.run import EvaluateOptions
+    from seg2vid.evaluation.run import run as evaluate
+    from seg2vid.training import run as train
+    from seg2vid.training.config import RunConfig
 
     protocol = replace(
         get_protocol("toycity-v1"),
@@ -116,7 +117,7 @@ def run(options: argparse.Namespace, seed: int) -> None:
 def table(options: argparse.Namespace) -> str:
     """Return the table in Markdown: a row for each figure, a column for each variant."""
     names = list(variants(options.objective, options.steps, 0))
-    from seg2vid.evaluate import figure_of
+    from seg2vid.evaluation.run import figure_of
 
     reports: dict[str, list[dict]] = {}
     for name in names:

@@ -32,14 +32,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tqdm import tqdm
 
-from seg2vid.data.folder import list_recordings
-from seg2vid.data.recordings import read_clip
-from seg2vid.evaluation.charts import nice_ticks
-from seg2vid.metrics.frechet import clip_for_judge, frechet_distance, kernel_distance
-from seg2vid.models.i3d import I3D, load_i3d
-from seg2vid.models.inception import Inception, load_inception
-from seg2vid.pictures import write_image
-from seg2vid.train_curves import COLOURS, FAINT, FINER, GRID, INK
+from seg2vid.data.recordings.folder import list_recordings
+from seg2vid.data.recordings.recording import read_clip
+from seg2vid.evaluation.metrics.frechet import clip_for_judge, frechet_distance, kernel_distance
+from seg2vid.evaluation.report.charts import nice_ticks
+from seg2vid.media.pictures import write_image
+from seg2vid.models.judges.i3d import I3D, load_i3d
+from seg2vid.models.judges.inception import Inception, load_inception
+from seg2vid.training.curves import COLOURS, FAINT, FINER, GRID, INK
 
 TIME, HEIGHT, WIDTH = 9, 128, 256
 RATE = 10.0

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from seg2vid.config import preset
 from seg2vid.data.clips import TrainingBatches
 from seg2vid.data.prepared import PreparedDataset, stream_clips
-from seg2vid.label_space import get_label_space
+from seg2vid.labels.space import get_label_space
+from seg2vid.models.config import preset
 from seg2vid.structures import Clip
-from seg2vid.train_config import MotionTrainingConfig, RunConfig
-from seg2vid.train_cost import measure_cost
-from seg2vid.train_figures import motion_figures
-from seg2vid.train_motion import MotionStage
+from seg2vid.training.config import MotionTrainingConfig, RunConfig
+from seg2vid.training.cost import measure_cost
+from seg2vid.training.figures import motion_figures
+from seg2vid.training.motion import MotionStage
 
 
 class Stream(IterableDataset[Clip]):

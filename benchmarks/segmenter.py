@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seg2vid.data.label_teachers import get_label_teacher
-from seg2vid.data.pseudo_labels import LabelTeacher
 from seg2vid.data.stills import StillFolder
+from seg2vid.data.teachers.labels import get_label_teacher
+from seg2vid.data.teachers.teacher import LabelTeacher
 
 
 def confusion(teacher: LabelTeacher, stills: StillFolder, *, flip: bool) -> np.ndarray:

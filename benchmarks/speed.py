@@ -47,7 +47,7 @@ def measure(model: str, threads: int, runs: int) -> list[tuple[str, float, str]]
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from seg2vid import Seg2VidPipeline
+    from seg2vid.pipeline import Seg2VidPipeline
 
     torch.set_num_threads(threads)
     pipe = Seg2VidPipeline.from_pretrained(model)
@@ -90,11 +90,11 @@ def measure_preset(name: str, runs: int) -> dict[str, float]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from seg2vid.config import preset
-    from seg2vid.label_space import get_label_space
+    from seg2vid.labels.space import get_label_space
+    from seg2vid.models.config import preset
     from seg2vid.structures import Clip
-    from seg2vid.train_config import OBJECTIVES
-    from seg2vid.train_motion import MotionStage
+    from seg2vid.training.config import OBJECTIVES
+    from seg2vid.training.motion import MotionStage
 
     config = replace(preset(name), label_space=get_label_space("cityscapes").to_dict())
     stage = MotionStage(config, replace(OBJECTIVES[name], features=0.0, perceptual=0.0))

@@ -10,8 +10,9 @@ import hashlib
 import statistics
 import time
 
-from seg2vid.data.toycity import ToyCityClip, ToyCityConfig, render_clip
 from seg2vid.data.toycity.clip_file import CLIP_ARRAYS
+from seg2vid.data.toycity.config import ToyCityClip, ToyCityConfig
+from seg2vid.data.toycity.render import render_clip
 
 
 def clip_digest(clip: ToyCityClip) -> str:

@@ -40,12 +40,12 @@ class Worker:
 
         import torch
 
-        from seg2vid.config import preset
         from seg2vid.data.clips import ClipFolder, TrainingBatches
-        from seg2vid.judges import load_judges
-        from seg2vid.labels import get_label_space
-        from seg2vid.train_first_frame import FirstFrameStage
-        from seg2vid.train_motion import MotionStage
+        from seg2vid.labels.space import get_label_space
+        from seg2vid.models.config import preset
+        from seg2vid.models.judges.perceptual import load_perceptual_networks
+        from seg2vid.training.first_frame import FirstFrameStage
+        from seg2vid.training.motion import MotionStage
 
         torch.set_num_threads(options.threads)
         torch.manual_seed(0)
@@ -53,7 +53,7 @@ class Worker:
         # Where the class of the settings lives differs from tree to tree.
         training = get_type_hints(kind.__init__)["training"]()
         config = replace(preset("compact"), label_space=get_label_space("cityscapes").to_dict())
-        judges = load_judges(options.judges, perceptual=True, features=False)
+        judges = load_perceptual_networks(options.judges, perceptual=True, features=False)
         self.stage = kind(config, training, judges).to(options.device).train()
         self.stage.judges.to(options.device)
         self.stage.step.fill_(getattr(training, "adversarial_start", 0))
@@ -200,7 +200,8 @@ def main() -> None:
         if options.clips is None:
             make = ["toycity", "--clips", "6", "--frames", "9", "-o", folder]
             subprocess.run(
-                [sys.executable, "-m", "seg2vid.cli", *make], check=True, stdout=subprocess.DEVNULL,
+                [sys.executable, "-m", "seg2vid.cli.main", *make], check=True,
+                stdout=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": str(SOURCES)},
             )  # fmt: skip
             arguments += ["--clips", folder]

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seg2vid.config import ModelConfig
 from seg2vid.evaluation import summary, work
+from seg2vid.evaluation.measure import EvaluationJudges, Measurement
+from seg2vid.evaluation.metrics.intervals import Interval, interval_of
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.evaluation.unit import EvaluationJudges, Measurement
 from seg2vid.evaluation.work import Setup
-from seg2vid.features import JUDGES_VARIABLE
-from seg2vid.labels import get_label_space
-from seg2vid.metrics.intervals import Interval, interval_of
+from seg2vid.labels.space import get_label_space
+from seg2vid.models.config import ModelConfig
+from seg2vid.models.judges.files import JUDGES_VARIABLE
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from tests.tiny import CONFIG, HEIGHT, NUM_FRAMES, WIDTH

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from seg2vid.pictures import write_image
+from seg2vid.media.pictures import write_image
 
 CANDIDATES = (
     ("model", "toycity", "model", "drawn from the prior, 4 seeds", 0.139),

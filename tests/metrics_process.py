@@ -1,7 +1,7 @@
 """One process of an evaluation: ``python -m tests.metrics_process RANK PROCESSES FOLDER``.
 
 It collects the figures of its clips only and leaves in the folder what it holds to be the result of
-all: ``tests/test_metrics_accumulators.py`` compares.
+all: ``tests/evaluation/metrics/test_accumulators.py`` compares.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from seg2vid.metrics.accumulators import ConfusionMatrices, FeatureBank, MeanOverClips
+from seg2vid.evaluation.metrics.accumulators import ConfusionMatrices, FeatureBank, MeanOverClips
 
 CLIPS = 7
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from seg2vid.data import preparation
-from seg2vid.data.assembling import assemble_dataset, read_parts
-from seg2vid.data.clip_sample import encode_clip
+from seg2vid.data.prepare import part as preparation
+from seg2vid.data.prepare.assemble import assemble_dataset, read_parts
 from seg2vid.data.prepared import webdataset
-from seg2vid.data.recordings import Recording
-from seg2vid.labels import get_label_space
+from seg2vid.data.recordings.recording import Recording
+from seg2vid.data.sample import encode_clip
+from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip, Motion
 
 SPACE = get_label_space("cityscapes")

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float, TypeCheckError
 from torch import Tensor
 
 from seg2vid.data.clips import mirror, render_toycity
-from seg2vid.data.toycity import ToyCityConfig
-from seg2vid.labels import get_label_space, one_hot
-from seg2vid.losses import reconstruction_loss
+from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.labels.convert import one_hot
+from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip, Motion
+from seg2vid.training.losses import reconstruction_loss
 from seg2vid.warp import (
     backward_warp,
     compose_flows,

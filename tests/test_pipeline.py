@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from seg2vid.checkpoint import save_checkpoint
-from seg2vid.errors import LabelMapError, ModelError
+from seg2vid.media.generated import GeneratedVideo, join_passes
+from seg2vid.models.checkpoint import save_checkpoint
+from seg2vid.models.weights import find_weights, list_models
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import GeneratedVideo, join_passes
+from seg2vid.tools.errors import LabelMapError, ModelError
 from seg2vid.warp import warp_labels
-from seg2vid.weights import find_weights, list_models
 from tests.tiny import CONFIG, HEIGHT, NUM_FRAMES, WIDTH, street_map
 
 

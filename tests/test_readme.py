@@ -17,7 +17,7 @@ MAKEFILE = (REPOSITORY / "Makefile").read_text("utf-8")
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-SCRIPT = "from seg2vid.cli import main; raise SystemExit(main())"
+SCRIPT = "from seg2vid.cli.main import main; raise SystemExit(main())"
 """What the installed command ``seg2vid`` runs."""
 RUNNABLE = {"bash", "python"}
 SHORTENED = {
@@ -122,7 +122,7 @@ def test_command_runs(command: list[str], workplace: Path, monkeypatch: pytest.M
 
     The slow tests start every command as a program of its own.
     """
-    from seg2vid.cli import main
+    from seg2vid.cli.main import main
 
     words = shortened(command)
     assert words[0] == "seg2vid"
@@ -161,7 +161,7 @@ def test_extras_in_prose_exist() -> None:
 
 
 def test_script_is_what_the_tests_run() -> None:
-    assert PROJECT["scripts"] == {"seg2vid": "seg2vid.cli:main"}
+    assert PROJECT["scripts"] == {"seg2vid": "seg2vid.cli.main:main"}
 
 
 def test_demo_of_the_makefile_is_a_command_of_the_readme() -> None:

@@ -8,16 +8,8 @@ import torch
 from jaxtyping import TypeCheckError
 
 from seg2vid.data.clips import stack
-from seg2vid.structures import (
-    Animation,
-    Carrier,
-    Clip,
-    GeneratedVideo,
-    Latent,
-    Motion,
-    Posterior,
-    join_passes,
-)
+from seg2vid.media.generated import GeneratedVideo, join_passes
+from seg2vid.structures import Animation, Carrier, Clip, Latent, Motion, Posterior
 
 BATCH, TIME, HEIGHT, WIDTH = 3, 2, 4, 6
 
@@ -206,7 +198,7 @@ def test_instances_are_joined_where_every_pass_has_them() -> None:
 def at_times(clip: Clip, times: torch.Tensor) -> Clip:
     """``train_motion.at_times``, imported here because the module needs Lightning."""
     pytest.importorskip("lightning")
-    from seg2vid import train_motion
+    from seg2vid.training import motion as train_motion
 
     return train_motion.at_times(clip, times)
 

@@ -10,16 +10,17 @@ import pytest
 import torch
 
 import seg2vid
-from seg2vid import cli
-from seg2vid.data.motion_clip import MotionClip
-from seg2vid.errors import MediaError, ModelError, Seg2VidError
-from seg2vid.media import read_image, read_video, save_video, write_image, write_label_map
+from seg2vid.cli import main as cli
+from seg2vid.data.motion_clip import ClipMotion, MotionClip
+from seg2vid.media.generated import join_passes, save_video
+from seg2vid.media.pictures import read_image, write_image, write_label_map
+from seg2vid.media.video import read_video
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import Latent, join_passes
+from seg2vid.structures import Latent
+from seg2vid.tools.errors import MediaError, ModelError, Seg2VidError
 from seg2vid.transfer import (
     PARTS,
-    ClipMotion,
     MotionCode,
     encode_motion,
     interpolate_codes,

@@ -4,16 +4,18 @@ from pathlib import Path
 
 import torch
 
-from seg2vid.config import (
+from seg2vid.data.toycity.clip_file import save_clip
+from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.render import render_clip
+from seg2vid.labels.space import get_label_space
+from seg2vid.models.config import (
     FirstFrameConfig,
     FlowDecoderConfig,
     ModelConfig,
     MotionEncoderConfig,
     RefinerConfig,
 )
-from seg2vid.data.toycity import ToyCityConfig, render_clip, save_clip
-from seg2vid.label_space import get_label_space
-from seg2vid.train_config import FirstFrameTrainingConfig, MotionTrainingConfig, RunConfig
+from seg2vid.training.config import FirstFrameTrainingConfig, MotionTrainingConfig, RunConfig
 
 HEIGHT, WIDTH, NUM_FRAMES = 64, 128, 3
 

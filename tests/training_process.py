@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from seg2vid import train
 from seg2vid.data.clips import ClipFolder
-from seg2vid.train_first_frame import FirstFrameStage
-from seg2vid.train_stage import Stage
+from seg2vid.training import run as train
+from seg2vid.training.first_frame import FirstFrameStage
+from seg2vid.training.stage import Stage
 from tests.tiny import CONFIG, FIRST_FRAME_TRAINING, MOTION_TRAINING, QUIET
 
 TRAININGS: dict[str, Any] = {"first-frame": FIRST_FRAME_TRAINING, "motion": MOTION_TRAINING}

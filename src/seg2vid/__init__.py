@@ -8,9 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seg2vid.label_space import LabelSpace, get_label_space
+    from seg2vid.labels.space import LabelSpace, get_label_space
+    from seg2vid.media.generated import GeneratedVideo
+    from seg2vid.models.weights import list_models
     from seg2vid.pipeline import Seg2VidPipeline
-    from seg2vid.structures import Clip, GeneratedVideo, Latent, Motion
+    from seg2vid.structures import Clip, Latent, Motion
     from seg2vid.transfer import (
         MotionCode,
         encode_motion,
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
         play_motion,
         resample_code,
     )
-    from seg2vid.weights import list_models
 
 __version__ = "0.1.0"
 
@@ -43,8 +44,8 @@ __all__ = [
 
 _HOMES = {
     "Seg2VidPipeline": "seg2vid.pipeline",
-    "list_models": "seg2vid.weights",
-    "GeneratedVideo": "seg2vid.structures",
+    "list_models": "seg2vid.models.weights",
+    "GeneratedVideo": "seg2vid.media.generated",
     "Clip": "seg2vid.structures",
     "Latent": "seg2vid.structures",
     "Motion": "seg2vid.structures",
@@ -54,8 +55,8 @@ _HOMES = {
     "play_motion": "seg2vid.transfer",
     "interpolate_codes": "seg2vid.transfer",
     "resample_code": "seg2vid.transfer",
-    "LabelSpace": "seg2vid.label_space",
-    "get_label_space": "seg2vid.label_space",
+    "LabelSpace": "seg2vid.labels.space",
+    "get_label_space": "seg2vid.labels.space",
 }
 
 

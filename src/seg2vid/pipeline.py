@@ -9,18 +9,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seg2vid.checkpoint import load_box, load_checkpoint, save_checkpoint
-from seg2vid.config import ModelConfig
-from seg2vid.errors import LabelMapError, ModelError, expected
-from seg2vid.labels import LabelSpace, fit_label_map
-from seg2vid.media import read_label_map
+from seg2vid.labels.fit import fit_label_map
+from seg2vid.labels.space import LabelSpace
+from seg2vid.media.generated import GeneratedVideo, join_passes
+from seg2vid.media.label_maps import read_label_map
 from seg2vid.models.animator import Animator, choose_instances, choose_labels
+from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
+from seg2vid.models.config import ModelConfig
 from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.hints import continue_latent, continue_motion
 from seg2vid.models.layers import OBJECT_FACTOR, fast_arithmetic, find_objects
-from seg2vid.seeds import Generators, Seeds, make_generators
-from seg2vid.structures import Animation, GeneratedVideo, Latent, join_batch, join_passes
-from seg2vid.weights import WEIGHTS_FILE, find_weights
+from seg2vid.models.weights import WEIGHTS_FILE, find_weights
+from seg2vid.structures import Animation, Latent, join_batch
+from seg2vid.tools.errors import LabelMapError, ModelError
+from seg2vid.tools.seeds import Generators, Seeds, make_generators
 
 Pipeline = TypeVar("Pipeline", bound="Seg2VidPipeline")
 BOXES = ("first_frame", "animator")
@@ -202,7 +204,7 @@ class Seg2VidPipeline:
         unknown = sorted(set(resample) - set(names))
         if unknown:
             what = f"classes of {self.label_space.name}: {', '.join(names)}"
-            raise LabelMapError(expected(what, got=unknown[0], fix="name one of them"))
+            raise LabelMapError(what, got=unknown[0], fix="name one of them")
         other = self.first_frame.draw(1, torch.Generator().manual_seed(resample_seed))
         classes = [names.index(name) for name in resample]
         return self.first_frame.exchange(look, other.to(self.device), classes, label_map, objects)
@@ -290,21 +292,21 @@ class Seg2VidPipeline:
         height, width = label_map.shape[1:]
         if height % 32 or width % 32 or not label_map.numel():
             what = "a label map whose width and height are multiples of 32"
-            fix = "fit it with seg2vid.labels.fit_label_map, or give its file's path"
-            raise LabelMapError(expected(what, got=f"{width}x{height}", fix=fix))
+            fix = "fit it with seg2vid.labels.convert.fit_label_map, or give its file's path"
+            raise LabelMapError(what, got=f"{width}x{height}", fix=fix)
         low, high = int(label_map.min()), int(label_map.max())
         if low < 0 or high > self.label_space.void_id:
             what = f"ids 0 ... {self.label_space.void_id} of {self.label_space.name}"
             fix = "see what the map holds with: seg2vid labels check FILE"
-            raise LabelMapError(expected(what, got=f"{low} ... {high}", fix=fix))
+            raise LabelMapError(what, got=f"{low} ... {high}", fix=fix)
         if num_frames < 0:
             what = "0 or more frames after the first"
-            raise ModelError(expected(what, got=num_frames, fix="ask for more"))
+            raise ModelError(what, got=num_frames, fix="ask for more")
         if instance_map is not None and instance_map.shape[1:] != label_map.shape[1:]:
             size = "x".join(map(str, instance_map.shape[:0:-1]))
             fix = "fit both in the same way"
             what = f"an instance map of the label map's size {width}x{height}"
-            raise LabelMapError(expected(what, got=size, fix=fix))
+            raise LabelMapError(what, got=size, fix=fix)
         self._check_first_frame(first_frame, label_map)
 
     @staticmethod
@@ -317,12 +319,15 @@ class Seg2VidPipeline:
             return
         shape = (label_map.shape[0], 3, *label_map.shape[1:])
         if first_frame.shape != shape:
-            what, fix = f"a first frame of shape {shape}", "fit it with seg2vid.labels.fit_image"
-            raise ModelError(expected(what, got=tuple(first_frame.shape), fix=fix))
+            what, fix = (
+                f"a first frame of shape {shape}",
+                "fit it with seg2vid.labels.fit.fit_image",
+            )
+            raise ModelError(what, got=tuple(first_frame.shape), fix=fix)
         low, high = (float(bound) for bound in first_frame.detach().aminmax())
         if not 0 <= low <= high <= 1:
             got = f"{low:.3g} ... {high:.3g}"
-            raise ModelError(expected("colours in [0, 1]", got=got, fix="divide by 255"))
+            raise ModelError("colours in [0, 1]", got=got, fix="divide by 255")
 
     def find_objects(
         self,

@@ -13,7 +13,6 @@ These classes carry data and check shapes; everything that computes lives elsewh
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -137,66 +136,3 @@ class Animation(Carrier):
     """The refiner's labels, one for each 2 x 2 pixels, used where nothing was visible; the paper's
     refiner has none.
     """
-
-
-@dataclass(frozen=True)
-class GeneratedVideo(Carrier):
-    """A generated scene with everything that is known of it, consistent by construction.
-
-    The motion of a video longer than one pass is relative to the first frame of its pass;
-    ``pass_starts`` lists the frame each pass started from (0 = the first frame).
-    """
-
-    first_frame: Float[Tensor, "batch 3 height width"]
-    frames: Float[Tensor, "batch time 3 height width"]
-    label_map: Int[Tensor, "batch height width"]
-    label_maps: Int[Tensor, "batch time height width"]
-    motion: Motion
-    z: Latent
-    frames_per_second: float
-    label_space: str
-    pass_starts: tuple[int, ...] = (0,)
-    instance_map: Int[Tensor, "batch height width"] | None = None
-    instance_maps: Int[Tensor, "batch time height width"] | None = None
-
-    def save(self, path: str | Path, *, sample: int = 0, extras: tuple[str, ...] = ()) -> Path:
-        """Write one sample as mp4, webm, gif, webp or a folder of png, chosen by the ending of
-        ``path``.
-
-        ``extras`` may name ``flow``, ``visible``, ``labels`` and ``overlay``: each is written
-        beside it.
-        Raises ``MediaError`` for an unknown ending or a place that cannot be written; never leaves
-        a partial file.
-        """
-        # The one import that points up the layers: saving is a courtesy to the caller, not a step
-        # of the path.
-        from seg2vid.media import save_video
-
-        return save_video(self.sample(sample), Path(path), extras=extras)
-
-
-def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
-    """Join the passes of one video along time: what ``Seg2VidPipeline.stream`` yields, in order."""
-
-    def over_time(values: list[Tensor]) -> Tensor:
-        """Join (batch, time, ...) along time."""
-        return torch.cat(values, 1)
-
-    motions = [chunk.motion for chunk in passes]
-    has_instances = all(chunk.instance_maps is not None for chunk in passes)
-    return dataclasses.replace(
-        passes[0],
-        frames=over_time([chunk.frames for chunk in passes]),
-        label_maps=over_time([chunk.label_maps for chunk in passes]),
-        motion=Motion(
-            *(
-                over_time([getattr(motion, field.name) for motion in motions])
-                for field in dataclasses.fields(Motion)
-                if getattr(motions[0], field.name) is not None
-            )
-        ),
-        pass_starts=tuple(start for chunk in passes for start in chunk.pass_starts),
-        instance_maps=over_time([chunk.instance_maps for chunk in passes])  # type: ignore[misc]
-        if has_instances
-        else None,
-    )

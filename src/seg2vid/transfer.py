@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seg2vid.checkpoint import Checkpoint, load_box
-from seg2vid.data.motion_clip import MotionClip
-from seg2vid.errors import ModelError, expected
+from seg2vid.media.generated import GeneratedVideo
+from seg2vid.models.checkpoint import Checkpoint, load_box
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, pool_rows, spread_rows
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import Carrier, GeneratedVideo, Latent
+from seg2vid.structures import Carrier, Latent
+from seg2vid.tools.errors import ModelError
 
 PARTS = ("background", "foreground")
 FAR = 10.0
@@ -55,11 +55,11 @@ def encode_motion(
     size = (label_map.shape[0], pipeline.height, pipeline.width)
     if clip.shape[1] < needed:
         what, got = f"a clip of at least {needed} frames", f"{clip.shape[1]}"
-        raise ModelError(expected(what, got=got, fix="give more frames, or take fewer out"))
+        raise ModelError(what, got=got, fix="give more frames, or take fewer out")
     if (clip.shape[0], *clip.shape[3:]) != size or label_map.shape != size:
         what = f"clip and label map of {pipeline.width}x{pipeline.height}, one map for each clip"
         got = f"{tuple(clip.shape)} and {tuple(label_map.shape)}"
-        raise ModelError(expected(what, got=got, fix="fit both with seg2vid.labels"))
+        raise ModelError(what, got=got, fix="fit both with seg2vid.labels.convert")
     clip = clip.to(pipeline.device)[:, :needed]
     label_map = label_map.to(pipeline.device)
     pipeline.check_inputs(label_map, instance_map, None, 0)
@@ -74,7 +74,7 @@ def _load_encoder(pipeline: Seg2VidPipeline) -> Any:
     weights = pipeline.motion_encoder_weights
     if not weights:
         what, fix = "a model with its motion encoder", "assemble it from a whole motion run"
-        raise ModelError(expected(what, got="one that can only generate", fix=fix))
+        raise ModelError(what, got="one that can only generate", fix=fix)
     encoder = build_motion_encoder(pipeline.config)
     load_box(encoder, Checkpoint(pipeline.config, weights, {}), "motion_encoder")
     return encoder.to(pipeline.device).eval()
@@ -152,7 +152,7 @@ def interpolate_codes(first: Latent, second: Latent, weight: float) -> Latent:
     shapes = [(z.background.shape, z.foreground.shape) for z in (first, second)]
     if shapes[0] != shapes[1]:
         what, got = "two codes of one first frame", f"shapes {shapes[0]} and {shapes[1]}"
-        raise ModelError(expected(what, got=got, fix="bring both to it with place_motion"))
+        raise ModelError(what, got=got, fix="bring both to it with place_motion")
     return Latent(
         torch.lerp(first.background, second.background, weight),
         torch.lerp(first.foreground, second.foreground, weight),
@@ -175,10 +175,10 @@ def resample_code(
     """
     if part not in PARTS:
         what = "a part of z: background or foreground"
-        raise ModelError(expected(what, got=repr(part), fix="name one of them"))
+        raise ModelError(what, got=repr(part), fix="name one of them")
     if part == "foreground" and pipeline.config.semantics != "split":
         what, got = "a model that encodes foreground apart", pipeline.config.semantics
-        raise ModelError(expected(what, got=got, fix="resample the background: it is all of z"))
+        raise ModelError(what, got=got, fix="resample the background: it is all of z")
     objects = pipeline.find_objects(label_map, instance_map)
     drawn = pipeline.animator.flow_decoder.draw(objects, generator)
     return replace(z, **{part: getattr(drawn, part)})
@@ -220,65 +220,3 @@ def play_motion(
         ):
             yield replace(chunk, pass_starts=(done,))
             done += chunk.frames.shape[1]
-
-
-@dataclass
-class ClipMotion:
-    """The motion of a clip on disk, as ``seg2vid generate`` and ``animate`` take it."""
-
-    clip: MotionClip
-    codes: tuple[MotionCode, ...] = ()
-    """What ``prepare`` found, a code for each pass."""
-
-    def __post_init__(self) -> None:
-        """Raise ``MediaError`` for a clip that cannot be used, before anything is loaded."""
-        self.clip.check()
-
-    def prepare(self, pipeline: Seg2VidPipeline, num_frames: int) -> str:
-        """Encode as much of the clip as ``num_frames`` frames need; say in words what was found.
-
-        Raises ``MediaError`` for a clip that cannot be read, and what ``encode_motion`` raises for
-        the ``pipeline``.
-        """
-        count = pipeline.num_frames
-        clips = self.clip.passes(
-            pipeline.label_space,
-            height=pipeline.height,
-            width=pipeline.width,
-            num_frames=count,
-            most=max(1, -(-num_frames // count)),
-        )
-        self.codes = tuple(
-            encode_motion(
-                pipeline,
-                torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1),
-                clip.label_map,
-                instance_map=clip.instance_map,
-            )
-            for clip in clips
-        )
-        passes = "one pass" if len(clips) == 1 else f"{len(clips)} passes"
-        return f"{self.clip.path}: motion of {len(clips) * count + 1} frames, {passes}"
-
-    def play(
-        self,
-        pipeline: Seg2VidPipeline,
-        label_map: Int[Tensor, "batch height width"],
-        *,
-        num_frames: int,
-        instance_map: Int[Tensor, "batch height width"] | None = None,
-        first_frame: Float[Tensor, "batch 3 height width"] | None = None,
-        seed: int = 0,
-    ) -> Iterator[GeneratedVideo]:
-        """Yield the passes of one video, as ``play_motion`` does with its ``pipeline``,
-        ``label_map``, ``num_frames``, ``instance_map``, ``first_frame`` and ``seed``.
-        """
-        return play_motion(
-            pipeline,
-            self.codes,
-            label_map,
-            num_frames=num_frames,
-            instance_map=instance_map,
-            first_frame=first_frame,
-            seed=seed,
-        )

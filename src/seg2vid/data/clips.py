@@ -13,9 +13,10 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seg2vid.data.toycity import ToyCityConfig, render_clip
-from seg2vid.errors import MediaError, expected
+from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.render import render_clip
 from seg2vid.structures import Clip, Motion, join_batch
+from seg2vid.tools.errors import MediaError
 
 CLIP_ARRAYS = (
     "frames",
@@ -63,11 +64,9 @@ class ClipFolder:
         """Refuse an empty folder at once, not in the middle of a run."""
         if not self.files and self.split != "val":
             raise MediaError(
-                expected(
-                    f"a folder of clips (clip_*.safetensors) at {self.directory}",
-                    got="none" if self.directory.is_dir() else "no such folder",
-                    fix=f"make one: seg2vid toycity -o {self.directory} --clips 1000",
-                )
+                f"a folder of clips (clip_*.safetensors) at {self.directory}",
+                got="none" if self.directory.is_dir() else "no such folder",
+                fix=f"make one: seg2vid toycity -o {self.directory} --clips 1000",
             )
 
     @cached_property
@@ -154,7 +153,7 @@ def stack(clips: list[Clip]) -> Clip:
     if len(sizes) > 1:
         named = [f"{width}x{height} with {1 + count}" for count, _, height, width in sizes]
         fix = "render or prepare all of --data with the same --size and --frames"
-        raise MediaError(expected("clips of one size and length", got=" and ".join(named), fix=fix))
+        raise MediaError("clips of one size and length", got=" and ".join(named), fix=fix)
     optional = ("label_maps", "instance_map", "instance_maps", "motion", "ego_motion")
     lacking: dict[str, Any] = {
         name: None for name in optional if any(getattr(clip, name) is None for clip in clips)

@@ -21,10 +21,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from seg2vid.data.clip_sample import Sample, decode_clip, decode_still, still_of
-from seg2vid.errors import MediaError, Seg2VidError, expected
-from seg2vid.labels import LabelSpace
+from seg2vid.data.sample import Sample, decode_clip, decode_still, still_of
+from seg2vid.labels.space import LabelSpace
 from seg2vid.structures import Clip
+from seg2vid.tools.errors import MediaError, Seg2VidError
 
 INDEX = "index.json"
 FORMAT = "seg2vid-dataset-1"
@@ -46,10 +46,10 @@ def read_index(place: str | Path) -> dict[str, Any]:
         index = json.loads(text)
     except (OSError, ValueError) as error:
         what, got = f"a prepared dataset (with {INDEX}) at {place}", str(error) or "nothing there"
-        raise MediaError(expected(what, got=got, fix=fix)) from None
+        raise MediaError(what, got=got, fix=fix) from None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         what, got = f"an index of format {FORMAT} at {name}", "another file"
-        raise MediaError(expected(what, got=got, fix=fix))
+        raise MediaError(what, got=got, fix=fix)
     return index
 
 
@@ -69,7 +69,7 @@ def webdataset() -> Any:
         import webdataset  # type: ignore[import-untyped]
     except ModuleNotFoundError:
         what, fix = "the extra `train` to be installed", "pip install 'seg2vid[train]'"
-        raise Seg2VidError(expected(what, got="no webdataset", fix=fix)) from None
+        raise Seg2VidError(what, got="no webdataset", fix=fix) from None
     return webdataset
 
 
@@ -88,11 +88,11 @@ class PreparedDataset:
         if not self.clips:
             counts = self.index["counts"]["clips"]
             what, got = f"clips of split {self.split} in {self.directory}", f"{counts}"
-            raise MediaError(expected(what, got=got, fix="prepare more, or name another split"))
+            raise MediaError(what, got=got, fix="prepare more, or name another split")
         for shard in self.shards:
             if not shard.is_file():
                 what, got = f"the shard {shard.name} in {self.directory}", "no such file"
-                raise MediaError(expected(what, got=got, fix="copy the whole dataset"))
+                raise MediaError(what, got=got, fix="copy the whole dataset")
 
     @cached_property
     def index(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class PreparedDataset:
         content = os.pread(handle, clip["size"], clip["offset"])
         if len(content) < clip["size"]:
             what = f"{clip['size']} bytes at {clip['offset']} of {self.shards[clip['shard']]}"
-            raise MediaError(expected(what, got=len(content), fix="copy the dataset again"))
+            raise MediaError(what, got=len(content), fix="copy the dataset again")
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             return {
                 member.name.partition(".")[2]: archive.extractfile(member).read()  # type: ignore[union-attr]
@@ -201,7 +201,7 @@ class StreamedDataset:
             if number == 0:
                 what = f"a shard of {self.place} for each process and worker"
                 got = f"{len(self.index['shards'][self.split])} shards for more of them"
-                raise MediaError(expected(what, got=got, fix="take fewer, or smaller shards"))
+                raise MediaError(what, got=got, fix="take fewer, or smaller shards")
 
 
 def _read_shards(shards: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -244,7 +244,7 @@ def _list_shards(place: str | Path, index: Mapping[str, Any], split: str) -> lis
     names = [shard["file"] for shard in index["shards"].get(split, ())]
     if not names:
         what, got = f"shards of split {split} at {place}", f"{', '.join(index['shards'])} only"
-        raise MediaError(expected(what, got=got, fix="name a split that it has"))
+        raise MediaError(what, got=got, fix="name a split that it has")
     return [f"{base.rstrip('/')}/{name}" for name in names]
 
 
@@ -265,4 +265,4 @@ def _stream_samples(
         yield from library.DataPipeline(*stages)
     except (OSError, tarfile.TarError, ValueError) as error:
         what, fix = f"whole shards such as {urls[0]}", "copy the dataset again"
-        raise MediaError(expected(what, got=str(error), fix=fix)) from None
+        raise MediaError(what, got=str(error), fix=fix) from None

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import torch
 
-from seg2vid.data.recordings import PICTURES, list_pictures
-from seg2vid.errors import MediaError, expected
-from seg2vid.labels import LabelSpace, fit_image, fit_label_map
-from seg2vid.media import read_image, read_label_map
+from seg2vid.data.recordings.recording import PICTURES, list_pictures
+from seg2vid.labels.fit import fit_image, fit_label_map
+from seg2vid.labels.space import LabelSpace
+from seg2vid.media.label_maps import read_label_map
+from seg2vid.media.pictures import read_image
 from seg2vid.structures import Clip
+from seg2vid.tools.errors import MediaError
 
 
 class StillFolder:
@@ -31,12 +33,12 @@ class StillFolder:
         self.photos = list_pictures(photos)
         if not self.photos:
             what, fix = f"photos ({', '.join(PICTURES)}) in {photos}", "see the tree in data/stills"
-            raise MediaError(expected(what, got="none", fix=fix))
+            raise MediaError(what, got="none", fix=fix)
         lost = [path for path in self.photos if not self.label_file(path).is_file()]
         if lost:
             what, got = f"a label map for each of {len(self.photos)} photos", f"{len(lost)} without"
             fix = f"add {self.label_file(lost[0])} and the others, or remove the photos"
-            raise MediaError(expected(what, got=got, fix=fix))
+            raise MediaError(what, got=got, fix=fix)
 
     def __len__(self) -> int:
         """Return the number of photos."""

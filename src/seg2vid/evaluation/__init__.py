@@ -1,1 +1,1 @@
-"""The evaluation kit: protocols, what is judged, how, and the report; ``evaluate.py`` runs it."""
+"""The evaluation kit: protocols, what is judged, how, and the report; ``run`` does it."""

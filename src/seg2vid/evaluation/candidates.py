@@ -10,20 +10,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seg2vid.data.flow_teachers import DISFlow
-from seg2vid.data.video_pairs import VideoPairs
-from seg2vid.errors import ModelError, expected
-from seg2vid.evaluation.judged import Candidate, Judged, Role
+from seg2vid.data.teachers.flow import DISFlow
+from seg2vid.evaluation.output import Candidate, Judged, Role
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.features import digest_of
-from seg2vid.labels import get_label_space
+from seg2vid.evaluation.video_pairs import VideoPairs
+from seg2vid.labels.space import get_label_space
+from seg2vid.media.generated import GeneratedVideo, join_passes
+from seg2vid.models.judges.files import digest_of
 from seg2vid.models.layers import fast_arithmetic
+from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import BOXES, Seg2VidPipeline
-from seg2vid.seeds import make_generators
-from seg2vid.structures import Clip, GeneratedVideo, Motion, join_passes
+from seg2vid.structures import Clip, Motion
+from seg2vid.tools.errors import ModelError
+from seg2vid.tools.seeds import make_generators
 from seg2vid.transfer import encode_motion, play_motion
 from seg2vid.warp import compose_flows, follow_passes, motion_from_flows, warp_clip, warp_labels
-from seg2vid.weights import WEIGHTS_FILE, find_weights
 
 SEEDS_OF_A_CLIP = 1000
 """Seeds that lie between two clips."""
@@ -152,7 +153,7 @@ class Model:
         names = get_label_space("cityscapes").names
         if pipeline.label_space.names != names:
             what, got = "a model of the label space cityscapes", pipeline.label_space.name
-            raise ModelError(expected(what, got=f"{got} ({self.name})", fix="evaluate another"))
+            raise ModelError(what, got=f"{got} ({self.name})", fix="evaluate another")
         return pipeline
 
     def make(self, clip: Clip, number: int) -> Judged:
@@ -246,7 +247,7 @@ class PosteriorModel:
         if not codes:
             what = f"clips of at least {pipeline.num_frames} frames after the first"
             fix = "use another protocol, or leave the posterior out"
-            raise ModelError(expected(what, got=count, fix=fix))
+            raise ModelError(what, got=count, fix=fix)
         passes = play_motion(
             pipeline, codes, clip.label_map, num_frames=count, first_frame=clip.first_frame, seed=0
         )

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from seg2vid.data.clips import render_toycity
-from seg2vid.data.folder import list_recordings
-from seg2vid.data.recordings import Recording, read_clip
+from seg2vid.data.recordings.folder import list_recordings
+from seg2vid.data.recordings.recording import Recording, read_clip
 from seg2vid.data.stills import StillFolder
-from seg2vid.data.toycity import ToyCityConfig
-from seg2vid.data.video_pairs import VideoPairs
-from seg2vid.errors import Seg2VidError, expected
+from seg2vid.data.toycity.config import ToyCityConfig
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.labels import get_label_space
+from seg2vid.evaluation.video_pairs import VideoPairs
+from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip
+from seg2vid.tools.errors import Seg2VidError
 
 DATA_VARIABLE = "SEG2VID_EVALUATION_DATA"
 """Environment variable that names the folder of the evaluation data."""
@@ -43,7 +43,7 @@ class Cases:
         is_recorded = self.protocol.source == "recordings"
         if not self.names or (is_recorded and not self._recordings):
             what, fix = f"clips for {self.protocol.name}", "check --data"
-            raise Seg2VidError(expected(what, got="none", fix=fix))
+            raise Seg2VidError(what, got="none", fix=fix)
 
     @property
     def folder(self) -> Path:
@@ -59,7 +59,7 @@ class Cases:
             what = f"the data of {self.protocol.name}: {name} in a folder"
             got = "no folder" if place is None else f"no {place}"
             fix = f"name it with --data or {DATA_VARIABLE}; docs/evaluation.md says what is in it"
-            raise Seg2VidError(expected(what, got=got, fix=fix))
+            raise Seg2VidError(what, got=got, fix=fix)
         return place
 
     @cached_property
@@ -110,7 +110,7 @@ class Cases:
         if missing:
             what = f"the recordings of {self.protocol.name} in {self.folder}"
             fix = "docs/evaluation.md says where they come from"
-            raise Seg2VidError(expected(what, got=f"no {', '.join(missing)}", fix=fix))
+            raise Seg2VidError(what, got=f"no {', '.join(missing)}", fix=fix)
         return found
 
     @cached_property

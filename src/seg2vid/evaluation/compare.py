@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from seg2vid.errors import Seg2VidError, expected
-from seg2vid.evaluation.charts import is_number
-from seg2vid.evaluation.media import model_keys
-from seg2vid.evaluation.reading import Reading, decimals_for, frames_text, number_text
-from seg2vid.metrics.intervals import Interval, paired_difference
+from seg2vid.evaluation.metrics.intervals import Interval, paired_difference
+from seg2vid.evaluation.report.charts import is_number
+from seg2vid.evaluation.report.media import model_keys
+from seg2vid.evaluation.report.reading import Reading, decimals_for, frames_text, number_text
+from seg2vid.tools.errors import Seg2VidError
 
 FORMAT = 1
 """The newest format of a report that is understood."""
@@ -78,21 +78,21 @@ def read_report(path: Path) -> dict[str, Any]:
     what, fix = "the JSON of an evaluation", "name the file that `seg2vid evaluate -o` wrote"
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no file"
-        raise Seg2VidError(expected(what, got=f"{path}, which is {kind}", fix=fix))
+        raise Seg2VidError(what, got=f"{path}, which is {kind}", fix=fix)
     try:
         report = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise Seg2VidError(expected(what, got=f"{path}: {error.strerror}", fix=fix)) from None
+        raise Seg2VidError(what, got=f"{path}: {error.strerror}", fix=fix) from None
     except ValueError as error:
-        raise Seg2VidError(expected(what, got=f"{path}, no JSON: {error}", fix=fix)) from None
+        raise Seg2VidError(what, got=f"{path}, no JSON: {error}", fix=fix) from None
     version = report.get("format") if isinstance(report, dict) else None
     if isinstance(version, int) and version > FORMAT:
         what, got = f"a report of format {FORMAT} or older", f"{path} of format {version}"
-        raise Seg2VidError(expected(what, got=got, fix="update seg2vid"))
+        raise Seg2VidError(what, got=got, fix="update seg2vid")
     missing = [part for part in PARTS if not isinstance(report, dict) or part not in report]
     if missing or not isinstance(version, int):
         got = f"{path}, which lacks {', '.join(missing) or 'a format'}"
-        raise Seg2VidError(expected(what, got=got, fix=fix))
+        raise Seg2VidError(what, got=got, fix=fix)
     return report
 
 
@@ -152,7 +152,7 @@ def _check_protocols(first: Mapping[str, Any], second: Mapping[str, Any]) -> Non
         if values[0] != values[1]:
             what, got = f"two evaluations with the same {name}", f"{values[0]} and {values[1]}"
             fix = "evaluate both under one protocol: other figures do not compare"
-            raise Seg2VidError(expected(what, got=got, fix=fix))
+            raise Seg2VidError(what, got=got, fix=fix)
 
 
 def _candidate(report: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
@@ -166,7 +166,7 @@ def _candidate(report: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
             return candidate
     keys = ", ".join(candidate["key"] for candidate in report["candidates"]) or "none"
     what = "a judged candidate" if key is None else f"a candidate {key}"
-    raise Seg2VidError(expected(what, got=f"only {keys}", fix="name one of these"))
+    raise Seg2VidError(what, got=f"only {keys}", fix="name one of these")
 
 
 def _interval(figure: Mapping[str, Any]) -> Interval:

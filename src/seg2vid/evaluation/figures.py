@@ -6,6 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seg2vid.evaluation.metrics.diversity import best_of_curve
+from seg2vid.evaluation.metrics.semantics import (
+    intersection_over_union,
+    mean_intersection_over_union,
+    pixel_accuracy_of,
+)
 from seg2vid.evaluation.sets import set_figures
 from seg2vid.evaluation.summary import (
     MOVING,
@@ -16,13 +22,7 @@ from seg2vid.evaluation.summary import (
     make_curve,
     make_row,
 )
-from seg2vid.labels import get_label_space
-from seg2vid.metrics.diversity import best_of_curve
-from seg2vid.metrics.semantics import (
-    intersection_over_union,
-    mean_intersection_over_union,
-    pixel_accuracy_of,
-)
+from seg2vid.labels.space import get_label_space
 
 COMPARED = ("psnr", "ssim", "ms_ssim", "lpips", "pairwise_lpips")
 """Arrays over judged times."""

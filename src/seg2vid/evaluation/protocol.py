@@ -7,13 +7,14 @@ otherwise becomes the next version. ``docs/evaluation.md`` tells what each is fo
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
 
-from seg2vid.errors import Seg2VidError, expected
+from seg2vid.tools.errors import Seg2VidError
+
+PROTOCOLS = Path(__file__).with_name("protocols")
 
 Task = Literal["prediction", "generation", "stills"]
 """What a model is given: the real first frame and its label map; a label map alone; a label map,
@@ -90,8 +91,7 @@ class Protocol:
 
 def list_protocols() -> list[str]:
     """Return the names of the protocols that come with the package, versions included."""
-    folder = resources.files("seg2vid") / "protocols"
-    return sorted(e.name.removesuffix(".yaml") for e in folder.iterdir() if ".yaml" in e.name)
+    return sorted(e.name.removesuffix(".yaml") for e in PROTOCOLS.iterdir() if ".yaml" in e.name)
 
 
 def get_protocol(name_or_path: str | Path) -> Protocol:
@@ -106,10 +106,10 @@ def get_protocol(name_or_path: str | Path) -> Protocol:
     versions = [entry for entry in known if entry.rpartition("-v")[0] == name]
     if name not in known and not versions:
         what = f"a protocol ({', '.join(known)}) or the path of a .yaml file"
-        raise Seg2VidError(expected(what, got=repr(name), fix="choose one of them"))
+        raise Seg2VidError(what, got=repr(name), fix="choose one of them")
     newest = max(versions, key=lambda entry: int(entry.rpartition("-v")[2]), default=name)
     chosen = name if name in known else newest
-    return _parse((resources.files("seg2vid") / "protocols" / f"{chosen}.yaml").read_bytes(), name)
+    return _parse((PROTOCOLS / f"{chosen}.yaml").read_bytes(), name)
 
 
 def _read(path: Path) -> Protocol:
@@ -118,7 +118,7 @@ def _read(path: Path) -> Protocol:
         return _parse(path.read_bytes(), str(path))
     except OSError as error:
         got = f"{path}: {error.strerror or error}"
-        raise Seg2VidError(expected("a protocol file", got=got, fix="check the path")) from None
+        raise Seg2VidError("a protocol file", got=got, fix="check the path") from None
 
 
 def _parse(content: bytes, source: str) -> Protocol:
@@ -168,4 +168,4 @@ def _check_kinds(values: Mapping[str, Any], source: str) -> None:
 
 def _wrong(source: str, what: str, got: str) -> Seg2VidError:
     """Return the error for a wrong protocol file."""
-    return Seg2VidError(expected(f"{what} in protocol {source}", got=got, fix="repair the file"))
+    return Seg2VidError(f"{what} in protocol {source}", got=got, fix="repair the file")

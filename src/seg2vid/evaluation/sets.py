@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from seg2vid.evaluation.protocol import Protocol
-from seg2vid.evaluation.summary import Results, Row, frames_text, make_row
-from seg2vid.metrics.frechet import (
+from seg2vid.evaluation.metrics.frechet import (
     frechet_distance,
     inception_score,
     kernel_distance,
     unbiased_frechet_distance,
 )
-from seg2vid.metrics.intervals import Interval
-from seg2vid.metrics.resampling import FrechetOverClips, KernelOverClips
+from seg2vid.evaluation.metrics.intervals import Interval
+from seg2vid.evaluation.metrics.resampling import FrechetOverClips, KernelOverClips
+from seg2vid.evaluation.protocol import Protocol
+from seg2vid.evaluation.summary import Results, Row, frames_text, make_row
 
 SETS: Mapping[str, tuple[str, str, str]] = {
     "i3d": ("fvd", "fvd_unbiased", "kvd"),

@@ -10,8 +10,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from seg2vid.data.stills import StillFolder
-from seg2vid.evaluation.judged import Judged, Role
-from seg2vid.labels import get_label_space
+from seg2vid.evaluation.output import Judged, Role
+from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip
 
 THUMB = 4

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seg2vid.evaluation.judged import Unit
+from seg2vid.evaluation.metrics.intervals import Interval, interval_of, interval_of_mean
+from seg2vid.evaluation.output import Unit
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.metrics.intervals import Interval, interval_of, interval_of_mean
 
 Row = dict[str, Any]
 """One entry of a list of a report, as JSON has it."""

@@ -22,21 +22,21 @@ from einops import rearrange
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from seg2vid.data.video_pairs import VideoPairs
-from seg2vid.errors import Seg2VidError, expected
 from seg2vid.evaluation.candidates import Model, VideoFolder, baselines_of
 from seg2vid.evaluation.cases import Cases, digest_of
-from seg2vid.evaluation.judged import Candidate, Judged, Unit
 from seg2vid.evaluation.judges import load_evaluation_judges
+from seg2vid.evaluation.measure import Measurement
+from seg2vid.evaluation.output import Candidate, Judged, Unit
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.stills import MeanColour, NearestPhoto, TrainingPhotos
-from seg2vid.evaluation.unit import Measurement
-from seg2vid.files import replacing
-from seg2vid.media import to_pixels
+from seg2vid.evaluation.video_pairs import VideoPairs
+from seg2vid.media.generated import to_pixels
+from seg2vid.media.pictures import write_image
 from seg2vid.models.layers import exact_arithmetic
-from seg2vid.pictures import write_image
-from seg2vid.processes import begin_worker, interrupts_blocked, stop_processes
-from seg2vid.train_samples import peak_memory
+from seg2vid.tools.errors import Seg2VidError
+from seg2vid.tools.files import replacing
+from seg2vid.tools.processes import begin_worker, interrupts_blocked, stop_processes
+from seg2vid.training.samples import peak_memory
 
 DIGEST = "digest"
 """Name of the file beside a clip's units that says which pixels were judged."""
@@ -211,7 +211,7 @@ def _in_processes(
                 bar.update()
     except BrokenProcessPool:
         what, fix = "processes that live", "run the same command with --workers 1: less memory"
-        raise Seg2VidError(expected(what, got="one that ended", fix=fix)) from None
+        raise Seg2VidError(what, got="one that ended", fix=fix) from None
     except BaseException:
         stop_processes()
         raise

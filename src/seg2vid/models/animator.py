@@ -5,10 +5,10 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.config import ModelConfig
+from seg2vid.models.config import ModelConfig
 from seg2vid.models.flow_decoder import FlowDecoder
-from seg2vid.models.paper_flow_decoder import PaperFlowDecoder
-from seg2vid.models.paper_refiner import PaperRefiner
+from seg2vid.models.paper.flow_decoder import PaperFlowDecoder
+from seg2vid.models.paper.refiner import PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import Animation, Latent, Motion
 from seg2vid.warp import gate_flow, warp_clip, warp_labels

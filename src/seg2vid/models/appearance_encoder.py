@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.config import FirstFrameConfig
+from seg2vid.models.config import FirstFrameConfig
 from seg2vid.models.first_frame import Look
 from seg2vid.models.layers import (
     MAX_OBJECTS,

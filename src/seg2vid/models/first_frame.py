@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.config import FirstFrameConfig
+from seg2vid.models.config import FirstFrameConfig
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     LabelEmbedding,

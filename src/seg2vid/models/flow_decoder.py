@@ -14,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.config import FlowDecoderConfig, Semantics
+from seg2vid.models.config import FlowDecoderConfig, Semantics
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     ConvolutionBlock,

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.errors import ModelError, expected
+from seg2vid.tools.errors import ModelError
 
 OBJECT_FACTOR = 8
 """Objects, hints and the foreground code live on a grid this many times coarser than the
@@ -254,5 +254,5 @@ def rows_of_code(objects: Int[Tensor, "batch coarse_height coarse_width"]) -> in
     if rest or not rows:
         what = "a picture of a multiple of 4096 pixels for the paper's z (128x256, 128x128 ...)"
         got = f"{8 * width}x{8 * height}"
-        raise ModelError(expected(what, got=got, fix="use the size the model was trained on"))
+        raise ModelError(what, got=got, fix="use the size the model was trained on")
     return rows

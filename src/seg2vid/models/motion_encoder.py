@@ -14,8 +14,8 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.config import FlowDecoderConfig, ModelConfig, MotionEncoderConfig, Semantics
-from seg2vid.label_space import LabelSpace
+from seg2vid.labels.space import LabelSpace
+from seg2vid.models.config import FlowDecoderConfig, ModelConfig, MotionEncoderConfig, Semantics
 from seg2vid.models.layers import (
     LOG_VARIANCE_RANGE,
     MAX_OBJECTS,
@@ -26,7 +26,7 @@ from seg2vid.models.layers import (
     pool_rows,
     spread_rows,
 )
-from seg2vid.models.paper_motion_encoder import PaperMotionEncoder
+from seg2vid.models.paper.motion_encoder import PaperMotionEncoder
 from seg2vid.structures import Latent, Posterior
 
 

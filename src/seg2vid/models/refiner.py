@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.config import RefinerConfig
+from seg2vid.models.config import RefinerConfig
 from seg2vid.models.layers import LabelEmbedding, upsample
 
 

@@ -6,7 +6,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seg2vid.config import SegmenterConfig
+from seg2vid.models.config import SegmenterConfig
 from seg2vid.models.layers import ConvolutionBlock, ResidualBlock, coordinates, upsample
 
 MULTIPLE = 16

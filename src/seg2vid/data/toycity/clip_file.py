@@ -8,8 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from seg2vid.data.toycity.config import ToyCityClip
-from seg2vid.errors import expected
-from seg2vid.files import replacing
+from seg2vid.tools.files import replacing
 
 FORMAT_VERSION = "1"
 CLIP_ARRAYS = (
@@ -60,9 +59,9 @@ def load_clip(path: str | Path) -> ToyCityClip:
             metadata = stored.metadata() or {}
             tensors = {name: stored.get_tensor(name) for name in CLIP_ARRAYS}
     except SafetensorError as error:
-        raise ValueError(expected(what, got=f"a damaged file ({error})", fix=fix)) from error
+        raise Seg2VidError(what, got=f"a damaged file ({error})", fix=fix) from error
     if (metadata.get("format"), metadata.get("version")) != ("toycity clip", FORMAT_VERSION):
-        raise ValueError(expected(what, got=f"a file with metadata {metadata}", fix=fix))
+        raise Seg2VidError(what, got=f"a file with metadata {metadata}", fix=fix)
     for name in ("forward_visible", "backward_visible"):
         tensors[name] = tensors[name].astype(bool)
     return ToyCityClip(

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
-from seg2vid.errors import expected
-
 
 @dataclass(frozen=True)
 class ToyCityConfig:
@@ -29,7 +27,7 @@ class ToyCityConfig:
         rate = self.frames_per_second
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 1 <= rate <= 120:
             what = "a number from 1 to 120 as ToyCityConfig.frames_per_second"
-            raise ValueError(expected(what, got=repr(rate), fix="12 is the usual rate"))
+            raise Seg2VidError(what, got=repr(rate), fix="12 is the usual rate")
 
 
 def check_whole(name: str, value: object, low: int, high: int) -> None:
@@ -37,7 +35,7 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or not low <= value <= high:  # type: ignore[operator]
         what = f"a whole number from {low} to {high} as {name}"
-        raise ValueError(expected(what, got=repr(value), fix="choose a value in that range"))
+        raise Seg2VidError(what, got=repr(value), fix="choose a value in that range")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from seg2vid.data.toycity.clip_file import FORMAT_VERSION, load_clip, save_clip
 from seg2vid.data.toycity.config import ToyCityClip, ToyCityConfig, check_whole
 from seg2vid.data.toycity.render import render_clip
-from seg2vid.errors import expected
-from seg2vid.files import replacing
+from seg2vid.tools.errors import Seg2VidError, expected
+from seg2vid.tools.files import replacing
 
 _BYTES_PER_PIXEL, _SECONDS_PER_PIXEL = 27, 7e-7
 _PREVIEW_CLIPS = 6
@@ -131,12 +131,12 @@ def _check_settings(settings: Path, wanted: dict[str, object]) -> None:
         different = [name for name in ("version", "seed", "config") if found[name] != wanted[name]]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         what, got = f"the settings of a toy city in {settings}", repr(error)
-        raise ValueError(expected(what, got=got, fix="choose an empty directory")) from error
+        raise Seg2VidError(what, got=got, fix="choose an empty directory") from error
     if different:
         what = f"a directory made with { ({name: wanted[name] for name in different}) }"
         got = f"{settings.parent}, made with { ({name: found[name] for name in different}) }"
         fix = "ask for the same settings or choose another directory"
-        raise ValueError(expected(what, got=got, fix=fix))
+        raise Seg2VidError(what, got=got, fix=fix)
 
 
 @contextmanager
@@ -167,8 +167,8 @@ def _write_preview(clips: list[ToyCityClip], directory: Path) -> None:
     """Write a contact sheet: first frames, last frames and labels of a few clips."""
     from PIL import Image
 
-    from seg2vid.drawing import contact_sheet
-    from seg2vid.label_space import get_label_space
+    from seg2vid.labels.space import get_label_space
+    from seg2vid.media.drawing import contact_sheet
 
     colours = get_label_space("cityscapes").colours
     rows = {

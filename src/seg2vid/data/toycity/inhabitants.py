@@ -17,7 +17,7 @@ from seg2vid.data.toycity.vehicles import (
     RAW_CLASS,
     vehicle_kind,
     vehicle_mesh,
-)  # fmt: skip
+)
 
 _CARS = ("hatchback", "sedan", "estate", "suv", "minivan", "van")
 _CAR_SHARES = (0.28, 0.24, 0.16, 0.15, 0.10, 0.07)

@@ -7,12 +7,7 @@ import numpy as np
 from seg2vid.data.toycity.layout import StreetLayout
 from seg2vid.data.toycity.plots import add_barrier, add_bush, add_hedge, add_house, add_tree
 from seg2vid.data.toycity.scene import SceneBuilder
-from seg2vid.data.toycity.street_furniture import (
-    add_bollard,
-    add_lamp,
-    add_sign,
-    add_traffic_light,
-)  # fmt: skip
+from seg2vid.data.toycity.street_furniture import add_bollard, add_lamp, add_sign, add_traffic_light
 from seg2vid.data.toycity.traffic import Occupancy
 
 START, STOP = -16.0, 150.0

@@ -1,0 +1,125 @@
+"""What ``seg2vid segment`` does: photo → label map; also how ``generate`` takes a photo."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from seg2vid.data.teachers.labels import get_label_teacher
+from seg2vid.data.teachers.teacher import LabelTeacher
+from seg2vid.labels.convert import colourise
+from seg2vid.labels.space import LabelSpace
+from seg2vid.media.drawing import overlay as draw_overlay
+from seg2vid.media.pictures import FORMATS, read_image, write_image, write_label_map
+from seg2vid.tools.errors import MediaError
+from seg2vid.tools.files import check_place
+
+MOST_PIXELS = 1 << 20
+"""Pixels at which the probabilities of all classes are compared: more would cost gigabytes."""
+
+
+def class_probabilities(
+    photo: UInt8[np.ndarray, "height width 3"], teacher: LabelTeacher
+) -> Float[Tensor, "class smaller_height smaller_width"]:
+    """Return the probability of every class, of the photo and its mirror image together.
+
+    At the photo's size, or where that has more than a million pixels at a smaller one.
+    """
+    height, width = photo.shape[:2]
+    scale = min(1.0, math.sqrt(MOST_PIXELS / (height * width)))
+    size = [max(1, round(side * scale)) for side in (height, width)]
+    picture = rearrange(torch.from_numpy(photo), "h w c -> 1 c h w").float() / 255
+    if scale < 1:
+        picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
+    mirrored = teacher.probabilities(picture.flip(-1)).flip(-1)
+    return ((teacher.probabilities(picture) + mirrored) / 2)[0]
+
+
+@dataclass(frozen=True)
+class PhotoLabels:
+    """What a photo shows, and how sure that is."""
+
+    ids: Int[np.ndarray, "height width"]
+    confidence: Float[np.ndarray, "height width"]
+    """Probability of the class that won, 0 ... 1."""
+
+
+def label_photo(
+    photo: UInt8[np.ndarray, "height width 3"], teacher: LabelTeacher, *, min_confidence: float = 0
+) -> PhotoLabels:
+    """Return the id of every pixel; those less sure than ``min_confidence`` are void."""
+    confidence, ids = class_probabilities(photo, teacher).max(0)
+    ids = torch.where(confidence < min_confidence, teacher.space.void_id, ids)
+    both = torch.stack((ids.float(), confidence)).unsqueeze(0)
+    whole = F.interpolate(both, photo.shape[:2], mode="nearest-exact")[0].numpy()
+    return PhotoLabels(whole[0].astype(np.int64), whole[1])
+
+
+def segment_photo(
+    photo: UInt8[np.ndarray, "height width 3"], space: LabelSpace
+) -> Int[np.ndarray, "height width"]:
+    """Label a photo with the bundled segmenter; raise ``MediaError`` where it knows other classes
+    than ``space``.
+    """
+    teacher = get_label_teacher("segmenter")
+    if teacher.space.names != space.names:
+        what = f"a model of the label space {teacher.space.name}, to animate a photo"
+        fix = "give the photo's label map: seg2vid animate PHOTO --labels MAP"
+        raise MediaError(what, got=f"one of {space.name}", fix=fix)
+    return label_photo(photo, teacher).ids
+
+
+def run(
+    photo: Path,
+    output: Path,
+    labels: str,
+    *,
+    overlay: Path | None = None,
+    confidence: Path | None = None,
+    min_confidence: float = 0.0,
+) -> Iterator[str]:
+    """Write the label map of a photo; yield what a person wants to know.
+
+    Raises ``Seg2VidError``.
+    """
+    pictures = tuple(FORMATS)
+    for path, endings in ((output, (".png",)), (overlay, pictures), (confidence, pictures)):
+        if path is not None and path.suffix.lower() not in endings:
+            what, got = f"a file ending in {', '.join(endings)}", repr(path.name)
+            raise MediaError(what, got=got, fix="change the ending")
+        if path is not None:
+            check_place(path)
+    if not 0 <= min_confidence <= 1:
+        what, fix = "--min-confidence from 0 to 1", "0 labels every pixel"
+        raise MediaError(what, got=min_confidence, fix=fix)
+    pixels, teacher = read_image(photo), get_label_teacher(labels)
+    start = time.perf_counter()
+    found = label_photo(pixels, teacher, min_confidence=min_confidence)
+    seconds = time.perf_counter() - start
+    write_label_map(output, found.ids, teacher.space)
+    height, width = found.ids.shape
+    shares = _largest_shares(found.ids, teacher.space)
+    yield f"{photo}: {width}x{height}, labelled by {teacher.name}: {shares}"
+    yield f"wrote {output} ({seconds:.2f} s, mean confidence {found.confidence.mean():.2f})"
+    if overlay is not None:
+        write_image(overlay, draw_overlay(pixels, colourise(found.ids, teacher.space)))
+        yield f"wrote {overlay}"
+    if confidence is not None:
+        grey = np.rint(found.confidence * 255).clip(0, 255).astype(np.uint8)
+        write_image(confidence, np.repeat(grey[..., None], 3, axis=2))
+        yield f"wrote {confidence}"
+
+
+def _largest_shares(ids: Int[np.ndarray, "height width"], space: LabelSpace) -> str:
+    """Name the five classes with most pixels."""
+    counts = np.bincount(ids.ravel(), minlength=space.num_channels)
+    order = [int(number) for number in counts.argsort()[::-1] if counts[number]]
+    return ", ".join(f"{space.names[n]} {counts[n] / ids.size:.0%}" for n in order[:5])

@@ -1,0 +1,218 @@
+"""Parts of recordings → the shards, the index and the report of a dataset."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg2vid.data.prepared import FORMAT, INDEX
+from seg2vid.labels.space import LabelSpace
+from seg2vid.tools.errors import MediaError
+from seg2vid.tools.files import replacing
+
+SPLITS = ("train", "val", "test")
+SPEED_STEP = 0.25
+"""Width of a bar of the motion histogram, in pixels per frame."""
+SPEED_BARS = 40
+END = bytes(1024)
+"""Two empty blocks end a tar."""
+Part = Mapping[str, Any]
+"""What ``preparation.prepare_recording`` wrote of one recording."""
+
+
+def read_parts(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Read the parts of these recordings, in this order. Raises ``MediaError`` for a broken one."""
+    parts = []
+    for name in names:
+        path = folder / f"{name}.json"
+        try:
+            parts.append(json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            what, got = f"a finished part at {path}", str(error)
+            raise MediaError(what, got=got, fix="delete it and run again") from None
+    return parts
+
+
+def assemble_dataset(
+    output: Path,
+    parts: Sequence[Part],
+    splits: Mapping[str, str],
+    settings: Mapping[str, Any],
+    *,
+    shard_bytes: int,
+    draw_report: Callable[[Mapping[str, Any], Path, Path], None],
+) -> dict[str, Any]:
+    """Write shards, report and, last of all, the index; return the index.
+
+    ``splits`` says where each recording belongs, ``settings`` is what the index says besides
+    counts. The clips of a split are mixed once, by a fixed seed, so that whoever reads a shard
+    from its beginning sees many recordings. Raises ``MediaError`` where no clip came about.
+    """
+    if not any(part["clips"] for part in parts):
+        reasons = "; ".join(f"{p['name']}: {p['error'] or _short(p)}" for p in parts[:3])
+        what, fix = "at least one clip", "lower --frames, --step or --least-visible"
+        raise MediaError(what, got=f"none ({reasons})", fix=fix)
+    clips: list[dict[str, Any]] = []
+    shards: dict[str, list[dict[str, Any]]] = {}
+    for split in SPLITS:
+        own = [part for part in parts if splits[part["name"]] == split and part["clips"]]
+        if own:
+            shards[split] = _write_shards(output, split, own, clips, shard_bytes)
+    index = {
+        "format": FORMAT,
+        **settings,
+        "counts": _counts(parts, clips),
+        "has_instances": all(part["has_instances"] for part in parts if part["clips"]),
+        "class_shares": _class_shares(parts, splits, settings["label_space"]),
+        "motion": _motion(clips),
+        "recordings": [
+            {k: v for k, v in part.items() if k not in ("clips", "class_pixels", "has_instances")}
+            | {"split": splits[part["name"]], "clips": len(part["clips"])}
+            for part in parts
+        ],
+        "shards": shards,
+        "clips": clips,
+    }
+    draw_report(index, output / "parts", output / "report.html")
+    with replacing(output / INDEX) as temporary:
+        temporary.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", "utf-8")
+    return index
+
+
+def _short(part: Part) -> str:
+    """Say why a readable recording gave no clip."""
+    counts = {name: count for name, count in part["dropped"].items() if count}
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "too short"
+
+
+def _write_shards(
+    output: Path, split: str, parts: Sequence[Part], clips: list[dict[str, Any]], limit: int
+) -> list[dict[str, Any]]:
+    """Write the shards of one split; append the place of every clip to ``clips``."""
+    entries = [(part["name"], clip) for part in parts for clip in part["clips"]]
+    order = np.random.default_rng(0).permutation(len(entries))
+    groups: list[list[Any]] = [[]]
+    filled = len(END)
+    for number in order:
+        size = entries[number][1]["size"]
+        if groups[-1] and filled + size > limit:
+            groups.append([])
+            filled = len(END)
+        groups[-1].append(entries[number])
+        filled += size
+    shards = []
+    for number, group in enumerate(groups):
+        name = f"{split}-{number:06d}.tar"
+        shards.append({"file": name, "clips": len(group), **_write_shard(output / name, group)})
+        offset = 0
+        for _, clip in group:
+            clips.append({**clip, "split": split, "shard": number, "offset": offset})
+            offset += clip["size"]
+    return shards
+
+
+def _write_shard(path: Path, group: Sequence[Any]) -> dict[str, Any]:
+    """Copy the samples of a group into one tar; return its size and hash."""
+    digest, size = hashlib.sha256(), 0
+    with replacing(path) as temporary, temporary.open("wb") as shard:
+        for recording, clip in group:
+            with (path.parent / "parts" / f"{recording}.tar").open("rb") as part:
+                part.seek(clip["offset"])
+                content = part.read(clip["size"])
+            if len(content) != clip["size"]:
+                what, got = f"{clip['size']} bytes of {clip['key']} in its part", len(content)
+                fix = f"delete parts/{recording}.json and run again"
+                raise MediaError(what, got=got, fix=fix)
+            digest.update(content)
+            size += shard.write(content)
+        digest.update(END)
+        size += shard.write(END)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _counts(parts: Sequence[Part], clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Count recordings, those that failed, and clips by split."""
+    by_split = {split: sum(clip["split"] == split for clip in clips) for split in SPLITS}
+    return {
+        "recordings": len(parts),
+        "unreadable": sum(part["error"] is not None for part in parts),
+        "clips": {split: count for split, count in by_split.items() if count},
+        "dropped": {
+            reason: sum(part["dropped"][reason] for part in parts) for reason in parts[0]["dropped"]
+        },
+    }
+
+
+def _class_shares(
+    parts: Sequence[Part], splits: Mapping[str, str], space: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Return the share of the pixels of each class, by split."""
+    names = LabelSpace.from_dict(space).names
+    shares = {}
+    for split in SPLITS:
+        pixels = np.zeros(len(names))
+        for part in parts:
+            pixels += np.array(part["class_pixels"]) * (splits[part["name"]] == split)
+        if pixels.sum():
+            pairs = zip(names, pixels / pixels.sum(), strict=True)
+            shares[split] = {name: round(float(share), 6) for name, share in pairs}
+    return shares
+
+
+def _motion(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how fast clips move, in pixels per frame, and how much of them stays visible."""
+    speeds = [clip["speed"] for clip in clips if clip["speed"] is not None]
+    if not speeds:
+        return {"measured": False}
+    bars, _ = np.histogram(
+        np.minimum(speeds, SPEED_STEP * SPEED_BARS - 1e-6),
+        SPEED_BARS,
+        (0, SPEED_STEP * SPEED_BARS),
+    )
+    visible = np.mean([clip["visible"] for clip in clips if clip["visible"] is not None])
+    return {
+        "measured": True,
+        "pixels_per_frame_quantiles": {
+            f"{share:.2f}": round(float(np.quantile(speeds, share)), 4)
+            for share in (0.05, 0.25, 0.5, 0.75, 0.95)
+        },
+        "histogram_step": SPEED_STEP,
+        "histogram": bars.tolist(),
+        "visible_in_last_frame": round(float(visible), 4),
+    }
+
+
+def assign_splits(
+    recordings: Sequence[tuple[str, str, str | None]], shares: Sequence[float]
+) -> dict[str, str]:
+    """Assign each recording (name, group, prescribed split) to ``train``, ``val`` or ``test``.
+
+    Groups go as a whole, in an order that depends on their names alone; ``shares`` are those of
+    validation and test among the recordings without a prescribed split, what is left is for
+    training. A share above zero gets at least one group where there are three or more. Where a
+    split is prescribed for a part of a group the rest follows it.
+    """
+    splits = {name: split for name, _, split in recordings if split is not None}
+    prescribed = {group: split for _, group, split in recordings if group and split is not None}
+    groups: dict[str, list[str]] = {}
+    for name, group, split in recordings:
+        if split is None and group in prescribed:
+            splits[name] = prescribed[group]
+        elif split is None:
+            groups.setdefault(group or name, []).append(name)
+    order = sorted(groups, key=lambda group: hashlib.sha256(group.encode()).hexdigest())
+    free = sum(map(len, groups.values()))
+    for place, (split, share) in enumerate(zip(("val", "test"), shares, strict=True)):
+        wanted, taken = share * free, 0
+        least = 1 if share > 0 and len(groups) >= 3 else 0
+        count = 0
+        left = (*shares[place + 1 :], 1 - sum(shares))
+        kept = sum(other > 0 for other in left)  # one group for each split that comes after
+        while len(order) > kept and (taken + len(groups[order[0]]) / 2 <= wanted or count < least):
+            group = order.pop(0)
+            splits |= dict.fromkeys(groups[group], split)
+            taken, count = taken + len(groups[group]), count + 1
+    return splits | {name: "train" for group in order for name in groups[group]}

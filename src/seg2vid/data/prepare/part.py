@@ -1,0 +1,215 @@
+"""One recording → one part of a dataset: windows, label maps, flow, figures, a tar of samples."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from seg2vid.data.prepare.clip import make_clip
+from seg2vid.data.prepare.cutting import Dropped, Window, Windowing, cut_windows
+from seg2vid.data.prepare.settings import ClipSettings, choose_step
+from seg2vid.data.prepared import webdataset
+from seg2vid.data.recordings.recording import Frame, Recording
+from seg2vid.data.sample import Sample, encode_clip
+from seg2vid.data.teachers.teacher import Teachers
+from seg2vid.labels.convert import colourise
+from seg2vid.labels.fit import fit_image
+from seg2vid.labels.space import LabelSpace
+from seg2vid.media.drawing import pick_evenly
+from seg2vid.media.pictures import write_image
+from seg2vid.structures import Clip, Motion
+from seg2vid.tools.errors import LabelMapError, MediaError
+from seg2vid.tools.files import replacing
+
+PREVIEWS = 4
+"""Clips of each recording that the report shows."""
+
+
+@dataclass
+class PartFigures:
+    """What is counted while a recording is prepared."""
+
+    class_pixels: Int[np.ndarray, " class"]
+    dropped: Dropped = field(default_factory=Dropped)
+    unrelated: int = 0
+    """Clips whose last frame shows too little of the first."""
+    label_sources: Counter[str] = field(default_factory=Counter)
+    """Label maps by who made them."""
+    clips: list[dict[str, Any]] = field(default_factory=list)
+    has_instances: bool = True
+    error: str | None = None
+
+
+def prepare_recording(
+    recording: Recording,
+    settings: ClipSettings,
+    teachers: Teachers,
+    folder: Path,
+    *,
+    rate: float,
+    seen: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Write ``NAME.tar``, ``NAME.jpg`` (a preview) and, last of all, ``NAME.json`` into a folder.
+
+    What cannot be read becomes the part's ``error``; the clips before it are kept. ``rate`` is the
+    recording's frames per second; ``seen`` is told of every frame.
+    """
+    step = choose_step(rate, settings)
+    figures = PartFigures(np.zeros(teachers.space.num_channels, dtype=np.int64))
+    previews: list[Clip] = []
+    tar = folder / f"{recording.name}.tar"
+    plain = {"mtime": 0.0, "encoder": False, "user": "", "group": ""}
+    with (
+        replacing(tar) as temporary,
+        temporary.open("wb") as stream,
+        webdataset().TarWriter(stream, **plain) as writer,
+    ):
+        # Other errors are not the recording's: they end the whole run.
+        try:
+            for clip, facts in _clips(recording, settings, teachers, figures, rate, seen):
+                stored = clip if settings.keep_flow else replace(clip, motion=None)
+                sample = encode_clip(stored, teachers.space, facts, lossless=settings.lossless)
+                # WebDataset takes for the key what comes before the first dot.
+                key = f"{recording.name.replace('.', '_')}-{facts['first']:06d}"
+                figures.clips.append(_add(writer, key, sample) | facts)
+                _count(figures, clip)
+                # Those that are shown stay spread over the recording.
+                previews = [*previews, clip]
+                previews = previews[::2] if len(previews) == 2 * PREVIEWS else previews
+        except (MediaError, LabelMapError) as error:
+            figures.error = str(error)
+    if previews:
+        write_image(folder / f"{recording.name}.jpg", _preview(previews, teachers.space))
+    _write_part(folder / f"{recording.name}.json", recording, figures, rate, step)
+
+
+def _clips(
+    recording: Recording,
+    settings: ClipSettings,
+    teachers: Teachers,
+    figures: PartFigures,
+    rate: float,
+    seen: Callable[[int], None],
+) -> Iterator[tuple[Clip, dict[str, Any]]]:
+    """Yield the clips worth keeping, each with its facts."""
+    step = choose_step(rate, settings)
+    for window in _windows(recording, settings, step, figures, seen):
+        sources = figures.label_sources.copy()
+        clip = make_clip(recording, window, settings, teachers, figures.label_sources)
+        facts = _facts(recording, window, clip.motion)
+        if facts["visible"] is not None and facts["visible"] < settings.least_visible:
+            figures.unrelated += 1
+            figures.label_sources = sources
+            continue
+        yield replace(clip, frames_per_second=rate / step), facts
+
+
+def _add(writer: Any, key: str, sample: Sample) -> dict[str, Any]:
+    """Append a sample to a tar; return its key and place."""
+    offset = writer.tarstream.offset
+    writer.write({"__key__": key, **sample})
+    return {"key": key, "offset": offset, "size": writer.tarstream.offset - offset}
+
+
+def write_unreadable(
+    recording: Recording,
+    teachers: Teachers,
+    folder: Path,
+    *,
+    error: str,
+    rate: float,
+) -> None:
+    """Write the part of a recording that gives no clips, saying why."""
+    figures = PartFigures(np.zeros(teachers.space.num_channels, dtype=np.int64), error=error)
+    with replacing(folder / f"{recording.name}.tar") as temporary:
+        temporary.touch()
+    _write_part(folder / f"{recording.name}.json", recording, figures, rate, 1)
+
+
+def _windows(
+    recording: Recording,
+    settings: ClipSettings,
+    step: int,
+    figures: PartFigures,
+    seen: Callable[[int], None],
+) -> Iterator[Window]:
+    """Yield the windows at the size of the dataset."""
+    windowing = Windowing(
+        length=settings.num_frames + 1,
+        step=step,
+        stride=settings.stride,
+        labelled=frozenset(recording.label_files),
+        only_labelled=settings.windows == "labelled",
+        spans=recording.spans,
+    )
+
+    def fitted() -> Iterator[Frame]:
+        """Yield the frames (height, width, 3), cropped and scaled as soon as they are decoded."""
+        for frame in recording.frames():
+            seen(1)
+            yield fit_image(
+                frame, height=settings.height, width=settings.width, aspect=settings.aspect
+            )
+
+    return cut_windows(fitted(), windowing, figures.dropped)
+
+
+def _facts(recording: Recording, window: Window, motion: Motion | None) -> dict[str, Any]:
+    """Return a clip's origin and motion: what its json and the index say."""
+    facts: dict[str, Any] = {"recording": recording.name, "first": window.indices[0]}
+    speed = visible = None
+    if motion is not None:
+        # The flow spans the whole clip: pixels per frame make clips of any length comparable.
+        length = motion.forward_flow[0, -1].norm(dim=0) / motion.forward_flow.shape[1]
+        shown = motion.forward_visible[0, -1, 0]
+        speed = round(float((length * shown).sum() / shown.sum().clamp(min=1)), 4)
+        visible = round(float(shown.mean()), 4)
+    return facts | {"speed": speed, "visible": visible}
+
+
+def _count(figures: PartFigures, clip: Clip) -> None:
+    """Count the pixels of each class over all frames of a clip."""
+    figures.has_instances &= clip.instance_maps is not None
+    for ids in (clip.label_map, clip.label_maps):
+        if ids is not None:
+            size = len(figures.class_pixels)
+            figures.class_pixels += np.bincount(ids.numpy().ravel(), minlength=size)
+
+
+def _preview(clips: list[Clip], space: LabelSpace) -> UInt8[np.ndarray, "height width 3"]:
+    """Draw a row for each of up to four clips: first frame, its labels, last frame, its labels."""
+    rows = []
+    for clip in (clips[place] for place in pick_evenly(len(clips), PREVIEWS)):
+        shown = ((clip.first_frame, clip.label_map), (clip.frames[:, -1], clip.label_maps[:, -1]))  # type: ignore[index]
+        tiles = []
+        for picture, ids in shown:
+            pixels = (picture[0].permute(1, 2, 0) * 255).round().byte().numpy()
+            tiles += [pixels, colourise(ids[0].numpy(), space)]
+        rows.append(np.concatenate(tiles, 1))
+    return np.concatenate(rows)[::2, ::2]
+
+
+def _write_part(
+    path: Path, recording: Recording, figures: PartFigures, rate: float, step: int
+) -> None:
+    """Write the part's json; it is what says that the part is complete."""
+    part = {
+        "name": recording.name,
+        "source": recording.source,
+        "licence": recording.licence,
+        "frames_per_second": round(rate, 4),
+        "step": step,
+        "dropped": asdict(figures.dropped) | {"unrelated": figures.unrelated},
+        "labels": dict(sorted((n, c) for n, c in figures.label_sources.items() if c)),
+        "error": figures.error,
+        "has_instances": figures.has_instances,
+        "class_pixels": figures.class_pixels.tolist(),
+        "clips": figures.clips,
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(part, sort_keys=True))

@@ -1,0 +1,179 @@
+"""What ``seg2vid prepare`` does: plan, work on many recordings at once, resume, assemble.
+
+Every recording becomes a part of its own, written whole or not at all; the parts become shards when
+all are there. So the same command after a crash goes on where it stopped, and any number of jobs
+can share the work (``--shard-of i/N``) as long as they write to one folder.
+"""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+
+import torch
+
+from seg2vid.data.prepare.assemble import assemble_dataset, assign_splits, read_parts
+from seg2vid.data.prepare.clip import make_clip_of_noise
+from seg2vid.data.prepare.job import Job, Plan, PrepareOptions, load_teachers
+from seg2vid.data.prepare.plan import check_options, describe, make_plan
+from seg2vid.data.prepare.report import write_report
+from seg2vid.data.prepare.settings import choose_step
+from seg2vid.data.prepare.work import work
+from seg2vid.data.prepared import INDEX, read_index
+from seg2vid.tools.errors import MediaError
+from seg2vid.tools.files import replacing
+from seg2vid.tools.processes import available_cores
+
+SETTINGS = "settings.json"
+SECONDS_OF_FRAME = 0.005
+"""To decode, scale and compare a frame: 2 ms at 320x180, 14 ms at 1280x720; labels cost more."""
+
+
+def run(options: PrepareOptions) -> Iterator[str]:
+    """Prepare a dataset; yield what a person wants to know. Raises ``Seg2VidError``."""
+    check_options(options)
+    plan = make_plan(options)
+    settings = describe(plan)
+    if (options.output / INDEX).is_file():
+        _check_same(settings, read_index(options.output))
+        _remove_parts(plan)
+        yield f"{options.output}: already prepared; nothing to do"
+        return
+    left = [job for job in plan.own if not plan.is_done(job)]
+    yield from plan.notes
+    workers = max(1, min(options.workers or available_cores(), len(left)))
+    yield from _costs(plan, left, workers)
+    if options.dry_run:
+        return
+    _claim(plan, settings)
+    work(plan, left, workers)
+    missing = [job.recording.name for job in plan.jobs if not plan.is_done(job)]
+    if missing:
+        yield f"{len(plan.own)} recordings are done; {len(missing)} are left to the other jobs"
+        return
+    yield from _assemble(plan, settings)
+
+
+def _costs(plan: Plan, left: Sequence[Job], workers: int) -> Iterator[str]:
+    """Say what will be done, how long it will take and how much space it needs."""
+    clip = plan.options.clip
+    clips = frames = 0
+    for job in left:
+        step = choose_step(job.rate, clip)
+        taken = job.frames // step
+        clips += max(0, (taken - clip.num_frames - 1) // (clip.stride or clip.num_frames + 1) + 1)
+        frames += job.frames
+    seconds = time_of_clip(plan) if left else 0.0
+    minutes = (clips * seconds + frames * SECONDS_OF_FRAME) / workers / 60
+    pixels = clip.height * clip.width * (clip.num_frames + 1)
+    megabytes = clips * pixels * (8.5 if clip.keep_flow else 0.45) / 1e6
+    done = len(plan.own) - len(left)
+    yield (
+        f"to do: {len(left)} of {len(plan.own)} recordings ({done} done before), {frames} frames, "
+        f"at most {clips} clips of {clip.num_frames + 1} frames at {clip.width}x{clip.height}"
+    )
+    yield (
+        f"label maps by {'the dataset alone' if plan.labels == 'none' else plan.labels}, motion by "
+        f"{plan.options.flow}; about {minutes:.1f} minutes with {workers} processes "
+        f"({seconds:.2f} s a clip, just measured) and {megabytes:.0f} MB"
+    )
+
+
+def time_of_clip(plan: Plan) -> float:
+    """Time labelling and measuring one clip of noise, so that the cost is known beforehand."""
+    teachers = load_teachers(plan)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    seconds = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        make_clip_of_noise(plan.options.clip, teachers)
+        seconds = time.perf_counter() - start
+    torch.set_num_threads(threads)
+    return seconds
+
+
+def _claim(plan: Plan, settings: dict[str, Any]) -> None:
+    """Make the folder and write down the settings, or check that they are those that are there."""
+    output = plan.options.output
+    try:
+        plan.parts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what, got = f"a folder that can be written at {output}", str(error)
+        raise MediaError(what, got=got, fix="choose another place") from None
+    path = output / SETTINGS
+    if path.is_file():
+        _check_same(settings, json.loads(path.read_text("utf-8")))
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1, sort_keys=True), "utf-8")
+    for leftover in chain(plan.parts.glob(".*.partial*"), output.glob(".*.partial*")):
+        # Another job's file is younger, or gone by now; what a killed one left is not touched.
+        with suppress(FileNotFoundError):
+            if plan.options.shard_of == (1, 1) or time.time() - leftover.stat().st_mtime > 3600:
+                leftover.unlink()
+
+
+def _check_same(settings: dict[str, Any], before: dict[str, Any]) -> None:
+    """Raise ``MediaError`` where a folder was begun with other settings."""
+    plain = json.loads(json.dumps(settings))
+    ignored = {"command", "version"}
+    changed = sorted(k for k in plain if k not in ignored and plain[k] != before.get(k))
+    if changed:
+        what, got = "the settings that the dataset was begun with", f"other {', '.join(changed)}"
+        fix = "use the same to go on, or another output folder"
+        raise MediaError(what, got=got, fix=fix)
+
+
+def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
+    """Make shards, report and index of the parts; then the parts are not needed any more."""
+    options, names = plan.options, [job.recording.name for job in plan.jobs]
+    if options.shard_of != (1, 1):
+        # The index of a dataset does not depend on how many jobs made it.
+        settings = {**settings, "command": re.sub(r" --shard-of[ =]\S+", "", settings["command"])}
+    try:
+        parts = read_parts(plan.parts, names)
+        # Recordings without clips take no place in a split.
+        splits = dict.fromkeys(names, "train") | assign_splits(
+            [
+                (job.recording.name, _group(job, options), job.recording.split)
+                for job, part in zip(plan.jobs, parts, strict=True)
+                if part["clips"]
+            ],
+            options.split,
+        )
+        index = assemble_dataset(
+            options.output,
+            parts,
+            splits,
+            settings,
+            shard_bytes=options.shard_megabytes * 1_000_000,
+            draw_report=write_report,
+        )
+    except (MediaError, FileNotFoundError):
+        # Two jobs that finish together both assemble; the second finds the first one's work.
+        if options.shard_of == (1, 1) or not (options.output / INDEX).is_file():
+            raise
+        return
+    _remove_parts(plan)
+    for part in parts:
+        if part["error"]:
+            yield f"warning: {part['name']}: {part['error']} ({len(part['clips'])} clips kept)"
+    counts = index["counts"]
+    clips = ", ".join(f"{count} {split}" for split, count in counts["clips"].items())
+    yield f"wrote {options.output}: {clips} clips; look at {options.output / 'report.html'}"
+
+
+def _group(job: Job, options: PrepareOptions) -> str:
+    """Return the group of a recording: what ``--group`` finds in its name, or the adapter's."""
+    found = re.search(options.group, job.recording.name) if options.group else None
+    return found[0] if found else job.recording.group or job.recording.name
+
+
+def _remove_parts(plan: Plan) -> None:
+    """Delete the parts of an assembled dataset."""
+    shutil.rmtree(plan.parts, ignore_errors=True)
+    (plan.options.output / SETTINGS).unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""The processes that prepare recordings: all cores, a progress bar, and no crash ends the run."""
+
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from tqdm import tqdm
+
+from seg2vid.data.prepare.job import Job, Plan, load_teachers
+from seg2vid.data.prepare.part import prepare_recording, write_unreadable
+from seg2vid.data.teachers.teacher import Teachers
+from seg2vid.labels.space import LabelSpace
+from seg2vid.tools.errors import Seg2VidError, expected
+from seg2vid.tools.processes import (
+    available_cores,
+    begin_worker,
+    interrupts_blocked,
+    stop_processes,
+)
+
+_STATE: dict[str, Any] = {}
+
+
+def _set_up(plan: Plan, counter: Any, begun: Any, threads: int) -> None:
+    """Load the teachers once in each process; Ctrl-C is left to the main one."""
+    begin_worker(threads)
+    _STATE.update(plan=plan, counter=counter, begun=begun, teachers=load_teachers(plan))
+
+
+def _work_on(number: int) -> None:
+    """Prepare one recording."""
+    plan: Plan = _STATE["plan"]
+    job = plan.jobs[number]
+    _STATE["begun"][number] = 1
+
+    def seen(count: int) -> None:
+        with _STATE["counter"].get_lock():
+            _STATE["counter"].value += count
+
+    prepare_recording(
+        job.recording,
+        plan.options.clip,
+        _STATE["teachers"],
+        plan.parts,
+        rate=job.rate,
+        seen=seen,
+    )
+
+
+def work(plan: Plan, jobs: Sequence[Job], workers: int) -> None:
+    """Prepare recordings in ``workers`` processes, with a progress bar over their frames.
+
+    A recording that brings a process down (a decoder's crash, memory) is tried once more alone and
+    then reported as unreadable; the others go on. Raises ``Seg2VidError`` where no process starts.
+    """
+    numbers = {job.recording.name: number for number, job in enumerate(plan.jobs)}
+    left = [numbers[job.recording.name] for job in jobs]
+    total = sum(job.frames for job in jobs)
+    with tqdm(total=total, unit="frame", disable=None, file=sys.stderr) as bar:
+        while left:
+            for number in _in_processes(plan, left, workers, bar):
+                if _in_processes(plan, [number], 1, bar):
+                    _report_crash(plan, plan.jobs[number])
+            left = [number for number in left if not plan.is_done(plan.jobs[number])]
+
+
+def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) -> list[int]:
+    """Prepare recordings; return those that were being worked on when a process died, if one did,
+    all others are then left too.
+    """
+    context = multiprocessing.get_context("spawn")
+    counter, begun = context.Value("q", 0), context.Array("b", len(plan.jobs))
+    threads = max(1, available_cores() // workers)
+    executor = ProcessPoolExecutor(
+        workers, context, initializer=_set_up, initargs=(plan, counter, begun, threads)
+    )
+    shown = 0
+    try:
+        waiting = _submit(executor, numbers)
+        while waiting:
+            done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            bar.update(counter.value - shown)
+            shown = counter.value
+            for future in done:
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    return _suspects(plan, numbers, begun)
+                if error is not None:
+                    raise error
+                del waiting[future]
+    except BaseException:
+        _stop_processes(plan)
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return []
+
+
+def _submit(executor: Executor, numbers: Sequence[int]) -> dict[Future[None], int]:
+    """Hand out the recordings, which starts the processes."""
+    with interrupts_blocked():
+        return {executor.submit(_work_on, number): number for number in numbers}
+
+
+def _suspects(plan: Plan, numbers: Sequence[int], begun: Any) -> list[int]:
+    """Return the recordings that were begun and not finished when a process died."""
+    if not any(begun[number] for number in numbers):
+        what, fix = "processes that can start", "see above; --workers 1 needs the least memory"
+        raise Seg2VidError(what, got="one that ended before its work", fix=fix)
+    return [n for n in numbers if begun[n] and not plan.is_done(plan.jobs[n])]
+
+
+def _stop_processes(plan: Plan) -> None:
+    """End all processes and delete what they were writing."""
+    for number in stop_processes():
+        for partial in plan.parts.glob(f".*.{number}.partial*"):
+            partial.unlink(missing_ok=True)
+
+
+def _report_crash(plan: Plan, job: Job) -> None:
+    """Write the part of a recording that no process survives: no clips, but a reason."""
+    teachers = Teachers(LabelSpace.from_dict(plan.space))
+    what, got = f"a recording that can be decoded at {job.recording.source}", "a crash"
+    write_unreadable(
+        job.recording,
+        teachers,
+        plan.parts,
+        error=expected(what, got=got, fix="decode it with another tool and give frames"),
+        rate=job.rate,
+    )

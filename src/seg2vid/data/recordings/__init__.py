@@ -1,0 +1,1 @@
+"""One adapter for each dataset: what lies where, as recordings that ``prepare`` reads."""

@@ -1,0 +1,168 @@
+"""Any folder: videos, and folders of frames with or without label maps, however deep.
+
+::
+
+    ROOT/
+        label_space.yaml            optional: the classes of all label maps
+        manifest.json               optional, beside what it tells of (below)
+        any/depth/video.mp4         a recording
+        any/depth/CLIP/             a recording: a folder that directly holds two pictures or more
+            000000.jpg              a frame: any picture name, in order
+            labels/000000.png       optional: its label map, of any kind the label doctor knows
+            instances/000000.png    optional: its instance map
+            label_space.yaml        optional: the classes of this clip
+
+ROOT may itself be a folder of frames or a video. Without ``label_space.yaml`` the classes are those
+of ``cityscapes``, or of ``object`` where the maps hold nothing but 0 and 1 (255 = void), or 0 and
+255.
+
+``manifest.json`` is a list of objects: ``{"name": "CLIP", "fps": 10, "licence": "...", "source":
+"...", "group": "...", "split": "train", "labels_by": "..."}``; all but the name may be left out.
+Frames of a folder without ``fps`` are taken to be 25 a second.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seg2vid.data.recordings.label_guess import guess_labels
+from seg2vid.data.recordings.recording import (
+    DEFAULT_RATE,
+    PICTURES,
+    VIDEOS,
+    Recording,
+    list_pictures,
+    missing,
+)
+from seg2vid.media.generated import EXTRAS
+from seg2vid.tools.errors import MediaError
+
+MANIFEST = "manifest.json"
+SPLITS = ("train", "val", "test")
+BESIDE_FRAMES = frozenset({"instances", "photos", *EXTRAS})
+"""Folders of pictures that are no frames: maps, photos, and what seg2vid writes beside a video."""
+_FIELDS = {
+    "fps": "frames_per_second",
+    "licence": "licence",
+    "source": "origin",
+    "group": "group",
+    "split": "split",
+    "labels_by": "labels_by",
+}
+"""Field of ``Recording`` for every key of the manifest but ``name``."""
+
+
+def looks_like(root: Path) -> bool:
+    """Say whether ``root`` is a folder or has the ending of a video."""
+    return os.path.isdir(root) or root.suffix.lower() in VIDEOS
+
+
+def list_recordings(root: Path) -> list[Recording]:
+    """List the videos and folders of frames in ``root``, by name: their path with ``_`` for all but
+    letters, digits, ``_`` and ``-``.
+
+    Raises ``MediaError`` where there is none or a manifest is wrong, ``LabelMapError`` where a
+    label space is.
+    """
+    recordings = []
+    names: set[str] = set()
+    for place in sorted(_find(root)):
+        recording = _read_recording(_unique_name(place, root, names), place, root)
+        recordings.append(_add_manifest(recording, place))
+    if not recordings:
+        what = f"videos ({', '.join(VIDEOS)}) or folders of two pictures ({', '.join(PICTURES)})"
+        raise missing(f"{what} or more", looked=f"{root} and below", layout="folder")
+    return sorted(recordings, key=lambda recording: recording.name)
+
+
+def _find(root: Path) -> Iterator[Path]:
+    """Yield every video and every folder of frames; hidden folders are left alone."""
+    if root.is_file() and root.suffix.lower() in VIDEOS:
+        yield root
+    for path, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in BESIDE_FRAMES and name[0] != "."]
+        endings = [Path(name).suffix.lower() for name in files]
+        if sum(ending in PICTURES for ending in endings) >= 2:
+            yield Path(path)
+        for name, ending in zip(files, endings, strict=True):
+            if ending in VIDEOS:
+                yield Path(path, name)
+
+
+def _unique_name(place: Path, root: Path, names: set[str]) -> str:
+    """Make a name of the path below ``root`` that can name files, and add it to ``names``."""
+    path = Path(root.resolve().name) if place == root else place.relative_to(root)
+    path = path if place.is_dir() else path.with_suffix("")
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", str(path))
+    name, count = plain, 1
+    # Names that differ only in case would be one file on some disks.
+    while name.lower() in names:
+        count += 1
+        name = f"{plain}_{count}"
+    names.add(name.lower())
+    return name
+
+
+def _read_recording(name: str, place: Path, root: Path) -> Recording:
+    """Return the recording of a video or a folder of frames, with its label maps."""
+    if not place.is_dir():
+        return Recording(name, video=place)
+    pictures = list_pictures(place)
+    labels = _maps(place / "labels", pictures)
+    space, encoding = guess_labels(list(labels.values()), (place, root))
+    return Recording(
+        name,
+        pictures=pictures,
+        frames_per_second=DEFAULT_RATE,
+        label_space=space,
+        encoding=encoding,
+        label_files=labels,
+        instance_files=_maps(place / "instances", pictures),
+    )
+
+
+def _maps(folder: Path, pictures: tuple[Path, ...]) -> dict[int, Path]:
+    """Return the map of each frame that has one, by index of frame."""
+    files = {path.stem: path for path in list_pictures(folder) if path.suffix.lower() == ".png"}
+    stems = {index: picture.stem for index, picture in enumerate(pictures)}
+    return {index: files[stem] for index, stem in stems.items() if stem in files}
+
+
+def _add_manifest(recording: Recording, place: Path) -> Recording:
+    """Add what the manifest beside a video or folder says of it."""
+    path = place.parent / MANIFEST
+    entries = _read_manifest(path) if path.is_file() else []
+    said = next((entry for entry in entries if entry["name"] in {place.name, place.stem}), {})
+    fields: dict[str, Any] = {_FIELDS[key]: said[key] for key in _FIELDS if said.get(key)}
+    if "frames_per_second" in fields:
+        rate = fields["frames_per_second"]
+        if not isinstance(rate, int | float) or rate <= 0:
+            raise _wrong(path, "frames per second above 0", f"fps {rate!r} of {place.name}")
+        fields["frames_per_second"] = float(rate)
+    if fields.get("split", "train") not in SPLITS:
+        got = f"{fields['split']!r} of {place.name}"
+        raise _wrong(path, f"a split out of {', '.join(SPLITS)}", got)
+    return replace(recording, **fields)
+
+
+def _read_manifest(path: Path) -> list[dict[str, Any]]:
+    """Read the objects of a manifest, each with a name."""
+    what = 'a list of objects with a "name"'
+    try:
+        entries = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise _wrong(path, what, str(error)) from None
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in entries
+    ):
+        raise _wrong(path, what, "something else")
+    return entries
+
+
+def _wrong(path: Path, what: str, got: str) -> MediaError:
+    """Return the error for a wrong manifest."""
+    return MediaError(f"{what} in {path}", got=got, fix="repair it, or take it away")

@@ -1,0 +1,234 @@
+"""A recording is one video with what is known of it: what every adapter lists and ``prepare`` eats.
+
+An adapter is a module with ``looks_like(root)`` and ``list_recordings(root)``; its docstring draws
+the directory tree. ``layouts.py`` names them all.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice, pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Int, UInt8
+
+from seg2vid.labels.doctor import Encoding
+from seg2vid.labels.fit import Aspect, fit_image, fit_label_map
+from seg2vid.labels.space import LabelSpace
+from seg2vid.media.label_maps import read_instance_map, read_label_map
+from seg2vid.media.pictures import read_image
+from seg2vid.media.video import iterate_video
+from seg2vid.structures import Clip
+from seg2vid.tools.errors import MediaError
+
+PICTURES = (".jpg", ".jpeg", ".png")
+"""Endings of a frame that is a file of its own."""
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+"""Endings of a video file."""
+DEFAULT_RATE = 25.0
+"""Frames per second where neither the dataset nor the file says it."""
+FASTEST_RATE = 240.0
+"""Frames per second beyond which a file is not believed."""
+Frame = UInt8[np.ndarray, "height width 3"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One video: the unit that is never divided between splits."""
+
+    name: str
+    """Unique in its dataset; letters, digits, ``_`` and ``-`` only, so that it can name files."""
+    pictures: tuple[Path, ...] = ()
+    """Its frames in order, where each is a file of its own ..."""
+    video: Path | None = None
+    """... or the file that holds them all."""
+    frames_per_second: float | None = None
+    """Rate of the frames; None where the video file says it."""
+    label_space: LabelSpace | None = None
+    """Classes of the label maps; None where there are none."""
+    encoding: Encoding = "auto"
+    """How the label maps are stored."""
+    label_files: Mapping[int, Path] = field(default_factory=dict)
+    """Label map by index of frame, for those frames that have one."""
+    instance_files: Mapping[int, Path] = field(default_factory=dict)
+    """Instance map by index of frame."""
+    split: str | None = None
+    """``train``, ``val`` or ``test`` where the dataset prescribes it."""
+    group: str = ""
+    """Recordings of one group (one person, one drive) stay in one split; empty where the recording
+    stands alone.
+    """
+    spans: tuple[tuple[int, int], ...] = ()
+    """First frame and one past the last of the parts to use, in order and without overlap; the
+    whole where empty. The last may reach beyond the end: datasets err.
+    """
+    licence: str = "unknown"
+    """As stated by the source."""
+    labels_by: str = "the dataset"
+    """Who made the label maps: provenance."""
+    origin: str = ""
+    """Where the source says it was taken from: provenance; empty where it says nothing."""
+
+    def frames(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
+        """Yield frames (height, width, 3), uint8, one at a time: never all in memory.
+
+        ``start``, ``stop`` and ``step`` as in a slice; pictures between them are not even opened.
+        Raises ``MediaError`` where one cannot be read.
+        """
+        if self.video:
+            return islice(iterate_video(self.video), start, stop, step)
+        return map(read_image, islice(self.pictures, start, stop, step))
+
+    @property
+    def rate(self) -> float:
+        """Frames per second: as stated, or as the video file says, or ``DEFAULT_RATE``.
+
+        Raises ``MediaError`` where the video file cannot be read.
+        """
+        if self.frames_per_second:
+            return self.frames_per_second
+        return look_at_video(self.video).frames_per_second if self.video else DEFAULT_RATE
+
+    def label_map(self, index: int) -> Int[np.ndarray, "height width"] | None:
+        """Read the label map of a frame, ids of ``label_space``; None where it has none."""
+        path = self.label_files.get(index)
+        if path is None or self.label_space is None:
+            return None
+        return read_label_map(path, space=self.label_space, encoding=self.encoding).ids
+
+    def instance_map(self, index: int) -> Int[np.ndarray, "height width"] | None:
+        """Read the instance map of a frame, 0 = no object; None where it has none."""
+        path = self.instance_files.get(index)
+        return None if path is None else read_instance_map(path)
+
+    @property
+    def source(self) -> str:
+        """The file or folder it comes from, for messages and provenance."""
+        return str(self.video or self.pictures[0].parent)
+
+
+def read_clip(
+    recording: Recording,
+    start: int,
+    *,
+    num_frames: int,
+    step: int = 1,
+    height: int,
+    width: int,
+    aspect: Aspect = "crop",
+) -> Clip:
+    """Read frame ``start`` and ``num_frames`` after it, every ``step``-th, as a batch of one.
+
+    Pictures and maps are cropped (or padded) and scaled to ``height`` x ``width``. Without label
+    map the first frame is all void (id 0 where there is no label space); ``label_maps`` and the
+    instance maps are None unless every frame has one. Raises ``MediaError`` where the recording is
+    too short.
+    """
+    indices = range(start, start + (num_frames + 1) * step, step)
+    frames = list(recording.frames(start, indices[-1] + 1, step))
+    if len(frames) < len(indices):
+        what = f"{len(indices)} frames from {start} of {recording.name}, every {step}"
+        got = f"{len(frames)} in {recording.source}"
+        raise MediaError(what, got=got, fix="ask for fewer, or an earlier start")
+    space = recording.label_space
+    void = 0 if space is None else space.void_id
+    fit = partial(fit_image, height=height, width=width, aspect=aspect)
+    fit_labels = partial(_fit, height=height, width=width, aspect=aspect, fill=void)
+    fit_instances = partial(_fit, height=height, width=width, aspect=aspect, fill=0)
+    labels = [fit_labels(recording.label_map(index)) for index in indices]
+    instances = [fit_instances(recording.instance_map(index)) for index in indices]
+    fitted = torch.from_numpy(np.stack([fit(frame) for frame in frames]))
+    pictures = rearrange(fitted, "t h w c -> 1 t c h w").float() / 255
+    empty = np.full((height, width), void, dtype=np.int64)
+    return Clip(
+        pictures[:, 0],
+        pictures[:, 1:],
+        _batch([empty if labels[0] is None else labels[0]])[:, 0],
+        label_maps=_batch_if_complete(labels[1:]),
+        instance_map=None if instances[0] is None else _batch([instances[0]])[:, 0],
+        instance_maps=_batch_if_complete(instances[1:]),
+        frames_per_second=recording.rate / step,
+    )
+
+
+def _fit(
+    ids: Int[np.ndarray, "source_height source_width"] | None,
+    *,
+    height: int,
+    width: int,
+    aspect: Aspect,
+    fill: int,
+) -> Int[np.ndarray, "height width"] | None:
+    """Bring a map of ids to the size, if there is one."""
+    if ids is None:
+        return None
+    return fit_label_map(ids, height=height, width=width, aspect=aspect, fill=fill).ids
+
+
+def _batch(
+    maps: Sequence[Int[np.ndarray, "height width"]],
+) -> Int[torch.Tensor, "1 time height width"]:
+    """Stack maps along time, as a batch of one."""
+    return torch.from_numpy(np.stack(maps)).long().unsqueeze(0)
+
+
+def _batch_if_complete(
+    maps: Sequence[Int[np.ndarray, "height width"] | None],
+) -> Int[torch.Tensor, "1 time height width"] | None:
+    """Stack maps along time if none is missing."""
+    found = [ids for ids in maps if ids is not None]
+    return _batch(found) if found and len(found) == len(maps) else None
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video file says of itself, without decoding."""
+
+    frames_per_second: float
+    num_frames: int
+    """An estimate: files err."""
+
+
+def look_at_video(path: Path) -> VideoFacts:
+    """Read what a video file states; raise ``MediaError`` where it is none."""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            rate = float(stream.average_rate or 0)
+            rate = rate if 0 < rate <= FASTEST_RATE else DEFAULT_RATE
+            seconds = (container.duration or 0) / av.time_base
+            return VideoFacts(rate, stream.frames or round(seconds * rate))
+    except (OSError, av.error.FFmpegError, IndexError, ValueError) as error:
+        raise MediaError("a video", got=f"{path}: {error}", fix="check it") from None
+
+
+def list_pictures(folder: Path) -> tuple[Path, ...]:
+    """List the pictures directly in a folder by name, 9 before 10; none where it is no folder."""
+    if not folder.is_dir():
+        return ()
+    found = (path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    return tuple(sorted(found, key=_natural_order))
+
+
+def _natural_order(path: Path) -> tuple[list[str | int], str]:
+    """Return a key that sorts numbers in names by value, whether or not they have leading zeros."""
+    # Splitting at a group yields text and digits in turn, so like is compared with like.
+    parts = re.split(r"([0-9]+)", path.name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
+
+
+def list_runs(numbers: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Return start and end (one past the last) of the places where numbers go up by one each."""
+    breaks = [place for place, pair in enumerate(pairwise(numbers), 1) if pair[1] != pair[0] + 1]
+    return tuple(pairwise([0, *breaks, len(numbers)])) if numbers else ()
+
+
+def missing(what: str, *, looked: Path | str, layout: str) -> MediaError:
+    """Return the ``MediaError`` for a tree in which ``what`` was looked for at ``looked``."""
+    fix = f"see the tree in `seg2vid prepare --help` or the docstring of data/{layout}.py"
+    return MediaError(what, got=f"nothing at {looked}", fix=fix)

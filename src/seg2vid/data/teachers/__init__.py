@@ -1,0 +1,1 @@
+"""Who labels real video and measures its motion."""

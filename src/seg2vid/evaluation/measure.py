@@ -1,0 +1,223 @@
+"""One candidate on one clip → every number and feature that figures are made of later."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seg2vid.data.teachers.teacher import FlowTeacher, LabelTeacher
+from seg2vid.evaluation.metrics.diversity import pairwise_distances
+from seg2vid.evaluation.metrics.frechet import clip_for_judge
+from seg2vid.evaluation.metrics.image import (
+    DECIBEL_LIMIT,
+    class_distances,
+    multiscale_structural_similarity,
+    peak_signal_noise_ratio,
+    structural_similarity,
+)
+from seg2vid.evaluation.metrics.motion import (
+    consistency_error_by_frame,
+    end_point_error_by_frame,
+    flow_spread,
+    hidden_average_precision,
+    visibility_scores,
+    warping_error,
+)
+from seg2vid.evaluation.metrics.semantics import confusion_matrix
+from seg2vid.evaluation.output import Judged, Unit
+from seg2vid.evaluation.protocol import Protocol
+from seg2vid.labels.space import get_label_space
+from seg2vid.models.judges.perceptual import PerceptualDistance
+from seg2vid.structures import Clip, Motion
+from seg2vid.warp import visibility_from_flows
+
+ARRAYS: Mapping[str, str] = {
+    "psnr": "sample judged_time",
+    "ssim": "sample judged_time",
+    "ms_ssim": "sample judged_time",
+    "lpips": "sample judged_time",
+    "class_lpips_sum": "class",
+    "class_lpips_count": "class",
+    "pairwise_lpips": "pair judged_time",
+    "flow_spread": "time",
+    "inception": "picture_time feature",
+    "inception_logits": "picture_time class",
+    "i3d": "horizon feature",
+    "confusion_truth": "judged_time truth said",
+    "confusion_own": "judged_time truth said",
+    "confusion_moved": "judged_time truth said",
+    "warping_error": "warping_time",
+    "consistency": "sample time",
+    "epe_forward": "sample time",
+    "epe_backward": "sample time",
+    "hidden_forward": "score sample",
+    "hidden_backward": "score sample",
+    "seconds": "",
+}
+"""Axes of every array a unit may hold. ``judged_time`` are ``Protocol.judged_times``, ``time`` the
+frames after the first; scores are precision, recall, F1 and average precision of hidden pixels. The
+last of ``said`` counts what was said to be void.
+"""
+
+
+@dataclass(frozen=True)
+class EvaluationJudges:
+    """Every judge of an evaluation; None where its weights are not at hand."""
+
+    segmenter: LabelTeacher
+    """Labels pictures; it comes with the package and has seen no generated picture."""
+    perceptual: PerceptualDistance | None = None
+    inception: nn.Module | None = None
+    """``models.inception.Inception``."""
+    i3d: nn.Module | None = None
+    """``models.i3d.I3D``."""
+    flow: FlowTeacher | None = None
+
+    def to(self, device: str) -> "EvaluationJudges":
+        """Move the judges to a device; the segmenter and RAFT follow their pictures."""
+        for judge in (self.perceptual, self.inception, self.i3d):
+            if judge is not None:
+                judge.to(device)
+        return self
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is needed to measure units of one protocol."""
+
+    protocol: Protocol
+    judges: EvaluationJudges
+
+    def measure(self, judged: Judged, clip: Clip, *, is_real: bool) -> Unit:
+        """Return the arrays of one candidate on one clip (a batch of one), on the processor.
+
+        Comparisons with the real frames are left out for the real frames themselves (``is_real``).
+        """
+        # What was read from a disk may lie elsewhere than the clip.
+        judged = judged.to(clip.first_frame.device)
+        unit: Unit = {"seconds": torch.tensor(judged.seconds)}
+        real = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)[0]
+        times = list(self.protocol.judged_times)
+        if not is_real:
+            unit |= self._pictures(judged.frames[:, times], real[times], clip)
+        unit |= self._features(judged.frames[0])
+        unit |= self._labels(judged, clip)
+        if not self.protocol.is_still:
+            unit |= self._steadiness(judged.frames[0])
+        if judged.motion is not None and not is_real:
+            unit |= motion_arrays(judged.motion, clip.motion)
+        return {name: array.detach().float().cpu().contiguous() for name, array in unit.items()}
+
+    def _pictures(
+        self,
+        frames: Float[Tensor, "samples time 3 height width"],
+        real: Float[Tensor, "time 3 height width"],
+        clip: Clip,
+    ) -> Unit:
+        """Compare every sample with the real frames, and samples with each other."""
+        samples = len(frames)
+        flat = rearrange(frames, "s t c h w -> (s t) c h w").contiguous()
+        target = repeat(real, "t c h w -> (s t) c h w", s=samples)
+        unit = {
+            name: rearrange(function(flat, target), "(s t) -> s t", s=samples)
+            for name, function in (
+                ("psnr", partial(peak_signal_noise_ratio, limit=DECIBEL_LIMIT)),
+                ("ssim", structural_similarity),
+                ("ms_ssim", multiscale_structural_similarity),
+            )
+        }
+        judge = self.judges.perceptual
+        if judge is None:
+            return unit
+        unit["lpips"] = rearrange(judge(flat, target), "(s t) -> s t", s=samples)
+        labels = self._real_labels(clip)
+        if labels is not None:
+            classes = get_label_space("cityscapes").void_id
+            every = repeat(labels, "t h w -> (s t) h w", s=samples)
+            sums, counts = class_distances(judge.distance_map(flat, target), every, classes)
+            unit |= {"class_lpips_sum": sums.sum(0), "class_lpips_count": counts.sum(0)}
+        if samples > 1:
+            unit["pairwise_lpips"] = pairwise_distances(judge, frames)
+        return unit
+
+    def _real_labels(self, clip: Clip) -> Int[Tensor, "time height width"] | None:
+        """Return the true labels of the judged frames, where they are known."""
+        maps = clip.label_map if clip.label_maps is None else clip.label_maps[0]
+        if clip.label_maps is None and clip.frames.shape[1]:
+            return None
+        if clip.label_maps is not None:
+            maps = torch.cat((clip.label_map, maps))
+        return maps[list(self.protocol.judged_times)]
+
+    def _features(self, frames: Float[Tensor, "frame 3 height width"]) -> Unit:
+        """Return what Inception and I3D see in one sample, first frame included."""
+        unit: Unit = {}
+        if self.judges.inception is not None:
+            seen = self.judges.inception(frames[list(self.protocol.picture_times)])
+            unit["inception"] = seen.features
+            if seen.logits is not None:
+                unit["inception_logits"] = seen.logits
+        if self.judges.i3d is not None and not self.protocol.is_still:
+            clips = [clip_for_judge(frames[None, : h + 1]) for h in self.protocol.horizons]
+            unit["i3d"] = torch.cat([self.judges.i3d(clip) for clip in clips])
+        return unit
+
+    def _labels(self, judged: Judged, clip: Clip) -> Unit:
+        """Ask the segmenter for the labels of one sample; compare with the true and own ones."""
+        space = get_label_space("cityscapes")
+        sizes = {"num_classes": space.void_id, "void_id": space.void_id}
+        times = list(self.protocol.judged_times)
+        truth = self._real_labels(clip)
+        own = None if judged.label_maps is None else judged.label_maps[0, times]
+        if truth is None and own is None:
+            return {}
+        said = self.judges.segmenter.probabilities(judged.frames[0, times]).argmax(1)
+        unit: Unit = {}
+        if truth is not None:
+            unit["confusion_truth"] = confusion_matrix(said, truth, **sizes)
+        if own is not None:
+            unit["confusion_own"] = confusion_matrix(said, own, **sizes)
+        if truth is not None and own is not None:
+            unit["confusion_moved"] = confusion_matrix(own, truth, **sizes)
+        return unit
+
+    def _steadiness(self, frames: Float[Tensor, "frame 3 height width"]) -> Unit:
+        """Measure how well neighbouring frames agree along the flow that RAFT finds in them."""
+        judge = self.judges.flow
+        if judge is None:
+            return {}
+        times = list(self.protocol.warping_times)
+        now, before = frames[times], frames[[time - 1 for time in times]]
+        backward, forward = judge.flow(now, before), judge.flow(before, now)
+        visible = visibility_from_flows(backward, forward)
+        errors = [
+            warping_error(torch.stack((b, n))[None], flow[None, None], seen[None, None])
+            for b, n, flow, seen in zip(before, now, backward, visible, strict=True)
+        ]
+        return {"warping_error": torch.stack(errors).flatten()}
+
+
+def motion_arrays(motion: Motion, exact: Motion | None) -> Unit:
+    """Measure the motion of every sample, against the exact one where that is known."""
+    unit: Unit = {"consistency": consistency_error_by_frame(motion)}
+    if len(motion.backward_flow) > 1:
+        unit["flow_spread"] = flow_spread(motion.backward_flow)
+    if exact is None:
+        return unit
+    samples = len(motion.backward_flow)
+    every = exact.map(lambda tensor: tensor.expand(samples, *tensor.shape[1:]))
+    for way in ("forward", "backward"):
+        names = (f"{way}_flow", f"{way}_visible")
+        (flow, shown), (true_flow, truly) = (
+            [getattr(source, name) for name in names] for source in (motion, every)
+        )
+        unit[f"epe_{way}"] = end_point_error_by_frame(flow, true_flow, truly)
+        scores = visibility_scores(shown, truly)
+        unit[f"hidden_{way}"] = torch.stack(
+            (scores.precision, scores.recall, scores.f1, hidden_average_precision(shown, truly))
+        )
+    return unit

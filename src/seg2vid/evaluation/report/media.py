@@ -1,0 +1,185 @@
+"""Pictures of judged clips: which to show, side-by-side videos and contact sheets, as bytes."""
+
+import io
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from seg2vid.evaluation.report.charts import Number, is_number
+from seg2vid.media.drawing import contact_sheet, pick_evenly
+from seg2vid.media.pictures import read_image
+from seg2vid.media.video import VideoWriter
+from seg2vid.tools.errors import MediaError
+
+Frames = UInt8[np.ndarray, "time height width 3"]
+
+FRAMES_PER_SECOND = 6.0
+"""Slow enough to see nine frames one by one."""
+HOLD = 2
+"""Times the first and the last frame are shown in addition, so that the loop can be followed."""
+TITLE_HEIGHT, GAP = 18, 4
+SHEET_COLUMNS = 9
+SHEET_WIDTH = 2000
+"""Contact sheets wider than this, in pixels, are reduced to it."""
+ORDER = ("ceiling", "model", "other", "baseline", "oracle")
+"""Order of the roles in a picture: what it should be, what it is, what else there is."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Clips to show under one heading."""
+
+    title: str
+    names: tuple[str, ...]
+
+
+def read_strip(path: Path, *, height: int) -> UInt8[np.ndarray, "time height width 3"]:
+    """Read frames that are stacked vertically in one picture, ``height`` pixels each.
+
+    Raises ``MediaError`` for a picture that is not a whole number of frames high.
+    """
+    picture = read_image(path)
+    if not len(picture) or len(picture) % height:
+        what = f"frames of {height} pixels, one above the other"
+        got = f"{path} of {len(picture)} pixels in height"
+        raise MediaError(what, got=got, fix="run the evaluation again")
+    return picture.reshape(-1, height, *picture.shape[1:])
+
+
+def read_strips(report: Mapping[str, Any], strips: Path, clip: str) -> dict[str, Frames]:
+    """Return the frames of a clip by the title of the candidate; those without picture left out."""
+    candidates = sorted(report["candidates"], key=lambda c: ORDER.index(c["role"]))
+    found: dict[str, Frames] = {}
+    for candidate in candidates:
+        path = strips / clip / f"{candidate['key']}.jpg"
+        if path.is_file():
+            title = " ".join(candidate["title"].split()) or candidate["key"]
+            title = f"{title} ({candidate['key']})" if title in found else title
+            found[title] = read_strip(path, height=report["protocol"]["height"])
+    return found
+
+
+def main_metric(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the metric by which clips are ranked: LPIPS where it is there, else the first.
+
+    Only a metric with a direction and a value of the model for at least one clip counts.
+    """
+    keys = model_keys(report)
+    ranked = [
+        metric
+        for metric in report["metrics"]
+        if metric["better"] in {"lower", "higher"}
+        and any(is_number(v) for v in clip_values(report, metric["key"], keys[:1]).values())
+    ]
+    return min(ranked, key=lambda metric: metric["key"] != "lpips", default=None)
+
+
+def model_keys(report: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the candidates with the role model, then of the others judged."""
+    return [
+        c["key"] for role in ("model", "other") for c in report["candidates"] if c["role"] == role
+    ]
+
+
+def clip_values(
+    report: Mapping[str, Any], metric: str, keys: Sequence[str]
+) -> dict[str, Number | None]:
+    """Return the values by clip name of the first of ``keys`` that has any."""
+    values = report["clips"]["values"].get(metric, {})
+    found: Sequence[Number | None] = next((values[key] for key in keys if key in values), [])
+    return dict(zip(report["clips"]["names"], found, strict=False))
+
+
+def choose_clips(report: Mapping[str, Any], strips: Path) -> list[Selection]:
+    """Return the best, the worst and evenly spread other clips, none twice.
+
+    Three, three and four for videos; eight, eight and sixteen for stills. Clips without pictures
+    or without a value of the main metric are not ranked; without any value all are spread evenly.
+    """
+    ends, rest = (8, 16) if report["protocol"]["task"] == "stills" else (3, 4)
+    shown = [name for name in report["clips"]["names"] if (strips / name).is_dir()]
+    metric = main_metric(report)
+    if metric is None:
+        spread = [shown[place] for place in pick_evenly(len(shown), rest)] if shown else []
+        return [Selection("Spread evenly", tuple(spread))] if spread else []
+    values = clip_values(report, metric["key"], model_keys(report)[:1])
+    numbers = {name: v for name in shown if is_number(v := values.get(name))}
+    ranked = sorted(numbers, key=lambda n: numbers[n], reverse=metric["better"] == "higher")
+    ends = min(ends, len(ranked) // 2)
+    best, worst = ranked[:ends], ranked[len(ranked) - ends :]
+    middle = ranked[ends : len(ranked) - ends]
+    spread = [middle[place] for place in pick_evenly(len(middle), rest)] if middle else []
+    title = metric["title"]
+    parts = (
+        Selection(f"Best by {title}", tuple(best)),
+        Selection(f"Worst by {title}", tuple(worst[::-1])),
+        Selection(f"Spread evenly over {'the rest' if ends else 'all'} by {title}", tuple(spread)),
+    )
+    return [part for part in parts if part.names]
+
+
+def side_by_side(rows: Mapping[str, Frames]) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """Yield pictures of all candidates in a grid, each under its title, frame by frame.
+
+    A candidate with fewer frames keeps its last one. Up to four stand in two columns, more in
+    three.
+    """
+    columns = 1 if len(rows) == 1 else 2 if len(rows) <= 4 else 3
+    height = max(frames.shape[1] for frames in rows.values()) + TITLE_HEIGHT + GAP
+    width = max(frames.shape[2] for frames in rows.values()) + GAP
+    size = (columns * width - GAP, math.ceil(len(rows) / columns) * height - GAP)
+    font = ImageFont.load_default(TITLE_HEIGHT - 6)
+    for time in range(max(map(len, rows.values()))):
+        sheet = Image.new("RGB", size, "#161616")
+        draw = ImageDraw.Draw(sheet)
+        for place, (title, frames) in enumerate(rows.items()):
+            left, top = place % columns * width, place // columns * height
+            text = fitting(f"{title}", f"  {min(time, len(frames) - 1)}", width - GAP, font)
+            draw.text((left + 3, top + 1), text, fill="white", font=font)
+            frame = np.asarray(frames[min(time, len(frames) - 1)])
+            sheet.paste(Image.fromarray(frame), (left, top + TITLE_HEIGHT))
+        yield np.asarray(sheet)
+
+
+def fitting(title: str, ending: str, width: int, font: Any) -> str:
+    """Return ``title`` + ``ending``, the title shortened until it is at most ``width`` pixels."""
+    text = title
+    while len(text) > 1 and font.getlength(text + ending) > width - 6:
+        text = text[:-2].rstrip() + "…"
+    return text + ending
+
+
+def video_bytes(rows: Mapping[str, Frames]) -> bytes:
+    """Return the side-by-side video as mp4; the first and the last picture are held a little."""
+    pictures = list(side_by_side(rows))
+    pictures = [pictures[0]] * HOLD + pictures + [pictures[-1]] * HOLD
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "video.mp4"
+        with VideoWriter(path, frames_per_second=FRAMES_PER_SECOND) as writer:
+            for picture in pictures:
+                writer.write(picture)
+        return path.read_bytes()
+
+
+def sheet_bytes(rows: Mapping[str, Frames]) -> bytes:
+    """Return a contact sheet as JPEG: a row for each candidate, at most nine frames of each."""
+    picked = {t: frames[pick_evenly(len(frames), SHEET_COLUMNS)] for t, frames in rows.items()}
+    sheet = Image.fromarray(contact_sheet(picked, title_height=30))
+    sheet.thumbnail((SHEET_WIDTH, 1 << 14), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def stills_bytes(rows: Mapping[str, Frames]) -> bytes:
+    """Return the first frame of each candidate side by side in a grid with titles, as JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(next(side_by_side(rows))).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()

@@ -1,0 +1,340 @@
+"""What ``seg2vid evaluate`` does: a model and baselines × the clips of a protocol → one report.
+
+``evaluation/work.py`` measures, ``evaluation/figures.py`` makes figures of it; here they become
+JSON with provenance and, with ``evaluation/report.py``, a page for people.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seg2vid.evaluation import work
+from seg2vid.evaluation.cases import digest_of_all
+from seg2vid.evaluation.figures import build_figures, clip_values
+from seg2vid.evaluation.judges import JUDGE_FILES, judge_digests
+from seg2vid.evaluation.metric_table import METRICS
+from seg2vid.evaluation.protocol import Protocol
+from seg2vid.evaluation.report.page import write_evaluation_report
+from seg2vid.evaluation.summary import Results
+from seg2vid.evaluation.video_pairs import VideoPairs
+from seg2vid.evaluation.work import Cost, Setup
+from seg2vid.tools.environment import describe_environment, describe_machine, without_folders
+from seg2vid.tools.errors import MediaError, Seg2VidError
+from seg2vid.tools.files import replacing
+from seg2vid.tools.processes import available_cores
+
+Report = dict[str, Any]
+"""What ``report.json`` holds; docs/evaluation.md tells its fields."""
+FORMAT = 1
+REPORT, PAGE, WORK, SETTINGS = "report.json", "report.html", "work", "settings.json"
+MEASURED = 2
+"""Clips after which the rest is foretold; the first one loads the judges."""
+SHOWN = ("lpips", "ms_ssim", "fvd", "fid", "kid", "epe_backward", "warping_error", "miou_truth")
+"""Figures that are printed."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """The options of ``seg2vid evaluate``; each is explained there."""
+
+    protocol: Protocol
+    output: Path
+    model: str | None = None
+    against: tuple[str, ...] = ()
+    pairs: VideoPairs | None = None
+    data: Path | None = None
+    judges: Path | None = None
+    clips: int | None = None
+    workers: int | None = None
+    threads: int | None = None
+    device: str = "auto"
+    keep_work: bool = False
+
+
+def run(options: EvaluateOptions) -> Iterator[str]:
+    """Measure what is missing and write the report; yield what a person wants to know.
+
+    Raises ``Seg2VidError`` for missing models, data or judges, and for a folder that was begun with
+    other settings.
+    """
+    setup = make_setup(options)
+    settings = _settings(setup)
+    if _is_finished(options.output, settings):
+        yield f"{options.output} is finished: nothing to do"
+        yield from summary_lines(json.loads((options.output / REPORT).read_text("utf-8")))
+        return
+    left = sum(not setup.is_done(n) for n in range(len(setup.cases.names)))
+    if left:
+        _ = setup.measurement  # loads the judges: a wrong folder is told before this one is claimed
+    _claim(options.output, settings)
+    titles = ", ".join(candidate.title for candidate in setup.candidates)
+    yield f"{setup.protocol.name}: {left} of {len(setup.cases.names)} clips to do; {titles}"
+    for remark in _remarks(changes(setup)):
+        yield f"warning: {remark}"
+    cost = yield from _measure(setup, options)
+    report = make_report(setup, cost)
+    write_evaluation_report(report, setup.strips, options.output / PAGE)
+    _write_json(report, options.output / REPORT)
+    if not options.keep_work:
+        shutil.rmtree(setup.work)
+    yield from summary_lines(report)
+    yield f"wrote {options.output / REPORT} and {options.output / PAGE}"
+
+
+def make_setup(options: EvaluateOptions) -> Setup:
+    """Turn options into what the work needs; raise ``Seg2VidError`` for what does not fit."""
+    if options.clips is not None and options.clips < 1:
+        what = "--clips of at least 1"
+        raise Seg2VidError(what, got=options.clips, fix="use --clips 1 or more")
+    has_gpu = torch.cuda.is_available()
+    if options.device not in ("auto", "cpu") and not has_gpu:
+        what, fix = "a device that is there", "use --device cpu"
+        raise Seg2VidError(what, got=options.device, fix=fix)
+    device = options.device
+    if device == "auto":
+        device = "cuda" if has_gpu else "cpu"
+    return Setup(
+        protocol=options.protocol,
+        work=options.output / WORK,
+        model=options.model,
+        against=options.against,
+        data=options.data,
+        judges=options.judges,
+        limit=options.clips,
+        pairs=options.pairs,
+        device=device,
+    )
+
+
+def share_cores(options: EvaluateOptions, setup: Setup) -> tuple[int, int]:
+    """Return how many processes, and how many threads in each: all cores, a GPU alone."""
+    cores = available_cores()
+    usual = 1 if setup.device != "cpu" else cores
+    workers = max(1, min(options.workers or usual, len(setup.cases.names)))
+    return workers, options.threads or max(1, cores // workers)
+
+
+def _measure(setup: Setup, options: EvaluateOptions) -> Any:
+    """Measure two clips, foretell the rest, do it; yield lines and return the ``Cost``."""
+    workers, threads = share_cores(options, setup)
+    torch.set_num_threads(threads)
+    left = [n for n in range(len(setup.cases.names)) if not setup.is_done(n)]
+    start, peak, seconds = time.perf_counter(), 0, 0.0
+    for number in left[:MEASURED]:
+        begun = time.perf_counter()
+        peak = max(peak, setup.do(number))
+        seconds = time.perf_counter() - begun
+    rest = len(left) - MEASURED
+    if rest > 0:
+        minutes = rest * seconds / workers / 60
+        yield f"{seconds:.1f} s a clip; about {minutes:.1f} minutes more with {workers} processes"
+    cost = work.work(setup, workers=workers, threads=threads)
+    peak = max(peak, cost.peak_memory_bytes)
+    return Cost(time.perf_counter() - start, peak, len(left), workers, threads)
+
+
+def make_report(setup: Setup, cost: Cost) -> Report:
+    """Make the report of a setup whose units are all there."""
+    protocol = setup.protocol
+    candidates = setup.candidates
+    units = {candidate.key: setup.read_units(candidate.key) for candidate in candidates}
+    results = Results(protocol, units)
+    lists = build_figures(results)
+    data = digest_of_all(setup.read_digests())
+    is_whole = setup.cases.names == setup.cases.every_name
+    is_frozen = data == protocol.data_sha256 if protocol.data_sha256 and is_whole else None
+    environment = describe_environment()
+    environment["command"] = without_folders(environment["command"])
+    changed = changes(setup)
+    if is_frozen is False:
+        changed["data"] = "other pixels than the frozen ones"
+    judged = {figure["metric"] for figure in (*lists["figures"], *lists["classes"])}
+    return {
+        "format": FORMAT,
+        "protocol": {**asdict(protocol), "changed": changed},
+        "candidates": [_describe(candidate) for candidate in candidates],
+        "metrics": [asdict(info) for info in METRICS.values() if info.key in judged],
+        **lists,
+        "clips": {"names": list(setup.cases.names), "values": clip_values(results)},
+        "remarks": [*_remarks(changed), *_indicative(lists["figures"])],
+        "provenance": {
+            **environment,
+            **describe_machine(),
+            "device": setup.device,
+            "precision": protocol.precision,
+            "seeds": f"{protocol.seed} + 1000 x number of the clip + number of the sample",
+            "data_sha256": data,
+            "data_is_as_frozen": is_frozen,
+            "judges": judge_digests(setup.judges),
+        },
+        "cost": {
+            "seconds": cost.seconds,
+            "workers": cost.workers,
+            "threads_per_worker": cost.threads,
+            "peak_memory_bytes": cost.peak_memory_bytes,
+            "clips_in_this_go": cost.clips,
+            "seconds_of_candidates": {
+                key: sum(float(unit["seconds"]) for unit in own) for key, own in units.items()
+            },
+        },
+    }
+
+
+def _describe(candidate: Any) -> dict[str, str]:
+    """Return what a report says of a candidate."""
+    names = ("key", "title", "role", "about", "sha256")
+    return {name: getattr(candidate, name) for name in names}
+
+
+def changes(setup: Setup) -> dict[str, str]:
+    """Return in what a run differs from its protocol as frozen."""
+    protocol, found = setup.protocol, {}
+    taken, every = len(setup.cases.names), len(setup.cases.every_name)
+    if taken < every:
+        found["clips"] = f"{taken} of {every}"
+    digests = judge_digests(setup.judges)
+    absent = sorted(name for name in protocol.judges if name not in digests)
+    if absent:
+        found["judges"] = f"without {', '.join(absent)}: what they measure is left out"
+    keys = {candidate.key for candidate in setup.candidates}
+    if "posterior" in protocol.baselines and "posterior" not in keys:
+        found["baselines"] = "without the model shown the clip: no encoder for this size and length"
+    other = sorted(n for n, digest in protocol.judges.items() if digests.get(n, digest) != digest)
+    if other:
+        found["other judges"] = ", ".join(other)
+    return found
+
+
+def _remarks(changed: Mapping[str, str]) -> list[str]:
+    """Say each change in a sentence."""
+    return [f"not the protocol as frozen: {name} {what}" for name, what in changed.items()]
+
+
+def _indicative(figures: list[dict[str, Any]]) -> list[str]:
+    """Say once for each metric that its sample is too small."""
+    found = {f["metric"]: f["remark"] for f in figures if f["remark"].startswith("indicative")}
+    return [f"{METRICS[metric].title} is {remark}" for metric, remark in found.items()]
+
+
+def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a table of the main figures over the longest span of frames, a line a candidate."""
+    best: dict[tuple[str, str], float | None] = {}
+    for figure in report["figures"]:  # the longest span comes last
+        best[figure["candidate"], figure["metric"]] = figure["value"]
+    shown = [key for key in SHOWN if any(metric == key for _, metric in best)]
+    yield f"{'':<38}" + "".join(f"{METRICS[key].title[:16]:>18}" for key in shown)
+    for candidate in report["candidates"]:
+        values = [best.get((candidate["key"], key)) for key in shown]
+        cells = "".join(f"{'' if v is None else f'{v:.4g}':>18}" for v in values)
+        yield f"{candidate['title'][:37]:<38}{cells}"
+
+
+def figure_of(
+    report: Mapping[str, Any], candidate: str, metric: str, frames: str | None = None
+) -> float:
+    """Return a figure of a report: over ``frames`` as written there, or over the longest span.
+
+    Raises ``Seg2VidError`` where there is none.
+    """
+    found = [
+        figure["value"]
+        for figure in report["figures"]
+        if (figure["candidate"], figure["metric"]) == (candidate, metric)
+        and frames in (None, figure["frames"])
+    ]
+    if not found or found[-1] is None:
+        what = f"a figure {metric} of {candidate}" + (f" over frames {frames}" if frames else "")
+        raise Seg2VidError(what, got="none in this report", fix="see its `figures`")
+    return float(found[-1])
+
+
+def compare_videos(videos: Path, reference: Path) -> tuple[Protocol, VideoPairs]:
+    """Return the protocol, made on the spot, that judges generated videos against real ones.
+
+    Frame 0 is judged too, unless all videos begin with the real first frame. Raises ``MediaError``
+    for folders without pairs or with other sizes.
+    """
+    pairs = VideoPairs(videos, reference)
+    height, width = pairs.size
+    last = pairs.length - 1
+    if last < 1:
+        what = "videos of at least two frames"
+        raise MediaError(what, got=pairs.length, fix="give longer ones")
+    task: Any = "prediction" if pairs.has_given_frame else "generation"
+    times = tuple(sorted({1, (last + 1) // 2, last}))
+    protocol = Protocol(
+        name="videos-v1",
+        about="Two folders of videos, paired by name; all are cut to the length of the shortest.",
+        task=task,
+        source="videos",
+        height=height,
+        width=width,
+        num_frames=last,
+        horizons=(last,),
+        samples=pairs.samples,
+        picture_times=times,
+        warping_times=tuple(sorted({1, last})),
+        enough={"fvd": 256, "fvd_unbiased": 256, "kvd": 64, "fid": 2048, "fid_unbiased": 2048}
+        | {"kid": 256, "inception_score": 5000},
+        judges={name: "" for names in JUDGE_FILES.values() for name in names},
+    )
+    return protocol, pairs
+
+
+def _settings(setup: Setup) -> dict[str, Any]:
+    """Return all that a figure depends on but the machine."""
+    candidates = {one.key: [one.title, one.sha256] for one in setup.candidates}
+    environment = describe_environment()
+    return {
+        "protocol": json.loads(json.dumps(asdict(setup.protocol))),
+        "candidates": candidates,
+        "clips": list(setup.cases.names),
+        "judges": judge_digests(setup.judges),
+        "device": setup.device,
+        "commit": environment["commit"],
+    }
+
+
+def _is_finished(output: Path, settings: Mapping[str, Any]) -> bool:
+    """Say whether the folder holds the report of these settings.
+
+    Raises ``Seg2VidError`` where it holds another one.
+    """
+    if not (output / REPORT).is_file():
+        return False
+    if (output / SETTINGS).is_file() and json.loads((output / SETTINGS).read_text()) == settings:
+        return True
+    what, got = "a folder for a new report", f"{output}, which holds another one"
+    raise Seg2VidError(what, got=got, fix="choose another -o, or remove that")
+
+
+def _claim(output: Path, settings: Mapping[str, Any]) -> None:
+    """Make the folder and write the settings down, or check that they are those that are there."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        got = f"{output}: {error.strerror or error}"
+        fix = "choose another -o"
+        raise MediaError("a folder that can be written", got=got, fix=fix) from None
+    path = output / SETTINGS
+    if path.is_file():
+        before = json.loads(path.read_text("utf-8"))
+        differing = sorted(k for k in settings if settings[k] != before.get(k))
+        if differing:
+            what, got = "the settings the evaluation was begun with", f"other {differing[0]}"
+            fix = "use the same to go on, or choose another -o"
+            raise Seg2VidError(what, got=got, fix=fix)
+    _write_json(settings, path)
+
+
+def _write_json(values: Mapping[str, Any], path: Path) -> None:
+    """Write JSON, whole or not at all; a number that is none is an error."""
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

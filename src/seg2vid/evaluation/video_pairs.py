@@ -1,0 +1,161 @@
+"""Two folders of videos, generated and real, paired by name: how the output of any model is judged.
+
+::
+
+    REFERENCE/            VIDEOS/
+        street.mp4            street.mp4          or several futures of it:
+        drive/000000.png      drive_seed0.mp4, drive_seed1.mp4 ...
+
+A video is a file (mp4, webm, avi, gif, webp ...) or a folder of png frames.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seg2vid.data.recordings.recording import VIDEOS
+from seg2vid.labels.space import get_label_space
+from seg2vid.media.video import read_video
+from seg2vid.models.judges.files import digest_of
+from seg2vid.structures import Clip
+from seg2vid.tools.errors import MediaError
+
+ENDINGS = (*VIDEOS, ".gif", ".webp")
+_SAMPLE = re.compile(r"(?P<name>.+)_seed\d+")
+GIVEN = 0.03
+"""Mean difference in [0, 1] up to which a generated first frame counts as the real one, coded."""
+
+
+@dataclass(frozen=True)
+class VideoPairs:
+    """The videos of ``reference`` that have futures in ``videos``, by name.
+
+    Raises ``MediaError`` for folders without a pair, for videos without a reference, and for
+    unequal numbers of futures.
+    """
+
+    videos: Path
+    reference: Path
+
+    def __post_init__(self) -> None:
+        """Pair by name at once."""
+        lost = sorted(set(self.futures) - set(self.references))
+        if lost:
+            what = f"a real video in {self.reference} for each of {self.videos}"
+            got = f"none for {lost[0]} and {len(lost) - 1} more"
+            raise MediaError(what, got=got, fix="name both alike, or remove the others")
+        counts = {len(paths) for paths in self.futures.values()}
+        if len(counts) > 1:
+            what, got = "as many futures of every video", f"{min(counts)} to {max(counts)}"
+            raise MediaError(what, got=got, fix="remove what is too many")
+
+    @cached_property
+    def references(self) -> Mapping[str, Path]:
+        """The real videos by name."""
+        return _list_videos(self.reference)
+
+    @cached_property
+    def futures(self) -> Mapping[str, tuple[Path, ...]]:
+        """The generated videos by the name of their real one."""
+        grouped: dict[str, list[Path]] = defaultdict(list)
+        for name, path in _list_videos(self.videos).items():
+            match = _SAMPLE.fullmatch(name)
+            is_whole = name in self.references or match is None
+            grouped[name if is_whole or match is None else match["name"]].append(path)
+        return {name: tuple(paths) for name, paths in sorted(grouped.items())}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the pairs."""
+        return tuple(self.futures)
+
+    @property
+    def samples(self) -> int:
+        """Futures of every video."""
+        return len(next(iter(self.futures.values())))
+
+    @cached_property
+    def length(self) -> int:
+        """Frames of the shortest video of all, first frame included: so many are judged."""
+        paths = [*self._paired_references, *(p for some in self.futures.values() for p in some)]
+        return min(len(read_video(path)) for path in paths)
+
+    @property
+    def _paired_references(self) -> list[Path]:
+        return [self.references[name] for name in self.names]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all videos on both sides: figures of other ones are not taken for theirs."""
+        found = hashlib.sha256()
+        for name in self.names:
+            for path in (self.references[name], *self.futures[name]):
+                for file in sorted(path.glob("*.png")) if path.is_dir() else [path]:
+                    found.update(f"{name} {file.name} {digest_of(file)}\n".encode())
+        return found.hexdigest()
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Height and width of all videos; raises ``MediaError`` where they differ."""
+        sizes = {}
+        for name in self.names:
+            for path in (self.references[name], *self.futures[name]):
+                sizes[path] = read_video(path).shape[1:3]
+        first, (height, width) = next(iter(sizes.items()))
+        for path, (other_height, other_width) in sizes.items():
+            if (other_height, other_width) != (height, width):
+                what = f"videos of one size, {width}x{height} as {first}"
+                got = f"{other_width}x{other_height} at {path}"
+                raise MediaError(what, got=got, fix="scale them to one size")
+        return height, width
+
+    def read(self, number: int) -> Clip:
+        """Read real video ``number`` as a clip, a batch of one; its labels are not known (void)."""
+        pictures = _read(self.references[self.names[number]], self.length)
+        void = get_label_space("cityscapes").void_id
+        label_map = torch.full((1, *pictures.shape[2:]), void)
+        return Clip(pictures[:1], pictures[None, 1:], label_map)
+
+    def read_futures(self, number: int) -> Float[Tensor, "samples frame 3 height width"]:
+        """Read the generated videos of number ``number``, RGB in [0, 1], first frames included."""
+        paths = self.futures[self.names[number]]
+        return torch.stack([_read(path, self.length) for path in paths])
+
+    @cached_property
+    def has_given_frame(self) -> bool:
+        """Whether every generated video begins with the real first frame, but for coding."""
+        for number, name in enumerate(self.names):
+            real = _read(self.references[name], 1)
+            differences = (self.read_futures(number)[:, 0] - real).abs().mean((1, 2, 3))
+            if differences.max() > GIVEN:
+                return False
+        return True
+
+
+def _read(path: Path, length: int) -> Float[Tensor, "frame 3 height width"]:
+    """Read the first ``length`` frames of a video."""
+    pixels = torch.from_numpy(read_video(path)[:length])
+    return pixels.permute(0, 3, 1, 2).float() / 255
+
+
+def _list_videos(folder: Path) -> dict[str, Path]:
+    """List the videos of a folder by name; raise ``MediaError`` where there is none."""
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = {
+        path.name if path.is_dir() else path.stem: path
+        for path in entries
+        if path.suffix.lower() in ENDINGS or (path.is_dir() and any(path.glob("*.png")))
+    }
+    if not found:
+        what = f"videos ({', '.join(ENDINGS)}, or folders of png) in {folder}"
+        got = "none" if folder.is_dir() else "no such folder"
+        raise MediaError(what, got=got, fix="check the path")
+    return found

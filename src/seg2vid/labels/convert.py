@@ -1,0 +1,224 @@
+"""The ways between ids, one-hot maps, colours, raw ids and instance ids of a label space.
+
+Inside seg2vid a label map holds ids 0 ... number of classes, where the last one is void; in files
+void is ``file_value`` (255). A label space comes with the package (``cityscapes``) or from the
+user's own YAML file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int, Integer, UInt8
+from torch import Tensor
+
+from seg2vid.labels.space import (
+    LabelSpace,
+)
+from seg2vid.tools.errors import LabelMapError
+
+COLOUR_TOLERANCE = 32.0
+"""Euclidean RGB distance up to which a pixel still counts as a class colour: JPEG noise is well
+below.
+"""
+
+
+def one_hot(
+    label_maps: Int[Tensor, "*batch height width"], num_channels: int
+) -> Float[Tensor, "*batch class height width"]:
+    """Return one plane of 0 and 1 per id.
+
+    Raises ``LabelMapError`` when an id is not in 0 ... num_channels - 1.
+    """
+    lowest, highest = (int(bound) for bound in label_maps.aminmax())
+    if lowest < 0 or highest >= num_channels:
+        raise LabelMapError(
+            f"a label map of ids 0 ... {num_channels - 1}",
+            got=f"ids from {lowest} to {highest}",
+            fix="convert it with from_raw_ids or from_file_ids (seg2vid labels convert)",
+        )
+    ids = torch.arange(num_channels, device=label_maps.device)
+    return (rearrange(label_maps, "... h w -> ... 1 h w") == rearrange(ids, "c -> c 1 1")).float()
+
+
+def colourise(
+    ids: Integer[np.ndarray, "*batch height width"], space: LabelSpace
+) -> UInt8[np.ndarray, "*batch height width 3"]:
+    """Return the map in the colours of its classes, RGB.
+
+    Raises ``LabelMapError`` for ids outside the space.
+    """
+    _check_ids(ids, space)
+    return np.take(space.colours, ids, axis=0)
+
+
+def _check_ids(ids: Integer[np.ndarray, "*shape"], space: LabelSpace) -> None:
+    unknown = [int(value) for value in np.unique(ids) if not 0 <= value <= space.void_id]
+    if unknown:
+        raise LabelMapError(
+            f"ids 0 ... {space.void_id} of label space {space.name}",
+            got=f"ids {listed(unknown)}",
+            fix="convert the map first (command: seg2vid labels convert)",
+        )
+
+
+def listed(values: list[int], limit: int = 8) -> str:
+    """Write values as "1, 2, 3 and 4 more"."""
+    text = ", ".join(map(str, values[:limit]))
+    return text if len(values) <= limit else f"{text} and {len(values) - limit} more"
+
+
+def _look_up(
+    values: Integer[np.ndarray, "height width"], table: Mapping[int, int], what: str, fix: str
+) -> Int[np.ndarray, "height width"]:
+    """Replace every value by its entry in ``table``.
+
+    Raises ``LabelMapError`` for values without one.
+    """
+    found, places = np.unique(values, return_inverse=True)
+    unknown = [int(value) for value in found if int(value) not in table]
+    if unknown:
+        raise LabelMapError(what, got=f"also {listed(unknown)}", fix=fix)
+    ids = np.array([table[int(value)] for value in found], dtype=np.int64)
+    return ids[places].reshape(values.shape)
+
+
+def from_file_ids(
+    values: Integer[np.ndarray, "height width"], space: LabelSpace
+) -> Int[np.ndarray, "height width"]:
+    """Turn the values of a file (class ids, ``file_value`` or ``void_id``) into ids.
+
+    Raises ``LabelMapError`` for others.
+    """
+    table = {channel.id: channel.id for channel in space.channels}
+    table[space.file_value] = space.void_id
+    what = f"only ids 0 ... {space.void_id - 1} of {space.name} and {space.file_value} for void"
+    return _look_up(values, table, what, "run `seg2vid labels check` on the file")
+
+
+def to_file_ids(
+    ids: Integer[np.ndarray, "*batch height width"], space: LabelSpace
+) -> UInt8[np.ndarray, "*batch height width"]:
+    """Turn ids into what label map files hold: the class ids, and ``file_value`` for void."""
+    _check_ids(ids, space)
+    file_ids = np.array([*range(space.void_id), space.file_value], dtype=np.uint8)
+    return np.take(file_ids, ids)
+
+
+def from_raw_ids(
+    raw: Integer[np.ndarray, "height width"], space: LabelSpace
+) -> Int[np.ndarray, "height width"]:
+    """Turn raw ids into ids (``file_value`` stays void).
+
+    Raises ``LabelMapError`` for unknown raw ids.
+    """
+    what = f"only raw ids of {space.name}"
+    table = {space.file_value: space.void_id} | space.raw_to_id
+    return _look_up(raw, table, what, "run `seg2vid labels check` on the file")
+
+
+@dataclass(frozen=True)
+class InstanceLabels:
+    """What an instance id map says: the class and the object of every pixel."""
+
+    ids: Int[np.ndarray, "height width"]
+    instance_map: Int[np.ndarray, "height width"]
+    """The instance id of every pixel of an object; 0 where there is none."""
+
+
+def from_instance_ids(
+    instance_ids: Integer[np.ndarray, "height width"], space: LabelSpace
+) -> InstanceLabels:
+    """Split instance ids (raw id * 1000 + number, or a plain raw id).
+
+    Raises ``LabelMapError`` for unknown raw ids.
+    """
+    values = instance_ids.astype(np.int64)
+    is_object = values >= 1000
+    ids = from_raw_ids(np.where(is_object, values // 1000, values), space)
+    return InstanceLabels(ids, np.where(is_object, values, 0))
+
+
+@dataclass(frozen=True)
+class ColourMatch:
+    """Ids found by colour, and how well the colours fitted."""
+
+    ids: Int[np.ndarray, "height width"]
+    inexact: int
+    """Pixels whose colour is not exactly that of a class."""
+    beyond_tolerance: int
+    """Pixels (among them) too far from every class colour: they took the class of a neighbour, or
+    void.
+    """
+
+
+def from_colours(
+    rgb: UInt8[np.ndarray, "height width 3"],
+    space: LabelSpace,
+    tolerance: float = COLOUR_TOLERANCE,
+) -> ColourMatch:
+    """Give every pixel the class of the nearest colour, at most ``tolerance`` (Euclidean) away.
+
+    Pixels beyond it, such as mixed colours on JPEG edges, take the class of a neighbour within it.
+    """
+    pairs = [(c.id, colour) for c in space.channels for colour in (c.colour, *c.other_colours)]
+    owners = np.array([owner for owner, _ in pairs])
+    palette = np.array([colour for _, colour in pairs], dtype=np.float32)
+    packed = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+    found, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    colours = np.stack([found >> 16, (found >> 8) & 255, found & 255], axis=1).astype(np.float32)
+    squares = (colours**2).sum(1)[:, None] - 2 * colours @ palette.T + (palette**2).sum(1)
+    nearest = squares.argmin(axis=1)
+    distance = np.sqrt(np.maximum(squares.min(axis=1), 0))
+    is_far = distance > tolerance
+    shape = rgb.shape[:2]
+    ids = _fill_from_neighbours(
+        owners[nearest][places].reshape(shape), ~is_far[places].reshape(shape), space.void_id
+    )
+    return ColourMatch(ids, int(counts[distance > 0.5].sum()), int(counts[is_far].sum()))
+
+
+def _fill_from_neighbours(
+    ids: Int[np.ndarray, "height width"], is_known: Bool[np.ndarray, "height width"], fill: int
+) -> Int[np.ndarray, "height width"]:
+    """Grow the known pixels over the others, eight steps at most.
+
+    What is still unknown becomes ``fill``.
+    """
+    ids, is_known = np.where(is_known, ids, fill), is_known.copy()
+    for _ in range(8):
+        if is_known.all():
+            break
+        before, was_known = ids.copy(), is_known.copy()
+        for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+            target = [slice(None), slice(None)]
+            source = [slice(None), slice(None)]
+            target[axis] = slice(1, None) if step == 1 else slice(None, -1)
+            source[axis] = slice(None, -1) if step == 1 else slice(1, None)
+            here, there = tuple(target), tuple(source)
+            takes = ~is_known[here] & was_known[there]
+            ids[here] = np.where(takes, before[there], ids[here])
+            is_known[here] |= takes
+    return ids
+
+
+def translate_ids(
+    ids: Int[np.ndarray, "height width"], source: LabelSpace, target: LabelSpace
+) -> Int[np.ndarray, "height width"]:
+    """Turn ids of one space into those of another by class name.
+
+    Raises ``LabelMapError`` for classes it lacks.
+    """
+    by_name = {label.name: label.id for label in target.classes}
+    table = {label.id: by_name[label.name] for label in source.classes if label.name in by_name}
+    table[source.void_id] = target.void_id
+    lacking = [source.names[value] for value in np.unique(ids) if int(value) not in table]
+    if lacking:
+        raise LabelMapError(
+            f"classes that label space {target.name} has too",
+            got=f"{', '.join(map(repr, lacking))} of {source.name}",
+            fix=f"rename them to one of: {', '.join(target.names)}",
+        )
+    return np.take(np.array([table.get(value, 0) for value in range(source.num_channels)]), ids)

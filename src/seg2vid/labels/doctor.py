@@ -1,0 +1,349 @@
+"""The label-map doctor: what a file is, which classes it holds, what is wrong, how to repair it.
+
+Recognition goes by evidence, in this order: a palette or colours that are those of the classes;
+values that only one numbering has (raw ids above the last class, 255 for void, class * 1000 +
+number); the name of the file; and, where that is silent, whether ground lies at the bottom and sky
+at the top. What rests on the last two is reported.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from shlex import quote
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Int, Integer, UInt8
+
+from seg2vid.labels.convert import (
+    from_colours,
+    from_file_ids,
+    from_instance_ids,
+    from_raw_ids,
+    listed,
+    to_file_ids,
+)
+from seg2vid.labels.fit import MINIMUM_SIDE
+from seg2vid.labels.space import LabelSpace
+from seg2vid.tools.errors import LabelMapError, expected
+
+Kind = Literal["train ids", "raw ids", "palette", "colours", "instance ids", "unknown"]
+Encoding = Literal["auto", "train", "raw", "colour", "instance"]
+ENCODINGS: tuple[str, ...] = get_args(Encoding)
+
+PHOTO_SHARE = 0.25
+"""Share of pixels in foreign colours from which it is a photo: photos > 0.45, JPEG maps < 0.1."""
+
+_GROUND = frozenset({"road", "sidewalk", "terrain"})
+_ABOVE = frozenset({"sky", "building", "vegetation"})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The pixels of a file as they are stored, and what the file says about them."""
+
+    pixels: Integer[np.ndarray, "height width"] | UInt8[np.ndarray, "height width channel"]
+    mode: str
+    """Pillow's name of the pixel format: L, P, I;16, RGB, RGBA ..."""
+    palette: UInt8[np.ndarray, "entry 3"] | None = None
+    name: str = "FILE"
+    """The file's path as the user wrote it, for the repair command; its name may also tell the
+    encoding.
+    """
+    is_jpeg: bool = False
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a label map file is, what is wrong with it, and its ids where they can be told."""
+
+    kind: Kind
+    detail: str
+    """How it was recognised, in a few words."""
+    ids: Int[np.ndarray, "height width"] | None = None
+    """Ids of the label space, void = number of classes; None when the file cannot be read as a
+    label map.
+    """
+    instance_map: Int[np.ndarray, "height width"] | None = None
+    class_shares: tuple[tuple[str, float], ...] = ()
+    """Name and share of the pixels (0 ... 1) of every class that occurs, largest first."""
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why it cannot be used: each says what was expected, what came and what to do."""
+    repair: str | None = None
+    """The command that turns the file into a plain map of train ids; None when there is nothing to
+    repair.
+    """
+
+    @property
+    def is_photo(self) -> bool:
+        """True for what is no label map because it has the colours of a photo."""
+        return any("as in a photo" in problem for problem in self.problems)
+
+    @property
+    def summary(self) -> str:
+        """One line: what it is, its size and its largest classes."""
+        if self.ids is None:
+            return self.problems[0]
+        height, width = self.ids.shape
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in self.class_shares[:4])
+        more = len(self.class_shares) - 4
+        tail = f" and {more} more" if more > 0 else ""
+        return f"{self.kind} ({self.detail}), {width}x{height}: {shares}{tail}"
+
+
+def diagnose(picture: Picture, *, space: LabelSpace, encoding: Encoding = "auto") -> Diagnosis:
+    """Find out what ``picture`` is as a label map of ``space``; ``encoding`` forces the reading.
+
+    Never raises for the content: what is wrong is listed in the result.
+    """
+    finding = _find(picture, space, encoding)
+    if finding.ids is None:
+        return finding
+    shares = _class_shares(finding.ids, space)
+    repaired = PurePath(picture.name).stem + "_train_ids.png"
+    command = f"seg2vid labels convert {quote(picture.name)} -o {quote(repaired)}"
+    if encoding != "auto":
+        command += f" --encoding {encoding}"
+    is_plain = np.array_equal(to_file_ids(finding.ids, space), picture.pixels)
+    return replace(
+        finding,
+        class_shares=shares,
+        warnings=finding.warnings + _common_warnings(finding.ids, shares, space),
+        repair=None if is_plain else command,
+    )
+
+
+def _find(picture: Picture, space: LabelSpace, encoding: Encoding) -> Diagnosis:
+    """Choose the reading by the shape and mode of the pixels."""
+    height, width = picture.pixels.shape[:2]
+    if min(height, width) < MINIMUM_SIDE:
+        what = f"a label map of at least {MINIMUM_SIDE}x{MINIMUM_SIDE} pixels"
+        return _unknown("too small", what, f"{width}x{height}", "give one with more pixels")
+    if picture.pixels.ndim == 3:
+        return _find_in_channels(picture, space, encoding)
+    if encoding == "colour" and picture.palette is None:
+        what = "a colour-coded picture (RGB or palette) for encoding colour"
+        return _unknown(
+            "one channel", what, f"one channel ({picture.mode})", "leave --encoding out"
+        )
+    if picture.is_jpeg and encoding == "auto":
+        return _unknown(
+            "JPEG of ids",
+            "ids in a lossless file",
+            "a one-channel JPEG, whose compression changes ids",
+            "export it as PNG, or force a reading with --encoding",
+        )
+    if encoding in {"auto", "colour"} and picture.palette is not None:
+        finding = _find_by_palette(
+            picture.pixels, picture.palette, space, forced=encoding != "auto"
+        )
+        if finding is not None:
+            return finding
+    if encoding == "auto":
+        return _find_by_values(picture, space)
+    return _read_as(encoding, picture.pixels, space, "as asked")
+
+
+def _unknown(detail: str, what: str, got: str, fix: str) -> Diagnosis:
+    return Diagnosis("unknown", detail, problems=(expected(what, got=got, fix=fix),))
+
+
+def _read_as(
+    encoding: str, values: Integer[np.ndarray, "height width"], space: LabelSpace, why: str
+) -> Diagnosis:
+    """Read values as train, raw or instance ids.
+
+    Values that do not exist there become a problem.
+    """
+    try:
+        if encoding == "train":
+            return Diagnosis("train ids", why, from_file_ids(values, space))
+        if encoding == "raw":
+            return Diagnosis("raw ids", why, from_raw_ids(values, space))
+        labels = from_instance_ids(values, space)
+        return Diagnosis("instance ids", why, labels.ids, labels.instance_map)
+    except LabelMapError as error:
+        return Diagnosis("unknown", f"not {encoding} ids", problems=(str(error),))
+
+
+def _find_in_channels(picture: Picture, space: LabelSpace, encoding: Encoding) -> Diagnosis:
+    """Read RGB or RGBA: class colours, or ids repeated in all three channels."""
+    rgb = picture.pixels[..., :3]
+    warnings: tuple[str, ...] = ()
+    is_grey = bool((rgb == rgb[..., :1]).all())
+    greys = {c.colour[0] for c in space.channels if len(set(c.colour)) == 1}
+    if is_grey and encoding != "colour" and not set(np.unique(rgb).tolist()) <= greys:
+        single = replace(picture, pixels=rgb[..., 0], mode="L", palette=None)
+        finding = _find(single, space, encoding)
+        note = "three equal channels; the first was read as ids"
+        return replace(finding, detail=f"{finding.detail}; three equal channels", warnings=(note,))
+    if encoding not in {"auto", "colour"}:
+        what = f"one channel of ids for encoding {encoding}"
+        return _unknown("colours", what, f"{picture.mode} colours", "use --encoding colour")
+    match = from_colours(rgb, space)
+    total = match.ids.size
+    if match.beyond_tolerance > PHOTO_SHARE * total:
+        return _unknown(
+            "colours of no class",
+            f"the class colours of {space.name}",
+            f"{match.beyond_tolerance / total:.0%} of the pixels in other colours, as in a photo",
+            "give a label map (photos go to --first-frame), or name its classes with --label-space",
+        )
+    if match.inexact:
+        warnings += (
+            f"{match.inexact} of {total} pixels ({match.inexact / total:.1%}) are not exactly of a "
+            f"class colour and took the nearest; {match.beyond_tolerance} of them were far from "
+            "all and took a neighbour's class",
+        )
+    ids = match.ids
+    if picture.pixels.shape[2] == 4 and (clear := int((picture.pixels[..., 3] < 128).sum())):
+        ids = np.where(picture.pixels[..., 3] < 128, space.void_id, ids)
+        warnings += (f"{clear} transparent pixels were read as void",)
+    return Diagnosis("colours", f"{space.name} colours", ids, warnings=warnings)
+
+
+def _find_by_palette(
+    indices: Integer[np.ndarray, "height width"],
+    palette: UInt8[np.ndarray, "entry 3"],
+    space: LabelSpace,
+    forced: bool,
+) -> Diagnosis | None:
+    """Read a palette picture whose colours are those of the classes; None where they are not."""
+    used = np.unique(indices)
+    if used.max() >= len(palette):
+        return None
+    owner_of = {colour: c.id for c in space.channels for colour in (c.colour, *c.other_colours)}
+    owners = {int(i): owner_of.get(tuple(palette[i].tolist())) for i in used}
+    if not forced:
+        file_ids = {label.id: label.id for label in space.classes} | {
+            space.file_value: space.void_id
+        }
+        if all(owners[i] is not None and owners[i] == file_ids.get(i) for i in owners):
+            ids = from_file_ids(indices, space)
+            return Diagnosis("palette", "palette of the classes, indices are train ids", ids)
+        raw_ids = space.raw_to_id
+        if all(owners[i] is not None and owners[i] == raw_ids.get(i) for i in owners):
+            ids = from_raw_ids(indices, space)
+            return Diagnosis("palette", "palette of the classes, indices are raw ids", ids)
+    match = from_colours(palette[indices], space)
+    if match.beyond_tolerance:
+        what = f"palette colours of {space.name}"
+        got = f"{match.beyond_tolerance / match.ids.size:.0%} of the pixels in other colours"
+        return _unknown("palette", what, got, "use --encoding train or raw") if forced else None
+    is_grey = bool((palette[used] == palette[used][:, :1]).all())
+    if is_grey and not forced:
+        return None
+    warnings = (f"{match.inexact} pixels took the nearest class colour",) if match.inexact else ()
+    detail = "the palette's colours tell the classes, its indices do not"
+    return Diagnosis("palette", detail, match.ids, warnings=warnings)
+
+
+def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
+    """Tell train, raw and instance ids in one channel apart by the values that occur."""
+    values = [int(value) for value in np.unique(picture.pixels)]
+    name = PurePath(picture.name).name.lower()
+    if values[-1] > 255 or picture.pixels.dtype != np.uint8:
+        return _find_in_wide_values(picture.pixels, values, space)
+    if "instanceid" in name:
+        return _unknown(
+            "instance numbers",
+            "instance ids (class * 1000 + number) in a file named instanceIds",
+            f"values {values[0]} ... {values[-1]}, which tell objects but no classes",
+            "give the label map as LABELS and this file with --instances, or force --encoding",
+        )
+    train_values = {channel.id for channel in space.channels} | {space.file_value}
+    raw_values = set(space.raw_to_id) | {space.file_value}
+    is_train = set(values) <= train_values
+    is_raw = bool(space.raw_to_id) and set(values) <= raw_values
+    if is_train and is_raw and space.file_value not in values:
+        return _decide(picture.pixels, name, space)
+    if is_train:
+        void = ", 255 is void" if space.file_value in values else ""
+        return _read_as("train", picture.pixels, space, f"ids 0 ... {space.void_id - 1}{void}")
+    if is_raw:
+        only_raw = [value for value in values if value not in train_values]
+        why = f"values {listed(only_raw)} exist only among raw ids"
+        return _read_as("raw", picture.pixels, space, why)
+    strange = [value for value in values if value not in train_values | raw_values]
+    if len(values) > 64:
+        got, fix = f"{len(values)} different grey values, as in a photo", "give a label map"
+    else:
+        got = f"values {listed(strange)}"
+        fix = "name the classes with --label-space YOUR.yaml, or repair the map"
+    what = f"ids 0 ... {space.void_id - 1} and {space.file_value}, or raw ids, of {space.name}"
+    return _unknown("no known numbering", what, got, fix)
+
+
+def _find_in_wide_values(
+    pixels: Integer[np.ndarray, "height width"], values: list[int], space: LabelSpace
+) -> Diagnosis:
+    """Read 16-bit values: instance ids, or nothing."""
+    if values[-1] >= 1000 and space.raw_to_id:
+        finding = _read_as("instance", pixels, space, "class * 1000 + number")
+        if finding.ids is not None:
+            return finding
+    return _unknown(
+        "16-bit values",
+        "8-bit ids, or 16-bit instance ids (raw id * 1000 + number)",
+        f"16-bit values {listed(values)}",
+        "give it with --instances if it tells objects, or force --encoding train, raw or instance",
+    )
+
+
+def _decide(values: Integer[np.ndarray, "height width"], name: str, space: LabelSpace) -> Diagnosis:
+    """Choose between train and raw ids where every value exists in both numberings."""
+    as_train = from_file_ids(values, space)
+    as_raw = from_raw_ids(values, space)
+    if "trainid" in name:
+        encoding, why = "train", "the name says train ids"
+    elif "labelid" in name:
+        encoding, why = "raw", "the name says label ids, which are raw ids"
+    else:
+        train_score, raw_score = _street_likeness(as_train, space), _street_likeness(as_raw, space)
+        encoding = "raw" if raw_score > train_score else "train"
+        why = "ground at the bottom and sky or buildings at the top"
+        if abs(raw_score - train_score) < 0.25:
+            encoding = "raw" if space.void_id in values else encoding
+            why = "a guess: nothing in the map tells"
+    other = "train" if encoding == "raw" else "raw"
+    warning = (
+        f"every value exists among train ids and raw ids; read as {encoding} ids ({why}); "
+        f"if that is wrong, add --encoding {other}"
+    )
+    return replace(_read_as(encoding, values, space, why), warnings=(warning,))
+
+
+def _street_likeness(ids: Int[np.ndarray, "height width"], space: LabelSpace) -> float:
+    """Add the share of ground in the lowest third and of sky, houses and trees in the highest."""
+    third = len(ids) // 3
+    ground = [i for i, name in enumerate(space.names) if name in _GROUND]
+    above = [i for i, name in enumerate(space.names) if name in _ABOVE]
+    return float(np.isin(ids[-third:], ground).mean() + np.isin(ids[:third], above).mean())
+
+
+def _class_shares(
+    ids: Int[np.ndarray, "height width"], space: LabelSpace
+) -> tuple[tuple[str, float], ...]:
+    counts = np.bincount(ids.ravel(), minlength=space.num_channels)
+    order = np.argsort(-counts, kind="stable")
+    return tuple((space.names[i], float(counts[i] / ids.size)) for i in order if counts[i])
+
+
+def _common_warnings(
+    ids: Int[np.ndarray, "height width"], shares: tuple[tuple[str, float], ...], space: LabelSpace
+) -> tuple[str, ...]:
+    """Warn of what is legal but probably not meant."""
+    warnings: tuple[str, ...] = ()
+    if (void := dict(shares).get(space.void.name, 0.0)) > 0.5:
+        warnings += (f"{void:.0%} of the map is void",)
+    if len(shares) <= 2 < space.void_id:
+        names = " and ".join(name for name, _ in shares)
+        warnings += (f"only {names} in it: is this the right --label-space?",)
+    inner = ids[1:-1, 1:-1]
+    neighbours = (ids[:-2, 1:-1], ids[2:, 1:-1], ids[1:-1, :-2], ids[1:-1, 2:])
+    lonely = float(np.logical_and.reduce([inner != other for other in neighbours]).mean())
+    if lonely > 0.05:
+        warnings += (
+            f"{lonely:.0%} of the pixels differ from all neighbours: noise, or a wrong resize",
+        )
+    return warnings

@@ -1,0 +1,182 @@
+"""Label maps and photos of any size to the size of a model: crop or pad, no silent stretching."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int, Integer, UInt8
+from PIL import Image
+
+from seg2vid.tools.errors import LabelMapError
+
+Aspect = Literal["crop", "pad"]
+
+MINIMUM_SIDE = 8
+"""Pixels a label map must have on each side: below that nothing can be recognised."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A window of the source and where it comes to lie in the target, each in its own pixels."""
+
+    source_height: int
+    source_width: int
+    height: int
+    width: int
+    window: tuple[int, int, int, int]
+    """Top, left, height and width of the part of the source that is kept."""
+    place: tuple[int, int, int, int]
+    """Top, left, height and width of that part in the target; around it is padding."""
+
+    @property
+    def sentence(self) -> str:
+        """What is done, in words a person can check."""
+        text = f"{self.source_width}x{self.source_height} -> {self.width}x{self.height}: "
+        top, left, height, width = self.window
+        bottom, right = self.source_height - top - height, self.source_width - left - width
+        if top or left or bottom or right:
+            share = 1 - height * width / (self.source_height * self.source_width)
+            cut = _sides(top, bottom, left, right)
+            return (
+                text + f"cropped to {width}x{height} ({cut} left out, {share:.0%} of the picture)"
+            )
+        top, left, height, width = self.place
+        bottom, right = self.height - top - height, self.width - left - width
+        if top or left or bottom or right:
+            return (
+                text + f"scaled to {width}x{height} and padded ({_sides(top, bottom, left, right)})"
+            )
+        if (height, width) == (self.source_height, self.source_width):
+            return text + "kept as it is"
+        return text + "scaled, nothing cropped"
+
+
+def _sides(top: int, bottom: int, left: int, right: int) -> str:
+    if top or bottom:
+        return f"{top} rows above and {bottom} below"
+    return f"{left} columns on the left and {right} on the right"
+
+
+@dataclass(frozen=True)
+class FittedLabelMap:
+    """A label map at the wanted size and what was done to it."""
+
+    ids: Int[np.ndarray, "height width"]
+    fit: Fit
+
+    @property
+    def sentence(self) -> str:
+        """What was done, for a person."""
+        return self.fit.sentence
+
+
+def plan_fit(
+    source_height: int, source_width: int, *, height: int, width: int, aspect: Aspect
+) -> Fit:
+    """Plan how a picture comes to ``height`` x ``width`` without changing its proportions.
+
+    ``crop`` keeps the largest centred window of the target's proportions; ``pad`` keeps
+    everything and centres it. Rounding to whole pixels is the only change of proportions. Raises
+    ``LabelMapError`` for a source below 8 pixels on a side, or so narrow that less than a pixel
+    of it would be left.
+    """
+    if min(source_height, source_width) < MINIMUM_SIDE:
+        raise LabelMapError(
+            f"a picture of at least {MINIMUM_SIDE}x{MINIMUM_SIDE} pixels",
+            got=f"{source_width}x{source_height}",
+            fix="give one with more pixels",
+        )
+    if aspect == "crop":
+        kept_height = min(source_height, round(source_width * height / width))
+        kept_width = min(source_width, round(source_height * width / height))
+        inner_height, inner_width = height, width
+    else:
+        kept_height, kept_width = source_height, source_width
+        inner_height = min(height, round(source_height * width / source_width))
+        inner_width = min(width, round(source_width * height / source_height))
+    if min(kept_height, kept_width, inner_height, inner_width) < 1:
+        raise LabelMapError(
+            f"proportions nearer to {width}x{height}",
+            got=f"{source_width}x{source_height}, of which less than a pixel would be left",
+            fix="cut the picture yourself or choose another --size or --aspect",
+        )
+    window = (
+        (source_height - kept_height) // 2,
+        (source_width - kept_width) // 2,
+        kept_height,
+        kept_width,
+    )
+    place = ((height - inner_height) // 2, (width - inner_width) // 2, inner_height, inner_width)
+    return Fit(source_height, source_width, height, width, window, place)
+
+
+def fit_label_map(
+    ids: Integer[np.ndarray, "source_height source_width"],
+    *,
+    height: int,
+    width: int,
+    aspect: Aspect = "crop",
+    fill: int,
+) -> FittedLabelMap:
+    """Bring a map of ids to ``height`` x ``width`` pixels; padding gets the id ``fill``.
+
+    The geometry is that of ``plan_fit``. Shrinking takes the most frequent id of each block of
+    source pixels, growing the nearest id, so no id appears that was not there.
+    """
+    fit = plan_fit(*ids.shape, height=height, width=width, aspect=aspect)
+    top, left, kept_height, kept_width = fit.window
+    kept = ids[top : top + kept_height, left : left + kept_width]
+    result = np.full((height, width), fill, dtype=np.int64)
+    top, left, inner_height, inner_width = fit.place
+    result[top : top + inner_height, left : left + inner_width] = _resize_ids(
+        kept, inner_height, inner_width
+    )
+    return FittedLabelMap(result, fit)
+
+
+def _resize_ids(
+    ids: Integer[np.ndarray, "source_height source_width"], height: int, width: int
+) -> Int[np.ndarray, "height width"]:
+    """Take the majority of each block.
+
+    Of equally frequent ids the highest, which is usually the smaller thing.
+    """
+    source_height, source_width = ids.shape
+    if height >= source_height:
+        ids = ids[(np.arange(height) * 2 + 1) * source_height // (2 * height)]
+    if width >= source_width:
+        ids = ids[:, (np.arange(width) * 2 + 1) * source_width // (2 * width)]
+    if ids.shape == (height, width):
+        return ids.astype(np.int64)
+    rows = np.arange(height) * ids.shape[0] // height
+    columns = np.arange(width) * ids.shape[1] // width
+    best = np.zeros((height, width), dtype=np.int32)
+    result = np.zeros((height, width), dtype=np.int64)
+    for value in np.unique(ids):
+        counts = np.add.reduceat(ids == value, rows, axis=0, dtype=np.int32)
+        votes = np.add.reduceat(counts, columns, axis=1)
+        wins = votes >= np.maximum(best, 1)
+        result[wins], best[wins] = value, votes[wins]
+    return result
+
+
+def fit_image(
+    image: UInt8[np.ndarray, "source_height source_width 3"],
+    *,
+    height: int,
+    width: int,
+    aspect: Aspect = "crop",
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Bring an RGB picture to ``height`` x ``width`` with the geometry of ``fit_label_map``.
+
+    Padding is black.
+    """
+    fit = plan_fit(*image.shape[:2], height=height, width=width, aspect=aspect)
+    top, left, kept_height, kept_width = fit.window
+    kept = Image.fromarray(image[top : top + kept_height, left : left + kept_width])
+    top, left, inner_height, inner_width = fit.place
+    if kept.size != (inner_width, inner_height):
+        kept = kept.resize((inner_width, inner_height), Image.Resampling.LANCZOS)
+    result = np.zeros((height, width, 3), dtype=np.uint8)
+    result[top : top + inner_height, left : left + inner_width] = np.asarray(kept)
+    return result

@@ -1,0 +1,1 @@
+"""Files of pictures, label maps and videos, and what a generated video is."""

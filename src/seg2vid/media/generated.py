@@ -1,0 +1,286 @@
+"""The front door to all files: label maps of any kind in, videos with all that is known out.
+
+``VideoSink`` takes a video pass by pass, so that its length never shows in memory. Beside ``s.mp4``
+it writes the chosen extras as ``s_flow.mp4``, ``s_visible.mp4``, ``s_labels.mp4``,
+``s_overlay.mp4``; into a folder of png it writes them as subfolders, with the exact data:
+label maps as palette PNG of train ids, flow as .flo.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from seg2vid.labels.convert import colourise
+from seg2vid.labels.space import LabelSpace, get_label_space
+from seg2vid.media.drawing import flow_to_colours, overlay
+from seg2vid.media.pictures import (
+    write_flow,
+    write_label_map,
+)
+from seg2vid.media.video import VideoWriter, frame_rate, video_ending
+from seg2vid.structures import Carrier, Latent, Motion
+from seg2vid.tools.errors import MediaError
+from seg2vid.tools.files import check_place, commit_all
+
+Extra = Literal["flow", "visible", "labels", "overlay"]
+EXTRAS: tuple[str, ...] = get_args(Extra)
+"""What can be written beside a video."""
+
+
+@dataclass(frozen=True)
+class GeneratedVideo(Carrier):
+    """A generated scene with everything that is known of it, consistent by construction.
+
+    The motion of a video longer than one pass is relative to the first frame of its pass;
+    ``pass_starts`` lists the frame each pass started from (0 = the first frame).
+    """
+
+    first_frame: Float[Tensor, "batch 3 height width"]
+    frames: Float[Tensor, "batch time 3 height width"]
+    label_map: Int[Tensor, "batch height width"]
+    label_maps: Int[Tensor, "batch time height width"]
+    motion: Motion
+    z: Latent
+    frames_per_second: float
+    label_space: str
+    pass_starts: tuple[int, ...] = (0,)
+    instance_map: Int[Tensor, "batch height width"] | None = None
+    instance_maps: Int[Tensor, "batch time height width"] | None = None
+
+    def save(self, path: str | Path, *, sample: int = 0, extras: tuple[str, ...] = ()) -> Path:
+        """Write one sample as mp4, webm, gif, webp or a folder of png, chosen by the ending of
+        ``path``.
+
+        ``extras`` may name ``flow``, ``visible``, ``labels`` and ``overlay``: each is written
+        beside it.
+        Raises ``MediaError`` for an unknown ending or a place that cannot be written; never leaves
+        a partial file.
+        """
+        return save_video(self.sample(sample), Path(path), extras=extras)
+
+
+def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
+    """Join the passes of one video along time: what ``Seg2VidPipeline.stream`` yields, in order."""
+
+    def over_time(values: list[Tensor]) -> Tensor:
+        """Join (batch, time, ...) along time."""
+        return torch.cat(values, 1)
+
+    motions = [chunk.motion for chunk in passes]
+    has_instances = all(chunk.instance_maps is not None for chunk in passes)
+    return dataclasses.replace(
+        passes[0],
+        frames=over_time([chunk.frames for chunk in passes]),
+        label_maps=over_time([chunk.label_maps for chunk in passes]),
+        motion=Motion(
+            *(
+                over_time([getattr(motion, field.name) for motion in motions])
+                for field in dataclasses.fields(Motion)
+                if getattr(motions[0], field.name) is not None
+            )
+        ),
+        pass_starts=tuple(start for chunk in passes for start in chunk.pass_starts),
+        instance_maps=over_time([chunk.instance_maps for chunk in passes])  # type: ignore[misc]
+        if has_instances
+        else None,
+    )
+
+
+def to_pixels(
+    frames: Float[Tensor, "*batch 3 height width"],
+) -> UInt8[np.ndarray, "*batch height width 3"]:
+    """Turn RGB in [0, 1] into 8-bit pixels, channels last; values outside are clipped."""
+    pixels = (frames.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return rearrange(pixels, "... rgb h w -> ... h w rgb").cpu().numpy()
+
+
+def output_paths(path: Path, extras: Sequence[str]) -> dict[str, Path]:
+    """Return where the frames and each extra go.
+
+    Raises ``MediaError`` for an unknown extra or ending.
+    """
+    is_folder = video_ending(path) == ""
+    for extra in extras:
+        if extra not in EXTRAS:
+            what = f"extras out of {', '.join(EXTRAS)}"
+            raise MediaError(what, got=repr(extra), fix="choose among them")
+    places = {"frames": path}
+    for extra in dict.fromkeys(extras):
+        beside = path.with_name(f"{path.stem}_{extra}{path.suffix}")
+        places[extra] = path / extra if is_folder else beside
+    return places
+
+
+def check_output(path: Path, *, extras: Sequence[str], frames_per_second: float) -> None:
+    """Raise ``MediaError`` for what ``VideoSink`` could not write, before any work is done."""
+    frame_rate(frames_per_second)
+    is_folder = video_ending(path) == ""
+    places = output_paths(path, extras)
+    for place in [path] if is_folder else places.values():
+        check_place(place, is_folder=is_folder)
+
+
+class VideoSink:
+    """Writes a generated video (sample 0 of each pass) and its extras: all outputs appear, or none.
+
+    A context manager like ``VideoWriter``. The flow drawn is ``backward_flow``, relative to the
+    first frame of its pass; the first frame is at rest and visible: all outputs are equally long.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        extras: Sequence[str] = (),
+        frames_per_second: float,
+        label_space: LabelSpace | None = None,
+        keep: Sequence[int] = (),
+    ) -> None:
+        """Open all outputs; ``keep`` lists frames to hold in ``kept`` for a contact sheet.
+
+        ``label_space`` is needed for the extras ``labels`` and ``overlay``. Raises ``MediaError``.
+        """
+        if label_space is None and {"labels", "overlay"} & set(extras):
+            what, fix = "a label space for labels and overlay", "pass label_space"
+            raise MediaError(what, got="none", fix=fix)
+        self.path = path
+        self.label_space = label_space
+        self.is_folder = video_ending(path) == ""
+        self.paths = output_paths(path, extras)
+        self.kept: dict[str, list[UInt8[np.ndarray, "height width 3"]]] = {
+            name: [] for name in self.paths
+        }
+        self.count = 0
+        self._keep = frozenset(keep)
+        self._flow_scale: float | None = None
+        self._writers: dict[str, VideoWriter] = {}
+        try:
+            self._open(frames_per_second)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _open(self, frames_per_second: float) -> None:
+        """Open a writer for the frames and each extra.
+
+        Those of a folder lie inside its temporary folder.
+        """
+        for name, place in self.paths.items():
+            if self.is_folder and name != "frames":
+                place = self._folder() / name
+            if self.is_folder and name == "labels":
+                place.mkdir()
+            else:
+                self._writers[name] = VideoWriter(place, frames_per_second=frames_per_second)
+
+    def _folder(self, name: str = "frames") -> Path:
+        return self._writers[name].replacement.temporary
+
+    def write(self, chunk: GeneratedVideo) -> None:
+        """Append one pass: its frames, and before the first pass the first frame.
+
+        Raises ``MediaError``.
+        """
+        if self.count == 0:
+            self._write_first(chunk)
+        if chunk.frames.shape[1] == 0:
+            return
+        backward_flow = chunk.motion.backward_flow[0]
+        pictures = {"frames": to_pixels(chunk.frames[0])}
+        if "flow" in self.paths:
+            if self._flow_scale is None:
+                self._flow_scale = max(float(backward_flow.norm(dim=1).max()), 1.0)
+            pictures["flow"] = to_pixels(flow_to_colours(backward_flow, self._flow_scale))
+        if "visible" in self.paths:
+            visible = repeat(chunk.motion.backward_visible[0], "t 1 h w -> t rgb h w", rgb=3)
+            pictures["visible"] = to_pixels(visible)
+        for index in range(len(pictures["frames"])):
+            if self.is_folder and "flow" in self.paths:
+                self._write_flow_data("backward", chunk.motion.backward_flow[0, index])
+                self._write_flow_data("forward", chunk.motion.forward_flow[0, index])
+            one = {name: picture[index] for name, picture in pictures.items()}
+            self._write_frame(one, chunk.label_maps[0, index])
+
+    def _write_first(self, chunk: GeneratedVideo) -> None:
+        frame = to_pixels(chunk.first_frame[0])
+        white = np.full_like(frame, 255)
+        pictures = {"frames": frame, "flow": white, "visible": white}
+        self._write_frame(pictures, chunk.label_map[0])
+
+    def _write_frame(
+        self,
+        pictures: dict[str, UInt8[np.ndarray, "height width 3"]],
+        label_map: Int[Tensor, "height width"],
+    ) -> None:
+        """Write one frame to every output, and hold it where the contact sheet wants it."""
+        if self.label_space is not None and {"labels", "overlay"} & set(self.paths):
+            ids = label_map.cpu().numpy()
+            pictures["labels"] = colourise(ids, self.label_space)
+            pictures["overlay"] = overlay(pictures["frames"], pictures["labels"])
+            if self.is_folder and "labels" in self.paths:
+                place = self._folder() / "labels" / f"{self.count:06d}.png"
+                write_label_map(place, ids, self.label_space)
+        for name, writer in self._writers.items():
+            writer.write(pictures[name])
+        if self.count in self._keep:
+            for name, row in self.kept.items():
+                row.append(pictures[name])
+        self.count += 1
+
+    def _write_flow_data(self, name: str, flow: Float[Tensor, "2 height width"]) -> None:
+        write_flow(self._folder("flow") / f"{self.count:06d}_{name}.flo", flow)
+
+    def close(self) -> list[Path]:
+        """Finish all outputs, move them to their places and return these.
+
+        Raises ``MediaError`` if that fails.
+        """
+        for writer in self._writers.values():
+            writer.finish()
+        # The folder of frames holds the folders of its extras, so it moves last.
+        commit_all([writer.replacement for writer in reversed(self._writers.values())])
+        return list(self.paths.values())
+
+    def discard(self) -> None:
+        """Stop, and delete what was written so far."""
+        for writer in reversed(self._writers.values()):
+            writer.discard()
+
+    def __enter__(self) -> "VideoSink":
+        """Return the sink."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Move all outputs to their places, or delete them after an error."""
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self.discard()
+
+
+def save_video(video: GeneratedVideo, path: Path, *, extras: tuple[str, ...] = ()) -> Path:
+    """Write sample 0 of a video (its first frame, then its frames) and the extras; return ``path``.
+
+    Raises ``MediaError`` for an unknown ending, extra or place, and ``LabelMapError`` where labels
+    are wanted of a label space that does not come with the package.
+    """
+    space = get_label_space(video.label_space) if {"labels", "overlay"} & set(extras) else None
+    rate = video.frames_per_second
+    with VideoSink(path, extras=extras, frames_per_second=rate, label_space=space) as sink:
+        sink.write(video)
+    return path

@@ -1,0 +1,127 @@
+"""Still files: photos, label maps as palette PNG and flow (.flo); written whole or not at all."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from seg2vid.labels.convert import to_file_ids
+from seg2vid.labels.space import LabelSpace
+from seg2vid.tools.errors import MediaError
+from seg2vid.tools.files import replacing
+
+FLOW_MAGIC = b"PIEH"
+"""The first four bytes of a Middlebury .flo file: the float 202021.25."""
+
+LARGEST_SIDE = 1 << 14
+"""Pixels a picture may have on a side; beyond it, memory would be at stake."""
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+EIGHT_BIT_MODES = {"1", "L", "P", "LA", "RGB", "RGBA", "CMYK"}
+
+
+def open_picture(path: Path, what: str) -> Image.Image:
+    """Open and decode a picture file; raise ``MediaError`` naming what was expected."""
+    if not path.exists():
+        raise MediaError(what, got=f"no file {path}", fix="check the path")
+    if path.is_dir():
+        raise MediaError(what, got=f"{path}, which is a folder", fix="name one file in it")
+    problem, fix = "", "export it again as PNG"
+    image = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        if max(image.size) <= LARGEST_SIDE:
+            image.load()
+            return image
+        fix = f"scale it down: at most {LARGEST_SIDE} pixels on a side"
+        problem = f"{path} with {image.width}x{image.height} pixels"
+    except UnidentifiedImageError:
+        size = path.stat().st_size
+        problem = f"{path}, which is {'no picture' if size else 'empty (0 bytes)'}"
+    except PermissionError:
+        problem, fix = f"{path}, which may not be read", "change its permission"
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        problem = f"{path}, which is damaged or cut off ({error})"
+    if image is not None:
+        image.close()
+    raise MediaError(what, got=problem, fix=fix)
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """Read a photo as RGB, turned as its EXIF data say; transparent parts become white.
+
+    Raises ``MediaError`` for what is no 8-bit picture.
+    """
+    image = ImageOps.exif_transpose(open_picture(path, "a photo"))
+    if image.mode not in EIGHT_BIT_MODES:
+        got = f"{path} with pixels of mode {image.mode} (more than 8 bits each)"
+        raise MediaError("an 8-bit photo", got=got, fix="export it with 8 bits a channel")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.array(image.convert("RGB"))
+
+
+def write_image(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:
+    """Write RGB as png, jpg or webp by the ending.
+
+    Raises ``MediaError`` for another ending or place.
+    """
+    if path.suffix.lower() not in FORMATS:
+        what, got = f"a picture ending in {', '.join(FORMATS)}", repr(path.name)
+        raise MediaError(what, got=got, fix="change the ending")
+    with replacing(path) as temporary:
+        Image.fromarray(image).save(temporary, FORMATS[path.suffix.lower()], quality=92)
+
+
+def write_label_map(path: Path, ids: Int[np.ndarray, "height width"], space: LabelSpace) -> None:
+    """Write a palette PNG that holds train ids (void = ``file_value``) and shows the class colours.
+
+    Raises ``MediaError`` for another ending or place, ``LabelMapError`` for ids outside the space.
+    """
+    if path.suffix.lower() != ".png":
+        what, got = "a label map file ending in .png", repr(path.name)
+        raise MediaError(what, got=got, fix="change the ending: other formats lose ids")
+    image = Image.fromarray(to_file_ids(ids, space))
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    palette[: space.void_id] = space.colours[:-1]
+    palette[space.file_value] = space.colours[-1]
+    image.putpalette(palette.tobytes())
+    with replacing(path) as temporary:
+        image.save(temporary, "PNG")
+
+
+def read_flow(path: Path) -> Float[Tensor, "2 height width"]:
+    """Read a Middlebury .flo file, in pixels, order (dx, dy).
+
+    Raises ``MediaError`` for what is none.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        got = f"{path}: {error.strerror or error}"
+        raise MediaError("a .flo file", got=got, fix="check the path") from None
+    if len(content) < 12 or content[:4] != FLOW_MAGIC:
+        got = f"{path}, which does not begin with {FLOW_MAGIC.decode()}"
+        raise MediaError("a .flo file", got=got, fix="write it with write_flow")
+    width, height = (int(side) for side in np.frombuffer(content, "<i4", 2, offset=4))
+    if min(width, height) < 1 or len(content) != 12 + 8 * width * height:
+        what = f"{12 + 8 * width * height} bytes for {width}x{height} vectors in {path}"
+        raise MediaError(what, got=f"{len(content)}", fix="the file is cut off: write it again")
+    values = np.frombuffer(content, "<f4", offset=12).reshape(height, width, 2)
+    return torch.from_numpy(values.astype(np.float32).transpose(2, 0, 1).copy())
+
+
+def write_flow(path: Path, flow: Float[Tensor, "2 height width"]) -> None:
+    """Write a Middlebury .flo file; raise ``MediaError`` for a place that cannot be written."""
+    values = flow.detach().cpu().permute(1, 2, 0).numpy().astype("<f4")
+    height, width = values.shape[:2]
+    with replacing(path) as temporary:
+        sides = np.array([width, height], dtype="<i4").tobytes()
+        temporary.write_bytes(FLOW_MAGIC + sides + values.tobytes())

@@ -1,0 +1,345 @@
+"""Videos: written frame by frame with bounded memory, whole or not at all; and read back."""
+
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, cast
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+from PIL import Image, ImageSequence
+
+from seg2vid.tools.errors import MediaError
+from seg2vid.tools.files import Replacement
+
+Frame = UInt8[np.ndarray, "height width 3"]
+
+PALETTE_FRAMES = 8
+"""Frames from which the one palette of a gif is made; they are all that is ever held back."""
+
+PALETTE_PIXELS = 40_000
+"""Pixels of these frames that are looked at."""
+
+_BT709 = 1
+"""The number of BT.709 in the H.264 and VP9 headers, for matrix, primaries and transfer alike."""
+
+
+class _Encoder(Protocol):
+    """Turns frames into a file or folder."""
+
+    def write(self, frame: Frame) -> None:
+        """Take the next frame, uint8 RGB (height, width, 3)."""
+
+    def close(self) -> None:
+        """Write what is still held back."""
+
+
+def _add_stream(
+    container: OutputContainer, codec: str, rate: Fraction, options: dict[str, str]
+) -> VideoStream:
+    """Add a video stream whose clock ticks once for each frame."""
+    stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=options))
+    stream.codec_context.time_base = 1 / rate
+    return stream
+
+
+class _ContainerEncoder:
+    """mp4 (H.264), webm (VP9) or animated webp through PyAV."""
+
+    def __init__(self, path: Path, ending: str, frames_per_second: Fraction) -> None:
+        self.container = av.open(str(path), "w", format=ending[1:], options=_MUXER_OPTIONS[ending])
+        codec, options = _CODECS[ending]
+        self.is_yuv = ending != ".webp"
+        self.stream = _add_stream(self.container, codec, frames_per_second, options)
+        self.stream.pix_fmt = "yuv420p" if self.is_yuv else "bgra"
+        self.time_base = 1 / frames_per_second
+        self.count = 0
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame.
+
+        H.264 and VP9 need even sides, so an odd side repeats its last row or column.
+        """
+        if self.is_yuv:
+            frame = np.pad(
+                frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), "edge"
+            )
+        if self.count == 0:
+            self._set_up(*frame.shape[:2])
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        if self.is_yuv:
+            # Without matrix and range in the file, browsers guess them by size and colours shift.
+            picture = picture.reformat(
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU709,
+                src_color_range=ColorRange.JPEG,
+                dst_color_range=ColorRange.MPEG,
+            )
+            picture.colorspace, picture.color_range = _BT709, ColorRange.MPEG
+        picture.pts = self.count
+        picture.time_base = self.time_base
+        self.count += 1
+        self.container.mux(self.stream.encode(picture))
+
+    def _set_up(self, height: int, width: int) -> None:
+        self.stream.height, self.stream.width = height, width
+        if self.is_yuv:
+            context = self.stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            context.color_range = ColorRange.MPEG
+
+    def close(self) -> None:
+        """Finish the stream and the file."""
+        try:
+            if self.count:
+                self.container.mux(self.stream.encode(None))
+        finally:
+            self.container.close()
+
+
+_CODECS: dict[str, tuple[str, dict[str, str]]] = {
+    ".mp4": ("libx264", {"crf": "16", "preset": "medium"}),
+    ".webm": (
+        "libvpx-vp9",
+        {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
+    ),
+    ".webp": ("libwebp_anim", {"quality": "90", "compression_level": "4"}),
+}
+_MUXER_OPTIONS: dict[str, dict[str, str]] = {
+    ".mp4": {"movflags": "+faststart"},
+    ".webm": {},
+    ".webp": {"loop": "0"},
+}
+
+
+class _GifEncoder:
+    """An endless gif with one palette.
+
+    Ordered dithering, because a fixed pattern does not flicker in motion.
+    """
+
+    def __init__(self, path: Path, frames_per_second: Fraction) -> None:
+        self.container = av.open(str(path), "w", format="gif", options={"loop": "0"})
+        self.stream = _add_stream(self.container, "gif", frames_per_second, {})
+        self.stream.pix_fmt = "pal8"
+        self.time_base = 1 / frames_per_second
+        self.early: list[Frame] = []
+        self.palette: Image.Image | None = None
+        self.entries = np.full((256, 4), 255, dtype=np.uint8)
+        self.count = 0
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame, once the palette is made from the first frames."""
+        if self.palette is not None:
+            self._encode(frame)
+            return
+        self.early.append(frame)
+        if len(self.early) == PALETTE_FRAMES:
+            self._make_palette()
+
+    def _make_palette(self) -> None:
+        together = np.concatenate(self.early)
+        # Clustering is slow: a sample of the pixels gives the same palette.
+        step = math.ceil(math.sqrt(together.size / 3 / PALETTE_PIXELS))
+        sample = Image.fromarray(np.ascontiguousarray(together[::step, ::step]))
+        self.palette = sample.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2)
+        colours = np.array(self.palette.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+        self.entries[: len(colours), 1:] = colours
+        self.stream.height, self.stream.width = self.early[0].shape[:2]
+        for frame in self.early:
+            self._encode(frame)
+        self.early.clear()
+
+    def _encode(self, frame: Frame) -> None:
+        height, width = frame.shape[:2]
+        pattern = _BAYER[np.arange(height)[:, None] % 4, np.arange(width)[None] % 4]
+        dithered = np.clip(frame + pattern[..., None], 0, 255).astype(np.uint8)
+        image = Image.fromarray(dithered).quantize(palette=self.palette, dither=Image.Dither.NONE)
+        indices_and_palette: Any = (np.asarray(image), self.entries)
+        picture = av.VideoFrame.from_ndarray(indices_and_palette, format="pal8")
+        picture.pts, picture.time_base = self.count, self.time_base
+        self.count += 1
+        self.container.mux(self.stream.encode(picture))
+
+    def close(self) -> None:
+        """Encode what is held back and finish the file."""
+        try:
+            if self.early:
+                self._make_palette()
+            if self.count:
+                self.container.mux(self.stream.encode(None))
+        finally:
+            self.container.close()
+
+
+_BAYER = (np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) - 7.5) / 2
+"""Offsets of the 4x4 ordered dither: about the distance of neighbouring palette colours."""
+
+
+class _FolderEncoder:
+    """A folder of 000000.png, 000001.png ..., lossless."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+
+    def write(self, frame: Frame) -> None:
+        """Write one file."""
+        Image.fromarray(frame).save(self.path / f"{self.count:06d}.png", compress_level=4)
+        self.count += 1
+
+    def close(self) -> None:
+        """Do nothing: every file is already whole."""
+
+
+_ENCODERS: dict[str, Callable[[Path, Fraction], _Encoder]] = {
+    ".mp4": lambda path, rate: _ContainerEncoder(path, ".mp4", rate),
+    ".webm": lambda path, rate: _ContainerEncoder(path, ".webm", rate),
+    ".webp": lambda path, rate: _ContainerEncoder(path, ".webp", rate),
+    ".gif": _GifEncoder,
+    "": lambda path, _: _FolderEncoder(path),
+}
+
+
+def video_ending(path: Path) -> str:
+    """Return the ending that chooses the format, "" for a folder of png.
+
+    Raises ``MediaError`` for any other.
+    """
+    ending = path.suffix.lower()
+    if ending not in _ENCODERS and path.is_dir():
+        return ""
+    if ending not in _ENCODERS:
+        endings = ", ".join(filter(None, _ENCODERS))
+        what, got = f"a video ending in {endings}, or a folder name for png frames", repr(path.name)
+        raise MediaError(what, got=got, fix="change the ending")
+    return ending
+
+
+def frame_rate(frames_per_second: float) -> Fraction:
+    """Return the rate as a fraction.
+
+    Raises ``MediaError`` for one that is not above 0 and at most 240.
+    """
+    if not math.isfinite(frames_per_second) or not 0 < frames_per_second <= 240:
+        what = "frames per second above 0 and at most 240"
+        raise MediaError(what, got=frames_per_second, fix="12 is a good start")
+    return max(Fraction(frames_per_second).limit_denominator(1001), Fraction(1, 1001))
+
+
+class VideoWriter:
+    """Writes frames to mp4, webm, gif, webp or a folder of png, by the ending of ``path``.
+
+    A context manager: the output appears if the block ends well; a failed block leaves no trace.
+    """
+
+    def __init__(self, path: Path, *, frames_per_second: float) -> None:
+        """Check the place and open a temporary sibling.
+
+        Raises ``MediaError`` for what cannot be written.
+        """
+        ending = video_ending(path)
+        rate = frame_rate(frames_per_second)
+        self.path = path
+        self.replacement = Replacement(path, is_folder=ending == "")
+        self.shape: tuple[int, ...] | None = None
+        self._encoder: _Encoder | None = None
+        try:
+            self._encoder = _ENCODERS[ending](self.replacement.temporary, rate)
+        except BaseException:
+            self.replacement.discard()
+            raise
+
+    def write(self, frame: Frame) -> None:
+        """Append one frame, uint8 RGB (height, width, 3), all of one size.
+
+        Raises ``MediaError`` otherwise.
+        """
+        if self._encoder is None:
+            raise MediaError("an open writer", got="a closed one", fix="open a new one")
+        self.shape = self.shape or frame.shape
+        if frame.shape != self.shape or frame.ndim != 3 or frame.dtype != np.uint8:
+            what = f"uint8 RGB frames of one shape {self.shape}"
+            got = f"{frame.dtype} of shape {frame.shape}"
+            raise MediaError(what, got=got, fix="convert and resize the frames first")
+        self._encoder.write(frame)
+
+    def finish(self) -> None:
+        """Complete the temporary file; raise ``MediaError`` when no frame was written."""
+        encoder, self._encoder = self._encoder, None
+        if encoder is not None:
+            encoder.close()
+        if self.shape is None:
+            raise MediaError("at least one frame", got="none", fix="write frames first")
+
+    def discard(self) -> None:
+        """Stop, and delete what was written so far."""
+        encoder, self._encoder = self._encoder, None
+        try:
+            if encoder is not None:
+                encoder.close()
+        except Exception:
+            pass
+        finally:
+            self.replacement.discard()
+
+    def __enter__(self) -> "VideoWriter":
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Move the finished video to its place, or delete it after an error."""
+        try:
+            if kind is None:
+                self.finish()
+                self.replacement.commit()
+        finally:
+            self.discard()
+
+
+def iterate_video(path: Path) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """Yield the frames of a video file, one at a time. Raises ``MediaError`` for what is none."""
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="rgb24")
+    except (OSError, av.error.FFmpegError, IndexError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> MediaError:
+    what, got = "a video or a folder of png frames", f"{path}: {error}"
+    return MediaError(what, got=got, fix="check the file")
+
+
+def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
+    """Read all frames of a video, animated picture or folder of png.
+
+    Raises ``MediaError`` for what is none.
+    """
+    try:
+        if path.is_dir():
+            frames = [
+                np.array(Image.open(file).convert("RGB")) for file in sorted(path.glob("*.png"))
+            ]
+        elif path.suffix.lower() in {".gif", ".webp"}:
+            with Image.open(path) as image:
+                frames = [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+        else:
+            frames = list(iterate_video(path))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if not frames:
+        raise MediaError("frames", got=f"none in {path}", fix="check the file")
+    return np.stack(frames)

@@ -1,0 +1,169 @@
+"""Weights and configuration in one safetensors file; strict loading that names what is missing."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from seg2vid.models.config import ModelConfig, from_dict, to_dict
+from seg2vid.tools.errors import ModelError
+
+FORMAT = "seg2vid-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one weight file holds: named groups of tensors of any shape, and how to build their
+    networks.
+    """
+
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    """Tensors by ``box.parameter`` name, for example ``first_frame.enter.weight``."""
+    provenance: dict[str, Any]
+    """How the weights came about: command, steps, data."""
+
+
+def save_checkpoint(
+    path: Path,
+    modules: dict[str, nn.Module],
+    config: ModelConfig,
+    provenance: dict[str, Any],
+    *,
+    half: bool = True,
+    others: dict[str, Tensor] | None = None,
+) -> None:
+    """Write the boxes in ``modules`` to one file, floats in half precision unless told otherwise.
+
+    ``others`` are tensors of boxes that have not been built, by full name and of any shape.
+
+    The file is written beside its place and renamed, so it is whole or absent.
+    """
+    weights = {name: storable(tensor, half) for name, tensor in (others or {}).items()}
+    for box, module in modules.items():
+        for name, tensor in module.state_dict().items():
+            weights[f"{box}.{name}"] = storable(tensor, half)
+    write_checkpoint(path, Checkpoint(config, weights, provenance))
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint to ``path`` as it is, whole or not at all."""
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(to_dict(checkpoint.config)),
+        "provenance": json.dumps(checkpoint.provenance),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(checkpoint.weights, temporary, metadata)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def storable(tensor: Tensor, half: bool) -> Tensor:
+    """Return a contiguous copy on the CPU (any shape), floats halved if asked."""
+    halved = tensor.half() if half and tensor.is_floating_point() else tensor
+    return halved.detach().cpu().contiguous().clone()
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a file that ``save_checkpoint`` wrote, floats back to single precision.
+
+    Raises ``ModelError`` where the file is missing, damaged or of another kind.
+    """
+    if not path.is_file():
+        raise ModelError(f"a weight file at {path}", got="no such file", fix="check the path")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelError(
+            f"a safetensors file at {path}", got=str(error), fix="fetch it again"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ModelError(
+            f"a file of format {FORMAT} at {path}",
+            got=f"format {metadata.get('format')!r}",
+            fix="use a file that seg2vid itself saved",
+        )
+    floats = {
+        name: tensor.float() if tensor.dtype == torch.float16 else tensor
+        for name, tensor in weights.items()
+    }
+    try:
+        config = json.loads(metadata["config"])
+        provenance = json.loads(metadata.get("provenance", "{}"))
+    except (KeyError, json.JSONDecodeError) as error:
+        what = f"a file with a readable configuration at {path}"
+        raise ModelError(what, got=repr(error), fix="fetch it again") from error
+    return Checkpoint(from_dict(ModelConfig, config), floats, provenance)
+
+
+def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
+    """Load the tensors of one box strictly; raise ``ModelError`` naming missing and unexpected
+    ones.
+    """
+    prefix = f"{box}."
+    weights = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in checkpoint.weights.items()
+        if name.startswith(prefix)
+    }
+    wanted = module.state_dict()
+    missing = sorted(set(wanted) - set(weights))
+    foreign = sorted(set(weights) - set(wanted))
+    wrong = sorted(n for n in set(wanted) & set(weights) if wanted[n].shape != weights[n].shape)
+    if missing or foreign or wrong:
+        raise ModelError(
+            f"exactly the {len(wanted)} tensors of {box}",
+            got=f"missing {missing[:3]}, unexpected {foreign[:3]}, of another shape {wrong[:3]}",
+            fix="the file belongs to another version or configuration: train or fetch it anew",
+        )
+    module.load_state_dict(weights)
+
+
+BOXES = {"first_frame": ("first_frame",), "motion": ("animator", "motion_encoder")}
+"""What is taken from each of the two files."""
+SHARED = ("label_space", "height", "width", "first_frame")
+"""Fields of the configuration that both must have alike: motion may have other frames, say."""
+
+
+def assemble(first_frame: Path, motion: Path, path: Path) -> Checkpoint:
+    """Write the first-frame box of one weight file and the motion boxes of another to ``path``, and
+    return them.
+
+    Either may be the file of a run or of a whole model, whose other boxes are left. Raises
+    ``ModelError`` where they were built from different configurations or lack their boxes.
+    """
+    files = {"first_frame": first_frame, "motion": motion}
+    loaded = {role: load_checkpoint(file) for role, file in files.items()}
+    config = loaded["motion"].config
+    one, other = (to_dict(checkpoint.config) for checkpoint in loaded.values())
+    if differing := [name for name in SHARED if one[name] != other[name]]:
+        what, got = f"parts of one configuration ({first_frame})", f"another in {motion}"
+        got += f": {', '.join(differing)}"
+        raise ModelError(what, got=got, fix="train both alike")
+    weights: dict[str, Tensor] = {}
+    provenance: dict[str, Any] = {}
+    for role, checkpoint in loaded.items():
+        boxes = BOXES[role]
+        found = {name: t for name, t in checkpoint.weights.items() if name.split(".")[0] in boxes}
+        if missing := set(boxes) - {name.split(".")[0] for name in found}:
+            what, got = f"weights with {' and '.join(boxes)} in {files[role]}", "none"
+            fix = f"name the weights of a {role.replace('_', '-')} run, or of a whole model"
+            raise ModelError(what, got=f"{got} of {', '.join(sorted(missing))}", fix=fix)
+        weights |= {name: storable(tensor, True) for name, tensor in found.items()}
+        own = checkpoint.provenance
+        provenance[" and ".join(boxes)] = own.get(" and ".join(boxes), own)
+    whole = Checkpoint(config, weights, provenance)
+    write_checkpoint(path, whole)
+    return whole

@@ -1,0 +1,187 @@
+"""One frozen dataclass for each component and the table of presets; the configuration lives inside
+the weight file.
+"""
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
+
+from seg2vid.tools.errors import ModelError
+
+Component = TypeVar("Component")
+
+Architecture = Literal["compact", "paper"]
+"""Whose networks: ours, or those of the paper layer by layer."""
+Semantics = Literal["split", "joint", "none"]
+"""How motion sees labels: background and foreground encoded apart (the paper's final model), one
+encoder for all classes, or no labels at all."""
+
+
+@dataclass(frozen=True)
+class FirstFrameConfig:
+    """The generator of the first frame."""
+
+    widths: tuple[int, ...] = (20, 40, 88, 144, 176)
+    """Channels at full resolution, one half, one quarter and so on: also says how deep the network
+    is.
+    """
+    context: int = 32
+    """Channels of the label pyramid that modulates every block."""
+    global_noise: int = 16
+    """Numbers that describe the look of the whole picture: weather, light."""
+    segment_noise: int = 8
+    """Numbers that describe the look of one background class or one foreground object."""
+
+
+@dataclass(frozen=True)
+class MotionEncoderConfig:
+    """The encoder q(z | clip, labels), used in training and motion transfer only."""
+
+    width: int = 32
+    """Channels of the first layer; the deeper ones are multiples of it."""
+    matching_width: int = 24
+    """Channels of the features that are matched between consecutive frames."""
+    matching_reach: tuple[int, int] = (2, 5)
+    """Furthest match, up or down and to either side, in eighths of the resolution."""
+
+
+@dataclass(frozen=True)
+class FlowDecoderConfig:
+    """The network that predicts forward and backward flow and visibility of all frames of a pass
+    at once.
+    """
+
+    width: int = 32
+    """Channels of the first layer; the deeper ones are multiples of it."""
+    frame_width: int = 32
+    """Channels that belong to one frame alone, at a quarter of the resolution."""
+    background_code: int = 16
+    """Numbers in the background part of z: one vector for the picture."""
+    foreground_code: int = 8
+    """Numbers in the foreground part of z: one vector for each object."""
+    flow_scale: float = 16.0
+    """Pixels of displacement over a whole pass for an output of 1."""
+    focal_length: float = 1.08
+    """Of the camera that turns, in picture widths: that of the toy city and of Cityscapes."""
+
+
+@dataclass(frozen=True)
+class RefinerConfig:
+    """The network that fills what the first frame did not show."""
+
+    width: int = 20
+    """Channels at half resolution; the deeper layers have two and four times as many."""
+
+
+@dataclass(frozen=True)
+class PaperConfig:
+    """The motion networks of the paper; its layers are fixed, these are what it leaves open."""
+
+    channels: int = 3
+    """Colours of a picture: 3, or 1 for grey video (KTH)."""
+    background_code: int = 512
+    """Numbers of z that the background encoder gives, in each row."""
+    foreground_code: int = 512
+    """Numbers of z that the foreground encoder gives; without a split one encoder gives both."""
+    repeat_row: bool = False
+    """Draw one row of z and repeat it, as the authors' test scripts do and training does not."""
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """The network that labels photos; it stands beside the figure, not in it."""
+
+    widths: tuple[int, ...] = (32, 48, 96, 160)
+    """Channels at half resolution, a quarter and so on."""
+    blocks: tuple[int, ...] = (2, 3, 2)
+    """Residual blocks at a quarter of the resolution, an eighth and so on."""
+    dropout: float = 0.1
+    """Share of the last features that is hidden in training."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that is needed to build the networks of one model."""
+
+    label_space: dict[str, Any] = field(default_factory=dict)
+    """The classes, as ``LabelSpace.to_dict`` gives them: a model knows what its ids mean."""
+    height: int = 128
+    """Height of the pictures it was trained on, in pixels; a multiple of 32."""
+    width: int = 256
+    """Width of the pictures it was trained on, in pixels; a multiple of 32."""
+    num_frames: int = 8
+    """Frames that one pass predicts after its first frame."""
+    frames_per_second: float = 12.0
+    """Rate of the clips it was trained on, and so the rate at which its motion looks natural."""
+    first_frame: FirstFrameConfig = FirstFrameConfig()
+    motion_encoder: MotionEncoderConfig = MotionEncoderConfig()
+    flow_decoder: FlowDecoderConfig = FlowDecoderConfig()
+    refiner: RefinerConfig = RefinerConfig()
+    paper: PaperConfig = PaperConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    architecture: Architecture = "compact"
+    """Which networks predict and refine motion; the first frame is painted by ours."""
+    semantics: Semantics = "split"
+    """How the motion stage sees the label map."""
+    refinement: bool = True
+    """Whether a refiner finishes the warped frames."""
+    gate_flow: bool = False
+    """Multiply flow by visibility before warping, so that hidden pixels stay (authors' code)."""
+
+
+PAPER = ModelConfig(num_frames=4, frames_per_second=17.0, architecture="paper", gate_flow=True)
+"""Cityscapes and KITTI: four frames at 128 x 256, consecutive at the camera's 17 a second."""
+
+PRESETS: dict[str, ModelConfig] = {
+    "compact": ModelConfig(),
+    "paper": PAPER,
+    "paper-ucf101": replace(PAPER, width=128, frames_per_second=25.0, semantics="none"),
+    "paper-kth": replace(
+        PAPER,
+        width=128,
+        frames_per_second=25.0,
+        num_frames=15,
+        semantics="none",
+        paper=PaperConfig(channels=1),
+    ),
+}
+"""Networks by name. Variants differ in these fields only, never in code."""
+
+
+def preset(name: str) -> ModelConfig:
+    """Return the preset of this name; raise ``ModelError`` naming the available ones otherwise."""
+    if name not in PRESETS:
+        available = ", ".join(PRESETS)
+        raise ModelError(f"a preset, one of: {available}", got=repr(name), fix="choose one of them")
+    return PRESETS[name]
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """Turn a configuration into plain values for JSON."""
+    return dataclasses.asdict(config)  # type: ignore[call-overload]
+
+
+def from_dict(kind: type[Component], values: dict[str, Any]) -> Component:
+    """Build a configuration from plain values; raise ``ModelError`` for a field that ``kind`` does
+    not have.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ModelError(
+            f"only the fields of {kind.__name__} ({', '.join(fields)})",
+            got=", ".join(unknown),
+            fix="update seg2vid, or remove them: the file was written by another version",
+        )
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
+
+
+def _restore(kind: Any, value: Any) -> Any:
+    """Undo what JSON did to one value: nested configurations and tuples."""
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return from_dict(kind, value)  # type: ignore[arg-type]
+    if typing.get_origin(kind) is tuple:
+        return tuple(value)
+    return value

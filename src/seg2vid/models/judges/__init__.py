@@ -1,0 +1,1 @@
+"""Frozen networks with published weights: they judge pictures and motion, and are never saved."""

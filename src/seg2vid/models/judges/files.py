@@ -1,0 +1,254 @@
+"""The judges' weight files: which are there, and how to make them from the official ones."""
+
+import hashlib
+import os
+import re
+import warnings
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from seg2vid.tools.errors import ModelError
+
+JUDGES_VARIABLE = "SEG2VID_JUDGES"
+
+
+@dataclass(frozen=True)
+class JudgeFile:
+    """What is known of the weight file of a judge."""
+
+    what: str
+    tensors: int
+    """How many it holds."""
+    is_half: bool
+    """Stored in half precision; everything is computed in float32."""
+    sha256: str
+    source: str
+    """Where the official file lies that ours was made from."""
+    licence: str
+
+
+JUDGES = {
+    "alexnet_features.safetensors": JudgeFile(
+        what="AlexNet without its classifier, for LPIPS",
+        tensors=10,
+        is_half=False,
+        sha256="9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9",
+        source="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        licence="BSD-3-Clause",
+    ),
+    "lpips_v01_alex_lin.safetensors": JudgeFile(
+        what="LPIPS 0.1, weights of AlexNet's channels",
+        tensors=5,
+        is_half=False,
+        sha256="255d6454292d155a069f693a111769acec003d588617b250f24775369c816e04",
+        source="torchmetrics/functional/image/lpips_models/alex.pth in the wheel of torchmetrics",
+        licence="BSD-2-Clause",
+    ),
+    "vgg16_features_fp16.safetensors": JudgeFile(
+        what="VGG-16 up to relu4_3, for the feature term",
+        tensors=20,
+        is_half=True,
+        sha256="d1164efb1be15ba6eb6f98237be29213ac2ed6598e2e97c49feefcc6ecee4d8d",
+        source="https://download.pytorch.org/models/vgg16-397923af.pth",
+        licence="BSD-3-Clause",
+    ),
+    "inception_fid_fp16.safetensors": JudgeFile(
+        what="FID Inception of 2015-12-05, for FID and KID",
+        tensors=376,
+        is_half=True,
+        sha256="990b3f8225f785c2352fe9a71554f8adf5e2af6e7fbe147eb32675df3ac24c46",
+        source="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+        "inception-2015-12-05.pt",
+        licence="Apache-2.0",
+    ),
+    "i3d_kinetics400_fp16.safetensors": JudgeFile(
+        what="I3D trained on Kinetics-400, for the Fréchet video distance",
+        tensors=287,
+        is_half=True,
+        sha256="692cd82e05dd37984daf811c313c8570dad325ffdd2b90b150ab63fa5228a116",
+        source="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt",
+        licence="Apache-2.0",
+    ),
+    "raft_small.safetensors": JudgeFile(
+        what="RAFT-small, optical flow",
+        tensors=106,
+        is_half=False,
+        sha256="c1262e5cb6bb1b0bc10577a9a4f6967909ba425f29cf1ad73d9dd78391492082",
+        source="raft-small.pth in models.zip of https://github.com/princeton-vl/RAFT",
+        licence="BSD-3-Clause",
+    ),
+}
+"""The judges' files, which are pinned to their bytes; a file of another name is not."""
+INCEPTION_CLASSES = "inception_classes_fp16.safetensors"
+"""The matrix of Inception's classes, for the Inception Score: a file by itself, which may lack."""
+
+
+def judge_folder(folder: Path | None = None) -> Path:
+    """Return the folder of judges: the one given, else ``SEG2VID_JUDGES``, else ``judges``."""
+    return folder if folder is not None else Path(os.environ.get(JUDGES_VARIABLE, "judges"))
+
+
+def find_judge(file_name: str, folder: Path | None = None) -> Path:
+    """Return the path of a judge's weights.
+
+    Raises ``ModelError`` saying where it was looked for, or that the bytes are not the pinned ones.
+    """
+    place = judge_folder(folder)
+    path = place / file_name
+    pinned = JUDGES.get(file_name)
+    official = f" or make the file with convert_official from {pinned.source}" if pinned else ""
+    if not path.is_file():
+        raise ModelError(
+            f"the judge's weights {file_name} in {place}",
+            got="no such file",
+            fix=f"name the folder that holds them with --judges or {JUDGES_VARIABLE}{official}",
+        )
+    if pinned is not None and (digest := digest_of(path)) != pinned.sha256:
+        what, fix = f"{path} to have the SHA-256 {pinned.sha256}", f"copy it again{official}"
+        raise ModelError(what, got=digest, fix=fix)
+    return path
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, read once as long as it stays."""
+    status = path.stat()
+    return _digest(path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _digest(path: Path, modified: int, size: int) -> str:
+    """Hash the file; when it was modified and how large it is are parts of the cache's key."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+INCEPTION = "inception_fid_fp16.safetensors"
+PATTERNS = {
+    "alexnet_features.safetensors": r"(features\.(?:0|3|6|8|10)\.(?:weight|bias))",
+    "lpips_v01_alex_lin.safetensors": r"(lin\d\.model\.1\.weight)",
+    "vgg16_features_fp16.safetensors": (
+        r"(features\.(?:0|2|5|7|10|12|14|17|19|21)\.(?:weight|bias))"
+    ),
+    INCEPTION: r"(?:.*\.)?(layers\..+\.(?:weight|beta|mean|var))",
+    "i3d_kinetics400_fp16.safetensors": (
+        r"(?:.*\.)?((?:Conv3d_\w+|Mixed_\w+\.\w+|logits)\.(?:conv3d|bn)"
+        r"\.(?:weight|bias|running_mean|running_var))"
+    ),
+    "raft_small.safetensors": r"(?:module\.)?((?:fnet|cnet|update_block)\..+)",
+}
+"""What the official names of a judge's tensors look like; the group is our name."""
+PREFIXES = {INCEPTION: "net."}
+"""What our names begin with beyond that."""
+CLASSES_PATTERN = r"(?:.*\.)?output\.weight"
+
+
+@dataclass(frozen=True)
+class JudgeState:
+    """One judge's file in a folder."""
+
+    name: str
+    what: str
+    is_found: bool
+    is_pinned: bool
+    """Its bytes are the ones that are known to be right."""
+    licence: str
+    source: str
+    """Where the official file lies, for ``convert_official``."""
+
+
+def describe_judges(folder: Path | None = None) -> list[JudgeState]:
+    """Return what is known of every judge's file in ``folder`` (or ``SEG2VID_JUDGES``)."""
+    place = judge_folder(folder)
+    return [
+        JudgeState(
+            name=name,
+            what=judge.what,
+            is_found=(place / name).is_file(),
+            is_pinned=is_pinned(place / name),
+            licence=judge.licence,
+            source=judge.source,
+        )
+        for name, judge in JUDGES.items()
+    ]
+
+
+def is_pinned(path: Path) -> bool:
+    """Say whether a file is there and has the SHA-256 that belongs to its name."""
+    pinned = JUDGES.get(path.name)
+    return pinned is not None and path.is_file() and digest_of(path) == pinned.sha256
+
+
+def convert_official(path: Path, folder: Path) -> Path:
+    """Make a judge's file in ``folder`` from an official file, TorchScript or a state dictionary.
+
+    The names of its tensors tell which judge it is. Returns the path of the file;
+    ``is_pinned`` says whether its bytes are the known ones, without which it will not be loaded.
+    Where the FID Inception has its classes, they go into ``inception_classes_fp16.safetensors``
+    beside it. Raises ``ModelError`` where the file cannot be read or is none of the judges.
+    """
+    stored = _read_official(path)
+    found = {name: _renamed(stored, name) for name in JUDGES}
+    fitting = [name for name, own in found.items() if len(own) == JUDGES[name].tensors]
+    if len(fitting) != 1:
+        what = f"the tensors of one of the judges {', '.join(JUDGES)} in {path}"
+        got = f"{len(stored)} tensors, {', '.join(sorted(stored)[:3])} ..."
+        fix = "take the official file: describe_judges says where it lies"
+        raise ModelError(what, got=got, fix=fix)
+    name = fitting[0]
+    classes = [tensor for key, tensor in stored.items() if re.fullmatch(CLASSES_PATTERN, key)]
+    if name == INCEPTION and classes:
+        _save({"net.output.weight": classes[0].half()}, folder / INCEPTION_CLASSES)
+    return _save(found[name], folder / name)
+
+
+def _renamed(stored: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return the tensors, of any shape, that look like those of this judge, under our names."""
+    matches = {key: re.fullmatch(PATTERNS[name], key) for key in stored}
+    precision = torch.float16 if JUDGES[name].is_half else torch.float32
+    prefix = PREFIXES.get(name, "")
+    return {
+        prefix + match[1]: stored[key].to(precision)
+        for key, match in matches.items()
+        if match is not None
+    }
+
+
+def _read_official(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file, of any shape, without running what a pickle may hide."""
+    try:
+        if zipfile.is_zipfile(path) and _is_script(path):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                network = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+            content = network.state_dict()
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError, EOFError, zipfile.BadZipFile) as error:
+        what, fix = f"an official weight file at {path}", "download it again"
+        raise ModelError(what, got=str(error)[:200], fix=fix) from error
+    pairs = content.items() if isinstance(content, dict) else ()
+    return {key: value for key, value in pairs if isinstance(value, Tensor)}
+
+
+def _is_script(path: Path) -> bool:
+    """Say whether a zip file holds TorchScript."""
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> Path:
+    """Write tensors of any shape, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(
+        {key: value.detach().contiguous().clone() for key, value in tensors.items()}, unfinished
+    )
+    unfinished.replace(path)
+    return path

@@ -1,0 +1,213 @@
+"""Frozen perceptual networks, AlexNet for LPIPS and VGG-16: shared by losses and metrics, never in
+a checkpoint.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from seg2vid.models.judges.files import find_judge
+
+
+class AlexNetFeatures(nn.Module):
+    """The five ReLU maps of AlexNet (Krizhevsky, 2014 variant), for LPIPS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.ModuleDict(
+            {
+                "0": nn.Conv2d(3, 64, 11, 4, 2),
+                "3": nn.Conv2d(64, 192, 5, 1, 2),
+                "6": nn.Conv2d(192, 384, 3, 1, 1),
+                "8": nn.Conv2d(384, 256, 3, 1, 1),
+                "10": nn.Conv2d(256, 256, 3, 1, 1),
+            }
+        )
+
+    def forward(self, picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """Return the maps, (batch, channel, height, width) each, of a normalised picture."""
+        maps = []
+        hidden = picture
+        for name, layer in self.features.items():
+            # The pooling stands before the second and third convolutions.
+            hidden = F.relu(layer(F.max_pool2d(hidden, 3, 2) if name in ("3", "6") else hidden))
+            maps.append(hidden)
+        return maps
+
+
+class PerceptualDistance(nn.Module):
+    """LPIPS v0.1 with AlexNet (Zhang et al., CVPR 2018): 0 for equal pictures, about 0.7 for
+    unrelated ones.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = AlexNetFeatures()
+        self.heads = nn.ParameterList(
+            nn.Parameter(torch.zeros(1, channels, 1, 1)) for channels in (64, 192, 384, 256, 256)
+        )
+        # The constants of the LPIPS authors' release, for pictures in [-1, 1].
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+
+    def forward(
+        self,
+        predicted: Float[Tensor, "batch 3 height width"],
+        target: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, " batch"]:
+        """Return the distance of each pair of pictures in [0, 1], at least 32 pixels on a side."""
+        total = predicted.new_zeros(predicted.shape[0])
+        for difference in self._differences(predicted, target):
+            total = total + difference.mean((1, 2))
+        return total
+
+    def distance_map(
+        self,
+        predicted: Float[Tensor, "batch 3 height width"],
+        target: Float[Tensor, "batch 3 height width"],
+    ) -> Float[Tensor, "batch height width"]:
+        """Return where the distance lies: every layer's share enlarged bilinearly, and summed.
+
+        The mean over a picture is ``forward`` but for the border, where rows and columns count a
+        little more or less once enlarged: 3e-5 of it on photographs of 256x128.
+        """
+        total = torch.zeros_like(predicted[:, 0])
+        for difference in self._differences(predicted, target):
+            enlarged = F.interpolate(difference[:, None], total.shape[1:], mode="bilinear")
+            total = total + enlarged[:, 0]
+        return total
+
+    def _differences(
+        self,
+        predicted: Float[Tensor, "batch 3 height width"],
+        target: Float[Tensor, "batch 3 height width"],
+    ) -> list[Tensor]:
+        """Return the weighted squared difference in each layer: (batch, height, width) there."""
+        pairs = zip(self._unit_maps(predicted), self._unit_maps(target), self.heads, strict=True)
+        return [((one - other).square() * head).sum(1) for one, other, head in pairs]
+
+    def _unit_maps(self, picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """Return the feature maps, each pixel's vector scaled to length one: (batch, channel,
+        height, width).
+        """
+        normalised = (2 * picture - 1 - self.shift) / self.scale
+        maps = self.network(normalised.contiguous(memory_format=torch.channels_last))
+        return [m.float() / (m.float().norm(dim=1, keepdim=True) + 1e-10) for m in maps]
+
+
+VGG_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
+"""Places of VGG-16's convolutions up to relu4_3 in the usual list of its layers."""
+VGG_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
+VGG_POOLED = {5, 10, 17}
+"""Convolutions that a pooling stands before."""
+
+
+class VGGFeatures(nn.Module):
+    """Ten ReLU maps of VGG-16, relu1_1 ... relu4_3, with average pooling (Gatys et al., 2016).
+
+    The authors' code compares twelve maps of VGG-19, relu1_1 ... relu4_4, pooled likewise.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        pairs = zip(VGG_LAYERS, (3, *VGG_WIDTHS), VGG_WIDTHS, strict=False)
+        self.features = nn.ModuleDict(
+            {str(place): nn.Conv2d(before, after, 3, 1, 1) for place, before, after in pairs}
+        )
+        # Mean and deviation of ImageNet.
+        self.register_buffer("shift", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+
+    def forward(self, picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """Return the maps, (batch, channel, height / f, width / f) for f = 1, 1, 2, 2, 4 ... 8, of
+        a picture in [0, 1] of at least 8 pixels on a side.
+        """
+        maps = []
+        hidden = (picture - self.shift) / self.scale
+        for place, layer in self.features.items():
+            pooled = F.avg_pool2d(hidden, 2) if int(place) in VGG_POOLED else hidden
+            hidden = F.relu(layer(pooled))
+            maps.append(hidden)
+        return maps
+
+
+def load_vgg_features(folder: Path | None = None) -> VGGFeatures:
+    """Load VGG-16 from ``vgg16_features_fp16.safetensors``, frozen.
+
+    Raises ``ModelError`` where the file is missing.
+    """
+    judge = VGGFeatures()
+    weights = load_file(find_judge("vgg16_features_fp16.safetensors", folder))
+    judge.load_state_dict(
+        {name: tensor.float() for name, tensor in weights.items()}
+        | {"shift": judge.shift, "scale": judge.scale}
+    )
+    return judge.eval().requires_grad_(False)
+
+
+def shifted_distance(
+    judge: PerceptualDistance,
+    predicted: Float[Tensor, "batch 3 height width"],
+    target: Float[Tensor, "batch 3 height width"],
+) -> Float[Tensor, " batch"]:
+    """Return the perceptual distance of both pictures cropped by the same random 0 ... 7 pixels.
+
+    AlexNet looks at every fourth pixel, its deeper layers at every sixteenth: as a loss on an
+    unshifted picture it leaves a grid in what it trains.
+    """
+    top, left = (int(torch.randint(8, ())) for _ in "yx")
+    return judge(predicted[..., top:, left:], target[..., top:, left:])
+
+
+def load_perceptual_distance(folder: Path | None = None) -> PerceptualDistance:
+    """Load LPIPS from ``alexnet_features.safetensors`` and ``lpips_v01_alex_lin.safetensors``,
+    frozen.
+
+    Raises ``ModelError`` where a file is missing.
+    """
+    judge = PerceptualDistance()
+    judge.network.load_state_dict(load_file(find_judge("alexnet_features.safetensors", folder)))
+    heads = load_file(find_judge("lpips_v01_alex_lin.safetensors", folder))
+    for index, head in enumerate(judge.heads):
+        head.data.copy_(heads[f"lin{index}.model.1.weight"])
+    return judge.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class PerceptualNetworks:
+    """The frozen networks that training may use; a term whose judge is missing is left out."""
+
+    perceptual: PerceptualDistance | None = None
+    features: VGGFeatures | None = None
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the judges to a device."""
+        for judge in (self.perceptual, self.features):
+            if judge is not None:
+                judge.to(device)
+
+
+def load_perceptual_networks(
+    folder: Path | None, *, perceptual: bool, features: bool
+) -> PerceptualNetworks:
+    """Load those that are wanted from ``folder``, none without a folder.
+
+    Raises ``ModelError`` where a file is missing.
+    """
+    if folder is None:
+        return PerceptualNetworks()
+    return PerceptualNetworks(
+        perceptual=load_perceptual_distance(folder) if perceptual else None,
+        features=load_vgg_features(folder) if features else None,
+    )

@@ -1,0 +1,1 @@
+"""The paper's own networks, layer by layer: the preset ``paper``."""

@@ -1,0 +1,1 @@
+"""Errors, files, processes, environment and seeds: knows nothing of label maps or videos."""

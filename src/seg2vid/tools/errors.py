@@ -1,0 +1,46 @@
+"""The project's errors: every one says what was expected, what came and what to do, in one line."""
+
+
+class Seg2VidError(ValueError):
+    """Base of all errors a user can cause and repair; its text is one line.
+
+    With ``fix`` the text is put together by ``expected``, otherwise it is ``what`` alone.
+    """
+
+    def __init__(self, what: str, *, got: object = None, fix: str = "") -> None:
+        super().__init__(expected(what, got=got, fix=fix) if fix else what)
+
+
+class LabelMapError(Seg2VidError):
+    """A label map or label space that cannot be used as it is."""
+
+
+class MediaError(Seg2VidError):
+    """A picture, video or flow file that cannot be read or written."""
+
+
+class ModelError(Seg2VidError):
+    """A model that is unknown, damaged or does not fit what it is given."""
+
+
+class TrainingError(Seg2VidError):
+    """A training run that cannot begin or go on."""
+
+
+class DivergenceError(TrainingError):
+    """Losses or gradients that are no longer finite, or explode."""
+
+    def __init__(self, text: str, *, terms: dict[str, float], norm: float) -> None:
+        """Keep the terms of the step and the norm of its gradient beside the message."""
+        super().__init__(text)
+        self.terms = terms
+        self.norm = norm
+
+
+def expected(what: str, *, got: object, fix: str) -> str:
+    """Return the one-line message "Expected <what>; got <got>; <fix>." with white space folded.
+
+    ``what`` and ``fix`` are prose without a full stop at the end; ``got`` is anything printable.
+    """
+    text = f"Expected {what}; got {got}; {fix}"
+    return " ".join(text.split()).rstrip(".") + "."

@@ -1,0 +1,134 @@
+"""Whole or not at all: output is written beside its place and moved there when it is complete."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from seg2vid.tools.errors import MediaError
+
+_OWN_NAMES = re.compile(r"\d{6}(_backward|_forward)?\.(png|flo)|flow|visible|labels|overlay")
+"""What a folder of frames holds; a folder with anything else in it is never replaced."""
+
+
+class Replacement:
+    """A file or folder to be written under ``temporary`` and moved to ``path`` by ``commit``."""
+
+    def __init__(self, path: Path, *, is_folder: bool = False) -> None:
+        """Make the empty temporary file or folder beside ``path``.
+
+        Raises ``MediaError`` where that cannot be.
+        """
+        check_place(path, is_folder=is_folder)
+        self.path = path
+        self.is_folder = is_folder
+        self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+        try:
+            self.discard()
+            if is_folder:
+                self.temporary.mkdir()
+            else:
+                self.temporary.touch()
+        except OSError as error:
+            raise place_error(path, error) from None
+
+    def commit(self) -> None:
+        """Move what was written to its place, over an older output there.
+
+        Raises ``MediaError`` if that fails.
+        """
+        try:
+            if self.is_folder and self.path.exists():
+                older = self.temporary.with_name(self.temporary.name + ".older")
+                self.path.rename(older)
+                self.temporary.rename(self.path)
+                shutil.rmtree(older, ignore_errors=True)
+            else:
+                os.replace(self.temporary, self.path)
+        except OSError as error:
+            raise place_error(self.path, error) from None
+
+    def discard(self) -> None:
+        """Delete what was written so far; nothing happens when there is nothing."""
+        if self.temporary.is_dir():
+            shutil.rmtree(self.temporary)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def commit_all(replacements: Sequence[Replacement]) -> None:
+    """Commit all or none.
+
+    When one fails, those already moved are deleted again and ``MediaError`` is raised.
+    """
+    done: list[Replacement] = []
+    try:
+        for replacement in replacements:
+            replacement.commit()
+            done.append(replacement)
+    except BaseException:
+        for replacement in done:
+            with suppress(OSError):
+                if replacement.is_folder:
+                    shutil.rmtree(replacement.path)
+                else:
+                    replacement.path.unlink()
+        discard_all(replacements)
+        raise
+
+
+def discard_all(replacements: Sequence[Replacement]) -> None:
+    """Delete everything that was not committed."""
+    for replacement in replacements:
+        with suppress(OSError):
+            replacement.discard()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file to write to.
+
+    It becomes ``path`` if the block succeeds, otherwise it is deleted.
+    """
+    replacement = Replacement(path)
+    try:
+        yield replacement.temporary
+        replacement.commit()
+    except OSError as error:
+        raise place_error(path, error) from None
+    finally:
+        discard_all([replacement])
+
+
+def check_place(path: Path, *, is_folder: bool = False) -> None:
+    """Raise ``MediaError`` where ``path`` cannot be written, before any work is done."""
+    parent = path.parent
+    if not parent.is_dir():
+        what, got = "an existing folder to write to", f"{parent}, which is no folder"
+        raise MediaError(what, got=got, fix=f"create it: mkdir -p {parent}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        what, got = "a folder with write permission", str(parent)
+        raise MediaError(what, got=got, fix="choose another place or change its permission")
+    if not is_folder and path.is_dir():
+        what, got = "a file name to write to", f"{path}, which is a folder"
+        raise MediaError(what, got=got, fix="choose another name")
+    if is_folder and path.exists():
+        _check_own_folder(path)
+
+
+def _check_own_folder(path: Path) -> None:
+    if not path.is_dir():
+        what, got = "a folder for the frames", f"{path}, which is a file"
+        raise MediaError(what, got=got, fix="choose another name")
+    strange = [entry.name for entry in path.iterdir() if not _OWN_NAMES.fullmatch(entry.name)]
+    if strange:
+        what, got = "a new, empty or frames-only folder", f"{path}, which holds {strange[0]}"
+        raise MediaError(what, got=got, fix="choose another name: nothing is overwritten")
+
+
+def place_error(path: Path, error: OSError) -> MediaError:
+    """Return the ``MediaError`` for a place that turned out not to be writable."""
+    got = f"{path}: {error.strerror or error}"
+    return MediaError("a place that can be written", got=got, fix="choose another place")

@@ -1,0 +1,1 @@
+"""Training of first frame, motion and segmenter on Lightning; ``run`` starts it."""

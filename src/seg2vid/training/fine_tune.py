@@ -1,0 +1,239 @@
+"""Training from a checkpoint of other classes, of another size or with other frames in a pass.
+
+A tensor is matched along the one axis that depends on classes or times, by the names of classes and
+by fractions of a pass. What a network predicts is interpolated at the new times; what it reads of a
+clip is interpolated at the old ones, so that its activations stay what they were.
+"""
+
+import re
+from dataclasses import dataclass
+from operator import attrgetter
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from seg2vid.labels.space import LabelSpace
+from seg2vid.models.checkpoint import Checkpoint
+from seg2vid.models.config import ModelConfig, to_dict
+from seg2vid.models.motion_encoder import CAMERA
+from seg2vid.tools.errors import ModelError
+from seg2vid.training.stage import Stage
+
+TIMES = ("rates", "growth", "steps")
+"""Of T times, number t says what holds at (t + 1) / T of the pass and before the first time alike
+(rates), what grows from 0 until then, or what happens from t / T until then (steps).
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive places along an axis: ``each`` times the field ``unit`` for every entry."""
+
+    kind: str
+    """``same`` (one entry), one of ``TIMES``, or which classes: a key of ``_class_names``."""
+    each: int = 1
+    unit: str = ""
+
+    def size(self, model: ModelConfig) -> int:
+        """Return the places of one entry in a ``model`` of this configuration."""
+        return self.each * int(attrgetter(self.unit)(model)) if self.unit else self.each
+
+
+CLIP, PLACE = (Block("same", 3), Block("growth", 3)), Block("same", 2)
+COLOURS = Block("same", 1, "paper.channels")
+PAPER_CLIP = (COLOURS, Block("growth", 1, "paper.channels"))
+SCENE, CELLS = Block("same", 32, "motion_encoder.width"), Block("same", 3, "motion_encoder.width")
+CAMERAS, MATCHED = Block("steps", CAMERA), Block("steps", 2, "motion_encoder.matching_width")
+RULES: dict[str, tuple[int, tuple[Block, ...]]] = {
+    r".+\.embedding\.table": (0, (Block("channels"),)),
+    r"discriminator\.to_logits\.\w+": (0, (Block("channels", 4), Block("same", 4))),
+    r"segmenter\.to_logits\.\w+": (0, (Block("classes", 4),)),
+    r".+\.refiner\.to_labels\.\w+": (0, (Block("channels"),)),
+    r".+\.flow_decoder\.turn\.\w+": (0, (Block("growth"),)),
+    r".+\.flow_decoder\.forward_head\.\w+": (0, (Block("rates", 3),)),
+    r".+\.flow_decoder\.split_times\.\w+": (0, (Block("rates", 1, "flow_decoder.frame_width"),)),
+    r".+\.flow_decoder\.time_embedding": (0, (Block("rates"),)),
+    r".+\.flow_decoder\.fuse\.0\.\w+": (0, (Block("rates", 16),)),
+    r".+\.flow_decoder\.to_half\.0\.weight": (1, (COLOURS, Block("seen"))),
+    r".+\.background_branch\.body\.0\.0\.weight": (1, (*CLIP, Block("background"), PLACE)),
+    r".+\.foreground_branch\.body\.0\.0\.weight": (1, (*CLIP, Block("foreground"), PLACE)),
+    r".+\.background_head\.weight": (1, (SCENE, CAMERAS)),
+    r".+\.foreground_head\.weight": (1, (CELLS, MATCHED)),
+    r".+\.encoders\.0\.body\.0\.weight": (1, (*PAPER_CLIP, Block("paper background"))),
+    r".+\.encoders\.1\.body\.0\.weight": (1, (*PAPER_CLIP, Block("paper foreground"))),
+}
+"""Every tensor whose shape depends on classes or times, by a regular expression of its name in a
+checkpoint: the axis that does (0 is what a layer gives, 1 what it reads) and its blocks in order.
+"""
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """What a stage took over from a checkpoint: names of tensors and, void aside, of classes."""
+
+    taken: tuple[str, ...]
+    """Tensors copied as they were."""
+    adapted: tuple[str, ...]
+    """Tensors whose classes or times were matched."""
+    fresh: tuple[str, ...]
+    """Tensors that the checkpoint has no equal for: they keep their initialisation."""
+    classes: tuple[str, ...]
+    """Classes that the checkpoint knows."""
+    new_classes: tuple[str, ...]
+    """Classes that start anew."""
+
+    def describe(self) -> str:
+        """Return two sentences for the terminal."""
+        parts = ", ".join(sorted({name.split(".")[0] for name in self.fresh}))
+        matched = f", {len(self.adapted)} matched by class or time" if self.adapted else ""
+        anew = f"; {len(self.fresh)} start anew (in {parts})" if self.fresh else ""
+        known, count = len(self.classes), len(self.classes + self.new_classes)
+        names = f"; new: {', '.join(self.new_classes)}" if self.new_classes else ""
+        return (
+            f"Took over {len(self.taken)} tensors as they are{matched}{anew}. "
+            f"{known} of {count} classes are known{names}."
+        )
+
+
+def inherit(stage: Stage, checkpoint: Checkpoint) -> Inheritance:
+    """Fill the networks of ``stage`` with what fits of ``checkpoint``; say what that was.
+
+    Classes are the same if their names are, whatever their case and separators. What the stage
+    itself counts (its steps) stays. Raises ``ModelError``, with nothing changed, where a tensor has
+    another shape for any reason but classes and times, or where no tensor is found.
+    """
+    old, new = checkpoint.config, stage.model
+    own = {name: tensor for name, tensor in stage.state_dict().items() if "." in name}
+    shipped = {name: _shipped_name(stage, name) for name in own}
+    sources = {name: checkpoint.weights.get(shipped[name], own[name]) for name in own}
+    values = {name: _match(shipped[name], sources[name], own[name], old, new) for name in own}
+    fresh = tuple(name for name in own if values[name] is own[name])
+    taken = tuple(name for name in own if values[name] is sources[name] and name not in fresh)
+    if len(fresh) == len(own):
+        boxes = ", ".join(sorted({name.split(".")[0] for name in checkpoint.weights}))
+        what = f"a checkpoint with weights of {' or '.join(stage.boxes())}"
+        fix = "start from a checkpoint of this stage, or from none"
+        raise ModelError(what, got=f"one of {boxes or 'nothing'}", fix=fix)
+    with torch.no_grad():
+        for name, value in values.items():
+            own[name].copy_(value)
+    known = _class_names(old, "classes")
+    labels = LabelSpace.from_dict(new.label_space).classes
+    pairs = list(zip(labels, _class_names(new, "classes"), strict=True))
+    return Inheritance(
+        taken=taken,
+        adapted=tuple(name for name in own if name not in taken + fresh),
+        fresh=fresh,
+        classes=tuple(label.name for label, name in pairs if name in known),
+        new_classes=tuple(label.name for label, name in pairs if name not in known),
+    )
+
+
+def _shipped_name(stage: Stage, name: str) -> str:
+    """Return what a checkpoint calls a tensor of the stage: an average bears its network's name."""
+    child, _, rest = name.partition(".")
+    boxes = (box for box, module in stage.boxes().items() if module is getattr(stage, child))
+    return f"{next(boxes, child)}.{rest}"
+
+
+def _match(name: str, source: Tensor, target: Tensor, old: ModelConfig, new: ModelConfig) -> Tensor:
+    """Return what ``target`` is to be (any shape): one of the two themselves, or a mixture."""
+    if source is target:
+        return target
+    rule = next((rule for key, rule in RULES.items() if re.fullmatch(key, name)), None)
+    if rule is None:
+        if source.shape != target.shape:
+            raise _misfit(name, source, target, old, new)
+        return source
+    axis, blocks = rule
+    parts = [_match_block(block, axis, old, new) for block in blocks]
+    matrices = (matrix for matrix, _ in parts)
+    mixing = torch.block_diag(*matrices).to(source)  # type: ignore[no-untyped-call]
+    is_known = torch.cat([known for _, known in parts]).to(source.device)
+    ahead, kept = source.movedim(axis, 0), target.movedim(axis, 0).to(source)
+    if mixing.shape != (len(kept), len(ahead)) or kept.shape[1:] != ahead.shape[1:]:
+        raise _misfit(name, source, target, old, new)
+    if torch.equal(mixing, torch.eye(len(ahead)).to(source)):
+        return source
+    if not is_known.any():
+        return target
+    mixed = torch.tensordot(mixing, ahead, 1)
+    mixed[~is_known] = kept[~is_known]
+    return mixed.movedim(0, axis)
+
+
+def _match_block(
+    block: Block, axis: int, old: ModelConfig, new: ModelConfig
+) -> tuple[Float[Tensor, "new old"], Bool[Tensor, " new"]]:
+    """Return how much of each old place goes into each new one, and which new ones are known."""
+    if block.kind == "same":
+        matrix = torch.eye(1)
+    elif block.kind in TIMES and axis == 0:
+        matrix = _resample(block.kind, old.num_frames, new.num_frames)
+    elif block.kind in TIMES:
+        matrix = _resample(block.kind, new.num_frames, old.num_frames).T
+    else:
+        before, after = _class_names(old, block.kind), _class_names(new, block.kind)
+        matrix = torch.zeros(len(after), len(before))
+        for row, name in enumerate(after):
+            matrix[row, before.index(name) if name in before else slice(0)] = 1
+    # A time that nothing is read at is known all the same: its weights are 0.
+    is_known = matrix.any(1) | (block.kind in TIMES)
+    size = block.size(new)
+    repeated = torch.einsum("no,ij->nioj", matrix, torch.eye(size))
+    return rearrange(repeated, "n i o j -> (n i) (o j)"), is_known.repeat_interleave(size)
+
+
+def _resample(kind: str, old: int, new: int) -> Float[Tensor, "new old"]:
+    """Return how much of what is at each of ``old`` times makes up what is at ``new`` ones."""
+    ends = torch.arange(1, new + 1).unsqueeze(1) * old / new
+    times = torch.arange(1, old + 1)
+    if kind == "steps":
+        overlap = torch.minimum(ends, times) - torch.maximum(ends - old / new, times - 1)
+        return overlap.clamp(min=0) * new / old
+    places = ends if kind == "growth" else ends.clamp(min=1)
+    return (1 - (places - times).abs()).clamp(min=0)
+
+
+def _class_names(model: ModelConfig, kind: str) -> list[str]:
+    """Return the classes of a block in their order: bare names, and void without one."""
+    space = LabelSpace.from_dict(model.label_space)
+    every, void, things = set(range(space.num_channels)), {space.void_id}, set(space.foreground_ids)
+    ids = {
+        "channels": every,
+        "classes": every - void,
+        "seen": every,
+        "background": every - things,
+        "foreground": things,
+        "paper background": every - things - void,
+        "paper foreground": things | void,
+    }[kind]
+    if kind not in ("channels", "classes") and model.semantics != "split":
+        ids = every if model.semantics == "joint" else set()
+    bare = [re.sub(r"[\s_-]+", "", name.casefold()) for name in space.names]
+    return [bare[place] if place != space.void_id else "" for place in sorted(ids)]
+
+
+def _misfit(
+    name: str, source: Tensor, target: Tensor, old: ModelConfig, new: ModelConfig
+) -> ModelError:
+    """Return the error for tensors of different shapes, with the fields that may be why."""
+    here = _fields(new)
+    pairs = [(key, value) for key, value in _fields(old).items() if value != here[key]]
+    reasons = ", ".join(f"{key} {value} (here {here[key]})" for key, value in pairs)
+    fix = "start from a checkpoint of this version of seg2vid"
+    if reasons:
+        fix = f"give this run the checkpoint's configuration, which has {reasons}"
+    what = f"{name} of the shape {tuple(target.shape)}, classes and times aside, in the checkpoint"
+    return ModelError(what, got=tuple(source.shape), fix=fix)
+
+
+def _fields(model: ModelConfig) -> dict[str, object]:
+    """Return the values of the configuration by dotted name, without what may differ."""
+    nested = to_dict(model)
+    for name in ("label_space", "height", "width", "num_frames", "frames_per_second"):
+        del nested[name]
+    pairs = [(n, v if isinstance(v, dict) else {"": v}) for n, v in nested.items()]
+    return {f"{name}.{key}".rstrip("."): one for name, some in pairs for key, one in some.items()}

@@ -1,0 +1,184 @@
+"""The folder of a training run: what is in it, and how it survives a kill or a full disk.
+
+::
+
+    RUN/
+        config.yaml           the resolved configuration: `--recipe RUN/config.yaml` trains the same
+        starts.json           every start: time, command, commit, versions, machine, forecast
+        state.safetensors     all that is needed to go on; the one before it in state.older...
+        model.safetensors     the weights to use, as they are now
+        best.safetensors      the same at the best validation
+        log/version_N/        CSV and TensorBoard logs of start N
+        curves.png            losses, gradients and validation over all starts
+        sheets/ videos/       pictures of the held-out clips, every so many steps
+        diverged/             batch and state where a run had to stop
+        summary.json          what it took and came to, once it is done
+"""
+
+import errno
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from seg2vid.tools.environment import describe_environment
+from seg2vid.tools.errors import TrainingError, expected
+from seg2vid.tools.files import replacing
+
+FORMAT = "seg2vid-run-1"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True)
+class RunState:
+    """All that is needed to go on: tensors of the stage and its optimisers, of any shape."""
+
+    tensors: dict[str, Tensor]
+    optimizers: list[dict[str, Any]]
+    """States of the optimisers, as PyTorch gives them."""
+    notes: dict[str, Any]
+    """Seconds trained so far, and other plain values."""
+
+
+@contextmanager
+def room_for(what: str, place: Path) -> Iterator[None]:
+    """Turn the errors of a full disk into ``TrainingError``: what was there before is still
+    there.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if not is_disk_full(error):
+            raise
+        fix = "free some space and give the same command again: the last whole state is still there"
+        text = expected(f"room on the disk for {what} in {place}", got=str(error), fix=fix)
+        raise TrainingError(text) from None
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Say whether an error means that nothing more fits."""
+    number = getattr(error, "errno", None)
+    coded = re.search(r"os error (\d+)", str(error))
+    return (number or (int(coded[1]) if coded else None)) in FULL
+
+
+def write_state(folder: Path, state: RunState) -> None:
+    """Write ``state.safetensors`` whole or not at all; the one before it becomes
+    ``state.older.safetensors``.
+
+    Raises ``TrainingError`` where the disk is full.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    plain = []
+    for number, optimizer in enumerate(state.optimizers):
+        for index, values in optimizer["state"].items():
+            for name, value in values.items():
+                tensors[f"optimizer.{number}.{index}.{name}"] = value.detach().cpu().contiguous()
+        plain.append(optimizer["param_groups"])
+    about = {"format": FORMAT, "optimizers": json.dumps(plain), "notes": json.dumps(state.notes)}
+    path, temporary = folder / "state.safetensors", folder / ".state.partial"
+    try:
+        with room_for("the state of the run", folder):
+            save_file(tensors, temporary, about)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            if path.exists():
+                path.replace(folder / "state.older.safetensors")
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_state(folder: Path) -> RunState | None:
+    """Read the newest whole state, or nothing for a new run.
+
+    Raises ``TrainingError`` where there are states and none of them can be read.
+    """
+    paths = [folder / name for name in ("state.safetensors", "state.older.safetensors")]
+    there = [path for path in paths if path.is_file()]
+    for path in there:
+        try:
+            return _read_state(path)
+        except (SafetensorError, OSError, KeyError, ValueError):
+            continue
+    if there:
+        what, fix = f"a whole state in {folder}", "delete it to start anew, or fetch it again"
+        raise TrainingError(what, got="a damaged file", fix=fix)
+    return None
+
+
+def _read_state(path: Path) -> RunState:
+    """Read one state file."""
+    with safe_open(path, "pt") as file:
+        about = file.metadata() or {}
+        if about.get("format") != FORMAT:
+            raise ValueError(f"{path} is of format {about.get('format')}")
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    groups = json.loads(about["optimizers"])
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in groups]
+    for name in [name for name in found if name.startswith("optimizer.")]:
+        _, number, index, key = name.split(".")
+        states[int(number)].setdefault(int(index), {})[key] = found.pop(name)
+    optimizers = [
+        {"state": state, "param_groups": group} for state, group in zip(states, groups, strict=True)
+    ]
+    return RunState(found, optimizers, json.loads(about["notes"]))
+
+
+def claim(folder: Path, resolved: dict[str, Any]) -> None:
+    """Write the resolved configuration into the folder, which is made where there is none.
+
+    Raises ``TrainingError`` as ``check_claim`` does.
+    """
+    check_claim(folder, resolved)
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = json.loads(json.dumps(resolved))
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+    write_text(folder / "config.yaml", text)
+
+
+def check_claim(folder: Path, resolved: dict[str, Any]) -> None:
+    """Raise ``TrainingError`` where the folder belongs to another configuration."""
+    path = folder / "config.yaml"
+    plain = json.loads(json.dumps(resolved))
+    if path.exists():
+        before = yaml.safe_load(path.read_text("utf-8"))
+        changed = sorted(_differences(before, plain))
+        if changed:
+            got = ", ".join(changed[:4]) + (" and more" if len(changed) > 4 else "")
+            what = f"the configuration that {folder} was started with"
+            fix = "give the same options to resume, or another output folder to start anew"
+            raise TrainingError(what, got=f"another {got}", fix=fix)
+
+
+def _differences(before: Any, after: Any, name: str = "") -> Iterator[str]:
+    """Yield the dotted names of what differs."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in {*before, *after}:
+            dotted = f"{name}.{key}".lstrip(".")
+            yield from _differences(before.get(key), after.get(key), dotted)
+    elif before != after:
+        yield name
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; raise ``TrainingError`` where the disk is full."""
+    with replacing(path) as temporary, room_for(path.name, path.parent):
+        temporary.write_text(text, encoding="utf-8")
+
+
+def note_start(folder: Path, **facts: Any) -> None:
+    """Add this start to ``starts.json``: when, by which command, from which code, on what."""
+    path = folder / "starts.json"
+    starts = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    starts.append({**describe_environment(), **facts})
+    write_text(path, json.dumps(starts, indent=1) + "\n")

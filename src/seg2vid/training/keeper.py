@@ -1,0 +1,250 @@
+"""What goes on beside the steps of a run: log, validation, pictures, saving, stopping in order."""
+
+import json
+import math
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from seg2vid.models.checkpoint import load_checkpoint, save_checkpoint
+from seg2vid.structures import Clip
+from seg2vid.tools.errors import TrainingError
+from seg2vid.training.config import RunConfig
+from seg2vid.training.curves import write_curves
+from seg2vid.training.folder import RunState, room_for, write_state, write_text
+from seg2vid.training.samples import peak_memory, write_samples
+from seg2vid.training.stage import Stage
+from seg2vid.training.validation import (
+    Figures,
+    Judging,
+    Picked,
+    average,
+    find_choice,
+    is_better,
+    measure,
+    read_picked,
+)
+
+
+class RunKeeper(Callback):
+    """Keeps the folder of a run; only the first process writes."""
+
+    def __init__(
+        self,
+        output: Path,
+        settings: RunConfig,
+        *,
+        end: int,
+        sheet_clip: Clip,
+        validation: list[Picked],
+        judge: Judging,
+        provenance: dict[str, Any],
+        seconds: float = 0.0,
+        validates_first: bool = False,
+    ) -> None:
+        """Take the folder, the last step, what to draw, what to validate and how, what is written
+        into the weights, the seconds that earlier starts took, and whether to validate before the
+        first step: what the weights that a run begins with come to.
+        """
+        super().__init__()
+        self.output, self.settings, self.end = output, settings, end
+        self.sheet_clip, self.validation, self.judge = sheet_clip, validation, judge
+        self.provenance = provenance
+        self.earlier, self.began = seconds, time.perf_counter()
+        self.validates_first = validates_first
+        self.is_stopping = False
+        self.sums: dict[str, Tensor] = {}
+        self.batches = 0
+        self.last_logged = time.perf_counter()
+        self.figures: Figures = {}
+        self.best: dict[str, Any] = self._read_best()
+        self._handlers: dict[int, Any] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the run has trained, earlier starts included."""
+        return self.earlier + time.perf_counter() - self.began
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Start the clock, and stop in order when asked to.
+
+        Raises ``TrainingError`` where processes go on from different states.
+        """
+        if trainer.world_size > 1:
+            read: list[Any] = [None] * trainer.world_size
+            dist.all_gather_object(read, self.earlier)
+            if len(set(read)) > 1:
+                what, fix = "the same state of the run in all processes", "share its folder"
+                got = f"{len(set(read))} different ones in {self.output}"
+                raise TrainingError(what, got=got, fix=fix)
+        self.began = self.last_logged = time.perf_counter()
+        pl_module.measures_gradients = self._is_due(int(pl_module.step) + 1, "log")
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._stop)
+
+        if self.validates_first and self.validation and int(pl_module.step) == 0:
+            self._validate(trainer, pl_module, 0)
+
+    def _stop(self, number: int, frame: object) -> None:
+        """Finish this step and save; a second signal stops at once."""
+        if self.is_stopping:
+            raise KeyboardInterrupt(f"signal {number}")
+        self.is_stopping = True
+
+    def _give_signals_back(self) -> None:
+        """Leave the signals to whoever had them, before Lightning does the same, which it also does
+        after an error.
+        """
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """After the last batch of a step: log, validate, draw and save what is due."""
+        for name, term in pl_module.terms.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(term)) + term
+        self.batches += 1
+        accumulate = pl_module.training_config.accumulate
+        if (batch_idx + 1) % accumulate:
+            return
+        step = int(pl_module.step)
+        pl_module.measures_gradients = self._is_due(step + 1, "log")
+        is_last = self._ends_here(trainer, step)
+        if self._is_due(step, "log"):
+            self._log(trainer, pl_module, step)
+        if self.validation and self._is_due(step, "validate", is_last=step == self.end):
+            self._validate(trainer, pl_module, step)
+        if trainer.global_rank == 0:
+            if self._is_due(step, "sheet", is_last=is_last):
+                with room_for("pictures", self.output):
+                    write_samples(pl_module, self.sheet_clip, self.output)
+            if self._is_due(step, "save", is_last=is_last):
+                self.save(pl_module)
+        if is_last and step < self.end:
+            trainer.should_stop = True
+
+    def _is_due(self, step: int, what: str, *, is_last: bool = False) -> bool:
+        """Say whether something is done after this step."""
+        every = getattr(self.settings, f"{what}_every")
+        return every > 0 and (is_last or step % every == 0)
+
+    def _ends_here(self, trainer: Any, step: int) -> bool:
+        """Say whether this step is the last: the end, or any process was told to stop."""
+        if trainer.world_size > 1:
+            # Asking the others costs time, so not after every step.
+            is_asked = self._is_due(step, "log")
+            decide = trainer.strategy.reduce_boolean_decision
+            stops = is_asked and bool(decide(self.is_stopping, all=False))
+            self.is_stopping |= stops
+            return step == self.end or stops
+        return step == self.end or self.is_stopping
+
+    def _log(self, trainer: Any, stage: Stage, step: int) -> None:
+        """Write means over the steps since the last line, gradients, rates and the pace."""
+        values = {f"train/{name}": float(total) / self.batches for name, total in self.sums.items()}
+        values["loss"] = sum(values.values())
+        values |= {f"gradient/{name}": norm for name, norm in stage.gradient_norms.items()}
+        for optimizer in trainer.optimizers:
+            values[f"rate/{name_optimizer(stage, optimizer)}"] = optimizer.param_groups[0]["lr"]
+        now = time.perf_counter()
+        steps = self.batches / stage.training_config.accumulate
+        values["pace/steps a second"] = steps / max(now - self.last_logged, 1e-9)
+        self.last_logged, self.sums, self.batches = now, {}, 0
+        self._write_row(trainer, values, step)
+
+    def _write_row(self, trainer: Any, values: Figures, step: int) -> None:
+        """Write one line to every log."""
+        with room_for("the log", self.output):
+            for logger in trainer.loggers:
+                logger.log_metrics(values, step=step)
+                logger.save()
+
+    def _validate(self, trainer: Any, stage: Stage, step: int) -> None:
+        """Measure the held-out clips, each process its share, and keep the best weights."""
+        if trainer.world_size > 1:
+            # On processors batch norm has other running figures in each: the first one's are saved.
+            for buffer in stage.buffers():
+                dist.broadcast(buffer, 0)
+        own = self.validation[trainer.global_rank :: trainer.world_size]
+        clips = (read_picked(picked, is_still=stage.stills) for picked in own)
+        rows = [measure(stage, clip, self.judge) for clip in clips]
+        if trainer.world_size > 1:
+            gathered: list[Any] = [None] * trainer.world_size
+            dist.all_gather_object(gathered, rows)
+            rows = [row for part in gathered for row in part]
+        self.figures = average(rows)
+        name = find_choice(self.figures, self.settings.choose_by)
+        value = self.figures[name]
+        if trainer.global_rank == 0:
+            named = {f"validation/{key}": figure for key, figure in self.figures.items()}
+            self._write_row(trainer, named, step)
+            than = self.best.get("value", math.nan) if self.best.get("figure") == name else math.nan
+            if math.isfinite(value) and (math.isnan(than) or is_better(name, value, than)):
+                self.best = {"figure": name, "value": value, "step": step}
+                self._save_weights(stage, "best.safetensors")
+            self._draw_curves(stage)
+        self.last_logged = time.perf_counter()
+
+    def _draw_curves(self, stage: Stage) -> None:
+        """Write ``curves.png``."""
+        title = f"{type(stage).__name__}, step {int(stage.step)}"
+        with room_for("curves.png", self.output):
+            write_curves(self.output, title=title, best_step=self.best.get("step"))
+
+    def save(self, stage: Stage) -> None:
+        """Write the state to go on from and the weights, each whole or not at all."""
+        tensors = dict(stage.state_dict())
+        given = stage.optimizers(use_pl_optimizer=False)
+        optimizers = given if isinstance(given, list) else [given]
+        states = [optimizer.state_dict() for optimizer in optimizers]
+        notes = {"seconds": self.seconds, "step": int(stage.step)}
+        # The state last: a run that was killed between the two takes these steps again.
+        self._save_weights(stage, "model.safetensors")
+        write_state(self.output, RunState(tensors, states, notes))
+
+    def _save_weights(self, stage: Stage, name: str) -> None:
+        """Write the boxes to ship, with how they came about."""
+        done = self.provenance | {"steps_done": int(stage.step), "seconds": round(self.seconds)}
+        if self.figures:
+            done |= {"validation": self.figures, "best": self.best}
+        with room_for(name, self.output):
+            save_checkpoint(self.output / name, stage.boxes(), stage.model, done)
+
+    def _read_best(self) -> dict[str, Any]:
+        """Return what the best weights of earlier starts came to."""
+        path = self.output / "best.safetensors"
+        return dict(load_checkpoint(path).provenance["best"]) if path.is_file() else {}
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Write what the run took and came to, and the last curves."""
+        self._give_signals_back()
+        if trainer.global_rank:
+            return
+        self._draw_curves(pl_module)
+        files = [path for path in self.output.rglob("*") if path.is_file()]
+        done = {
+            "steps": int(pl_module.step),
+            "is_done": int(pl_module.step) == self.end,
+            "seconds": self.seconds,
+            "peak_memory_bytes": peak_memory(),
+            "disk_bytes": sum(path.stat().st_size for path in files),
+            "best": self.best,
+            "validation": self.figures,
+        }
+        write_text(self.output / "summary.json", json.dumps(done, indent=1) + "\n")
+
+
+def name_optimizer(stage: Stage, optimizer: Any) -> str:
+    """Return the name of the first part that an optimiser trains."""
+    first = id(optimizer.param_groups[0]["params"][0])
+    return next(name for name, part in stage.parts().items() if first in map(id, part.parameters()))

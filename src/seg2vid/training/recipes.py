@@ -1,0 +1,105 @@
+"""Recipes: one YAML file says which networks are trained and with which objective.
+
+Keys, none of them required: ``stage`` says what is trained; ``preset`` names networks and ``model``
+what differs from them (fields of ``ModelConfig``); ``objective`` names weights of the losses of the
+motion stage and ``training`` what differs from them (fields of the stage's configuration). ``data``
+is a record and not read. ``recipes/`` holds one for each published experiment, and ``config.yaml``
+of a run is one.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seg2vid.models.config import ModelConfig, from_dict, preset, to_dict
+from seg2vid.tools.errors import ModelError
+from seg2vid.training.config import OBJECTIVES, STAGE_NAMES, MotionTrainingConfig
+
+KEYS = ("stage", "preset", "model", "objective", "training", "data")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe says of networks and training."""
+
+    model: ModelConfig
+    training: Any
+    """The configuration of the stage it is for."""
+
+
+def read_recipe(path: Path, kind: type = MotionTrainingConfig) -> Recipe:
+    """Read a recipe of the stage that ``kind`` configures.
+
+    Raises ``ModelError`` for a file that is none, naming what is wrong in it, and for a recipe of
+    another stage.
+    """
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        what, got = f"a recipe (YAML) at {path}", str(error).replace("\n", " ")
+        raise ModelError(what, got=got, fix="see the files in recipes/") from None
+    if not isinstance(values, dict) or set(values) - set(KEYS):
+        what = f"a recipe with the keys {', '.join(KEYS)} in {path}"
+        got = ", ".join(map(str, values)) if isinstance(values, dict) else repr(values)
+        raise ModelError(what, got=got, fix="see the files in recipes/")
+    stage = values.get("stage", STAGE_NAMES[kind])
+    if stage != STAGE_NAMES[kind]:
+        what, fix = f"a recipe of stage {STAGE_NAMES[kind]} in {path}", f"seg2vid train {stage}"
+        raise ModelError(what, got=f"one of stage {stage}", fix=f"use it with {fix}")
+    objective = values.get("objective", "compact")
+    if objective not in OBJECTIVES:
+        what = f"an objective, one of: {', '.join(OBJECTIVES)}"
+        raise ModelError(what, got=repr(objective), fix="choose one of them")
+    model = change(preset(values.get("preset", "compact")), values.get("model"), path)
+    base = OBJECTIVES[objective] if kind is MotionTrainingConfig else kind()
+    return Recipe(model, change(base, values.get("training"), path))
+
+
+def change(base: Any, changes: Any, path: Path | str) -> Any:
+    """Return a configuration with some fields changed, nested ones field by field.
+
+    ``path`` says where ``changes`` were read. Raises ``ModelError`` for an unknown field and for a
+    value of another type.
+    """
+    if changes is None:
+        return base
+    if not isinstance(changes, dict):
+        what = f"fields of {type(base).__name__} in {path}"
+        raise ModelError(what, got=repr(changes), fix="write them as name: value")
+    before = to_dict(base)
+    return from_dict(type(base), _merge(before, _checked(before, changes, path)))
+
+
+def _checked(base: dict[str, Any], changes: dict[str, Any], path: Path | str) -> dict[str, Any]:
+    """Return the changes with whole numbers as floats where those are meant; refuse other types."""
+    checked: dict[str, Any] = {}
+    # A label space is open: it has no fields before the data name it.
+    if base and (unknown := sorted(set(changes) - set(base))):
+        what = f"fields in {path} out of: {', '.join(base)}"
+        raise ModelError(what, got=", ".join(unknown), fix="correct it")
+    for name, value in changes.items():
+        kind = type(base.get(name, value))
+        if kind is float and type(value) is int:
+            value = float(value)
+        elif kind is tuple and isinstance(value, list):
+            value = tuple(value)
+        elif isinstance(value, dict) and kind is dict:
+            value = _checked(base[name], value, path) if name in base else value
+        if type(value) is not kind:
+            what = f"a value of type {kind.__name__} for {name} in {path}"
+            raise ModelError(what, got=repr(value), fix="correct it")
+        checked[name] = value
+    return checked
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Lay ``changes`` over ``base``, dictionaries into dictionaries."""
+    both = {
+        name: _merge(base[name], value)
+        if isinstance(value, dict) and isinstance(base.get(name), dict)
+        else value
+        for name, value in changes.items()
+    }
+    return {**base, **both}

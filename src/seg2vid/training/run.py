@@ -1,0 +1,302 @@
+"""Training of one stage on Lightning: what it will cost, then the run; the same command resumes.
+
+Everything random in a step depends on the seed, the step and the process alone, so a run that was
+killed and started again goes on as if nothing had happened.
+"""
+
+import logging
+import shutil
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from seg2vid.data.clips import ClipSource, TrainingBatches, stack
+from seg2vid.labels.space import LabelSpace, get_label_space
+from seg2vid.models.checkpoint import Checkpoint
+from seg2vid.models.config import ModelConfig, to_dict
+from seg2vid.structures import Clip
+from seg2vid.tools.errors import MediaError, TrainingError
+from seg2vid.training import fine_tune, freezing
+from seg2vid.training import folder as run_folder
+from seg2vid.training.config import STAGE_NAMES, RunConfig
+from seg2vid.training.cost import settings_end
+from seg2vid.training.figures import first_frame_figures, motion_figures, segmenter_figures
+from seg2vid.training.first_frame import FirstFrameStage
+from seg2vid.training.forecast import Forecast, foretell
+from seg2vid.training.keeper import RunKeeper
+from seg2vid.training.motion import MotionStage
+from seg2vid.training.segmenter import SegmenterStage
+from seg2vid.training.stage import Stage
+from seg2vid.training.stages import AnyTraining, make_stage
+from seg2vid.training.stops import told_in_one_line
+from seg2vid.training.validation import Judging, Picked, pick_clips, read_picked
+
+LOGGER = logging.getLogger(__name__)
+
+Sources = Sequence[tuple[ClipSource, float]]
+"""Where clips come from, and how often each is drawn from, in any unit."""
+
+FIGURES: dict[type, Judging] = {
+    FirstFrameStage: first_frame_figures,
+    MotionStage: motion_figures,
+    SegmenterStage: segmenter_figures,
+}
+"""What each stage is judged by."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a run begins with, other than dice."""
+
+    checkpoint: Checkpoint | None = None
+    """Weights to go on from, of this or another label space, size and number of frames."""
+    name: str = ""
+    """Where they are from, for the records."""
+    frozen: tuple[str, ...] = ()
+    """Parts that keep their weights."""
+    only: tuple[str, ...] = ()
+    """Parts that alone are trained."""
+
+
+def start(
+    training: AnyTraining,
+    sources: Sources,
+    output: Path,
+    *,
+    model: str | ModelConfig = "compact",
+    space: LabelSpace | None = None,
+    judges: Path | None = None,
+    settings: RunConfig | None = None,
+    validation: Sequence[ClipSource] = (),
+    beginning: Beginning | None = None,
+) -> Path:
+    """Train the stage that ``training`` belongs to, or go on with it; return the weight file.
+
+    ``model`` is the name of a preset, or what a recipe makes of one; ``space`` the classes of the
+    clips (by default those of Cityscapes). ``judges`` is the folder of LPIPS and VGG weights;
+    without it the terms that need them are left out. ``validation`` are held-out clips,
+    ``settings`` how the run is carried out, ``beginning`` the weights it begins with. Raises as
+    ``run`` does, and ``ModelError`` for an unknown preset, missing judges or weights that do not
+    fit.
+    """
+    stage = make_stage(training, model, space or get_label_space("cityscapes"), judges)
+    begin(stage, beginning or Beginning())
+    origin = {} if beginning is None else to_dict(replace(beginning, checkpoint=None))
+    return run(stage, sources, output, settings or RunConfig(), validation, origin=origin)
+
+
+def begin(stage: Stage, beginning: Beginning) -> None:
+    """Take over weights and freeze parts; raises ``ModelError`` where that does not fit."""
+    if beginning.checkpoint is not None:
+        inheritance = fine_tune.inherit(stage, beginning.checkpoint)
+        LOGGER.info("%8s  %s: %s", "from", beginning.name, inheritance.describe())
+    if beginning.only:
+        freezing.freeze_all_but(stage, beginning.only)
+    if beginning.frozen:
+        freezing.freeze(stage, beginning.frozen)
+
+
+def run(
+    stage: Stage,
+    sources: Sources,
+    output: Path,
+    settings: RunConfig,
+    validation: Sequence[ClipSource] = (),
+    *,
+    origin: dict[str, Any] | None = None,
+) -> Path:
+    """Train ``stage`` on the clips of its sources, each drawn from with the chance its weight gives
+    it, until its steps are done, or those of ``settings``; return the weight file.
+
+    Called again with the same output it resumes. ``validation`` holds held-out clips; ``origin`` is
+    what is noted of where the weights come from. Raises ``TrainingError`` where ``output`` belongs
+    to another configuration, the disk or the memory is full, or the losses are no longer finite
+    (``DivergenceError``), ``MediaError`` where clips have another size.
+    """
+    check_settings(settings)
+    trainer = make_trainer(output, settings)
+    is_first = trainer.global_rank == 0
+    training = stage.training_config
+    clips = sum(len(source) for source, _ in sources)
+    provenance = {"training": to_dict(training), "clips": clips, "origin": origin or {}}
+    resolved = {"stage": STAGE_NAMES[type(training)], "model": to_dict(stage.model)}
+    resolved |= {"training": to_dict(training)}
+    data = {"clips": clips, "processes": trainer.world_size, "origin": origin or {}}
+    run_folder.check_claim(output, {**resolved, "data": data})
+    seconds = _restore(stage, output)
+    batches = make_batches(stage, sources, settings, trainer)
+    if len(batches) == 0:
+        LOGGER.info("%s: %d steps are done", output, int(stage.step))
+        return output / "model.safetensors"
+    picked = pick_clips(validation, settings.validation_clips if settings.validate_every else 0)
+    _check_clips(stage, batches, picked)
+    judge = FIGURES[type(stage)]
+    if is_first:
+        if not settings.dry_run:
+            run_folder.claim(output, {**resolved, "data": data})
+            _sweep(output)
+        where: dict[str, Any] = {"world": trainer.world_size}
+        where["device"] = trainer.strategy.root_device
+        forecast = foretell(stage, batches, picked, judge, settings, **where)
+        LOGGER.info("%s\n%s", describe_config(stage), forecast.describe())
+        if not settings.dry_run:
+            _check_disk(output, forecast)
+            run_folder.note_start(output, forecast=to_dict(forecast))
+    if settings.dry_run:
+        return output / "model.safetensors"
+    if settings.compile:
+        for part in stage.parts().values():
+            part.compile()
+    keeper = RunKeeper(
+        output,
+        settings,
+        end=settings_end(stage, settings),
+        sheet_clip=_pick_sheet(stage, batches, picked),
+        validation=picked,
+        judge=judge,
+        provenance=provenance,
+        seconds=seconds,
+        validates_first=bool(origin and origin.get("name")),
+    )
+    _fit(trainer, stage, batches, keeper)
+    return output / "model.safetensors"
+
+
+def make_batches(
+    stage: Stage, sources: Sources, settings: RunConfig, trainer: Any
+) -> TrainingBatches:
+    """Return this process's batches for all steps that are left."""
+    training = stage.training_config
+    return TrainingBatches(
+        sources,
+        batch_size=training.batch_size,
+        steps=settings_end(stage, settings),
+        start=int(stage.step),
+        seed=training.seed,
+        stills=stage.stills,
+        accumulate=training.accumulate,
+        rank=trainer.global_rank,
+        world=trainer.world_size,
+    )
+
+
+def describe_config(stage: Stage) -> str:
+    """Return the resolved configuration of training and networks as lines for people."""
+    model = to_dict(stage.model)
+    model["label_space"] = model["label_space"]["name"]
+    lines = []
+    for title, values in (("training", to_dict(stage.training_config)), ("model", model)):
+        pairs = ", ".join(f"{name} {value}" for name, value in values.items())
+        lines += textwrap.wrap(f"{title:>8}  {pairs}", 100, subsequent_indent=" " * 10)
+    return "\n".join(lines)
+
+
+def check_settings(settings: RunConfig) -> None:
+    """Raise ``TrainingError`` for numbers that make no sense."""
+    smallest = {"save_every": 1, "log_every": 1, "sheet_every": 0, "validate_every": 0}
+    smallest |= {"max_steps": 0, "devices": 0, "nodes": 1, "workers": 0, "measured_steps": 0}
+    for name, least in smallest.items():
+        value = getattr(settings, name)
+        if value < least:
+            what = f"--{name.replace('_', '-')} of at least {least}"
+            raise TrainingError(what, got=value, fix="leave it out, or raise it")
+
+
+def make_trainer(output: Path, settings: RunConfig) -> lightning.Trainer:
+    """Return Lightning's trainer: it decides on devices, and starts the other processes."""
+    # Its advertisements and greetings; warnings stay.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    has_gpu = torch.cuda.is_available()
+    devices = settings.devices or (torch.cuda.device_count() if has_gpu else 1)
+    is_alone = devices * settings.nodes == 1
+    log = [] if settings.dry_run else [CSVLogger(output, name="log", flush_logs_every_n_steps=1)]
+    board = [TensorBoardLogger(output, name="log", version=log[0].version) for _ in log]
+    return lightning.Trainer(
+        accelerator="gpu" if has_gpu else "cpu",
+        devices=devices,
+        num_nodes=settings.nodes,
+        # Generator and judge take turns: in each, some parameters have no gradient.
+        strategy="auto" if is_alone else "ddp_find_unused_parameters_true",
+        sync_batchnorm=has_gpu and not is_alone,
+        use_distributed_sampler=False,
+        max_epochs=1,
+        precision=settings.precision,
+        logger=[*log, *board],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        callbacks=[TQDMProgressBar(refresh_rate=10)],
+        benchmark=has_gpu,
+    )
+
+
+def _fit(trainer: Any, stage: Stage, batches: TrainingBatches, keeper: RunKeeper) -> None:
+    """Let Lightning train; what stops the run is told in one line."""
+    workers = keeper.settings.workers
+    loader = DataLoader(
+        batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0
+    )
+    trainer.callbacks.append(keeper)
+    with told_in_one_line(stage, keeper.output):
+        trainer.fit(stage, loader)
+    if int(stage.step) < keeper.end:
+        LOGGER.info("stopped after step %d: the same command goes on", int(stage.step))
+        raise KeyboardInterrupt("stopped in order")
+
+
+def _pick_sheet(stage: Stage, batches: TrainingBatches, picked: Sequence[Picked]) -> Clip:
+    """Return the clips to draw: held-out ones where there are some, always the same."""
+    count = min(len(picked), max(batches.batch_size, 2))
+    if not count:
+        return batches[0]
+    return stack([read_picked(one, is_still=stage.stills) for one in picked[:count]])
+
+
+def _check_clips(stage: Stage, batches: TrainingBatches, picked: Sequence[Picked]) -> None:
+    """Raise ``MediaError`` for clips of another size or with too few frames."""
+    model = stage.model
+    clips = [batches[0], *(read_picked(one, is_still=stage.stills) for one in picked[:1])]
+    for clip in clips:
+        height, width = clip.first_frame.shape[2:]
+        count = clip.frames.shape[1]
+        # A batch of stills has as many frames as its clips happened to have: none is needed.
+        if (height, width) != (model.height, model.width) or 0 < count < model.num_frames:
+            what = f"clips of {model.width}x{model.height} with {model.num_frames} frames after the"
+            fix = "render or prepare them for this preset, or set --model.height, --model.width"
+            fix += " and --model.num_frames"
+            got = f"{width}x{height} with {count}"
+            raise MediaError(f"{what} first", got=got, fix=fix)
+
+
+def _check_disk(output: Path, forecast: Forecast) -> None:
+    """Raise ``TrainingError`` where the run would not fit on the disk."""
+    free = shutil.disk_usage(output).free
+    if free < forecast.disk_bytes:
+        what = f"{forecast.disk_bytes / 2**20:.0f} MiB of room in {output}"
+        got, fix = f"{free / 2**20:.0f} MiB free", "free some space, or choose another place"
+        raise TrainingError(what, got=got, fix=fix)
+
+
+def _sweep(output: Path) -> None:
+    """Delete what a killed start left half written, all of it under names with a dot."""
+    # The last is where the safetensors library itself writes first.
+    for pattern in (".*.partial*", ".*.safetensors.*", ".tmp*"):
+        for path in output.rglob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _restore(stage: Stage, output: Path) -> float:
+    """Load the state of a stopped run into the stage; return the seconds it took so far."""
+    state = run_folder.read_state(output)
+    if state is None:
+        return 0.0
+    stage.load_state_dict(state.tensors)
+    stage.optimizer_states = state.optimizers
+    return float(state.notes["seconds"])

@@ -1,0 +1,257 @@
+"""The segmenter's training: photos with human label maps, changed so much that it must generalise.
+
+It is a stage like the other two and runs on ``train.run``; it is trained apart from the figure.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from seg2vid.labels.space import LabelSpace
+from seg2vid.models.config import ModelConfig
+from seg2vid.models.judges.perceptual import PerceptualNetworks
+from seg2vid.models.segmenter import Segmenter
+from seg2vid.structures import Clip
+from seg2vid.training.config import SegmenterTrainingConfig
+from seg2vid.training.stage import Stage, Terms
+
+LUMA = (0.299, 0.587, 0.114)
+"""How bright red, green and blue are to the eye."""
+
+
+class SegmenterStage(Stage):
+    """The segmenter with what trains it."""
+
+    stills = True
+
+    share: Tensor
+    """Share of the pixels that each class has in training."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        training: SegmenterTrainingConfig,
+        judges: PerceptualNetworks | None = None,
+    ) -> None:
+        super().__init__(model, training)
+        self.space = LabelSpace.from_dict(model.label_space)
+        # Half again as fast on processors: their convolutions want channels last.
+        self.segmenter = Segmenter(model.segmenter, num_classes=self.space.void_id)
+        self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.segmenter).requires_grad_(False)
+        self.register_buffer("share", torch.full((self.space.void_id,), 1 / self.space.void_id))
+        self.judges = judges or PerceptualNetworks()
+
+    def make_optimizers(self) -> list[torch.optim.Optimizer]:
+        """AdamW; norms and biases do not decay."""
+        config = self.training_config
+        parameters = [p for p in self.segmenter.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        for group in optimizer.param_groups:
+            group["initial_lr"] = config.learning_rate
+        return [optimizer]
+
+    def turns(self, clip: Clip) -> Iterator[Terms]:
+        """Yield the terms of the only turn."""
+        self._count_classes(clip.label_map)
+        yield self.compute_losses(clip)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the segmenter."""
+        return {"segmenter": self.segmenter}
+
+    def compute_losses(self, clip: Clip) -> Terms:
+        """Return cross-entropy, rare classes counting more, and the soft Jaccard distance."""
+        config = self.training_config
+        picture = clip.first_frame
+        if "sky" in self.space.names:
+            sky = clip.label_map == self.space.names.index("sky")
+            picture = change_sky(picture, sky, config.sky)
+        picture, label_map = augment(picture, clip.label_map, config, void_id=self.space.void_id)
+        logits = self.segmenter(picture).float()
+        weight = self.share.clamp(min=1e-4) ** -config.balance
+        weight = weight / (weight * self.share).sum()
+        void = self.space.void_id
+        entropy = F.cross_entropy(logits, label_map, weight, ignore_index=void, reduction="sum")
+        # Over the weights, as ``reduction="mean"``, which gives no number where all is void.
+        entropy = entropy / F.pad(weight, (0, 1))[label_map].sum().clamp(min=1e-6)
+        # Every fourth pixel is enough for a ratio of areas, and costs a quarter.
+        down, right = (int(torch.randint(2, ())) for _ in "yx")
+        some = (..., slice(down, None, 2), slice(right, None, 2))
+        jaccard = config.jaccard * jaccard_distance(logits[some], label_map[some])
+        return {"entropy": entropy, "jaccard": jaccard}
+
+    @torch.no_grad()
+    def _count_classes(self, label_map: Int[Tensor, "batch height width"]) -> None:
+        """Let the running share of each class follow the batch."""
+        count = torch.bincount(label_map.flatten(), minlength=self.space.num_channels)[:-1].float()
+        decay = min(0.999, (1 + int(self.step)) / (10 + int(self.step)))
+        self.share.lerp_(count / count.sum().clamp(min=1), 1 - decay)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Let the averaged network follow the trained one, closely at first."""
+        step = int(self.step)
+        decay = min(self.training_config.average_decay, (1 + step) / (10 + step))
+        pairs = zip(
+            self.average.state_dict().values(), self.segmenter.state_dict().values(), strict=True
+        )
+        for averaged, trained in pairs:
+            if averaged.is_floating_point():
+                averaged.lerp_(trained, 1 - decay)
+            else:
+                averaged.copy_(trained)
+
+    def boxes(self) -> dict[str, nn.Module]:
+        """Ship the averaged network."""
+        return {"segmenter": self.average}
+
+    def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
+        """Rows: photos, their label maps, the predicted ones, a changed photo as in training."""
+        torch.manual_seed(0)
+        colours = torch.from_numpy(self.space.colours.astype(np.float32) / 255)
+        colours = colours.to(clip.label_map.device)
+        predicted = self.average(clip.first_frame).argmax(1)
+        void = self.space.void_id
+        changed, _ = augment(clip.first_frame, clip.label_map, self.training_config, void_id=void)
+        maps = (
+            rearrange(colours[ids], "b h w c -> b c h w") for ids in (clip.label_map, predicted)
+        )
+        rows = torch.stack((clip.first_frame, *maps, changed))
+        return rearrange(rows[:, :4], "row column c h w -> c (row h) (column w)")
+
+
+def jaccard_distance(
+    logits: Float[Tensor, "batch class height width"], label_map: Int[Tensor, "batch height width"]
+) -> Float[Tensor, ""]:
+    """Return 1 - intersection over union of the soft prediction, over the batch.
+
+    Mean over the classes that the batch has; void pixels (id = number of classes) do not count.
+    """
+    classes = logits.shape[1]
+    truth = F.one_hot(label_map, classes + 1)[..., :classes].to(logits.dtype)
+    known = (label_map < classes).unsqueeze(1)
+    predicted = logits.softmax(1) * known
+    truth = rearrange(truth, "b h w c -> b c h w")
+    intersection = (predicted * truth).sum((0, 2, 3))
+    union = (predicted + truth).sum((0, 2, 3)) - intersection
+    present = (truth.sum((0, 2, 3)) > 0).float()
+    score = intersection / union.clamp(min=1e-6)
+    return 1 - (score * present).sum() / present.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def augment(
+    picture: Float[Tensor, "batch 3 height width"],
+    label_map: Int[Tensor, "batch height width"],
+    config: SegmenterTrainingConfig,
+    *,
+    void_id: int,
+) -> tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, "batch height width"]]:
+    """Zoom and shift, then change colours and sharpness, of each sample by its own dice.
+
+    Pictures stay in [0, 1]. What comes into view from outside is void.
+    """
+    picture, label_map = zoom(picture, label_map, config.zoom, void_id=void_id)
+    picture = change_sharpness(picture, config.blur)
+    picture = change_colours(picture, config.colour)
+    noise = torch.rand(len(picture), 1, 1, 1, device=picture.device) * config.noise
+    return (picture + noise * torch.randn_like(picture)).clamp(0, 1), label_map
+
+
+def zoom(
+    picture: Float[Tensor, "batch 3 height width"],
+    label_map: Int[Tensor, "batch height width"],
+    largest: float,
+    *,
+    void_id: int,
+) -> tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, "batch height width"]]:
+    """Enlarge each sample by 1 / sqrt(``largest``) ... ``largest`` and look at a random part."""
+    batch, device = len(picture), picture.device
+    low, high = -0.5 * np.log(largest), np.log(largest)
+    size = torch.exp(torch.empty(batch, device=device).uniform_(low, high))
+    stretch = torch.exp(torch.empty(batch, device=device).uniform_(-0.15, 0.15))
+    scale = torch.stack((1 / (size * stretch), stretch / size), 1)
+    # The part in view stays inside the picture where it is smaller, outside where it is larger.
+    centre = (torch.rand(batch, 2, device=device) * 2 - 1) * (1 - scale).abs()
+    matrix = torch.cat((torch.diag_embed(scale), centre.unsqueeze(-1)), 2)
+    grid = F.affine_grid(matrix, list(picture.shape), align_corners=False)
+    moved = F.grid_sample(picture, grid, padding_mode="reflection", align_corners=False)
+    # Zero is what grid_sample gives outside: void there, ids one higher inside.
+    ids = F.grid_sample((label_map + 1).float().unsqueeze(1), grid, "nearest", align_corners=False)
+    ids = ids.squeeze(1).round().long()
+    return moved, torch.where(ids == 0, void_id, ids - 1)
+
+
+def change_colours(
+    picture: Float[Tensor, "batch 3 height width"], strength: float
+) -> Float[Tensor, "batch 3 height width"]:
+    """Change brightness, contrast, saturation, tint and gamma, each by up to ``strength``."""
+
+    def dice(*shape: int) -> Float[Tensor, "batch ..."]:
+        """Draw factors around 1 of shape (batch, ...)."""
+        span = torch.empty(len(picture), *shape, device=picture.device)
+        return torch.exp(span.uniform_(-strength, strength))
+
+    picture = picture.clamp(1e-3, 1) ** dice(1, 1, 1)
+    picture = picture * dice(1, 1, 1) * dice(3, 1, 1) ** 0.4
+    middle = picture.mean((1, 2, 3), keepdim=True)
+    picture = middle + (picture - middle) * dice(1, 1, 1)
+    luma = (picture * picture.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+    # Some pictures turn grey altogether.
+    is_coloured = torch.rand(len(picture), 1, 1, 1, device=picture.device) > 0.1
+    return luma + (picture - luma) * dice(1, 1, 1) ** 1.5 * is_coloured
+
+
+@torch.no_grad()
+def change_sky(
+    picture: Float[Tensor, "batch 3 height width"],
+    sky: Bool[Tensor, "batch height width"],
+    share: float,
+) -> Float[Tensor, "batch 3 height width"]:
+    """Give a ``share`` of the samples another sky where ``sky`` is true: from white over grey to
+    deep blue, some of them orange, in a vertical gradient. Elsewhere skies are not those of Europe.
+    """
+    batch, device = len(picture), picture.device
+
+    def colours() -> Float[Tensor, "batch 3 1 1"]:
+        """Draw a colour (batch, 3, 1, 1) for each sample."""
+        light = torch.empty(batch, 1, device=device).uniform_(0.25, 1)
+        depth = torch.rand(batch, 1, device=device) * 0.8
+        blue = torch.cat((1 - depth, 1 - 0.55 * depth, torch.ones_like(depth)), 1)
+        is_orange = torch.rand(batch, 1, device=device) < 0.15
+        tint = torch.where(is_orange, blue.flip(1), blue)
+        return (light * tint)[..., None, None]
+
+    down = torch.linspace(0, 1, picture.shape[2], device=device).view(1, 1, -1, 1)
+    gradient = torch.lerp(colours(), colours(), down)
+    mask = sky.unsqueeze(1)
+    mean = (picture * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=1)
+    texture = (picture - mean) * torch.rand(batch, 1, 1, 1, device=device)
+    chosen = mask & (torch.rand(batch, 1, 1, 1, device=device) < share)
+    return torch.where(chosen, (gradient + texture).clamp(0, 1), picture)
+
+
+def change_sharpness(
+    picture: Float[Tensor, "batch 3 height width"], largest: float
+) -> Float[Tensor, "batch 3 height width"]:
+    """Blur half of the samples, most of them slightly, some by up to ``largest`` pixels."""
+    size = picture.shape[2:]
+    strength = torch.rand(len(picture), 1, 1, 1, device=picture.device)
+    radius = max(1, round(largest))
+    soft = F.avg_pool2d(picture, 2 * radius + 1, 1, radius, count_include_pad=False)
+    small = F.interpolate(picture, scale_factor=0.5, mode="area")
+    coarse = F.interpolate(small, size, mode="bilinear", align_corners=False)
+    blurred = torch.where(strength > 0.85, soft, coarse)
+    mixture = torch.rand_like(strength)
+    return torch.where(strength > 0.5, picture + mixture * (blurred - picture), picture)

@@ -1,0 +1,256 @@
+"""The verbs for those who measure: evaluate, compare, judges; what they print and refuse."""
+
+import json
+import re
+import sys
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from seg2vid.cli import main as cli
+from seg2vid.data.clips import render_toycity
+from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.evaluation.run import figure_of
+from seg2vid.media.pictures import write_image, write_label_map
+from seg2vid.media.video import read_video
+from seg2vid.models.judges.files import JUDGES, JUDGES_VARIABLE
+from seg2vid.structures import Clip
+from tests.evaluation.test_video_pairs import write
+from tests.evaluation_runs import SPACE, judge_quickly, write_model
+from tests.evaluation_samples import make_report
+
+OWN = {
+    "name": "own-v1", "about": "Two rendered streets.", "task": "prediction", "source": "toycity",
+    "clips": 2, "height": 64, "width": 128, "num_frames": 3, "horizons": [3], "samples": 1,
+    "picture_times": [3], "warping_times": [1], "replicates": 50,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge with what costs nothing."""
+    judge_quickly(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(write_model(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("protocol") / "own.yaml"
+    path.write_text(yaml.safe_dump(OWN))
+    return path
+
+
+def run(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_a_model_is_evaluated_under_a_protocol(
+    model: Path, protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "report"
+    words = ("evaluate", "--model", model, "--protocol", protocol, "-o", output)
+    words = (*words, "--clips", 1, "--against", model, "--workers", 1, "--threads", 1)
+    assert run(*words, "--keep-work") == 0
+    said = capsys.readouterr()
+    assert f"wrote {output / 'report.json'} and {output / 'report.html'}" in said.out
+    assert "warning: not the protocol as frozen: clips 1 of 2" in said.err
+    assert "warning" not in said.out
+    report = read(output)
+    assert [c["key"] for c in report["candidates"]] == ["truth", "repeat", "model", "other_1"]
+    psnr = [figure_of(report, key, "psnr") for key in ("model", "other_1")]
+    assert psnr[0] == psnr[1], "the same model"
+    assert (output / "work").is_dir() and (output / "report.html").stat().st_size > 10_000
+    assert run(*words) == 0
+    assert "is finished: nothing to do" in capsys.readouterr().out
+
+    reports = (output / "report.json", output / "report.json")
+    assert run("compare", *reports) == 0
+    assert "tiny" in capsys.readouterr().out
+    assert run("compare", *reports, "--candidates", "model,repeat") == 0
+    lines = capsys.readouterr().out
+    assert "first frame repeated" in lines and "tiny" in lines
+    assert run("compare", *reports, "--candidates", "repeat") == 0
+    assert "first frame repeated" in capsys.readouterr().out
+    assert run("compare", *reports, "--candidates", "nobody") == 2
+    assert "a candidate nobody; got only truth, repeat" in capsys.readouterr().err
+
+
+def write_clip(clip: Clip, folder: Path, name: str) -> None:
+    """Write the real video as a folder of png, and its first label map beside it."""
+    pictures = torch.cat((clip.first_frame[:, None], clip.frames), 1)[0]
+    pixels = (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    (folder / "real" / name).mkdir(parents=True)
+    for index, frame in enumerate(pixels):
+        write_image(folder / "real" / name / f"{index:06d}.png", frame)
+    write_label_map(folder / f"{name}.png", clip.label_map[0].numpy(), SPACE)
+
+
+def test_generated_videos_are_judged_against_real_ones(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "made").mkdir()
+    size = ToyCityConfig(height=64, width=128, num_frames=3)
+    for seed, name in enumerate(("left", "right")):
+        write_clip(render_toycity(seed, size), tmp_path, name)
+        words = ("generate", tmp_path / f"{name}.png", "--model", model, "--samples", 2)
+        words = (*words, "--first-frame", tmp_path / "real" / name / "000000.png")
+        assert run(*words, "-o", tmp_path / "made" / f"{name}.mp4") == 0
+    made = sorted(path.name for path in (tmp_path / "made").iterdir())
+    assert made == [f"{n}_seed{s}.mp4" for n in ("left", "right") for s in (0, 1)]
+    folders = ("--videos", tmp_path / "made", "--reference", tmp_path / "real")
+    words = ("evaluate", *folders, "-o", tmp_path / "report", "--workers", 1, "--threads", 1)
+    assert run(*words) == 0
+    capsys.readouterr()
+    report = read(tmp_path / "report")
+    assert report["protocol"]["name"] == "videos-v1" and report["protocol"]["task"] == "prediction"
+    assert report["protocol"]["samples"] == 2 and report["clips"]["names"] == ["left", "right"]
+    assert [c["title"] for c in report["candidates"]] == [
+        "the real clip",
+        "first frame repeated",
+        "made",
+    ]
+    frames = torch.from_numpy(read_video(tmp_path / "made" / "left_seed0.mp4")) / 255
+    real = torch.from_numpy(read_video(tmp_path / "real" / "left")) / 255
+    errors = (frames - real)[1:].square().mean((1, 2, 3))
+    psnr = report["clips"]["values"]["psnr"]["model"][0]
+    assert float((-10 * errors.log10()).mean()) == pytest.approx(psnr, rel=0.1), "of two samples"
+
+
+def test_real_videos_judged_against_themselves_are_perfect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / "real" / name, 20 + 60 * (name == "b"), size=(64, 128))
+    folders = ("--videos", tmp_path / "real", "--reference", tmp_path / "real")
+    words = ("evaluate", *folders, "-o", tmp_path / "report", "--workers", 1, "--threads", 1)
+    assert run(*words) == 0
+    report = read(tmp_path / "report")
+    assert figure_of(report, "model", "psnr") == 100 > figure_of(report, "repeat", "psnr")
+    assert "PSNR" not in capsys.readouterr().err
+
+
+BAD_WORDS = {
+    ("evaluate",): "-o",
+    ("evaluate", "-o", "OUT", "--clips", "0"): "--clips of at least 1; got 0",
+    ("evaluate", "-o", "OUT", "--model", "dragon"): "'dragon'",
+    ("evaluate", "-o", "OUT", "--against", "dragon"): "'dragon'",
+    ("evaluate", "-o", "OUT", "--protocol", "moon"): "a protocol (cityscapes-generation-v1",
+    ("evaluate", "-o", "OUT", "--protocol", "moon.yaml"): "a protocol file; got moon.yaml: No such",
+    ("evaluate", "-o", "OUT", "--protocol", "cityscapes-stills"): "name it with --data",
+    ("evaluate", "-o", "OUT", "--protocol", "long-24", "--data", "nowhere"): "no nowhere/driving",
+    ("evaluate", "-o", "OUT", "--device", "tpu"): "auto, cpu, cuda",
+    ("evaluate", "-o", "OUT", "--videos", "."): "--videos and --reference together; got one of",
+    ("evaluate", "-o", "OUT", "--reference", "."): "--videos and --reference together; got one of",
+    ("evaluate", "-o", "OUT", "--videos", ".", "--reference", ".", "--model", "toycity"): (
+        "a model or --videos; got both; leave one of them out"
+    ),
+    ("evaluate", "-o", "OUT", "--videos", ".", "--reference", ".", "--against", "toycity"): (
+        "a model or --videos; got both; leave one of them out"
+    ),
+    ("evaluate", "-o", "OUT", "--videos", "nowhere", "--reference", "."): "no such folder",
+    ("evaluate", "-o", "OUT", "--seed", "3"): "--seed 3",
+    ("compare", "none.json", "none.json"): "none.json, which is no file",
+    ("compare", "none.json"): "compare",
+    ("compare", "none.json", "none.json", "--candidates", "a,b,c"): (
+        "one or two names for --candidates; got a,b,c; name one row, or one of each report"
+    ),
+    ("judges", "convert", "none.pth", "-o", "OUT"): "an official weight file at none.pth",
+    ("judges", "convert", "none.pth"): "-o",
+}
+
+
+@pytest.mark.parametrize("words", BAD_WORDS)
+def test_bad_words_give_one_line_and_code_two(
+    words: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SEG2VID_EVALUATION_DATA", raising=False)
+    output = tmp_path / "out"
+    assert run(*(str(output) if word == "OUT" else word for word in words)) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("seg2vid: Expected ") and line.count("\n") == 1
+    assert BAD_WORDS[words] in line
+    assert not output.exists()
+
+
+class Lacking(MetaPathFinder):
+    """An installation without the extra."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        """Fail as the evaluation's own imports would."""
+        if name == "seg2vid.evaluation.run":
+            raise ModuleNotFoundError("No module named 'torchmetrics'", name="torchmetrics")
+
+
+def test_a_missing_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "seg2vid.evaluation.run")
+    monkeypatch.delattr("seg2vid.evaluation.run")
+    monkeypatch.setattr(sys, "meta_path", [Lacking(), *sys.meta_path])
+    assert run("evaluate", "-o", tmp_path / "out") == 2
+    message = (
+        r"the extra `eval` to be installed; got no torchmetrics; pip install 'seg2vid\[eval\]'"
+    )
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_reports_of_other_protocols_do_not_compare(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = make_report(), make_report()
+    second["protocol"]["name"] = "kitti-transfer-v1"
+    for name, report in (("a", first), ("b", second)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(report))
+    assert run("compare", tmp_path / "a.json", tmp_path / "b.json") == 2
+    assert "two evaluations with the same protocol; got" in capsys.readouterr().err
+    assert run("compare", tmp_path / "a.json", tmp_path / "a.json") == 0
+    assert "within noise" in capsys.readouterr().out
+
+
+def test_judges_are_listed_with_their_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raft_small.safetensors").write_bytes(b"others")
+    assert run("judges", "--judges", tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * len(JUDGES)
+    states = {line.split()[0]: line[39:51].strip() for line in lines[::2]}
+    assert states == dict.fromkeys(JUDGES, "missing") | {"raft_small.safetensors": "other bytes"}
+    for line, judge in zip(lines[1::2], JUDGES.values(), strict=True):
+        assert judge.licence in line and f"official file: {judge.source}" in line
+    monkeypatch.setenv(JUDGES_VARIABLE, str(tmp_path))
+    assert run("judges") == 0
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_official_files_are_converted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shared_data: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    name = "lpips_v01_alex_lin.safetensors"
+    tensors = load_file(shared_data / "judges" / name)
+    torch.save(tensors, tmp_path / "alex.pth")
+    assert run("judges", "convert", tmp_path / "alex.pth", "-o", tmp_path / "judges") == 0
+    path = tmp_path / "judges" / name
+    assert capsys.readouterr().out == f"wrote {path}, as pinned\n"
+    assert run("judges", "--judges", tmp_path / "judges") == 0
+    assert re.search(rf"{name} +as pinned", capsys.readouterr().out)
+    torch.save({key: tensor + 1 for key, tensor in tensors.items()}, tmp_path / "alex.pth")
+    assert run("judges", "convert", tmp_path / "alex.pth", "-o", tmp_path / "judges") == 0
+    assert capsys.readouterr().out == f"wrote {path}, not as pinned\n"

@@ -1,0 +1,366 @@
+"""The command line: what each verb does, prints and writes."""
+
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seg2vid.cli import arguments, generate
+from seg2vid.cli import main as cli
+from seg2vid.labels.convert import colourise
+from seg2vid.labels.space import get_label_space
+from seg2vid.media.generated import GeneratedVideo
+from seg2vid.media.label_maps import read_picture
+from seg2vid.media.pictures import read_image, write_label_map
+from seg2vid.media.video import read_video
+from seg2vid.models.weights import ModelSummary
+from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.structures import Latent, Motion
+
+CITYSCAPES = get_label_space("cityscapes")
+
+
+class FakePipeline(Seg2VidPipeline):
+    """Passes of four frames, each as bright as its number; it remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.label_space = CITYSCAPES
+        self.height, self.width = 32, 64
+        self.num_frames, self.frames_per_second = 4, 12.0
+        self.calls: list[dict[str, object]] = []
+
+    def stream(self, label_map: Tensor, **given: object) -> Iterator[GeneratedVideo]:
+        self.calls.append({"label_map": label_map, **given})
+        total, first = given["num_frames"], given["first_frame"]
+        height, width = label_map.shape[1:]
+        frame = torch.zeros(1, 3, height, width) if first is None else first
+        for start in range(0, max(total, 1), self.num_frames):
+            count = min(self.num_frames, total - start)
+            numbers = torch.arange(start + 1, start + count + 1).view(1, -1, 1, 1, 1) * 5 / 255
+            flow = torch.ones(1, count, 2, height, width)
+            yield GeneratedVideo(
+                first_frame=frame,
+                frames=numbers.expand(1, count, 3, height, width),
+                label_map=label_map,
+                label_maps=label_map[:, None].expand(1, count, height, width),
+                motion=Motion(flow, -flow, flow[:, :, :1], flow[:, :, :1]),
+                z=Latent(torch.zeros(1, 2), torch.zeros(1, 2, 2, 4)),
+                frames_per_second=12.0,
+                label_space="cityscapes",
+            )
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
+    fake = FakePipeline()
+    monkeypatch.setattr(Seg2VidPipeline, "from_pretrained", lambda name: fake)
+    monkeypatch.setattr(generate, "list_models", lambda: [ModelSummary("tiny", "A fake", 0.1)])
+    return fake
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> str:
+    """A street of 128x64 in train ids."""
+    ids = np.full((64, 128), 10)
+    ids[20:32], ids[32:], ids[30:40, 40:60] = 2, 0, 13
+    write_label_map(tmp_path / "labels.png", ids, CITYSCAPES)
+    return str(tmp_path / "labels.png")
+
+
+def run(*words: object) -> None:
+    assert cli.main([str(word) for word in words]) == 0
+
+
+def written(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"labels.png"}
+
+
+@pytest.mark.parametrize("name", ["s.mp4", "s.webm", "s.gif", "s.webp", "frames"])
+def test_generate_by_ending(pipe, labels: str, tmp_path: Path, name: str) -> None:
+    run("generate", labels, "-o", tmp_path / name)
+    assert written(tmp_path) == {name}
+    assert read_video(tmp_path / name).shape == (5, 32, 64, 3), "a first frame and one pass"
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 6, 23])
+def test_frames_count_the_first_one(pipe, labels: str, tmp_path: Path, frames: int) -> None:
+    run("generate", labels, "--output", tmp_path / "s.mp4", "--frames", frames)
+    found = read_video(tmp_path / "s.mp4")[:, 16, 32].astype(int)
+    assert len(found) == frames
+    assert np.abs(found - 5 * np.arange(frames)[:, None]).max() <= 2, "each frame once, in order"
+    assert pipe.calls[0]["num_frames"] == frames - 1
+
+
+def test_generate_says_what_it_did(pipe, labels: str, tmp_path: Path, capsys) -> None:
+    run("generate", labels, "-o", tmp_path / "s.mp4", "--seed", 3)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{labels}: palette (palette of the classes, indices are train ids)")
+    assert lines[1] == "128x64 -> 64x32: scaled, nothing cropped"
+    assert lines[2].startswith(f"wrote {tmp_path / 's.mp4'} (5 frames, seed 3, ")
+    assert lines[2].endswith(" s)") and len(lines) == 3
+
+
+def test_extras_and_contact_sheet(pipe, labels: str, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    run("generate", labels, "-o", tmp_path / "s.mp4", "--save", "flow,visible,labels,overlay",
+        "--contact-sheet", sheet, "--frames", 20)  # fmt: skip
+    names = {"s.mp4", "s_flow.mp4", "s_visible.mp4", "s_labels.mp4", "s_overlay.mp4", "sheet.png"}
+    assert written(tmp_path) == names
+    assert len(read_video(tmp_path / "s_flow.mp4")) == 20
+    assert read_image(sheet).shape == (5 * (16 + 32 + 4) + 4, 4 + 8 * 68, 3)
+
+
+def test_samples_have_seeds_of_their_own(pipe, labels: str, tmp_path: Path, capsys) -> None:
+    run("generate", labels, "-o", tmp_path / "s.gif", "--samples", 3, "--seed", 7)
+    assert written(tmp_path) == {"s_seed7.gif", "s_seed8.gif", "s_seed9.gif"}
+    seeds = [call["generator"].initial_seed() for call in pipe.calls]
+    assert seeds == [7, 8, 9]
+    assert capsys.readouterr().out.count("wrote ") == 3
+
+
+def test_rate_size_and_aspect(pipe, labels: str, tmp_path: Path, capsys) -> None:
+    run("generate", labels, "-o", tmp_path / "s.gif", "--fps", 5, "--size", "64x64",
+        "--aspect", "pad")  # fmt: skip
+    assert read_video(tmp_path / "s.gif").shape == (5, 64, 64, 3)
+    label_map = pipe.calls[0]["label_map"]
+    assert (label_map[0, 0] == 19).all() and (label_map[0, 16] == 10).all()
+    assert "padded (16 rows above and 16 below)" in capsys.readouterr().out
+    with Image.open(tmp_path / "s.gif") as image:
+        image.seek(1)
+        assert image.info["duration"] == 200
+
+
+def test_photo_is_fitted_like_the_labels(pipe, labels: str, tmp_path: Path) -> None:
+    rgb = colourise(np.zeros((96, 192), np.int64), CITYSCAPES)
+    Image.fromarray(rgb).save(tmp_path / "photo.png")
+    run("generate", labels, "-o", tmp_path / "s", "--first-frame", tmp_path / "photo.png",
+        "--size", "32x32")  # fmt: skip
+    frame = pipe.calls[0]["first_frame"]
+    assert frame.shape == (1, 3, 32, 32)
+    assert (read_video(tmp_path / "s")[0] == (128, 64, 128)).all()
+    Image.fromarray(rgb[:, :96]).save(tmp_path / "photo.png")
+    assert cli.main(["generate", labels, "-o", str(tmp_path / "t"), "--first-frame",
+                     str(tmp_path / "photo.png")]) == 2  # fmt: skip
+
+
+def test_photo_of_other_proportions_is_refused(pipe, labels: str, tmp_path: Path, capsys) -> None:
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "photo.png")
+    words = ["generate", labels, "-o", str(tmp_path / "s.mp4"), "--first-frame"]
+    assert cli.main([*words, str(tmp_path / "photo.png")]) == 2
+    error = capsys.readouterr().err
+    assert "proportions of the labels (128x64); got " in error and "64x64; cut photo" in error
+    assert cli.main([*words, str(tmp_path / "none.png")]) == 2
+    assert "Expected a photo; got no file" in capsys.readouterr().err
+
+
+def test_instance_map_reaches_the_model(pipe, labels: str, tmp_path: Path, capsys) -> None:
+    numbers = np.zeros((64, 128), np.uint16)
+    numbers[30:40, 40:60] = 26001
+    Image.fromarray(numbers).save(tmp_path / "objects.png")
+    run("generate", labels, "-o", tmp_path / "s.mp4", "--instances", tmp_path / "objects.png")
+    assert pipe.calls[0]["instance_map"].unique().tolist() == [0, 26001]
+    Image.fromarray(numbers[:32]).save(tmp_path / "objects.png")
+    words = ["generate", labels, "-o", str(tmp_path / "t.mp4"), "--instances"]
+    assert cli.main([*words, str(tmp_path / "objects.png")]) == 2
+    assert "instance map of 128x64, like the labels; got" in capsys.readouterr().err
+    Image.fromarray(np.zeros((64, 128, 3), np.uint8)).save(tmp_path / "objects.png")
+    assert cli.main([*words, str(tmp_path / "objects.png")]) == 2
+    assert "Expected one channel of object numbers; got" in capsys.readouterr().err
+
+
+def test_instance_ids_bring_labels_and_objects(pipe, tmp_path: Path) -> None:
+    numbers = np.full((64, 128), 7, np.uint16)
+    numbers[20:40, 40:80] = 26004
+    Image.fromarray(numbers).save(tmp_path / "ids.png")
+    run("generate", tmp_path / "ids.png", "-o", tmp_path / "s.mp4")
+    assert pipe.calls[0]["label_map"].unique().tolist() == [0, 13]
+    assert pipe.calls[0]["instance_map"].unique().tolist() == [0, 26004]
+
+
+def test_own_label_space_is_translated_by_name(pipe, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "classes:\n  - {name: sky, colour: [1, 1, 1]}\n  - {name: car, colour: [2, 2, 2]}\n"
+    )
+    pixels = np.zeros((64, 128), np.uint8)
+    pixels[32:] = 1
+    Image.fromarray(pixels).save(tmp_path / "own.png")
+    run("generate", tmp_path / "own.png", "-o", tmp_path / "s.mp4",
+        "--label-space", tmp_path / "own.yaml")  # fmt: skip
+    assert pipe.calls[0]["label_map"].unique().tolist() == [10, 13]
+
+
+def test_warnings_go_to_standard_error(pipe, tmp_path: Path, capsys) -> None:
+    Image.fromarray(np.full((64, 128), 8, np.uint8)).save(tmp_path / "flat.png")
+    run("generate", tmp_path / "flat.png", "-o", tmp_path / "s.mp4", "--encoding", "train")
+    captured = capsys.readouterr()
+    assert captured.err == "warning: only vegetation in it: is this the right --label-space?\n"
+    assert "warning:" not in captured.out
+
+
+def test_no_bundled_model(pipe, labels: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(generate, "list_models", list)
+    assert cli.main(["generate", labels, "-o", str(tmp_path / "s.mp4")]) == 2
+    assert "got none; name one with --model PATH" in capsys.readouterr().err
+
+
+def test_interrupted_generation_leaves_nothing(
+    pipe, labels: str, tmp_path: Path, monkeypatch
+) -> None:
+    one_pass = pipe.stream
+
+    def interrupted(label_map: Tensor, **given: object) -> Iterator[GeneratedVideo]:
+        yield from one_pass(label_map, **{**given, "num_frames": 4})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipe, "stream", interrupted)
+    for name in ("s.mp4", "s.gif", "frames"):
+        words = ["generate", labels, "-o", str(tmp_path / name), "--save", "flow,labels"]
+        assert cli.main(words) == 130
+    assert written(tmp_path) == set()
+
+
+def test_labels_check(labels: str, capsys) -> None:
+    run("labels", "check", labels)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{labels}: palette") and "128x64" in lines[0]
+    assert any(line.split() == ["car", "2.44%"] for line in lines)
+    assert lines[-1] == "nothing to repair"
+
+
+def test_check_names_the_command_that_repairs(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw = np.full((64, 128), 23, np.uint8)
+    raw[32:] = 7
+    Image.fromarray(raw).save("raw.png")
+    run("labels", "check", "raw.png")
+    command = capsys.readouterr().out.splitlines()[-1].removeprefix("to repair it: seg2vid ")
+    run(*command.split())
+    assert "wrote raw_train_ids.png" in capsys.readouterr().out
+    run("labels", "check", "raw_train_ids.png")
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing to repair"
+
+
+def test_labels_convert_fits_and_colours(labels: str, tmp_path: Path, capsys) -> None:
+    run("labels", "convert", labels, "-o", tmp_path / "a.png", "--size", "64x64")
+    assert "cropped to 64x64" in capsys.readouterr().out
+    assert read_picture(tmp_path / "a.png").pixels.shape == (64, 64)
+    run("labels", "convert", labels, "-o", tmp_path / "b.png", "--to", "colour")
+    found = read_image(tmp_path / "b.png")
+    assert found.shape == (64, 128, 3) and tuple(found[63, 0]) == (128, 64, 128)
+    assert read_picture(tmp_path / "b.png").mode == "RGB"
+
+
+def test_convert_passes_warnings_on(tmp_path: Path, capsys) -> None:
+    Image.fromarray(np.full((64, 128), 8, np.uint8)).save(tmp_path / "flat.png")
+    run("labels", "convert", tmp_path / "flat.png", "-o", tmp_path / "a.png")
+    assert "warning: every value exists" in capsys.readouterr().err
+
+
+def test_models_are_listed(monkeypatch, capsys) -> None:
+    models = [ModelSummary("compact", "Streets by day", 12.34)]
+    monkeypatch.setattr("seg2vid.models.weights.list_models", lambda: models)
+    run("models")
+    assert capsys.readouterr().out == f"{'compact':<20}   12.3 MB  Streets by day\n"
+    monkeypatch.setattr("seg2vid.models.weights.list_models", list)
+    run("models")
+    assert "--model PATH" in capsys.readouterr().out
+
+
+def test_toycity_passes_its_options_on(tmp_path: Path, monkeypatch, capsys) -> None:
+    given = {}
+    monkeypatch.setattr(
+        "seg2vid.data.toycity.write_dataset",
+        lambda directory, **options: given.update(options, directory=directory),
+    )
+    run(
+        "toycity",
+        "-o",
+        tmp_path / "toy",
+        "--clips",
+        2,
+        "--size",
+        "64x32",
+        "--frames",
+        3,
+        "--seed",
+        5,
+    )
+    config = given["config"]
+    assert (config.width, config.height, config.num_frames) == (64, 32, 2)
+    assert (given["clips"], given["seed"], given["directory"]) == (2, 5, tmp_path / "toy")
+    assert f"wrote 2 clips to {tmp_path / 'toy'}" in capsys.readouterr().out
+
+
+# Help
+
+
+def test_help_lists_every_verb(capsys) -> None:
+    for words in ([], ["--help"], ["help"], ["-h"]):
+        assert cli.main(words) == 0
+        text = capsys.readouterr().out
+        assert all(f"seg2vid {name} " in text for name in cli.VERBS)
+        assert max(map(len, text.splitlines())) <= 120
+
+
+def test_help_of_a_group_and_version(capsys) -> None:
+    run("labels", "--help")
+    assert capsys.readouterr().out.count("seg2vid labels ") == 2
+    run("--version")
+    assert capsys.readouterr().out.startswith("seg2vid 0.")
+
+
+@pytest.mark.parametrize("name", cli.VERBS)
+def test_help_of_a_verb_explains_every_argument(name: str, capsys) -> None:
+    run(*name.split(), "--help")
+    text = capsys.readouterr().out
+    assert f"usage: seg2vid {name}" in text and arguments.summary(cli.VERBS[name])[:40] in text
+    explained = arguments._argument_helps(cli.VERBS[name])
+    parameters = inspect.signature(cli.VERBS[name]).parameters.values()
+    names = {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL}
+    # What is left over is explained too, though it has no option of its own.
+    assert set(explained) - {"options"} == names and all(explained.values())
+
+
+def test_help_starts_at_once_without_heavy_imports() -> None:
+    code = (
+        "import sys; from seg2vid.cli.main import main; main(['--help']);"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'av', 'PIL', 'yaml')))"
+    )
+    times = []
+    for _ in range(3):
+        # Processor time: on a busy machine the clock says nothing of the program.
+        start = sum(os.times()[2:4])
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        times.append(sum(os.times()[2:4]) - start)
+    assert min(times) < 0.3
+
+
+def test_a_function_is_all_a_verb_needs(capsys) -> None:
+    def repeat(word: str, *rest: str, times: int = 1, loud: bool = False,
+               tone: Literal["low", "high"] = "low") -> None:  # fmt: skip
+        """Repeat a word.
+
+        Args:
+            word: what to say, 100 % of it.
+            *rest: what is left over.
+            times: how often.
+            loud: in capitals.
+            tone: of voice.
+        """
+        print(" ".join([word] * times), rest, loud, tone)
+
+    arguments.call("repeat", repeat, ["hi", "--times", "2", "--loud", "--more.depth=3"])
+    assert capsys.readouterr().out == "hi hi ('--more.depth=3',) True low\n"
+    with pytest.raises(SystemExit):
+        arguments.call("repeat", repeat, ["--help"])
+    text = capsys.readouterr().out
+    assert "what to say, 100 % of it" in text and "(default: 1)" in text and "low|high" in text

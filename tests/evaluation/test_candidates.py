@@ -1,0 +1,342 @@
+"""Candidates: baselines by hand, models beside the pipeline, oracles, and what they are given."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seg2vid.evaluation import candidates as module
+from seg2vid.evaluation.candidates import BASELINES, Model, PosteriorModel, StillStart, baselines_of
+from seg2vid.evaluation.cases import Cases
+from seg2vid.evaluation.output import Candidate
+from seg2vid.models.checkpoint import save_checkpoint
+from seg2vid.models.judges.files import digest_of
+from seg2vid.models.layers import exact_arithmetic
+from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.structures import Clip
+from seg2vid.tools.errors import ModelError
+from seg2vid.transfer import encode_motion
+from tests.evaluation_runs import TINY, build_model, still_protocol, write_model
+from tests.tiny import CONFIG, HEIGHT, WIDTH, street_map
+
+GENERATION = replace(TINY, task="generation", baselines=("truth", "repeat"))
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return Cases(TINY).read(0)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def model(weights: str) -> Model:
+    return Model("model", weights, "model", TINY)
+
+
+@pytest.fixture(scope="module")
+def pipeline(weights: str) -> Seg2VidPipeline:
+    """The same model, all of it: for a prediction no first frame is painted, nor loaded."""
+    return Seg2VidPipeline.from_pretrained(weights)
+
+
+@pytest.fixture
+def exact() -> Iterator[None]:
+    """Compute as an evaluation does: bfloat16 rounds a batch of two otherwise than one by one."""
+    with torch.inference_mode(), exact_arithmetic():
+        yield
+
+
+def whole(clip: Clip) -> Tensor:
+    """All frames, the first one with them."""
+    return torch.cat((clip.first_frame[:, None], clip.frames), 1)
+
+
+def shortened(clip: Clip, count: int) -> Clip:
+    """Its first frames without the motion."""
+    maps = clip.label_maps[:, :count] if count else None
+    return Clip(clip.first_frame, clip.frames[:, :count], clip.label_map, maps)
+
+
+def translating(dx: int, dy: int, count: int = 4) -> Clip:
+    """A smooth random picture that moves by (dx, dy) pixels from frame to frame."""
+    height, width = HEIGHT + 32, WIDTH + 32
+    noise = torch.rand(1, 3, height // 4, width // 4, generator=torch.Generator().manual_seed(1))
+    large = F.interpolate(noise, (height, width), mode="bicubic").clamp(0, 1)
+    frames = [
+        large[:, :, 16 - dy * t : 16 - dy * t + HEIGHT, 16 - dx * t : 16 - dx * t + WIDTH]
+        for t in range(count)
+    ]
+    labels = street_map()
+    return Clip(frames[0], torch.stack(frames[1:], 1), labels)
+
+
+def test_the_truth_is_the_clip_itself(clip: Clip) -> None:
+    judged = BASELINES["truth"].make(clip, 3)
+    assert torch.equal(judged.frames, whole(clip))
+    assert torch.equal(judged.label_maps[:, 0], clip.label_map)
+    assert torch.equal(judged.label_maps[:, 1:], clip.label_maps)
+    assert judged.motion is clip.motion
+    unlabelled = BASELINES["truth"].make(replace(clip, label_maps=None), 0)
+    assert unlabelled.label_maps is None, "the first map alone says nothing of the others"
+    photo = BASELINES["truth"].make(shortened(clip, 0), 0)
+    assert torch.equal(photo.label_maps, clip.label_map[:, None])
+
+
+def test_repeating_shows_the_first_frame_and_does_not_move(clip: Clip) -> None:
+    judged = BASELINES["repeat"].make(clip, 0)
+    assert judged.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
+    assert all(torch.equal(frame, clip.first_frame) for frame in judged.frames.unbind(1))
+    assert all(torch.equal(labels, clip.label_map) for labels in judged.label_maps.unbind(1))
+    assert judged.motion.backward_flow.shape == (1, 3, 2, HEIGHT, WIDTH)
+    assert not judged.motion.backward_flow.any() and not judged.motion.forward_flow.any()
+    assert judged.motion.forward_visible.all() and judged.motion.backward_visible.all()
+
+
+def test_extrapolated_flow_goes_on_as_it_began() -> None:
+    clip = translating(2, 1)
+    judged = BASELINES["extrapolated"].make(clip, 0)
+    inside = (..., slice(16, -16), slice(16, -16))
+    for time in range(3):
+        expected = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1) * (time + 1)
+        flows = (judged.motion.forward_flow[:, time], -judged.motion.backward_flow[:, time])
+        for flow in flows:
+            error = (flow - expected)[inside].norm(dim=1)
+            assert float(error.mean()) < 0.1 * (time + 1) and float(error.median()) < 0.25
+    assert torch.equal(judged.frames[:, 0], clip.first_frame)
+    errors = (judged.frames[:, 1:] - clip.frames)[inside].abs().mean((0, 2, 3, 4))
+    still = (clip.first_frame[:, None] - clip.frames)[inside].abs().mean((0, 2, 3, 4))
+    assert bool((errors < 0.05 * still).all())
+    # Labels move with the frames, by whole pixels.
+    moved = clip.label_map[:, 16 - 3 : -16 - 3, 16 - 6 : -16 - 6]
+    assert float((judged.label_maps[:, 3][inside] == moved).float().mean()) > 0.98
+    assert float(judged.motion.backward_visible[..., 0, 0].max()) == 0, "the corner is new"
+
+
+def test_extrapolation_sees_no_third_frame() -> None:
+    clip = translating(2, 1)
+    other = replace(clip, frames=torch.cat((clip.frames[:, :1], torch.rand(1, 2, 3, 64, 128)), 1))
+    first, second = (BASELINES["extrapolated"].make(given, 0) for given in (clip, other))
+    assert torch.equal(first.frames, second.frames)
+
+
+@pytest.mark.usefixtures("exact")
+def test_samples_are_those_of_the_pipeline_one_by_one(
+    clip: Clip, model: Model, pipeline: Seg2VidPipeline
+) -> None:
+    judged = model.make(clip, 7)
+    assert judged.frames.shape == (2, 4, 3, HEIGHT, WIDTH) and judged.seconds > 0
+    for sample in range(2):
+        alone = pipeline(
+            clip.label_map, num_frames=3, first_frame=clip.first_frame, seed=7000 + sample
+        )
+        torch.testing.assert_close(judged.frames[sample, 1:], alone.frames[0].clamp(0, 1))
+        assert torch.equal(judged.label_maps[sample, 1:], alone.label_maps[0])
+        torch.testing.assert_close(
+            judged.motion.backward_flow[sample], alone.motion.backward_flow[0]
+        )
+    assert not torch.equal(judged.frames[0, 1:], judged.frames[1, 1:])
+
+
+def test_the_given_frame_comes_back_bit_by_bit(clip: Clip, model: Model) -> None:
+    judged = model.make(clip, 0)
+    assert all(torch.equal(frame, clip.first_frame[0]) for frame in judged.frames[:, 0])
+    assert torch.equal(judged.label_maps[:, 0], clip.label_map.expand(2, -1, -1))
+
+
+@pytest.mark.usefixtures("exact")
+def test_a_clip_is_the_same_whatever_stands_beside_it(clip: Clip, model: Model) -> None:
+    first = model.make(clip, 1)
+    torch.rand(7)
+    model.make(clip, 2)
+    again = Model("other_1", model.name, "other", TINY).make(clip, 1)
+    assert torch.equal(first.frames, again.frames)
+    three = replace(model, protocol=replace(TINY, samples=3)).make(clip, 1)
+    torch.testing.assert_close(three.frames[:2], first.frames)
+    later = replace(model, protocol=replace(TINY, seed=1, samples=1)).make(clip, 1)
+    torch.testing.assert_close(later.frames[0], first.frames[1])
+
+
+@pytest.mark.usefixtures("exact")
+def test_a_label_map_alone_gives_another_first_frame(
+    clip: Clip, model: Model, pipeline: Seg2VidPipeline
+) -> None:
+    judged = replace(model, protocol=GENERATION).make(clip, 0)
+    alone = pipeline(clip.label_map, num_frames=3, seed=1)
+    torch.testing.assert_close(judged.frames[1, 0], alone.first_frame[0])
+    assert not torch.equal(judged.frames[0, 0], clip.first_frame[0])
+
+
+@pytest.mark.usefixtures("exact")
+def test_a_still_is_the_first_frame_of_the_pipeline(
+    clip: Clip, model: Model, pipeline: Seg2VidPipeline
+) -> None:
+    judged = replace(model, protocol=still_protocol()).make(shortened(clip, 0), 2)
+    assert judged.frames.shape == (2, 1, 3, HEIGHT, WIDTH) and judged.motion is None
+    for sample in range(2):
+        alone = pipeline(clip.label_map, num_frames=0, seed=2000 + sample)
+        torch.testing.assert_close(judged.frames[sample, 0], alone.first_frame[0].clamp(0, 1))
+        assert torch.equal(judged.label_maps[sample, 0], clip.label_map[0])
+
+
+@pytest.mark.usefixtures("exact")
+def test_a_generated_start_is_repeated(clip: Clip, model: Model) -> None:
+    generating = replace(model, protocol=GENERATION)
+    judged = StillStart(generating).make(clip, 4)
+    first = generating.make(clip, 4).frames[0, 0]
+    assert judged.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
+    assert all(torch.allclose(frame, first, atol=1e-6) for frame in judged.frames[0])
+    assert not judged.motion.backward_flow.any()
+
+
+@pytest.mark.usefixtures("exact")
+def test_the_oracle_plays_the_motion_that_its_encoder_finds(
+    clip: Clip, model: Model, pipeline: Seg2VidPipeline
+) -> None:
+    judged = PosteriorModel(model).make(clip, 0)
+    code = encode_motion(pipeline, whole(clip), clip.label_map)
+    video = pipeline(clip.label_map, num_frames=3, first_frame=clip.first_frame, z=code.z)
+    torch.testing.assert_close(judged.frames[:, 1:], video.frames.clamp(0, 1))
+    torch.testing.assert_close(judged.motion.backward_flow, video.motion.backward_flow)
+    assert torch.equal(judged.frames[:, 0], clip.first_frame)
+    assert torch.equal(PosteriorModel(model).make(clip, 5).frames, judged.frames)
+    other = replace(clip, frames=clip.frames.flip(1))
+    assert not torch.equal(PosteriorModel(model).make(other, 0).frames, judged.frames)
+
+
+@pytest.mark.parametrize(("length", "starts"), [(1, (0, 1, 2)), (2, (0,))])
+def test_the_oracle_encodes_every_whole_pass(
+    clip: Clip,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    length: int,
+    starts: tuple[int, ...],
+) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def watch(pipeline: Seg2VidPipeline, frames: Tensor, labels: Tensor) -> Any:
+        seen.append((frames, labels))
+        return encode_motion(pipeline, frames, labels)
+
+    monkeypatch.setattr(module, "encode_motion", watch)
+    name = write_model(tmp_path / "short", replace(CONFIG, num_frames=length))
+    judged = PosteriorModel(Model("model", name, "model", TINY)).make(clip, 0)
+    assert judged.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
+    assert judged.motion.backward_flow.shape == (1, 3, 2, HEIGHT, WIDTH)
+    maps = torch.cat((clip.label_map[:, None], clip.label_maps), 1)
+    assert len(seen) == len(starts)
+    for (frames, labels), start in zip(seen, starts, strict=True):
+        assert torch.equal(frames, whole(clip)[:, start:])
+        assert torch.equal(labels, maps[:, start])
+
+
+def test_the_oracle_needs_a_whole_pass(clip: Clip, model: Model) -> None:
+    message = r"clips of at least 3 frames after the first; got 2; use another protocol, or leave"
+    with pytest.raises(ModelError, match=message):
+        PosteriorModel(model).make(shortened(clip, 2), 0)
+
+
+@pytest.mark.usefixtures("exact")
+def test_motion_of_several_passes_is_that_to_the_first_frame(clip: Clip, tmp_path: Path) -> None:
+    name = write_model(tmp_path / "short", replace(CONFIG, num_frames=1))
+    judged = Model("model", name, "model", TINY).make(clip, 0)
+    pipeline = Seg2VidPipeline.from_pretrained(name)
+    video = pipeline(clip.label_map, num_frames=3, first_frame=clip.first_frame, seed=[0, 1])
+    assert video.pass_starts == (0, 1, 2)
+    assert torch.equal(judged.motion.backward_flow[:, 0], video.motion.backward_flow[:, 0])
+    assert not torch.equal(judged.motion.backward_flow[:, 1], video.motion.backward_flow[:, 1])
+
+
+def test_candidates_say_who_they_are(model: Model, weights: str, tmp_path: Path) -> None:
+    every = (*BASELINES.values(), model, PosteriorModel(model), StillStart(model))
+    for candidate in every:
+        assert isinstance(candidate, Candidate)
+        assert candidate.key and candidate.title and candidate.about
+    assert model.title == Path(weights).name
+    assert replace(model, name=f"{weights}/model.safetensors").title == "tiny"
+    copy = tmp_path / "run_7.safetensors"
+    shutil.copy(Path(weights) / "model.safetensors", copy)
+    assert replace(model, name=str(copy)).title == "run_7.safetensors"
+    assert model.sha256 == digest_of(Path(weights) / "model.safetensors")
+    assert PosteriorModel(model).sha256 == model.sha256
+    assert model.about == "sees the first frame and label map; 2 draws"
+    assert replace(model, protocol=replace(GENERATION, samples=1)).about == (
+        "sees the label map; one draw"
+    )
+
+
+def test_a_motion_stage_alone_predicts(clip: Clip, model: Model, tmp_path: Path) -> None:
+    """Weights without a first frame are enough where one is given, and refused elsewhere."""
+    boxes = {"animator": build_model().animator}
+    save_checkpoint(tmp_path / "model.safetensors", boxes, CONFIG, {})
+    alone = Model("model", str(tmp_path), "model", TINY)
+    assert torch.equal(alone.make(clip, 0).frames, model.make(clip, 0).frames)
+    with pytest.raises(ModelError, match=r"tensors of first_frame; got missing"):
+        replace(alone, protocol=GENERATION).make(clip, 0)
+
+
+def keys(protocol: Any, model: Model | None) -> list[str]:
+    return [candidate.key for candidate in baselines_of(protocol, model)]
+
+
+def test_baselines_come_in_the_order_of_the_protocol(model: Model, tmp_path: Path) -> None:
+    assert keys(TINY, model) == ["truth", "repeat", "extrapolated", "posterior"]
+    assert keys(replace(TINY, baselines=("extrapolated", "truth")), model) == [
+        "extrapolated",
+        "truth",
+    ]
+    assert keys(TINY, None) == ["truth", "repeat", "extrapolated"], "the oracle needs a model"
+    for other in ({"num_frames": 2}, {"height": 128}, {"width": 256}):
+        unfit = replace(TINY, **other)
+        assert "posterior" not in keys(unfit, replace(model, protocol=unfit)), "no encoder fits"
+    assert keys(still_protocol(), model) == ["truth"], "others are looked up in photos"
+    generated = baselines_of(GENERATION, model)
+    assert isinstance(generated[1], StillStart) and keys(GENERATION, None) == ["truth", "repeat"]
+    pipeline = build_model()
+    pipeline.motion_encoder_weights = {}
+    pipeline.save_pretrained(tmp_path)
+    generating = Model("model", str(tmp_path), "model", TINY)
+    assert "posterior" not in keys(TINY, generating), "a model without motion encoder has none"
+
+
+def test_missing_and_foreign_models_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'dragon'"):
+        Model("model", "dragon", "model", TINY)
+    space = {**CONFIG.label_space, "classes": [dict(c) for c in CONFIG.label_space["classes"]]}
+    space["classes"][0]["name"], space["name"] = "canal", "venice"
+    name = write_model(tmp_path / "boat", replace(CONFIG, label_space=space))
+    with pytest.raises(ModelError, match=r"label space cityscapes; got venice \(.*boat\); eval"):
+        _ = Model("model", name, "model", TINY).pipeline
+
+
+def test_models_compute_exactly_where_they_are_told_to(
+    clip: Clip, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor with bfloat16 gives other frames; in exact arithmetic it gives the same."""
+
+    @contextmanager
+    def processor(has_bfloat16: bool) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
+            yield
+
+    single = replace(model, protocol=replace(TINY, samples=1, num_frames=1))
+    short, frames = shortened(clip, 1), []
+    for has_bfloat16 in (False, True):
+        with processor(has_bfloat16):
+            frames.append(single.make(short, 0).frames)
+            with exact_arithmetic():
+                frames.append(single.make(short, 0).frames)
+    plain, exact, fast, exact_again = frames
+    assert torch.equal(plain, exact) and torch.equal(exact, exact_again)
+    assert not torch.equal(fast, exact) and float((fast - exact).abs().max()) < 0.1

@@ -1,0 +1,195 @@
+"""Protocols: frozen to the byte, whole, and refused with a reason where they are wrong."""
+
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from seg2vid.data.recordings.folder import list_recordings
+from seg2vid.data.recordings.recording import Recording
+from seg2vid.data.stills import StillFolder
+from seg2vid.evaluation import protocol as module
+from seg2vid.evaluation.judges import JUDGE_FILES, SEGMENTER_FILE, judge_digests
+from seg2vid.evaluation.metric_table import METRICS
+from seg2vid.evaluation.protocol import BASELINE_KEYS, Protocol, get_protocol, list_protocols
+from seg2vid.labels.space import get_label_space
+from seg2vid.models.judges.files import JUDGES, digest_of
+from seg2vid.models.weights import SEGMENTER, find_weights
+from seg2vid.tools.errors import Seg2VidError
+
+FROZEN = {
+    "cityscapes-generation-v1": "511468282a080d21bcb2138cdd063a17f4b3197c610420c9f5d296b658ef8b28",
+    "cityscapes-prediction-v1": "8d747e5f593d5f660c16a1cf78f30a294572710fb5c01707458425610f1acc5e",
+    "cityscapes-stills-v1": "4b702aaec0b738bea4d8d1a57ff1847123e99e9c166d88b26e8287d0719841be",
+    "kitti-transfer-v1": "c830fa263663ee4acd0a80919d9bda8e473632e2b4d815e6510ac5025bd33771",
+    "long-24-v1": "6d4d5315f1a361e0c96b161252e5cfc45b1756c80787b17c2c56ced636c73fd7",
+    "toycity-quick-v1": "231ffa3e79dc6f728745120d0bcecb67e633109a12c72b682d7c85bf4bd54e91",
+    "toycity-v1": "482fd119010f079436305e30babc9c80c48ac239a5fc4007e3548558d4d48b86",
+}
+"""SHA-256 of every file: a figure is known by its protocol's name, so the file behind a name must
+never change once it was published. What shall be otherwise is a new file, NAME-v2.yaml.
+"""
+
+QUICK = "toycity-quick-v1"
+"""The one that is there to see that all runs."""
+GOOD = {"name": "own-v1", "about": "mine", "task": "prediction", "source": "toycity", "clips": "3"}
+
+
+recordings_of = cache(list_recordings)
+
+
+def write(path: Path, **changes: str) -> str:
+    """Write a protocol of the user's own."""
+    lines = (GOOD | changes).items()
+    path.write_text("".join(f"{key}: {value}\n" for key, value in lines if value))
+    return str(path)
+
+
+def test_every_file_is_the_frozen_one() -> None:
+    assert {name: get_protocol(name).sha256 for name in list_protocols()} == FROZEN
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_a_protocol_is_whole(name: str) -> None:
+    protocol = get_protocol(name)
+    assert protocol.name == name and protocol.about
+    last = protocol.num_frames
+    assert protocol.horizons[-1] == last and list(protocol.horizons) == sorted(protocol.horizons)
+    assert set(protocol.baselines) <= set(BASELINE_KEYS) and protocol.baselines[0] == "truth"
+    assert all(time in protocol.judged_times for time in protocol.picture_times)
+    assert all(1 <= time <= last for time in protocol.warping_times)
+    assert set(protocol.enough) <= set(METRICS)
+    size = (64, 128) if name == QUICK else (128, 256)
+    assert (protocol.height, protocol.width) == size
+    assert protocol.precision == "float32" and protocol.replicates >= 1000
+    assert bool(protocol.training) == bool({"nearest", "mean_colour"} & set(protocol.baselines))
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_the_judges_of_a_protocol_are_the_pinned_ones(name: str) -> None:
+    protocol = get_protocol(name)
+    pinned = {key: JUDGES[key].sha256 for files in JUDGE_FILES.values() for key in files}
+    pinned[SEGMENTER_FILE] = digest_of(find_weights(SEGMENTER))
+    assert protocol.judges.items() <= pinned.items()
+    needed = set(pinned)
+    if protocol.is_still:
+        needed -= {*JUDGE_FILES["i3d"], *JUDGE_FILES["flow"]}
+    assert set(protocol.judges) == needed
+
+
+def test_the_judges_that_are_there_are_the_protocols(shared_data: Path) -> None:
+    assert judge_digests(shared_data / "judges") == get_protocol("toycity").judges
+    assert set(judge_digests(shared_data)) == {SEGMENTER_FILE}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_the_clips_of_a_protocol_exist(shared_data: Path, name: str) -> None:
+    protocol = get_protocol(name)
+    if protocol.source == "toycity":
+        assert protocol.clips >= (2 if name == QUICK else 64)
+        assert protocol.first_seed >= 900_000, "models are trained on the seeds below"
+    elif protocol.source == "stills":
+        for folder, count in ((protocol.folder, 249), (protocol.training, 2975)):
+            stills = StillFolder(
+                shared_data / folder, get_label_space("cityscapes"), height=128, width=256
+            )
+            assert len(stills) == count
+    else:
+        found = {entry.name: entry for entry in recordings_of(shared_data / protocol.folder)}
+        for name_of_recording, starts in protocol.starts.items():
+            check_starts(protocol, found[name_of_recording], starts)
+
+
+def check_starts(protocol: Protocol, recording: Recording, starts: tuple[int, ...]) -> None:
+    """Every frame of every clip is there, with a label map."""
+    assert list(starts) == sorted(set(starts))
+    for start in starts:
+        times = range(start, start + protocol.num_frames * protocol.step + 1, protocol.step)
+        assert times[-1] < len(recording.pictures)
+        assert all(time in recording.label_files for time in times)
+
+
+def test_judged_times_leave_out_what_was_given() -> None:
+    assert get_protocol("cityscapes-prediction").judged_times == tuple(range(1, 9))
+    assert get_protocol("cityscapes-generation").judged_times == tuple(range(9))
+    stills = get_protocol("cityscapes-stills")
+    assert stills.judged_times == (0,) and stills.is_still
+    assert not get_protocol("long-24").is_still
+
+
+def test_a_name_without_version_gives_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "protocols"
+    folder.mkdir()
+    for version in ("own-v1", "own-v2", "own-v10", "own-other-v11"):
+        write(folder / f"{version}.yaml", name=version)
+    (folder / "notes.txt").write_text("no protocol")
+    monkeypatch.setattr(module, "PROTOCOLS", folder)
+    assert list_protocols() == ["own-other-v11", "own-v1", "own-v10", "own-v2"]
+    assert get_protocol("own").name == "own-v10"
+    assert get_protocol("own-v2").name == "own-v2"
+
+
+def test_a_protocol_of_ones_own_is_read_from_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "own.yaml", horizons="[4, 8]", starts="{a: [0, 9]}", judges="{x: y}")
+    protocol = get_protocol(path)
+    assert protocol == get_protocol(tmp_path / "own.yaml")
+    assert protocol.horizons == (4, 8) and protocol.starts == {"a": (0, 9)}
+    assert protocol.clips == 3 and protocol.judges == {"x": "y"}
+    assert protocol.sha256 == digest_of(tmp_path / "own.yaml")
+    plain = Protocol("own-v1", "mine", "prediction", "toycity")
+    assert asdict(plain)["seed"] == asdict(protocol)["seed"] == 0
+    before = protocol.sha256
+    write(tmp_path / "own.yaml", seed="1")
+    assert get_protocol(path).sha256 != before
+
+
+WRONG = {
+    "unknown field": ({"frames": "3"}, r"name, about, .* in protocol .*; got unknown \['frames'\]"),
+    "missing field": ({"about": ""}, r"name, about, task, source .*; got only \['clips', 'name'"),
+    "checksum given": ({"sha256": "abc"}, r"got unknown \['sha256'\]"),
+    "task": ({"task": "dreaming"}, r"task out of prediction, generation, stills .*'dreaming'"),
+    "source": ({"source": "moon"}, r"source out of toycity, recordings, .*; got 'moon'"),
+    "late": ({"horizons": "[4, 9]"}, r"times from 0 to 8 in protocol .*; got \[4, 8, 9\]; repair"),
+    "early": ({"warping_times": "[-1]"}, r"times from 0 to 8"),
+    "many": ({"num_frames": "many"}, r"num_frames as int in protocol .*; got 'many'; repair"),
+    "no list": ({"horizons": "8"}, r"horizons as list in protocol .*; got 8"),
+    "no mapping": ({"judges": "[a]"}, r"judges as dict .*; got \['a'\]"),
+    "one start": ({"starts": "{a: 3}"}, r"starts as a list of each recording .*; got {'a': 3}"),
+    "baseline": ({"baselines": "[truth, lucky]"}, r"baselines out of truth, .*; got truth, lucky"),
+    "no truth": ({"baselines": "[repeat]"}, r"truth among them in protocol .*; got repeat"),
+    "of a picture": ({"task": "stills", "horizons": "[0]"}, r"times from 0 to 0"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_protocol_is_refused(tmp_path: Path, case: str) -> None:
+    changes, message = WRONG[case]
+    with pytest.raises(Seg2VidError, match=message):
+        get_protocol(write(tmp_path / "own.yaml", **changes))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name: [", r"Expected YAML in protocol .*own\.yaml; got .*; repair the file"),
+        ("- name", r"Expected fields of a protocol in protocol .*; got list; repair"),
+        ("", r"Expected fields of a protocol in protocol .*; got NoneType"),
+    ],
+)
+def test_what_is_no_protocol_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "own.yaml").write_text(content)
+    with pytest.raises(Seg2VidError, match=message):
+        get_protocol(tmp_path / "own.yaml")
+
+
+def test_unknown_names_and_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Seg2VidError, match=r"a protocol \(cityscapes-gen.*\) or .*; got 'moon'"):
+        get_protocol("moon")
+    with pytest.raises(Seg2VidError, match=r"Expected a protocol .*; got 'toycity-v9'"):
+        get_protocol("toycity-v9")
+    missing = tmp_path / "none.yaml"
+    with pytest.raises(Seg2VidError, match=r"a protocol file; got .*none\.yaml: No such file"):
+        get_protocol(missing)

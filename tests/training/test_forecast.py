@@ -1,0 +1,254 @@
+"""What a run is said to cost before it starts, and that asking costs the run nothing."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seg2vid.data.clips import TrainingBatches
+from seg2vid.structures import Clip
+from seg2vid.training import cost as train_cost
+from seg2vid.training import freezing
+from seg2vid.training import run as train
+from seg2vid.training.config import RunConfig
+from seg2vid.training.cost import Cost, measure_cost, settings_end, total_seconds
+from seg2vid.training.first_frame import FirstFrameStage
+from seg2vid.training.folder import read_state
+from seg2vid.training.forecast import Forecast, count_parameters, foretell, format_time
+from seg2vid.training.motion import MotionStage
+from seg2vid.training.stage import Stage
+from tests.tiny import FIRST_FRAME_TRAINING, QUIET
+from tests.training.test_folder import Rendered, files
+from tests.training.test_stage import first_frame, motion, weights
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def source() -> Rendered:
+    return Rendered()
+
+
+def figures(stage: Stage, clip: Clip) -> dict[str, float]:
+    """A figure that is cheap."""
+    assert not stage.training and not torch.is_grad_enabled()
+    return {"L1, own look": 1.0}
+
+
+def batches(stage: Stage, source: Rendered, settings: RunConfig = QUIET) -> TrainingBatches:
+    config = stage.training_config
+    return TrainingBatches(
+        [(source, 1.0)],
+        batch_size=config.batch_size,
+        steps=settings_end(stage, settings),
+        start=int(stage.step),
+        seed=config.seed,
+        stills=stage.stills,
+        accumulate=config.accumulate,
+    )
+
+
+def measure(stage: Stage, source: Rendered, **changes: Any) -> Cost:
+    settings = replace(QUIET, measured_steps=1, **changes)
+    picked = [(source, 0), (source, 1)]
+    given = batches(stage, source, settings)
+    return measure_cost(stage, given, settings, picked, figures, device=CPU)
+
+
+def ask(stage: Stage, source: Rendered, world: int = 1) -> Forecast:
+    given = batches(stage, source)
+    return foretell(stage, given, [(source, 0)], figures, QUIET, world=world, device=CPU)
+
+
+# What is trained.
+
+
+@pytest.mark.parametrize("make", [first_frame, motion])
+def test_parameters_are_counted_part_by_part(make: Callable[[], Stage], source: Rendered) -> None:
+    stage = make()
+    counts = count_parameters(stage)
+    assert counts == {
+        name: sum(p.numel() for p in part.parameters()) for name, part in stage.parts().items()
+    }
+    trained = sum(p.numel() for p in stage.parameters() if p.requires_grad)
+    assert sum(counts.values()) == trained, "no part is missed and none counts twice"
+    optimized = sum(
+        p.numel() for o in stage.make_optimizers() for g in o.param_groups for p in g["params"]
+    )
+    assert optimized == trained
+
+
+def test_frozen_parameters_are_counted_apart(source: Rendered) -> None:
+    stage = motion()
+    before = count_parameters(stage)
+    freezing.freeze(stage, ["motion_encoder"])
+    forecast = ask(stage, source)
+    assert forecast.parameters == before | {"motion_encoder": 0}
+    assert forecast.frozen_parameters == before["motion_encoder"]
+    assert f", {before['motion_encoder'] / 1e6:.2f} M frozen" in forecast.describe()
+
+
+def test_forecast_is_told_in_a_few_lines(source: Rendered) -> None:
+    stage = motion(accumulate=2)
+    stage.step.fill_(1)
+    told = ask(stage, source, world=3)
+    lines = told.describe().splitlines()
+    assert [line.split()[0] for line in lines] == [
+        *("what", "clips", "classes", "batch", "where", "steps"),
+    ]
+    assert "motion, " in lines[0]
+    assert "3 from clips; 1 held out" in lines[1]
+    assert "batch  2 clips x 2 parts x 3 processes, 64x32, 1 + 3 frames" in lines[3]
+    assert "1 to 4" in lines[5]
+    assert set(told.classes_seen).isdisjoint(told.classes_absent)
+    names = {*stage.space.names, "void"}
+    assert {*told.classes_seen, *told.classes_absent} | {"void"} == names
+    looks = [batches(stage, source)[i].label_map.unique() for i in range(4)]
+    seen = set(torch.cat(looks).tolist())
+    assert {(*stage.space.names, "void")[number] for number in seen} == set(told.classes_seen)
+    costly = replace(told, seconds=100.0, seconds_per_step=0.5, flops_per_step=2e9)
+    assert "cost  2 GFLOP and 0.50 s a step, 2 min in all, " in costly.describe()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (89.0, "89 s"), (90.0, "2 min"), (5399.0, "90 min"), (5400.0, "1.5 h")],
+)
+def test_time_is_written_as_people_say_it(seconds: float, text: str) -> None:
+    assert format_time(seconds) == text
+
+
+# What it costs.
+
+
+@pytest.fixture(scope="module")
+def measured(source: Rendered) -> tuple[FirstFrameStage, dict[str, Any], Cost]:
+    stage = first_frame(batch_size=1, adversarial_start=2, steps=100).eval()
+    stage.discriminator.requires_grad_(False)
+    next(stage.discriminator.parameters()).requires_grad_(True)
+    stage.step.fill_(3)
+    before = weights(stage)
+    asked = {"validate_every": 10, "sheet_every": 10, "save_every": 50}
+    return stage, before, measure(stage, source, **asked)
+
+
+def test_stage_is_as_it_was_after_it_was_measured(
+    measured: tuple[FirstFrameStage, dict[str, Any], Cost],
+) -> None:
+    stage, before, cost = measured
+    now = stage.state_dict()
+    assert now.keys() == before.keys()
+    assert all(torch.equal(now[name], before[name]) for name in before)
+    assert not any(module.training for module in stage.modules())
+    assert sum(p.requires_grad for p in stage.discriminator.parameters()) == 1
+    assert all(p.requires_grad and p.grad is None for p in stage.first_frame.parameters())
+    assert cost.memory > 0 and cost.extra_seconds > 0
+    assert len(cost.seconds) == len(stage.phases()) == 2 and min(cost.seconds) > 0
+
+
+@pytest.mark.slow
+def test_operations_double_with_the_batch_and_with_the_parts(
+    source: Rendered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_cost, "_measure_keeping", lambda *given: (0.0, 0))
+    flops = [
+        measure(first_frame(batch_size=size, accumulate=parts), source).flops
+        for size, parts in ((1, 1), (2, 1), (1, 2))
+    ]
+    assert flops[0] > 1e6
+    assert flops[1] == pytest.approx(2 * flops[0], rel=0.01)
+    assert flops[2] == pytest.approx(2 * flops[0], rel=0.01)
+
+
+@pytest.mark.slow
+def test_all_that_is_left_of_a_run_is_counted(
+    source: Rendered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every action is said to take a second: what is done beside the steps is then a number."""
+
+    def time(function: Callable[[], Any]) -> float:
+        function()
+        return 1.0
+
+    monkeypatch.setattr(train_cost, "_time", time)
+    stage = first_frame(steps=1000, batch_size=1, adversarial_start=600)
+    asked = {"validate_every": 100, "sheet_every": 250, "save_every": 500}
+    assert measure(stage, source, **asked).extra_seconds == 10 * 2 + 4 + 2
+    stage.step.fill_(700)
+    assert measure(stage, source, **asked).extra_seconds == 3 * 2 + 2 + 1
+    assert measure(stage, source, **asked, max_steps=800).extra_seconds == 1 * 2 + 1 + 1
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "wanted"),
+    [
+        (0, 1000, 600 * 1 + 400 * 3 + 7),
+        (0, 500, 500 * 1 + 7),
+        (0, 600, 600 * 1 + 7),
+        (200, 1000, 400 * 1 + 400 * 3 + 7),
+        (700, 1000, 300 * 3 + 7),
+        (1000, 1000, 7),
+    ],
+)
+def test_seconds_are_summed_phase_by_phase(start: int, end: int, wanted: float) -> None:
+    stage = first_frame(steps=1000, adversarial_start=600)
+    stage.step.fill_(start)
+    cost = Cost(flops=1.0, seconds=[1.0, 3.0], extra_seconds=7.0, memory=1, disk=1)
+    assert total_seconds(stage, cost, end) == pytest.approx(wanted)
+
+
+def test_end_is_that_of_the_steps_or_of_the_settings() -> None:
+    stage = first_frame(steps=10)
+    ends = [settings_end(stage, replace(QUIET, max_steps=most)) for most in (0, 4, 40)]
+    assert ends == [10, 4, 10]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["first-frame", "motion"])
+def test_disk_is_foretold(tmp_path: Path, source: Rendered, kind: str) -> None:
+    stage: Stage = first_frame(adversarial_start=2) if kind == "first-frame" else motion()
+    settings = replace(QUIET, measured_steps=1, sheet_every=1, validate_every=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(train.FIGURES, type(stage), figures)
+        train.run(stage, [(source, 1.0)], tmp_path, settings, [source])
+    foretold = json.loads((tmp_path / "starts.json").read_text())[0]["forecast"]["disk_bytes"]
+    logs = 4 * train_cost.LOG_LINE
+    kept = [name for name in files(tmp_path) if not name.startswith("log/")]
+    written = sum((tmp_path / name).stat().st_size for name in kept)
+    curves = (tmp_path / "curves.png").stat().st_size  # Of one size, however large the networks.
+    assert foretold - logs == pytest.approx(written - curves, rel=0.15)
+
+
+# Asking alone.
+
+
+@pytest.mark.parametrize("steps_done", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_dry_run_writes_nothing(tmp_path: Path, source: Rendered, steps_done: int) -> None:
+    training = replace(FIRST_FRAME_TRAINING, adversarial_start=100)
+
+    def start(settings: RunConfig) -> None:
+        torch.manual_seed(0)
+        stage = FirstFrameStage(first_frame().model, training)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(train.FIGURES, FirstFrameStage, figures)
+            train.run(stage, [(source, 1.0)], tmp_path / "run", settings, [source])
+
+    if steps_done:
+        start(replace(QUIET, max_steps=steps_done))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    start(replace(QUIET, dry_run=True, measured_steps=1, validate_every=1, sheet_every=1))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert bool(before) == bool(steps_done)
+    state = read_state(tmp_path / "run")
+    assert (0 if state is None else int(state.tensors["step"])) == steps_done
+
+
+def test_forecast_of_a_motion_stage_names_its_frames(source: Rendered) -> None:
+    assert re.search(r"64x32, 1 \+ 3 frames$", ask(motion(), source).describe(), re.MULTILINE)
+    assert re.search(r"2 frames, 64x32$", ask(first_frame(), source).describe(), re.MULTILINE)
+    assert isinstance(motion(), MotionStage)

@@ -1,0 +1,133 @@
+"""Recipes: every file in ``recipes/`` is read, builds its networks, and is run by its own words."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from seg2vid.cli import main as cli
+from seg2vid.models.checkpoint import load_checkpoint
+from seg2vid.models.config import PAPER, PRESETS
+from seg2vid.tools.errors import ModelError
+from seg2vid.training.config import OBJECTIVES, PAPER_TRAINING
+from seg2vid.training.recipes import read_recipe
+from tests import tiny
+from tests.gates import REPOSITORY
+
+RECIPES = sorted((REPOSITORY / "recipes").glob("*.yaml"))
+CHANGES = {
+    "ablation_without_labels": ("model", "semantics", "none"),
+    "ablation_without_split": ("model", "semantics", "joint"),
+    "ablation_without_refinement": ("model", "refinement", False),
+    "ablation_without_consistency": ("training", "grid_consistency", 0.0),
+    "authors_code": ("training", "kl_batch_sum", True),
+}
+
+
+def test_every_published_experiment_has_a_recipe() -> None:
+    names = {path.stem for path in RECIPES}
+    assert names >= {"cityscapes", "kitti_transfer", "kth", "ucf101", *CHANGES}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_says_command_expectation_and_whether_it_was_run(path: Path) -> None:
+    text = path.read_text("utf-8")
+    recipe = read_recipe(path)
+    assert recipe.training.exact_motion is False
+    assert "to expect" in text.lower()
+    assert re.search(r"not run|about \d+ minutes", text.replace("\n# ", " "), re.IGNORECASE)
+    (command,) = re.findall(r"^#   (seg2vid train motion .*)$", text, re.MULTILINE)
+    words = shlex.split(command)
+    assert words[words.index("--recipe") + 1] == f"recipes/{path.name}"
+    assert {"--data", "-o"} < set(words)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_ablation_recipe_differs_in_what_it_says(name: str) -> None:
+    recipe = read_recipe(REPOSITORY / "recipes" / f"{name}.yaml")
+    part, field, value = CHANGES[name]
+    assert getattr(getattr(recipe, part), field) == value
+    base = PAPER if part == "model" else PAPER_TRAINING
+    assert getattr(base, field) != value
+
+
+def test_cityscapes_is_the_paper_preset_and_objective() -> None:
+    recipe = read_recipe(REPOSITORY / "recipes" / "cityscapes.yaml")
+    assert recipe.model == PAPER and recipe.training == PAPER_TRAINING
+    kth = read_recipe(REPOSITORY / "recipes" / "kth.yaml")
+    assert kth.training.trained_frames == kth.model.num_frames == 15
+
+
+def test_quirks_are_off_unless_asked_for() -> None:
+    for training in OBJECTIVES.values():
+        assert not training.kl_batch_sum and not training.smooth_first_only
+    assert not any(model.paper.repeat_row for model in PRESETS.values())
+    quirks = read_recipe(REPOSITORY / "recipes" / "authors_code.yaml")
+    assert quirks.model.paper.repeat_row and quirks.training.smooth_first_only
+    assert quirks.model.paper.background_code == PAPER.paper.background_code
+
+
+def test_recipe_trains_and_options_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = tiny.write_clips(tmp_path / "clips", count=1)
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(
+        "preset: compact\n"
+        "model: {height: 64, width: 128, num_frames: 3, semantics: joint,"
+        " motion_encoder: {width: 4, matching_width: 4}, refiner: {width: 4},"
+        " flow_decoder: {width: 4, frame_width: 4, background_code: 3}}\n"
+        "objective: paper\n"
+        "training: {steps: 9, batch_size: 1, features: 0, learning_rate: 0.5}\n"
+    )
+    words = ["train", "motion", "--recipe", recipe, "--data", clips, "-o", tmp_path / "run"]
+    assert cli.main([*map(str, words), "--steps", "1", "--measured-steps", "0"]) == 0, (
+        capsys.readouterr().err
+    )
+    checkpoint = load_checkpoint(tmp_path / "run" / "model.safetensors")
+    assert checkpoint.config.semantics == "joint" and checkpoint.config.refiner.width == 4
+    # What the recipe does not name stays as it is in the preset.
+    assert checkpoint.config.flow_decoder.foreground_code == 8
+    training = checkpoint.provenance["training"]
+    assert (training["steps"], training["batch_size"]) == (1, 1)
+    assert training["learning_rate"] == 0.5 and training["exact_motion"] is False
+    assert torch.isfinite(checkpoint.weights["animator.refiner.to_picture.weight"]).all()
+
+
+BAD = {
+    "preset: paper\nsteps: 3": r"the keys stage, preset, model, objective, .* got preset, steps",
+    "- 1": r"the keys stage, .* got \[1\]",
+    "preset: [": r"a recipe \(YAML\) at ",
+    "preset: huge": "a preset, one of: compact, paper, .* got 'huge'",
+    "objective: best": "an objective, one of: compact, paper; got 'best'",
+    "model: {colour: 3}": "fields in .* out of: label_space, .* got colour; correct it",
+    "model: {refiner: {colour: 3}}": "fields in .* out of: width; got colour",
+    "model: 3": "fields of ModelConfig in .* got 3",
+    "training: {steps: many}": "a value of type int for steps in .* got 'many'",
+    "training: {kl_batch_sum: 1}": "a value of type bool for kl_batch_sum in .* got 1",
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_bad_recipe_says_what_is_wrong(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ModelError, match=BAD[text]):
+        read_recipe(path)
+
+
+def test_missing_recipe_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "motion", "--recipe", "no.yaml", "--data", str(tmp_path), "-o", "out"]
+    assert cli.main(words) == 2
+    line = capsys.readouterr().err
+    assert "a recipe (YAML) at no.yaml" in line and line.count("\n") == 1
+
+
+def test_clips_of_another_size_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = tiny.write_clips(tmp_path / "clips", count=1)
+    words = ["train", "motion", "--data", str(clips), "-o", str(tmp_path / "run"), "--steps", "1"]
+    assert cli.main([*words, "--batch-size", "1"]) == 2
+    line = capsys.readouterr().err
+    assert "clips of 256x128 with 8 frames after the first; got 128x64 with 3" in line

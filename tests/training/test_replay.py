@@ -1,0 +1,101 @@
+"""A diverged step is kept and can be computed again, with its cause named."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from seg2vid.cli import main as cli
+from seg2vid.data.clips import ClipFolder, TrainingBatches
+from seg2vid.models.config import PRESETS
+from seg2vid.structures import Clip, Motion
+from seg2vid.tools.errors import DivergenceError, TrainingError
+from seg2vid.training import losses
+from seg2vid.training import run as train
+from seg2vid.training.replay import read_batch, replay
+from tests.tiny import CONFIG, MOTION_TRAINING, QUIET, write_clips
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that divided by nothing at step 1."""
+    folder = tmp_path_factory.mktemp("diverged")
+    clips = ClipFolder(write_clips(folder / "clips"))
+    calls = []
+
+    def broken(predicted: Motion, exact: Motion, *, scale: float) -> torch.Tensor:
+        calls.append(1)
+        good = real(predicted, exact, scale=scale)
+        return good if len(calls) == 1 else torch.log(good * 0 - 1)
+
+    real = losses.flow_loss
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", CONFIG)
+        patch.setattr(losses, "flow_loss", broken)
+        with pytest.raises(DivergenceError) as raised:
+            train.start(
+                MOTION_TRAINING, [(clips, 1.0)], folder / "run", model="tiny", settings=QUIET
+            )
+    line = str(raised.value)
+    assert "finite losses and gradients at step 1; got flow = nan" in line
+    assert line.count("\n") == 0 and f"train replay {folder / 'run'}`" in line
+    assert len(calls) == 2
+    return folder / "run"
+
+
+def as_dict(clip: Clip) -> dict[str, torch.Tensor]:
+    """Every tensor of a clip by name."""
+    motion = {} if clip.motion is None else vars(clip.motion)
+    every = {**vars(clip), **motion}
+    return {name: value for name, value in every.items() if isinstance(value, torch.Tensor)}
+
+
+def test_the_batch_that_was_kept_is_the_one_of_that_step(run: Path) -> None:
+    sources = [(ClipFolder(run.parent / "clips"), 1.0)]
+    batches = TrainingBatches(sources, batch_size=2, steps=2, start=1, seed=0, stills=False)
+    kept = as_dict(read_batch(run / "diverged" / "batch_0.safetensors"))
+    drawn = as_dict(batches[0])
+    assert kept.keys() == drawn.keys() and "forward_flow" in kept
+    assert all(torch.equal(kept[name], drawn[name]) for name in drawn)
+
+
+def test_replay_of_a_healthy_step_says_that_it_was_finite(run: Path) -> None:
+    found = replay(run)
+    assert found.step == 1 and found.cause == ""
+    assert found.terms["flow"] > 0 and set(found.gradient_norms) == {
+        *("motion_encoder", "flow_decoder", "refiner"),
+    }
+
+
+def test_replay_names_the_operation(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = losses.flow_loss
+    # A square root has no slope at 0: what is finite going forward is not going back.
+    broken = lambda *given, **more: torch.sqrt(real(*given, **more) * 0) * 0 + 1  # noqa: E731
+    monkeypatch.setattr(losses, "flow_loss", broken)
+    found = replay(run)
+    assert "SqrtBackward0" in found.cause and found.terms["flow"] == 1
+    assert cli.main(["train", "replay", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("step 1: ") and "term flow" in printed and "SqrtBackward0" in printed
+
+
+@pytest.mark.slow
+def test_replay_takes_the_step_that_the_run_took(run: Path, tmp_path: Path) -> None:
+    """Terms are those that a run logs at that step: the same weights, batch and dice."""
+    clips = ClipFolder(run.parent / "clips")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", CONFIG)
+        settings = replace(QUIET, max_steps=2)
+        train.start(MOTION_TRAINING, [(clips, 1.0)], tmp_path, model="tiny", settings=settings)
+    rows = (tmp_path / "log" / "version_0" / "metrics.csv").read_text().splitlines()
+    logged = dict(zip(rows[0].split(","), rows[2].split(","), strict=True))
+    for name, value in replay(run).terms.items():
+        assert float(logged[f"train/{name}"]) == pytest.approx(value, rel=1e-6)
+
+
+def test_a_run_that_kept_nothing_cannot_be_replayed(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"a kept batch in .*diverged; got none; replay a run"):
+        replay(tmp_path)
