@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
-LONGEST = ("test_readme.py", "test_train.py")
+LONGEST = ("test_readme.py", "test_run.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,6 +33,14 @@ def fixed_seeds() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(params=["float32", "bfloat16"])
+def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Force what the processor would choose: both branches run on every machine."""
+    is_fast = request.param == "bfloat16"
+    monkeypatch.setattr("seg2vid.models.layers.has_fast_bfloat16", lambda device: is_fast)
+    return request.param
 
 
 @pytest.fixture(scope="session")

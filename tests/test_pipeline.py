@@ -14,6 +14,8 @@ from seg2vid.tools.errors import LabelMapError, ModelError
 from seg2vid.warp import warp_labels
 from tests.tiny import CONFIG, HEIGHT, NUM_FRAMES, WIDTH, street_map
 
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
 
 @pytest.fixture(scope="module")
 def pipe() -> Seg2VidPipeline:

@@ -30,6 +30,8 @@ from seg2vid.transfer import (
 )
 from tests.tiny import CONFIG, HEIGHT, NUM_FRAMES, WIDTH, street_map
 
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
 CAR, PERSON = 13, 11
 SPACE = seg2vid.get_label_space("cityscapes")
 

@@ -147,7 +147,6 @@ class Seg2VidPipeline:
         )
         return join_passes(list(passes))
 
-    @torch.inference_mode()
     def stream(
         self,
         label_map: Int[Tensor, "batch height width"] | str | Path,
@@ -164,27 +163,31 @@ class Seg2VidPipeline:
         """Yield the video pass by pass, arguments as in ``__call__``: memory does not grow with
         length.
         """
-        # 1. Check inputs, put them on the device
         count = self.num_frames if num_frames is None else num_frames
-        ids = self._read(label_map)
-        generators = make_generators(ids.shape[0], seed, generator)
-        ids, instance_map, first_frame = (
-            _for_each(given, len(generators), self.device)
-            for given in (ids, instance_map, first_frame)
-        )
-        self.check_inputs(ids, instance_map, first_frame, count)
-        # 2. Which pixels belong together
-        objects = self.find_objects(ids, instance_map)
-        # 3. Label map → first frame, unless the user brings one
-        look = self.draw_look(ids, objects, generators, resample, resample_seed)
-        with fast_arithmetic(self.device):
-            frame = self.first_frame(ids, objects, look) if first_frame is None else first_frame
-        # 4. z ~ N(0, I), unless the user brings one
-        drawn = self._draw_latent(objects, generators)
-        state = _State(frame, ids, instance_map, objects, drawn if z is None else z, None)
+        # Inference mode is held around each pass, not around the yields: a caller's own code runs
+        # between them.
+        with torch.inference_mode():
+            # 1. Check inputs, put them on the device
+            ids = self._read(label_map)
+            generators = make_generators(ids.shape[0], seed, generator)
+            ids, instance_map, first_frame = (
+                _for_each(given, len(generators), self.device)
+                for given in (ids, instance_map, first_frame)
+            )
+            self.check_inputs(ids, instance_map, first_frame, count)
+            # 2. Which pixels belong together
+            objects = self.find_objects(ids, instance_map)
+            # 3. Label map → first frame, unless the user brings one
+            look = self.draw_look(ids, objects, generators, resample, resample_seed)
+            with fast_arithmetic(self.device):
+                frame = self.first_frame(ids, objects, look) if first_frame is None else first_frame
+            # 4. z ~ N(0, I), unless the user brings one
+            drawn = self._draw_latent(objects, generators)
+            state = _State(frame, ids, instance_map, objects, drawn if z is None else z, None)
         # 5. Pass by pass: motion → warp → refine → labels; the last frame starts the next pass
         for start in range(0, max(count, 1), self.num_frames):
-            chunk, state = self._one_pass(state, start, min(self.num_frames, count - start))
+            with torch.inference_mode():
+                chunk, state = self._one_pass(state, start, min(self.num_frames, count - start))
             yield chunk
 
     def draw_look(

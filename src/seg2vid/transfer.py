@@ -80,6 +80,7 @@ def _load_encoder(pipeline: Seg2VidPipeline) -> Any:
     return encoder.to(pipeline.device).eval()
 
 
+@torch.inference_mode()
 def place_motion(
     pipeline: Seg2VidPipeline,
     code: MotionCode,
@@ -144,6 +145,7 @@ def _take_codes(
     return table
 
 
+@torch.inference_mode()
 def interpolate_codes(first: Latent, second: Latent, weight: float) -> Latent:
     """Return the z on the straight line from ``first`` (``weight`` 0) to ``second`` (1).
 
@@ -159,6 +161,7 @@ def interpolate_codes(first: Latent, second: Latent, weight: float) -> Latent:
     )
 
 
+@torch.inference_mode()
 def resample_code(
     pipeline: Seg2VidPipeline,
     z: Latent,

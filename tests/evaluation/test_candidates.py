@@ -18,6 +18,7 @@ from seg2vid.evaluation.cases import Cases
 from seg2vid.evaluation.output import Candidate
 from seg2vid.models.checkpoint import save_checkpoint
 from seg2vid.models.judges.files import digest_of
+from seg2vid.models import layers
 from seg2vid.models.layers import exact_arithmetic
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip
@@ -25,6 +26,8 @@ from seg2vid.tools.errors import ModelError
 from seg2vid.transfer import encode_motion
 from tests.evaluation_runs import TINY, build_model, still_protocol, write_model
 from tests.tiny import CONFIG, HEIGHT, WIDTH, street_map
+
+pytestmark = pytest.mark.usefixtures("arithmetic")
 
 GENERATION = replace(TINY, task="generation", baselines=("truth", "repeat"))
 
@@ -327,7 +330,7 @@ def test_models_compute_exactly_where_they_are_told_to(
     @contextmanager
     def processor(has_bfloat16: bool) -> Iterator[None]:
         with monkeypatch.context() as patch:
-            patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
+            patch.setattr(layers, "has_fast_bfloat16", lambda device: has_bfloat16)
             yield
 
     single = replace(model, protocol=replace(TINY, samples=1, num_frames=1))

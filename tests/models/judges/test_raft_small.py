@@ -26,6 +26,8 @@ from seg2vid.models.judges.raft_small import (
 from seg2vid.tools.errors import ModelError
 from seg2vid.warp import backward_warp
 
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
 
 @pytest.fixture(scope="module")
 def raft(shared_data: Path) -> RaftSmall:
