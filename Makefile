@@ -25,7 +25,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check gates clean install install-dev
+.PHONY: help demo test slow slowest check structure clean install install-dev
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,14 +49,18 @@ test: install-dev  ## the fast tests
 slow: install-dev  ## the slow tests: training runs, real clips
 	$(PYTEST) -m slow --timeout 1800 $(PYTEST_FLAGS)
 
-check: install-dev  ## format, lint, types, then the fast tests
+slowest: install-dev  ## the fast tests with the twenty slowest of them listed
+	$(PYTEST) $(PARALLEL) --durations 20 --durations-min 0.1 $(PYTEST_FLAGS)
+
+check: install-dev  ## format, lint, layers, types, then the fast tests
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/ruff" check .
+	"$(BIN)/lint-imports"
 	"$(BIN)/mypy"
 	$(PYTEST) $(PARALLEL) $(PYTEST_FLAGS)
 
-gates:  ## print the measured style figures beside their gates (needs no environment)
-	@"$(PYTHON)" -m tests.gates
+structure: install-dev  ## rooms, arrows, circles, chains, files and lines of the package
+	@"$(BIN)/python" benchmarks/structure.py
 
 clean:  ## remove the environment, outputs and caches
 	rm -rf "$(VENV)" out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
