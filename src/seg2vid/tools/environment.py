@@ -59,6 +59,18 @@ def describe_machine() -> dict[str, Any]:
     return {"processor": name, "cores": os.cpu_count() or 1, "memory_bytes": memory}
 
 
+def peak_memory() -> int:
+    """Return the most memory, in bytes, that this process had: on its GPU if it uses one."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_reserved())
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def _version(package: str) -> str:
     """Return the version of an installed package."""
     try:
