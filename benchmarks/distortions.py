@@ -39,9 +39,11 @@ from seg2vid.evaluation.report.charts import nice_ticks
 from seg2vid.media.pictures import write_image
 from seg2vid.models.judges.i3d import I3D, load_i3d
 from seg2vid.models.judges.inception import Inception, load_inception
-from seg2vid.training.curves import COLOURS, FAINT, FINER, GRID, INK
+from seg2vid.training.curves import COLOURS, FAINT, GRID, INK
 
 TIME, HEIGHT, WIDTH = 9, 128, 256
+FINER = 2
+"""The plot is drawn this many times larger, then reduced."""
 RATE = 10.0
 """Frames per second that recordings are thinned to, as nearly as whole steps allow."""
 MOVING = 0.01

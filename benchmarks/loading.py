@@ -23,7 +23,6 @@ from seg2vid.models.config import preset
 from seg2vid.structures import Clip
 from seg2vid.training.config import MotionTrainingConfig, RunConfig
 from seg2vid.training.cost import measure_cost
-from seg2vid.training.figures import motion_figures
 from seg2vid.training.motion import MotionStage
 
 
@@ -73,7 +72,7 @@ def need(dataset: PreparedDataset, batch_size: int, threads: int) -> float:
     counts: dict[str, Any] = {"batch_size": batch_size, "steps": 1, "start": 0, "seed": 0}
     batches = TrainingBatches([(dataset, 1.0)], stills=False, **counts)
     settings = RunConfig(precision="bf16-mixed")
-    cost = measure_cost(stage, batches, settings, [], motion_figures, device=torch.device("cpu"))
+    cost = measure_cost(stage, batches, settings, [], device=torch.device("cpu"))
     return batch_size / cost.seconds[-1]
 
 

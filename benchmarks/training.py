@@ -5,7 +5,7 @@
     python benchmarks/training.py --profile --judges FOLDER             # where a step's time goes
 
 A step is losses, gradients and optimiser, of ``compact`` at 128x256 in batches of four, with the
-first frame's judge listened to and trained. Each tree has a worker process; they take turns, step
+first frame's discriminator heard and trained. Each tree has a worker process; they take turns, step
 by step, so that a machine that slows down slows both. Medians after two steps of warm-up.
 """
 
@@ -53,9 +53,9 @@ class Worker:
         # Where the class of the settings lives differs from tree to tree.
         training = get_type_hints(kind.__init__)["training"]()
         config = replace(preset("compact"), label_space=get_label_space("cityscapes").to_dict())
-        judges = load_perceptual_networks(options.judges, perceptual=True, features=False)
-        self.stage = kind(config, training, judges).to(options.device).train()
-        self.stage.judges.to(options.device)
+        self.networks = load_perceptual_networks(options.judges, perceptual=True, features=False)
+        self.stage = kind(config, training, self.networks).to(options.device).train()
+        self.networks.to(options.device)
         self.stage.step.fill_(getattr(training, "adversarial_start", 0))
         self.optimizers = self.stage.configure_optimizers()
         self.device, self.precision = options.device, options.precision
@@ -118,11 +118,11 @@ class Worker:
         return result
 
     def _watch(self) -> None:
-        """Note the seconds of every box and judge, too."""
+        """Note the seconds of every box and of the perceptual network, too."""
         modules = dict(self.stage.named_modules())
         watched = {f"  {name}": modules[name] for name in BOXES if name in modules}
-        if self.stage.judges.perceptual is not None:
-            watched["  judge: perceptual"] = self.stage.judges.perceptual
+        if self.networks.perceptual is not None:
+            watched["  perceptual"] = self.networks.perceptual
         for name, module in watched.items():
 
             def before(*_: Any, name: str = name) -> None:
@@ -168,7 +168,7 @@ def measure(
 
 
 def print_parts(costs: dict[str, dict[str, float]]) -> None:
-    """Print the seconds of each part, forward passes of boxes and judges below their sum."""
+    """Print the seconds of each part, forward passes of boxes and LPIPS below their sum."""
     for found in costs.values():
         inside = sum(seconds for part, seconds in found.items() if part.startswith("  "))
         found["  losses and the rest"] = found["forward"] - inside
@@ -184,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", type=Path, help="the folder src of another tree")
     parser.add_argument("--clips", type=Path, help="by default a few are rendered")
-    parser.add_argument("--judges", type=Path, help="without it the terms of judges are left out")
+    parser.add_argument("--judges", type=Path, help="without it the perceptual terms are left out")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     parser.add_argument("--threads", type=int, default=1)

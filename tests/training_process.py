@@ -106,21 +106,20 @@ def prepare_death(name: str, place: str, time: int) -> None:
 
     ``place`` says when: "before" the whole new file ``name`` takes its place, or "after" it did.
     """
-    move, passed = Path.replace, 0
+    move, passed = os.replace, 0
 
-    def moving(path: Path, target: Path) -> Path:
+    def moving(path: Any, target: Any) -> None:
         """Move a file, and end without a word before it or after it."""
         nonlocal passed
         passed += Path(target).name == name
         is_time = passed == time and Path(target).name == name
         if is_time and place == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        moved = move(path, target)
+        move(path, target)
         if is_time:
             os.kill(os.getpid(), signal.SIGKILL)
-        return moved
 
-    Path.replace = moving  # type: ignore[method-assign, assignment]
+    os.replace = moving
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ from seg2vid.models.layers import find_objects
 from seg2vid.structures import Latent, Motion
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import SegmenterTrainingConfig
-from seg2vid.training.fine_tune import RULES, TIMES, inherit
+from seg2vid.training.fine_tune import RULES, TIMES, freeze, freeze_all_but, inherit
 from seg2vid.training.first_frame import FirstFrameStage
-from seg2vid.training.freezing import freeze, freeze_all_but
 from seg2vid.training.motion import MotionStage
 from seg2vid.training.segmenter import SegmenterStage
 from seg2vid.training.stage import Stage
@@ -174,9 +173,9 @@ def first_frame_outputs(
     pictures = [network(own, things, look) for network in networks]
     rows = stage.first_frame.segments(own, things)
     posterior = stage.appearance_encoder(torch.rand(2, 3, 64, 128), own, rows)
-    judged = stage.discriminator(pictures[0])[:, [*ids.tolist(), stage.space.num_channels]]
+    said = stage.discriminator(pictures[0])[:, [*ids.tolist(), stage.space.num_channels]]
     own_rows = [*ids.tolist(), *range(-64, 0)]
-    return [*pictures, judged, posterior.mean.whole, posterior.mean.segments[:, own_rows]]
+    return [*pictures, said, posterior.mean.whole, posterior.mean.segments[:, own_rows]]
 
 
 def flat(carrier: Latent | Motion) -> list[Tensor]:
@@ -502,7 +501,7 @@ def test_every_tensor_that_depends_on_classes_or_times_has_a_rule(
     config = replace(config, semantics=semantics)
     more = space_of([*ENTRIES, ("tram", True), ("tunnel", False), ("bridge", False)])
     other = with_space(config, more) if change == "classes" else replace(config, num_frames=5)
-    # Sizes alone need no storage; but to set up the tiny judge is slower without.
+    # Sizes alone need no storage; but to set up the tiny discriminator is slower without.
     with torch.device("meta" if kind == "paper" else "cpu"):
         one, two = shapes(build(config)), shapes(build(other))
     differing = {name for name in one if one[name] != two[name]}
@@ -572,12 +571,12 @@ def test_a_checkpoint_of_another_stage_is_refused() -> None:
 def test_what_a_run_does_not_ship_starts_anew_and_the_average_is_inherited() -> None:
     source, target = grown(first_frame_stage, COMPACT), first_frame_stage(COMPACT)
     source.first_frame = first_frame_stage(COMPACT).first_frame
-    judge = target.discriminator.to_logits.weight.clone()
+    kept = target.discriminator.to_logits.weight.clone()
     inheritance = inherit(target, checkpoint_of(source))
     assert {name.split(".")[0] for name in inheritance.fresh} == {
         "appearance_encoder", "discriminator"
     }  # fmt: skip
-    assert torch.equal(target.discriminator.to_logits.weight, judge)
+    assert torch.equal(target.discriminator.to_logits.weight, kept)
     shipped = source.average.state_dict()
     for network in (target.first_frame, target.average):
         assert all(torch.equal(one, shipped[n]) for n, one in network.state_dict().items())

@@ -52,7 +52,7 @@ TRAININGS: dict[str, Training] = {
     "motion": MOTION,
     "motion_from_pictures": replace(MOTION, exact_motion=False),
 }
-"""What is trained: every schedule moves within thirty steps, and the judge joins at the tenth."""
+"""What is trained: every schedule moves within thirty steps; the discriminator joins at step 10."""
 
 TOLERANCES = ((3, 1e-3), (10, 2e-2), (STEPS, 5e-2))
 """Up to which step a term may be off by which share of itself."""
@@ -146,7 +146,7 @@ def test_golden_curve_holds_every_term_and_moves(name: str) -> None:
     wanted = {"reconstruction", "kl", "rate_0", "norm_0"}
     assert wanted <= set(golden[0])
     if name == "first_frame":
-        assert "judge_mixing" not in golden[9] and golden[10]["judge_mixing"] > 0
+        assert "discriminator_mixing" not in golden[9] and golden[10]["discriminator_mixing"] > 0
         assert golden[9]["norm_1"] == 0 < golden[10]["norm_1"]
     else:
         assert ("flow" in golden[0]) == (name == "motion")

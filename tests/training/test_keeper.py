@@ -19,20 +19,20 @@ from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import DivergenceError, MediaError, TrainingError
 from seg2vid.training import run as train
+from seg2vid.training import validation
 from seg2vid.training.config import FirstFrameTrainingConfig, RunConfig
+from seg2vid.training.failures import read_batch
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.folder import read_state
 from seg2vid.training.motion import MotionStage
 from seg2vid.training.recipes import read_recipe
-from seg2vid.training.replay import read_batch
 from seg2vid.training.stage import Stage, Terms
-from seg2vid.training.stops import told_in_one_line
 from tests.tiny import FIRST_FRAME_TRAINING, MOTION_TRAINING, QUIET
 from tests.training.test_folder import Rendered, files
 from tests.training.test_stage import SMALL, backward
 
 PLAIN = replace(FIRST_FRAME_TRAINING, adversarial_start=100)
-"""The cheapest training there is: no judge."""
+"""The cheapest training there is: no discriminator."""
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def run(
     settings = replace(settings, log_every=2, max_steps=3)
     training = replace(MOTION_TRAINING, steps=4, batch_size=1, accumulate=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(train.FIGURES, MotionStage, figures)
+        patch.setitem(validation.FIGURES, MotionStage, figures)
         patch.setattr(MotionStage, "take_turns", watched)
         start(folder, source, settings, training, validation=source)
     return folder, seen
@@ -206,7 +206,7 @@ def test_best_weights_are_those_of_the_best_figure_over_all_starts(
         value = values[int(stage.step) - 1]
         return {"L1, own look": value, "pixel accuracy": value, "other": -value}
 
-    monkeypatch.setitem(train.FIGURES, FirstFrameStage, known)
+    monkeypatch.setitem(validation.FIGURES, FirstFrameStage, known)
     settings = replace(QUIET, validate_every=1, choose_by=choose_by)
     weights = {}
     for end in (1, 2, 3, 4):  # Each step in a start of its own.
@@ -224,7 +224,7 @@ def test_best_weights_are_those_of_the_best_figure_over_all_starts(
 def test_unknown_figure_is_refused_and_those_there_are_named(
     tmp_path: Path, source: Rendered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(train.FIGURES, FirstFrameStage, figures)
+    monkeypatch.setitem(validation.FIGURES, FirstFrameStage, figures)
     settings = replace(QUIET, validate_every=1, choose_by="beauty")
     wanted = r"--choose-by: L1, posterior; accuracy; got 'beauty'; name one of them\.$"
     with pytest.raises(TrainingError, match=wanted):
@@ -349,20 +349,3 @@ def test_error_of_a_reading_process_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=wanted) as caught:
         start(tmp_path, Unreadable(), replace(QUIET, workers=1))
     assert "\n" not in str(caught.value)
-
-
-def test_full_memory_comes_with_advice(tmp_path: Path) -> None:
-    stage = FirstFrameStage(SMALL, PLAIN)
-    wanted = r"^Expected memory .*; lower --batch-size .*\.$"
-    with pytest.raises(TrainingError, match=wanted), told_in_one_line(stage, tmp_path):
-        torch.empty(2**55)
-    with pytest.raises(TrainingError, match="--accumulate"), told_in_one_line(stage, tmp_path):
-        raise MemoryError("Unable to allocate 3 TiB")
-    with pytest.raises(TrainingError, match="--recompute"), told_in_one_line(stage, tmp_path):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-    with pytest.raises(RuntimeError, match="shapes") as other, told_in_one_line(stage, tmp_path):
-        raise RuntimeError("shapes do not match")
-    assert not isinstance(other.value, TrainingError)
-    with pytest.raises(MediaError, match=r"^as it is$"), told_in_one_line(stage, tmp_path):
-        raise MediaError("as it is")
-    assert files(tmp_path) == set()

@@ -341,28 +341,28 @@ def test_free_bits_leave_no_gradient_below_them() -> None:
     assert means.grad.tolist() == [[0.0, 2.0]]
 
 
-# The judge of first frames.
+# The discriminator of first frames.
 
 
-def judged() -> tuple[Float[Tensor, "2 5 4 6"], Tensor]:
+def labelled() -> tuple[Float[Tensor, "2 5 4 6"], Tensor]:
     """Logits of four classes and "generated", and targets that use all of them."""
     return torch.randn(2, 5, 4, 6), torch.randint(5, (2, 4, 6))
 
 
 def test_adversarial_loss_equals_the_equation() -> None:
-    logits, target = judged()
+    logits, target = labelled()
     slow = reference.adversarial_loss(logits.numpy(), target.numpy(), void_id=VOID)
     close(adversarial_loss(logits, target, void_id=VOID), slow)
 
 
 def test_the_right_answer_costs_nothing() -> None:
-    _, target = judged()
+    _, target = labelled()
     logits = torch.nn.functional.one_hot(target, 5).permute(0, 3, 1, 2) * 50.0
     assert adversarial_loss(logits, target, void_id=VOID) < 1e-6
 
 
 def test_void_pixels_say_nothing() -> None:
-    logits, target = judged()
+    logits, target = labelled()
     logits.requires_grad_()
     loss = adversarial_loss(logits, target, void_id=VOID)
     loss.backward()

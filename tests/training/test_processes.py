@@ -43,8 +43,8 @@ from seg2vid.data.clips import ClipFolder
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import to_dict
 from seg2vid.training import run as train
+from seg2vid.training.curves import read_curves
 from seg2vid.training.folder import read_state
-from seg2vid.training.logs import read_curves
 from seg2vid.training.validation import average, measure, pick_clips, read_picked
 from tests.conftest import REPOSITORY
 from tests.tiny import CONFIG, MOTION_TRAINING, QUIET, write_clips
@@ -155,8 +155,10 @@ def read_log(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 @pytest.fixture(scope="module", params=STAGES)
 def pair(request: pytest.FixtureRequest, clips: Path, tmp_path_factory: Any) -> Job:
-    """A finished run in two processes, started by Lightning; in the first-frame stage the judge
-    joins at the second step, so that until then some parameters get no gradient.
+    """A finished run in two processes, started by Lightning.
+
+    In the first-frame stage the discriminator joins at the second step, so that until then some
+    parameters get no gradient.
     """
     job = make_job(request.param, clips, tmp_path_factory.mktemp("pair"))
     start_job(job).succeed()
@@ -173,7 +175,7 @@ def test_two_processes_end_with_the_same_weights(pair: Job) -> None:
     assert_same(first, {k: v for k, v in state.tensors.items() if ".running_" not in k})
     if pair.stage == "first-frame":
         log = read_log(Path(pair.output))
-        assert [step for step, _ in log["train/judge_real"]] == [3, 4]
+        assert [step for step, _ in log["train/discriminator_real"]] == [3, 4]
 
 
 @pytest.mark.slow
@@ -235,10 +237,7 @@ def test_validation_of_two_processes_is_that_of_one(pair: Job, clips: Path) -> N
     assert state is not None
     stage.load_state_dict(state.tensors)
     picked = pick_clips([ClipFolder(clips)], SETTINGS["validation_clips"])
-    judge = train.FIGURES[type(stage)]
-    wanted = average(
-        [measure(stage, read_picked(one, is_still=stage.stills), judge) for one in picked]
-    )
+    wanted = average([measure(stage, read_picked(one, is_still=stage.stills)) for one in picked])
     log = read_log(Path(pair.output))
     found = {name: log[f"validation/{name}"][-1] for name in wanted}
     assert {step for step, _ in found.values()} == {4}
@@ -247,8 +246,8 @@ def test_validation_of_two_processes_is_that_of_one(pair: Job, clips: Path) -> N
 
 
 COMPARABLE: dict[str, dict[str, Any]] = {
-    # Left out: what is balanced over a batch (the judge by classes, the divergence by the segments
-    # that are there), which for two halves is not the mean of both.
+    # Left out: what is balanced over a batch (the discriminator by classes, the divergence by the
+    # segments that are there), which for two halves is not the mean of both.
     "first-frame": {"kl": 0.0, "adversarial_start": 99, "prior_share": 0.0, "void_share": 0.0},
     # Likewise the terms over visible pixels of exact motion and over hidden pixels of labels.
     "motion": {

@@ -18,14 +18,13 @@ from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.errors import MediaError, ModelError, TrainingError
 from seg2vid.training import run as train
 from seg2vid.training.config import FirstFrameTrainingConfig, MotionTrainingConfig
-from seg2vid.training.figures import motion_figures
-from seg2vid.training.first_frame import FirstFrameStage, hide_patches, look_divergence, mixing_mask
+from seg2vid.training.first_frame import FirstFrameStage, hide_patches, mixing_mask
 from seg2vid.training.folder import read_state
 from seg2vid.training.keeper import RunKeeper
+from seg2vid.training.losses import look_divergence
 from seg2vid.training.motion import MotionStage, at_times, draw_hints
-from seg2vid.training.samples import write_samples
 from seg2vid.training.stage import Stage
-from seg2vid.training.validation import measure
+from seg2vid.training.validation import measure, write_samples
 from tests.tiny import (
     CONFIG,
     FIRST_FRAME_TRAINING,
@@ -259,8 +258,8 @@ def test_clips_may_be_longer_than_a_pass(clips: Path, tmp_path: Path) -> None:
     assert clip.frames.shape[1] == 3
     stage.eval()
     write_samples(stage, clip, tmp_path)
-    figures = measure(stage, clip.sample(0), motion_figures)
-    short = measure(stage, at_times(clip.sample(0), torch.arange(2)), motion_figures)
+    figures = measure(stage, clip.sample(0))
+    short = measure(stage, at_times(clip.sample(0), torch.arange(2)))
     assert figures == short
     assert torch.isfinite(torch.stack(list(stage.compute_losses(clip).values()))).all()
 

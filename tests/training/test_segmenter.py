@@ -18,13 +18,13 @@ from seg2vid.structures import Clip
 from seg2vid.tools.errors import TrainingError
 from seg2vid.training import run as train
 from seg2vid.training.config import SegmenterTrainingConfig
+from seg2vid.training.losses import jaccard_distance
 from seg2vid.training.segmenter import (
     SegmenterStage,
     augment,
     change_colours,
     change_sharpness,
     change_sky,
-    jaccard_distance,
     zoom,
 )
 from tests.data.test_stills import write_still

@@ -15,7 +15,7 @@ from seg2vid.data.toycity.config import ToyCityConfig
 from seg2vid.models.flow_decoder import FlowDecoder
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import DivergenceError, TrainingError
-from seg2vid.training import freezing
+from seg2vid.training import fine_tune
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.motion import MotionStage
 from seg2vid.training.stage import LONG_STEPS, Stage, Terms, make_adam
@@ -134,7 +134,7 @@ def test_optimiser_without_parameters_is_refused() -> None:
     ):
         make_adam(nn.Linear(2, 2).requires_grad_(False).parameters(), 0.1, momentum=0.9)
     stage = first_frame()
-    freezing.freeze(stage, ["discriminator"])
+    fine_tune.freeze(stage, ["discriminator"])
     with pytest.raises(TrainingError, match="a part to train for each optimiser"):
         stage.make_optimizers()
 
@@ -216,7 +216,7 @@ def test_accumulated_halves_are_one_batch(clip: Clip, monkeypatch: pytest.Monkey
 
 
 def test_step_begins_without_gradients_of_the_step_before(clip: Clip) -> None:
-    """The judge may rest in the first part of a step and play in the last: its gradient is then
+    """The discriminator may rest in a step's first part and play in the last: its gradient is then
     that part's alone.
     """
     stage = first_frame(accumulate=2, gradient_clip=HUGE)
@@ -334,7 +334,7 @@ def test_without_gradients_nothing_is_recomputed(
 
 def test_frozen_parts_stay_as_they_are_while_the_others_learn(clip: Clip) -> None:
     stage = motion()
-    freezing.freeze(stage, ["motion_encoder"])
+    fine_tune.freeze(stage, ["motion_encoder"])
     before = weights(stage)
     optimizers = stage.make_optimizers()
     for _ in range(2):
@@ -349,7 +349,7 @@ def test_frozen_parts_stay_as_they_are_while_the_others_learn(clip: Clip) -> Non
     assert all(norm.training for norm in norms)
 
 
-def test_frozen_judge_parameters_stay_frozen_after_a_turn(clip: Clip) -> None:
+def test_frozen_discriminator_parameters_stay_frozen_after_a_turn(clip: Clip) -> None:
     stage = first_frame()
     kept = next(stage.discriminator.parameters()).requires_grad_(False)
     optimizers = stage.make_optimizers()
@@ -360,7 +360,7 @@ def test_frozen_judge_parameters_stay_frozen_after_a_turn(clip: Clip) -> None:
     assert sum(not p.requires_grad for p in stage.discriminator.parameters()) == 1
 
 
-def test_judge_is_no_part_of_the_generators_turn_even_if_that_fails(clip: Clip) -> None:
+def test_discriminator_is_no_part_of_the_generators_turn_even_if_that_fails(clip: Clip) -> None:
     stage = first_frame()
     turn = stage.turns(pair(clip))
     next(turn)
@@ -371,7 +371,7 @@ def test_judge_is_no_part_of_the_generators_turn_even_if_that_fails(clip: Clip) 
     def fail(loss: Tensor) -> None:
         raise RuntimeError("out of memory")
 
-    # The error, and with it every frame it went through, is held while the judge is looked at.
+    # The error, and with it every frame it went through, is held while we look at it.
     with pytest.raises(RuntimeError) as held:
         stage.take_turns(pair(clip), stage.make_optimizers(), fail)
     assert all(p.requires_grad for p in stage.discriminator.parameters())
@@ -379,14 +379,14 @@ def test_judge_is_no_part_of_the_generators_turn_even_if_that_fails(clip: Clip) 
 
 
 @pytest.mark.parametrize(("floor", "plays"), [(0.0, True), (1e-6, True), (1e6, False)])
-def test_judge_rests_while_it_is_too_good(clip: Clip, floor: float, plays: bool) -> None:
-    stage = first_frame(judge_floor=floor)
-    judge, painter = weights(stage.discriminator), weights(stage.first_frame)
+def test_discriminator_rests_while_it_is_too_good(clip: Clip, floor: float, plays: bool) -> None:
+    stage = first_frame(discriminator_floor=floor)
+    critic, painter = weights(stage.discriminator), weights(stage.first_frame)
     terms = stage.take_turns(pair(clip), stage.make_optimizers(), backward)
-    assert ("judge_painted" in terms) == plays
+    assert ("discriminator_painted" in terms) == plays
     # Spectral norms and the like may follow; weights learn only in a turn of their own.
     learnt = {name for name, _ in stage.discriminator.named_parameters()}
-    assert bool(changed(judge, stage.discriminator) & learnt) == plays
+    assert bool(changed(critic, stage.discriminator) & learnt) == plays
     assert changed(painter, stage.first_frame), "the generator plays on"
     assert int(stage.step) == 1
 
@@ -431,15 +431,17 @@ def test_gradient_that_is_not_finite_stops_before_the_weights_see_it(clip: Clip)
     assert all(torch.isfinite(torch.tensor(value)) for value in error.terms.values())
 
 
-def test_judge_that_diverges_is_found_too(clip: Clip) -> None:
+def test_discriminator_that_diverges_is_found_too(clip: Clip) -> None:
     stage = first_frame()
     give_turns(
         stage,
         lambda: pull(stage.first_frame, 1),
-        lambda: {"judge_real": torch.tensor(float("nan")) + pull(stage.discriminator, 1)["pull"]},
+        lambda: {
+            "discriminator_real": torch.tensor(float("nan")) + pull(stage.discriminator, 1)["pull"]
+        },
     )
     before = weights(stage.discriminator)
-    with pytest.raises(DivergenceError, match="judge_real = nan"):
+    with pytest.raises(DivergenceError, match="discriminator_real = nan"):
         stage.take_turns(clip, stage.make_optimizers(), backward)
     assert changed(before, stage.discriminator) == set()
 

@@ -33,10 +33,10 @@ from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.media.generated import to_pixels
 from seg2vid.media.pictures import write_image
 from seg2vid.models.layers import exact_arithmetic
+from seg2vid.tools.environment import peak_memory
 from seg2vid.tools.errors import Seg2VidError
 from seg2vid.tools.files import replacing
 from seg2vid.tools.processes import begin_worker, interrupts_blocked, stop_processes
-from seg2vid.training.samples import peak_memory
 
 DIGEST = "digest"
 """Name of the file beside a clip's units that says which pixels were judged."""

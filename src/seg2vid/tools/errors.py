@@ -30,11 +30,18 @@ class TrainingError(Seg2VidError):
 class DivergenceError(TrainingError):
     """Losses or gradients that are no longer finite, or explode."""
 
-    def __init__(self, text: str, *, terms: dict[str, float], norm: float) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        got: str,
+        terms: dict[str, float],
+        norm: float,
+        fix: str = "see what was kept",
+    ) -> None:
         """Keep the terms of the step and the norm of its gradient beside the message."""
-        super().__init__(text)
-        self.terms = terms
-        self.norm = norm
+        super().__init__(what, got=got, fix=fix)
+        self.what, self.got, self.terms, self.norm = what, got, terms, norm
 
 
 def expected(what: str, *, got: object, fix: str) -> str:

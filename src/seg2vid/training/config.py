@@ -26,9 +26,7 @@ class TrainingConfig:
     explosion: float = 1000.0
     """The run stops when the norm of the gradient is this many times its average for ten steps."""
     recompute: bool = False
-    """Forget what the networks computed on the way and compute it again for the gradient: less
-    memory, more time.
-    """
+    """Compute activations again for the gradient, not keep them: less memory, more time."""
     seed: int = 0
 
 
@@ -40,32 +38,26 @@ class FirstFrameTrainingConfig(TrainingConfig):
     discriminator_width: int = 32
     """Channels of the discriminator at half resolution; the deeper layers are multiples of it."""
     adversarial_start: int = 600
-    """Step from which the discriminator is trained and heard: before it, colours and layout
-    settle.
-    """
+    """Step from which the discriminator is trained and heard; until then, colours settle."""
     adversarial: float = 0.7
     label_mixing: float = 5.0
     """Weight of OASIS's label-mixing consistency in the discriminator's loss."""
     reconstruction: float = 10.0
     """Weight of the L1 distance to the real frame whose look was encoded."""
     perceptual: float = 4.0
-    """Weight of the LPIPS distance to it; needs the judges' weights, otherwise it is left out."""
+    """Weight of the LPIPS distance to it; left out without ``judges``."""
     kl: float = 0.1
     """Weight of the divergence of the encoded look from N(0, I), per number of noise."""
     free_bits: float = 0.0
     """Nats of divergence that cost nothing, for each number of noise (Kingma et al., 2016)."""
-    judge_floor: float = 0.0
+    discriminator_floor: float = 0.0
     """The discriminator rests while it tells painted pixels better than this cross entropy."""
     prior_share: float = 0.25
-    """Share of each batch drawn with looks from N(0, I), judged by the discriminator alone."""
+    """Share of each batch drawn with looks from N(0, I), seen by the discriminator alone."""
     void_share: float = 0.3
-    """Share of samples in which a random patch of the map is hidden as void, so that void is
-    painted over.
-    """
+    """Share of samples with a random patch of the map hidden as void, which is painted over."""
     average_decay: float = 0.998
-    """Decay of the exponential moving average of the generator's weights, which is what is
-    saved.
-    """
+    """Decay of the moving average of the generator's weights, which is what is saved."""
 
 
 @dataclass(frozen=True)
@@ -105,31 +97,23 @@ class MotionTrainingConfig(TrainingConfig):
     similarity: float = 0.0
     """Weight of SSIM and L1 as the authors' code joins them, summed over time."""
     features: float = 0.0
-    """Weight of the L1 distance of VGG features between warped and real frames; needs the judges'
-    weights, otherwise it is left out.
-    """
+    """Weight of VGG features' L1 between warped and real frames; left out without ``judges``."""
     perceptual: float = 1.0
-    """Weight of LPIPS between them; needs the judges' weights, otherwise it is left out."""
+    """Weight of LPIPS between refined and real frames; left out without ``judges``."""
     labels: float = 0.2
     """Weight of the refiner's label prediction, where nothing was visible."""
     kl: float = 0.002
     """Weight of the divergence of q(z | clip) from N(0, I), summed over the numbers of z."""
     kl_batch_sum: bool = False
-    """Sum it over the batch and divide by 1000, as the authors' code does: then its weight depends
-    on the batch size.
-    """
+    """Sum it over the batch and divide by 1000, as the authors: it then grows with the batch."""
     kl_warm_up: int = 2_000
     """Steps over which that weight grows from 0."""
     free_bits: float = 0.0
     """Nats of divergence that cost nothing, for each number of z (Kingma et al., 2016)."""
     frozen_norm: float = 0.2
-    """Share of the steps, the last ones, in which batch norm uses its running figures, as it will
-    in use: a batch with one clip that turns is normalised by that clip.
-    """
+    """Share of the steps, the last, in which batch norm uses its running figures, as in use."""
     hint_share: float = 0.4
-    """Share of clips whose motion is hinted at (sparse, per object or dense); the others get
-    none.
-    """
+    """Share of clips whose motion is hinted at: sparsely, object by object or densely."""
 
 
 @dataclass(frozen=True)
@@ -196,9 +180,7 @@ STAGE_NAMES: dict[type, str] = {
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How a run is carried out; but for ``devices`` and ``nodes``, nothing here changes what is
-    learnt.
-    """
+    """How a run is carried out; only ``devices`` and ``nodes`` change what is learnt."""
 
     max_steps: int = 0
     """Stop after so many steps, 0 for all; the schedule stays that of ``steps``."""
@@ -217,9 +199,7 @@ class RunConfig:
     precision: Precision = "32-true"
     """bf16-mixed is half again as fast on processors that have it; newer GPUs have it, too."""
     devices: int = 0
-    """Processes on each machine: GPUs, or processors where there is none; 0 for every GPU, or one
-    process.
-    """
+    """Processes on each machine: GPUs where there are some; 0 for every GPU, or one process."""
     nodes: int = 1
     """Machines that train together; start the same command on each (torchrun, SLURM)."""
     workers: int = 0

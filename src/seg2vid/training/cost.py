@@ -1,28 +1,31 @@
-"""What a run costs, measured: a copy of the stage takes a few real steps, validates and saves."""
+"""Before a run starts: what is trained, on what, how long, with how much memory and disk.
+
+The cost is measured: a copy of the stage takes a few real steps, validates, draws and saves.
+"""
 
 import copy
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from seg2vid.data.clips import TrainingBatches
+from seg2vid.data.clips import ClipSource, TrainingBatches
 from seg2vid.models.checkpoint import save_checkpoint
 from seg2vid.structures import Clip
-from seg2vid.training.config import RunConfig
+from seg2vid.tools.environment import peak_memory
+from seg2vid.training.config import STAGE_NAMES, RunConfig
 from seg2vid.training.curves import draw_curves
 from seg2vid.training.folder import RunState, write_state
-from seg2vid.training.samples import peak_memory, write_samples
 from seg2vid.training.stage import Stage
-from seg2vid.training.validation import Judging, Picked, measure, read_picked
+from seg2vid.training.validation import Picked, measure, read_picked, write_samples
 
 LOG_LINE = 700
 """Bytes of one line of the two logs together."""
@@ -45,16 +48,13 @@ def measure_cost(
     batches: TrainingBatches,
     settings: RunConfig,
     validation: Sequence[Picked],
-    judge: Judging,
     *,
     device: torch.device,
 ) -> Cost:
-    """Let a copy of the stage take a few steps, validate by ``judge``, draw and save on ``device``,
-    and time all of it.
-    """
-    judges = stage.judges
-    judges.to(device)
-    twin = copy.deepcopy(stage, {id(judges): judges}).to(device).train()
+    """Let a copy of the stage take a few steps, validate, draw and save on ``device``; time it."""
+    networks = stage.perceptual_networks
+    networks.to(device)
+    twin = copy.deepcopy(stage, {id(networks): networks}).to(device).train()
     optimizers = twin.make_optimizers()
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["initial_lr"] = 0.0  # Steps that cost what they cost, and lead nowhere.
@@ -66,27 +66,30 @@ def measure_cost(
         twin.step.fill_(max(phase, int(stage.step)))
         every = range(settings.measured_steps + 1)
         times = [_time(lambda: _step(twin, optimizers, batches, settings)) for _ in every]
-        seconds.append(_with_loading(statistics.median(times[1:]), loading, batches, settings))
+        step = statistics.median(times[1:])
+        if settings.workers:  # Clips are read ahead: that hides behind the step.
+            reading = loading * batches.accumulate
+            step = max(step - reading, reading / settings.workers)
+        seconds.append(step)
     with FlopCounterMode(display=False) as counter:
         _step(twin, optimizers, batches, settings)
     validate = 0.0
     if validation:
         held_out = read_picked(validation[0], is_still=stage.stills)
-        measure(twin, held_out, judge)
-        validate = _time(lambda: measure(twin, held_out, judge)) * len(validation)
+        figures = measure(twin, held_out)
+        validate = _time(lambda: measure(twin, held_out)) * len(validation)
         # For its memory: what is drawn at every validation.
         ramp = [(step, float(step)) for step in range(200)]
-        draw_curves(
-            {f"validation/{name}": ramp for name in measure(twin, held_out, judge)}, title=""
-        )
+        draw_curves({f"validation/{name}": ramp for name in figures}, title="")
     twin.step.copy_(stage.step)  # What is left of the run, not of the measured steps.
     extra, disk = _measure_keeping(twin, optimizers, batches[0], settings, validate)
     del held
-    memory = peak_memory() - _bytes(twin)
+    own = [*twin.parameters(), *twin.buffers()]
+    memory = peak_memory() - sum(tensor.numel() * tensor.element_size() for tensor in own)
     return Cost(float(counter.get_total_flops()), seconds, extra, memory, disk)
 
 
-def _time(function: Any) -> float:
+def _time(function: Callable[[], Any]) -> float:
     """Return the seconds a call takes, the GPU's work included."""
     start = time.perf_counter()
     function()
@@ -98,45 +101,28 @@ def _time(function: Any) -> float:
 def _step(
     twin: Stage, optimizers: list[Any], batches: TrainingBatches, settings: RunConfig
 ) -> None:
-    """Let the copy take one step, with all its batches."""
+    """Let the copy take one step, with all its batches, in the precision of the run."""
+    is_half = settings.precision.startswith("bf16")
     for part in range(twin.training_config.accumulate):
         clip = batches[part].to(twin.step.device)
-        with _autocast(clip, settings):
-            twin.take_turns(clip, optimizers, _backward, part=part)
-
-
-def _autocast(clip: Clip, settings: RunConfig) -> Any:
-    """Return the precision that Lightning would use."""
-    is_half = settings.precision.startswith("bf16")
-    return torch.autocast(clip.first_frame.device.type, torch.bfloat16, enabled=is_half)
-
-
-def _backward(loss: Tensor) -> None:
-    """Run the gradients of a scalar loss."""
-    loss.backward()  # type: ignore[no-untyped-call]
-
-
-def _with_loading(
-    step: float, loading: float, batches: TrainingBatches, settings: RunConfig
-) -> float:
-    """Return the seconds of a step where clips are read ahead: loading hides behind the step."""
-    if settings.workers == 0:
-        return step
-    reading = loading * batches.accumulate
-    return max(step - reading, reading / settings.workers)
+        with torch.autocast(twin.step.device.type, torch.bfloat16, enabled=is_half):
+            twin.take_turns(clip, optimizers, Tensor.backward, part=part)
 
 
 def _measure_keeping(
-    twin: Stage,
-    optimizers: list[Any],
-    clip: Clip,
-    settings: RunConfig,
-    validate: float,
+    twin: Stage, optimizers: list[Any], clip: Clip, settings: RunConfig, validate: float
 ) -> tuple[float, int]:
-    """Return the seconds and bytes of everything beside the steps, for the whole run; one
-    validation takes ``validate`` seconds.
+    """Return the seconds and bytes of everything beside the steps, for the whole run.
+
+    One validation takes ``validate`` seconds.
     """
-    left = settings_end(twin, settings) - int(twin.step)
+
+    def save() -> None:
+        states = [optimizer.state_dict() for optimizer in optimizers]
+        write_state(folder, RunState(dict(twin.state_dict()), states, {}))
+        save_checkpoint(folder / "model.safetensors", twin.boxes(), twin.model, {})
+
+    steps = max(settings_end(twin, settings) - int(twin.step), 0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_samples(twin, clip, folder)
@@ -145,37 +131,17 @@ def _measure_keeping(
         board.finalize("success")
         draw = _time(lambda: write_samples(twin, clip, folder))
         samples = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        save = _time(lambda: _save(twin, optimizers, folder))
+        seconds = _count(steps, settings.save_every) * _time(save)
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    steps = max(left, 0)
-    times = {
-        "sheet": _count(steps, settings.sheet_every),
-        "validate": _count(steps, settings.validate_every) if validate else 0,
-        "save": _count(steps, settings.save_every),
-    }
-    seconds = times["sheet"] * draw + times["validate"] * validate + times["save"] * save
-    weights = sizes["model.safetensors"]
-    disk = 2 * sizes["state.safetensors"] + weights * (2 if validate else 1)
-    disk += times["sheet"] * samples + LOG_LINE * steps // settings.log_every
-    return seconds, disk
-
-
-def _save(twin: Stage, optimizers: list[Any], folder: Path) -> None:
-    """Write what a run writes when it saves."""
-    states = [optimizer.state_dict() for optimizer in optimizers]
-    write_state(folder, RunState(dict(twin.state_dict()), states, {}))
-    save_checkpoint(folder / "model.safetensors", twin.boxes(), twin.model, {})
+    sheets = _count(steps, settings.sheet_every)
+    seconds += sheets * draw + _count(steps, settings.validate_every) * validate
+    disk = 2 * sizes["state.safetensors"] + sizes["model.safetensors"] * (2 if validate else 1)
+    return seconds, disk + sheets * samples + LOG_LINE * steps // settings.log_every
 
 
 def _count(steps: int, every: int) -> int:
     """Return how often something happens that comes every so many steps and at the end."""
     return -(-steps // every) if every else 0
-
-
-def _bytes(module: nn.Module) -> int:
-    """Return the bytes of all parameters and buffers (any shape)."""
-    tensors = [*module.parameters(), *module.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def settings_end(stage: Stage, settings: RunConfig) -> int:
@@ -192,3 +158,136 @@ def total_seconds(stage: Stage, cost: Cost, end: int) -> float:
     for seconds, begin, until in zip(cost.seconds, begins, begins[1:], strict=False):
         total += seconds * max(0, min(until, end) - max(begin, now))
     return total
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will be and cost."""
+
+    stage: str
+    start: int
+    end: int
+    parameters: dict[str, int]
+    """Trained parameters of each part."""
+    frozen_parameters: int
+    clips: dict[str, int]
+    validation_clips: int
+    classes: int
+    classes_seen: list[str]
+    """Names of the classes in a look at the first batches."""
+    classes_absent: list[str]
+    devices: str
+    precision: str
+    batch: str
+    size: str
+    flops_per_step: float = 0.0
+    seconds_per_step: float = 0.0
+    """At the end; steps before may cost less."""
+    seconds: float = 0.0
+    """For all steps that are left, with validation, pictures and saving."""
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+
+    def describe(self) -> str:
+        """Return it as lines for people."""
+        trained = sum(self.parameters.values())
+        parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in self.parameters.items())
+        frozen = f", {self.frozen_parameters / 1e6:.2f} M frozen" if self.frozen_parameters else ""
+        clips = ", ".join(f"{count} from {place}" for place, count in self.clips.items())
+        absent = f"; not {', '.join(self.classes_absent)}" if self.classes_absent else ""
+        lines = {
+            "what": f"{self.stage}, {trained / 1e6:.2f} M parameters trained ({parts}){frozen}",
+            "clips": f"{clips}; {self.validation_clips} held out for validation",
+            "classes": f"{len(self.classes_seen)} of {self.classes} in some clips{absent}",
+            "batch": f"{self.batch}, {self.size}",
+            "where": f"{self.devices}, {self.precision}",
+            "steps": f"{self.start} to {self.end}",
+        }
+        if self.seconds:
+            lines["cost"] = (
+                f"{self.flops_per_step / 1e9:.0f} GFLOP and {self.seconds_per_step:.2f} s a step, "
+                f"{format_time(self.seconds)} in all, {self.memory_bytes / 2**30:.2f} GiB of "
+                f"memory, {self.disk_bytes / 2**20:.0f} MiB on disk"
+            )
+        return "\n".join(f"{name:>8}  {text}" for name, text in lines.items())
+
+
+def format_time(seconds: float) -> str:
+    """Write a duration as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def count_parameters(stage: Stage, *, trained: bool = True) -> dict[str, int]:
+    """Return the number of trained, or of frozen, parameters of each part."""
+    return {
+        name: sum(p.numel() for p in part.parameters() if p.requires_grad == trained)
+        for name, part in stage.parts().items()
+    }
+
+
+def name_classes(
+    stage: Stage, batches: TrainingBatches, *, looks: int = 4
+) -> tuple[list[str], list[str]]:
+    """Return the names of the classes that occur in the first batches, and of those that do not."""
+    maps = [batches[index].label_map for index in range(min(looks, len(batches)))]
+    seen = torch.bincount(torch.cat([label_map.flatten() for label_map in maps]))
+    names = (*stage.space.names, "void")
+    found = [name for name, count in zip(names, seen.tolist(), strict=False) if count]
+    return found, [name for name in names[:-1] if name not in found]
+
+
+def foretell(
+    stage: Stage,
+    batches: TrainingBatches,
+    picked: Sequence[Picked],
+    settings: RunConfig,
+    *,
+    world: int,
+    device: torch.device,
+) -> Forecast:
+    """Say what the run will be and, unless ``measured_steps`` is 0, what it will cost.
+
+    ``picked`` are the clips of the validation, ``world`` is the number of processes, ``device``
+    where this one computes.
+    """
+    training, model = stage.training_config, stage.model
+    batch = f"{training.batch_size} {'frames' if stage.stills else 'clips'}"
+    batch += f" x {training.accumulate} parts" if training.accumulate > 1 else ""
+    batch += f" x {world} processes" if world > 1 else ""
+    frames = "" if stage.stills else f", 1 + {model.num_frames} frames"
+    seen, absent = name_classes(stage, batches)
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"
+    forecast = Forecast(
+        stage=STAGE_NAMES[type(training)],
+        start=int(stage.step),
+        end=settings_end(stage, settings),
+        parameters=count_parameters(stage),
+        frozen_parameters=sum(count_parameters(stage, trained=False).values()),
+        clips={_name_source(source): len(source) for source in batches.sources},
+        validation_clips=len(picked),
+        classes=stage.space.num_channels,
+        classes_seen=seen,
+        classes_absent=absent,
+        devices=f"{world} x {named} ({torch.get_num_threads()} threads)",
+        precision=settings.precision,
+        batch=batch,
+        size=f"{model.width}x{model.height}{frames}",
+    )
+    if not settings.measured_steps:
+        return forecast
+    cost = measure_cost(stage, batches, settings, picked, device=device)
+    return replace(
+        forecast,
+        flops_per_step=cost.flops,
+        seconds_per_step=cost.seconds[-1],
+        seconds=total_seconds(stage, cost, forecast.end),
+        memory_bytes=cost.memory,
+        disk_bytes=cost.disk,
+    )
+
+
+def _name_source(source: ClipSource) -> str:
+    """Return what a user calls a source of clips."""
+    return str(getattr(source, "directory", None) or getattr(source, "place", "clips"))

@@ -18,7 +18,6 @@
 import errno
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seg2vid.tools.environment import describe_environment
-from seg2vid.tools.errors import TrainingError, expected
+from seg2vid.tools.errors import TrainingError
 from seg2vid.tools.files import replacing
 
 FORMAT = "seg2vid-run-1"
@@ -51,51 +50,44 @@ class RunState:
 
 @contextmanager
 def room_for(what: str, place: Path) -> Iterator[None]:
-    """Turn the errors of a full disk into ``TrainingError``: what was there before is still
-    there.
-    """
+    """Turn the errors of a full disk into ``TrainingError``: what was there before still is."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        if not is_disk_full(error):
+        # The safetensors library gives no number: where it fails in writing, it is the disk.
+        if isinstance(error, OSError) and error.errno not in FULL:
             raise
         fix = "free some space and give the same command again: the last whole state is still there"
-        text = expected(f"room on the disk for {what} in {place}", got=str(error), fix=fix)
-        raise TrainingError(text) from None
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Say whether an error means that nothing more fits."""
-    number = getattr(error, "errno", None)
-    coded = re.search(r"os error (\d+)", str(error))
-    return (number or (int(coded[1]) if coded else None)) in FULL
+        what = f"room on the disk for {what} in {place}"
+        raise TrainingError(what, got=error, fix=fix) from None
 
 
 def write_state(folder: Path, state: RunState) -> None:
-    """Write ``state.safetensors`` whole or not at all; the one before it becomes
-    ``state.older.safetensors``.
+    """Write ``state.safetensors`` whole or not at all; the one before it becomes the older one.
 
     Raises ``TrainingError`` where the disk is full.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
-    plain = []
+    tensors = dict(state.tensors)
     for number, optimizer in enumerate(state.optimizers):
         for index, values in optimizer["state"].items():
-            for name, value in values.items():
-                tensors[f"optimizer.{number}.{index}.{name}"] = value.detach().cpu().contiguous()
-        plain.append(optimizer["param_groups"])
-    about = {"format": FORMAT, "optimizers": json.dumps(plain), "notes": json.dumps(state.notes)}
-    path, temporary = folder / "state.safetensors", folder / ".state.partial"
-    try:
-        with room_for("the state of the run", folder):
-            save_file(tensors, temporary, about)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            if path.exists():
-                path.replace(folder / "state.older.safetensors")
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            tensors |= {f"optimizer.{number}.{index}.{name}": one for name, one in values.items()}
+    groups = json.dumps([optimizer["param_groups"] for optimizer in state.optimizers])
+    about = {"format": FORMAT, "optimizers": groups, "notes": json.dumps(state.notes)}
+    path = folder / "state.safetensors"
+    with replacing(path) as temporary, room_for("the state of the run", folder):
+        save_tensors(tensors, temporary, about)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if path.exists():
+            path.replace(folder / "state.older.safetensors")
+
+
+def save_tensors(
+    tensors: dict[str, Tensor], path: Path, about: dict[str, str] | None = None
+) -> None:
+    """Write tensors of any shape and device to a safetensors file."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, path, about)
 
 
 def read_state(folder: Path) -> RunState | None:
@@ -117,20 +109,16 @@ def read_state(folder: Path) -> RunState | None:
 
 
 def _read_state(path: Path) -> RunState:
-    """Read one state file."""
     with safe_open(path, "pt") as file:
         about = file.metadata() or {}
         if about.get("format") != FORMAT:
             raise ValueError(f"{path} is of format {about.get('format')}")
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     groups = json.loads(about["optimizers"])
-    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in groups]
+    optimizers: list[dict[str, Any]] = [{"state": {}, "param_groups": group} for group in groups]
     for name in [name for name in found if name.startswith("optimizer.")]:
         _, number, index, key = name.split(".")
-        states[int(number)].setdefault(int(index), {})[key] = found.pop(name)
-    optimizers = [
-        {"state": state, "param_groups": group} for state, group in zip(states, groups, strict=True)
-    ]
+        optimizers[int(number)]["state"].setdefault(int(index), {})[key] = found.pop(name)
     return RunState(found, optimizers, json.loads(about["notes"]))
 
 
@@ -149,15 +137,15 @@ def claim(folder: Path, resolved: dict[str, Any]) -> None:
 def check_claim(folder: Path, resolved: dict[str, Any]) -> None:
     """Raise ``TrainingError`` where the folder belongs to another configuration."""
     path = folder / "config.yaml"
-    plain = json.loads(json.dumps(resolved))
-    if path.exists():
-        before = yaml.safe_load(path.read_text("utf-8"))
-        changed = sorted(_differences(before, plain))
-        if changed:
-            got = ", ".join(changed[:4]) + (" and more" if len(changed) > 4 else "")
-            what = f"the configuration that {folder} was started with"
-            fix = "give the same options to resume, or another output folder to start anew"
-            raise TrainingError(what, got=f"another {got}", fix=fix)
+    if not path.exists():
+        return
+    before = yaml.safe_load(path.read_text("utf-8"))
+    changed = sorted(_differences(before, json.loads(json.dumps(resolved))))
+    if changed:
+        got = ", ".join(changed[:4]) + (" and more" if len(changed) > 4 else "")
+        what = f"the configuration that {folder} was started with"
+        fix = "give the same options to resume, or another output folder to start anew"
+        raise TrainingError(what, got=f"another {got}", fix=fix)
 
 
 def _differences(before: Any, after: Any, name: str = "") -> Iterator[str]:

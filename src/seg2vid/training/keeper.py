@@ -15,21 +15,21 @@ from torch import Tensor
 
 from seg2vid.models.checkpoint import load_checkpoint, save_checkpoint
 from seg2vid.structures import Clip
+from seg2vid.tools.environment import peak_memory
 from seg2vid.tools.errors import TrainingError
 from seg2vid.training.config import RunConfig
 from seg2vid.training.curves import write_curves
 from seg2vid.training.folder import RunState, room_for, write_state, write_text
-from seg2vid.training.samples import peak_memory, write_samples
 from seg2vid.training.stage import Stage
 from seg2vid.training.validation import (
     Figures,
-    Judging,
     Picked,
     average,
     find_choice,
     is_better,
     measure,
     read_picked,
+    write_samples,
 )
 
 
@@ -44,18 +44,18 @@ class RunKeeper(Callback):
         end: int,
         sheet_clip: Clip,
         validation: list[Picked],
-        judge: Judging,
         provenance: dict[str, Any],
         seconds: float = 0.0,
         validates_first: bool = False,
     ) -> None:
-        """Take the folder, the last step, what to draw, what to validate and how, what is written
-        into the weights, the seconds that earlier starts took, and whether to validate before the
-        first step: what the weights that a run begins with come to.
+        """Keep ``output`` until step ``end``.
+
+        ``provenance`` is written into the weights, ``seconds`` are those that earlier starts took.
+        With ``validates_first`` the weights that a run begins with are measured, too.
         """
         super().__init__()
         self.output, self.settings, self.end = output, settings, end
-        self.sheet_clip, self.validation, self.judge = sheet_clip, validation, judge
+        self.sheet_clip, self.validation = sheet_clip, validation
         self.provenance = provenance
         self.earlier, self.began = seconds, time.perf_counter()
         self.validates_first = validates_first
@@ -89,7 +89,6 @@ class RunKeeper(Callback):
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._stop)
-
         if self.validates_first and self.validation and int(pl_module.step) == 0:
             self._validate(trainer, pl_module, 0)
 
@@ -98,14 +97,6 @@ class RunKeeper(Callback):
         if self.is_stopping:
             raise KeyboardInterrupt(f"signal {number}")
         self.is_stopping = True
-
-    def _give_signals_back(self) -> None:
-        """Leave the signals to whoever had them, before Lightning does the same, which it also does
-        after an error.
-        """
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -134,7 +125,6 @@ class RunKeeper(Callback):
             trainer.should_stop = True
 
     def _is_due(self, step: int, what: str, *, is_last: bool = False) -> bool:
-        """Say whether something is done after this step."""
         every = getattr(self.settings, f"{what}_every")
         return every > 0 and (is_last or step % every == 0)
 
@@ -163,7 +153,6 @@ class RunKeeper(Callback):
         self._write_row(trainer, values, step)
 
     def _write_row(self, trainer: Any, values: Figures, step: int) -> None:
-        """Write one line to every log."""
         with room_for("the log", self.output):
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=step)
@@ -177,7 +166,7 @@ class RunKeeper(Callback):
                 dist.broadcast(buffer, 0)
         own = self.validation[trainer.global_rank :: trainer.world_size]
         clips = (read_picked(picked, is_still=stage.stills) for picked in own)
-        rows = [measure(stage, clip, self.judge) for clip in clips]
+        rows = [measure(stage, clip) for clip in clips]
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             dist.all_gather_object(gathered, rows)
@@ -196,7 +185,6 @@ class RunKeeper(Callback):
         self.last_logged = time.perf_counter()
 
     def _draw_curves(self, stage: Stage) -> None:
-        """Write ``curves.png``."""
         title = f"{type(stage).__name__}, step {int(stage.step)}"
         with room_for("curves.png", self.output):
             write_curves(self.output, title=title, best_step=self.best.get("step"))
@@ -227,7 +215,10 @@ class RunKeeper(Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Write what the run took and came to, and the last curves."""
-        self._give_signals_back()
+        # To whoever had them, before Lightning does the same, which it also does after an error.
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
         if trainer.global_rank:
             return
         self._draw_curves(pl_module)

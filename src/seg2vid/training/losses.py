@@ -1,9 +1,8 @@
-"""One pure function for each term of the paper, with its equation; weights are applied where they
-are summed.
+"""One pure function for each term of a loss, with its equation; stages apply the weights.
 
-All pictures are RGB in [0, 1], all flow is in pixels unless ``scale`` divides it, all losses are
-scalars that
-are 0 for a perfect prediction. Equation numbers are those of Pan et al., CVPR 2019.
+All pictures are RGB in [0, 1], all flow is in pixels unless ``scale`` divides it, and all losses
+are scalars that are 0 for a perfect prediction. Equations have the numbers of Pan et al. (CVPR
+2019).
 """
 
 from itertools import product
@@ -11,27 +10,33 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from seg2vid.models.appearance_encoder import LookPosterior
 from seg2vid.structures import Motion, Posterior
 from seg2vid.warp import backward_warp, compose_flows, forward_backward_error, warp_clip
+
+Scalar = Float[Tensor, ""]
+Picture = Float[Tensor, "batch 3 height width"]
+Frames = Float[Tensor, "batch time 3 height width"]
+Flow = Float[Tensor, "batch time 2 height width"]
+Logits = Float[Tensor, "batch class height width"]
+Labels = Int[Tensor, "batch height width"]
 
 
 def _mean_where(
     values: Float[Tensor, "*batch channel height width"],
     mask: Float[Tensor, "*batch 1 height width"],
-) -> Float[Tensor, ""]:
+) -> Scalar:
     """Average the values where the mask is 1; 0 where it is 1 nowhere."""
     weight = mask.expand_as(values)
     return (values * weight).sum() / weight.sum().clamp(min=1)
 
 
-def _fold(
-    clip: Float[Tensor, "batch time channel height width"],
-) -> Float[Tensor, "frames channel height width"]:
+def fold(clip: Shaped[Tensor, "batch time *shape"]) -> Shaped[Tensor, "frames *shape"]:
     """Fold time into the batch."""
-    return rearrange(clip, "b t c h w -> (b t) c h w")
+    return clip.flatten(0, 1)
 
 
 def _grid_unit(flow: Tensor, height: int, width: int) -> Float[Tensor, "2"]:
@@ -39,11 +44,7 @@ def _grid_unit(flow: Tensor, height: int, width: int) -> Float[Tensor, "2"]:
     return flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
 
 
-def pre_refinement_loss(
-    first_frame: Float[Tensor, "batch 3 height width"],
-    frames: Float[Tensor, "batch time 3 height width"],
-    motion: Motion,
-) -> Float[Tensor, ""]:
+def pre_refinement_loss(first_frame: Picture, frames: Frames, motion: Motion) -> Scalar:
     """Masked reconstruction of every frame before refinement (Eq. 3, second part; code L_pre).
 
     Σ o_b(x) |I_t(x) - I_0(x + w_b(x))|, a mean over all pixels, so that hiding a pixel is cheap
@@ -53,49 +54,32 @@ def pre_refinement_loss(
     return (motion.backward_visible * (warped - frames).abs()).mean()
 
 
-def first_frame_reconstruction_loss(
-    first_frame: Float[Tensor, "batch 3 height width"],
-    frames: Float[Tensor, "batch time 3 height width"],
-    motion: Motion,
-) -> Float[Tensor, ""]:
+def first_frame_reconstruction_loss(first_frame: Picture, frames: Frames, motion: Motion) -> Scalar:
     """Masked reconstruction of the first frame from every other (Eq. 3, first part; code L_back).
 
     Σ o_f(x) |I_0(x) - I_t(x + w_f(x))|, a mean over all pixels.
     """
-    returned = backward_warp(_fold(frames), _fold(motion.forward_flow))
+    returned = backward_warp(fold(frames), fold(motion.forward_flow))
     target = first_frame.repeat_interleave(frames.shape[1], 0)
-    return (_fold(motion.forward_visible) * (returned - target).abs()).mean()
+    return (fold(motion.forward_visible) * (returned - target).abs()).mean()
 
 
-def reconstruction_loss(
-    first_frame: Float[Tensor, "batch 3 height width"],
-    frames: Float[Tensor, "batch time 3 height width"],
-    motion: Motion,
-) -> Float[Tensor, ""]:
+def reconstruction_loss(first_frame: Picture, frames: Frames, motion: Motion) -> Scalar:
     """Masked reconstruction both ways: the whole of Eq. 3."""
     there = pre_refinement_loss(first_frame, frames, motion)
     return there + first_frame_reconstruction_loss(first_frame, frames, motion)
 
 
-def refinement_loss(
-    refined: Float[Tensor, "batch time 3 height width"],
-    frames: Float[Tensor, "batch time 3 height width"],
-) -> Float[Tensor, ""]:
+def refinement_loss(refined: Frames, frames: Frames) -> Scalar:
     """Mean of |Î_t - I_t| over finished frames (Eq. 6; code L_rec)."""
     return (refined - frames).abs().mean()
 
 
-def smoothness_loss(
-    flow: Float[Tensor, "batch time 2 height width"],
-    guide: Float[Tensor, "batch time 3 height width"],
-    *,
-    scale: float,
-) -> Float[Tensor, ""]:
+def smoothness_loss(flow: Flow, guide: Frames, *, scale: float) -> Scalar:
     """Edge-aware first-order smoothness of flow in units of ``scale`` pixels (Eq. 4).
 
     Σ |∇w| exp(-10 |∇I|) over all frames, where ``guide`` is the picture on whose grid the flow
-    lives. (The
-    authors' code regularises the first frame alone.)
+    lives. (The authors' code regularises the first frame alone.)
     """
     total = flow.new_zeros(())
     for axis in (-1, -2):
@@ -105,21 +89,20 @@ def smoothness_loss(
     return total
 
 
-def consistency_loss(motion: Motion, *, scale: float) -> Float[Tensor, ""]:
+def consistency_loss(motion: Motion, *, scale: float) -> Scalar:
     """Forward-backward consistency where visible, in units of ``scale`` pixels (Eq. 5).
 
     Σ o_f |w_f(x) + w_b(x + w_f(x))| + o_b |w_b(x) + w_f(x + w_b(x))|; the plus is the sign of our
     convention, in which the two flows point opposite ways. Visibility is taken as given.
     """
-    forward, backward = _fold(motion.forward_flow), _fold(motion.backward_flow)
+    forward, backward = fold(motion.forward_flow), fold(motion.backward_flow)
     there = forward_backward_error(forward, backward) / scale
     back = forward_backward_error(backward, forward) / scale
-    return (there * _fold(motion.forward_visible.detach())).mean() + (
-        back * _fold(motion.backward_visible.detach())
-    ).mean()
+    there = there * fold(motion.forward_visible.detach())
+    return there.mean() + (back * fold(motion.backward_visible.detach())).mean()
 
 
-def grid_consistency_loss(motion: Motion) -> Float[Tensor, ""]:
+def grid_consistency_loss(motion: Motion) -> Scalar:
     """Forward-backward consistency as the authors' code has it (code L_cons).
 
     Σ_t mean(o_f |w_f(x) + w_b(x + w_f(x))|) + mean(o_b |w_b(x) + w_f(x + w_b(x))|): the L1 norm, in
@@ -128,18 +111,13 @@ def grid_consistency_loss(motion: Motion) -> Float[Tensor, ""]:
     """
     time, _, height, width = motion.forward_flow.shape[1:]
     unit = _grid_unit(motion.forward_flow, height, width).view(1, 2, 1, 1)
-    forward, backward = _fold(motion.forward_flow), _fold(motion.backward_flow)
-    there = (compose_flows(backward, forward) * unit).abs() * _fold(motion.forward_visible)
-    back = (compose_flows(forward, backward) * unit).abs() * _fold(motion.backward_visible)
+    forward, backward = fold(motion.forward_flow), fold(motion.backward_flow)
+    there = (compose_flows(backward, forward) * unit).abs() * fold(motion.forward_visible)
+    back = (compose_flows(forward, backward) * unit).abs() * fold(motion.backward_visible)
     return time * (there.mean() + back.mean())
 
 
-def bilateral_smoothness_loss(
-    flow: Float[Tensor, "batch time 2 height width"],
-    guide: Float[Tensor, "batch time 3 height width"],
-    *,
-    first_only: bool = False,
-) -> Float[Tensor, ""]:
+def bilateral_smoothness_loss(flow: Flow, guide: Frames, *, first_only: bool = False) -> Scalar:
     """Squared differences of flow to sixteen neighbours of like colour (code L_smooth).
 
     Σ 128² |w(x + d) - w(x)|² exp(-Σ_c (256 ΔI)² - |d|²) over d in {-2, -1, 1, 2}², flow in
@@ -165,16 +143,13 @@ def bilateral_smoothness_loss(
     return total / flow[:, :, 0].numel()
 
 
-def similarity_loss(
-    refined: Float[Tensor, "batch time 3 height width"],
-    frames: Float[Tensor, "batch time 3 height width"],
-) -> Float[Tensor, ""]:
+def similarity_loss(refined: Frames, frames: Frames) -> Scalar:
     """Σ_t 0.85 structural similarity term + 0.15 L1 of the finished frames (Eq. 6; code L_sim)."""
-    structure = structural_similarity_loss(_fold(refined), _fold(frames))
+    structure = structural_similarity_loss(fold(refined), fold(frames))
     return refined.shape[1] * (0.85 * structure + 0.15 * refinement_loss(refined, frames))
 
 
-def feature_loss(predicted: list[Tensor], target: list[Tensor]) -> Float[Tensor, ""]:
+def feature_loss(predicted: list[Tensor], target: list[Tensor]) -> Scalar:
     """Σ over feature maps (batch, channel, height, width) of mean |φ(Î) - φ(I)| (code L_vgg).
 
     The code shows it the warped frame before refinement, the paper the finished one.
@@ -183,17 +158,16 @@ def feature_loss(predicted: list[Tensor], target: list[Tensor]) -> Float[Tensor,
     return torch.stack([(map_p - map_t).abs().mean() for map_p, map_t in pairs]).sum()
 
 
-def mask_penalty(motion: Motion) -> Float[Tensor, ""]:
+def mask_penalty(motion: Motion) -> Scalar:
     """Σ |1 - o_f| + |1 - o_b|, which prevents the all-hidden solution (Eq. 6)."""
     return (1 - motion.forward_visible).mean() + (1 - motion.backward_visible).mean()
 
 
-def flow_loss(predicted: Motion, exact: Motion, *, scale: float) -> Float[Tensor, ""]:
-    """Robust distance between predicted and exact flow, where the exact one is visible, in units
-    of ``scale``.
+def flow_loss(predicted: Motion, exact: Motion, *, scale: float) -> Scalar:
+    """Charbonnier distance in units of ``scale`` pixels, where the exact flow is visible.
 
-    Not in the paper, which had no exact flow: a Charbonnier norm, mean over pixels and both
-    directions.
+    Σ over both directions of mean(sqrt(|w - w*|² + 0.01) - 0.1). Not in the paper, which had no
+    exact flow.
     """
     total = predicted.forward_flow.new_zeros(())
     for name in ("forward", "backward"):
@@ -205,12 +179,12 @@ def flow_loss(predicted: Motion, exact: Motion, *, scale: float) -> Float[Tensor
 
 def turning_loss(
     predicted: Float[Tensor, "batch time"], ego_motion: Float[Tensor, "batch time 3"]
-) -> Float[Tensor, ""]:
+) -> Scalar:
     """Mean distance in radians between predicted and exact turning (not in the paper)."""
     return (predicted - ego_motion[..., 2]).abs().mean()
 
 
-def visibility_loss(predicted: Motion, exact: Motion) -> Float[Tensor, ""]:
+def visibility_loss(predicted: Motion, exact: Motion) -> Scalar:
     """Cross entropy between predicted and exact visibility, both directions (not in the paper)."""
     with torch.autocast(predicted.forward_visible.device.type, enabled=False):
         total = predicted.forward_flow.new_zeros(())
@@ -222,13 +196,8 @@ def visibility_loss(predicted: Motion, exact: Motion) -> Float[Tensor, ""]:
         return total
 
 
-def structural_similarity_loss(
-    predicted: Float[Tensor, "frames 3 height width"],
-    target: Float[Tensor, "frames 3 height width"],
-) -> Float[Tensor, ""]:
-    """Mean of clamp((1 - SSIM) / 2, 0, 1) over 3 x 3 windows without padding (Eq. 6; code
-    L_sim).
-    """
+def structural_similarity_loss(predicted: Picture, target: Picture) -> Scalar:
+    """Mean of clamp((1 - SSIM) / 2, 0, 1), 3 x 3 windows without padding (Eq. 6; code L_sim)."""
     mean_p, mean_t = _window_means(predicted), _window_means(target)
     variance_p = _window_means(predicted.square()) - mean_p.square()
     variance_t = _window_means(target.square()) - mean_t.square()
@@ -240,9 +209,7 @@ def structural_similarity_loss(
     return ((1 - similarity) / 2).clamp(0, 1).mean()
 
 
-def _window_means(
-    pictures: Float[Tensor, "frames 3 height width"],
-) -> Float[Tensor, "frames 3 inner_height inner_width"]:
+def _window_means(pictures: Picture) -> Float[Tensor, "batch 3 inner_height inner_width"]:
     """Average every 3 x 3 window: sums of shifted pictures, five times as fast as pooling."""
     across = pictures[..., :-2] + pictures[..., 1:-1] + pictures[..., 2:]
     return (across[..., :-2, :] + across[..., 1:-1, :] + across[..., 2:, :]) / 9
@@ -252,9 +219,8 @@ def hidden_label_loss(
     logits: Float[Tensor, "frames class half_height half_width"],
     label_maps: Int[Tensor, "frames height width"],
     visible: Float[Tensor, "frames 1 height width"],
-) -> Float[Tensor, ""]:
-    """Cross entropy of the refiner's labels; hidden pixels count ten times, for they are the ones
-    used.
+) -> Scalar:
+    """Cross entropy of the refiner's labels; hidden pixels, the ones used, count ten times.
 
     Compared at the logits' half resolution, with the last pixel of each 2 x 2.
     """
@@ -262,31 +228,43 @@ def hidden_label_loss(
     return _mean_where(entropy.unsqueeze(1), 0.1 + 0.9 * (1 - visible[:, :, 1::2, 1::2]))
 
 
-def kl_divergence(posterior: Posterior, *, free_bits: float = 0.0) -> Float[Tensor, ""]:
+def kl_divergence(posterior: Posterior, *, free_bits: float = 0.0) -> Scalar:
     """KL(q(z | clip, labels) || N(0, I)) in nats, a mean over the samples of the batch (Eq. 7).
 
     Each object's code counts once however many cells it covers. Up to ``free_bits`` nats of each
     number's mean, over the batch or over all objects, cost nothing more (Kingma et al., NeurIPS
-    2016, Sec. 4): what is used that little is not pressed to nothing. The authors' code sums over
-    the batch and divides by 1000, so that its weight depends on the batch size.
+    2016, Sec. 4): what is used that little is not pressed to nothing.
     """
     background = gaussian_divergence(posterior.mean.background, posterior.log_variance.background)
     cells = gaussian_divergence(posterior.mean.foreground, posterior.log_variance.foreground)
-    size = F.one_hot(posterior.objects.flatten(1)).sum(1).clamp(min=1)
-    share = 1 / size.gather(1, posterior.objects.flatten(1))
-    share = share * (posterior.objects.flatten(1) > 0)
+    numbers = posterior.objects.flatten(1)
+    share = 1 / F.one_hot(numbers).sum(1).clamp(min=1).gather(1, numbers)
+    share = share * (numbers > 0)
     objects = share.sum()
     each = (cells.flatten(2) * share.unsqueeze(1)).sum((0, 2)) / objects.clamp(min=1e-6)
     camera = background.mean(0).clamp(min=free_bits).sum()
     return camera + each.clamp(min=free_bits).sum() * objects / len(share)
 
 
-def batch_kl_divergence(posterior: Posterior, *, free_bits: float = 0.0) -> Float[Tensor, ""]:
+def batch_kl_divergence(posterior: Posterior, *, free_bits: float = 0.0) -> Scalar:
     """Sum of the divergence over the whole batch, divided by 1000: the authors' code.
 
-    Its weight grows with the batch; ``kl_divergence``, which knows ``free_bits``, does not.
+    Its weight grows with the batch; that of ``kl_divergence`` does not.
     """
     return kl_divergence(posterior, free_bits=free_bits) * len(posterior.objects) / 1000
+
+
+def look_divergence(posterior: LookPosterior, *, free_bits: float = 0.0) -> Scalar:
+    """Mean divergence of the look from N(0, I) per number.
+
+    Segments that the picture lacks do not count, nor do the first ``free_bits`` nats of a number's
+    mean over the batch.
+    """
+    whole = gaussian_divergence(posterior.mean.whole, posterior.log_variance.whole).mean(0)
+    segments = gaussian_divergence(posterior.mean.segments, posterior.log_variance.segments)
+    present = posterior.present
+    each = (segments * present.unsqueeze(-1)).sum((0, 1)) / present.sum().clamp(min=1)
+    return whole.clamp(min=free_bits).mean() + each.clamp(min=free_bits).mean()
 
 
 def gaussian_divergence(
@@ -296,18 +274,11 @@ def gaussian_divergence(
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
-def adversarial_loss(
-    logits: Float[Tensor, "batch class height width"],
-    target: Int[Tensor, "batch height width"],
-    *,
-    void_id: int,
-) -> Float[Tensor, ""]:
-    """Class-balanced cross entropy of the segmentation judge (Schönfeld et al., ICLR 2021, Eq. 1
-    and 2).
+def adversarial_loss(logits: Logits, target: Labels, *, void_id: int) -> Scalar:
+    """Class-balanced cross entropy of the discriminator (Schönfeld et al., ICLR 2021, Eq. 1 and 2).
 
     A class weighs as much as it is rare in the batch; void pixels say nothing and are left out.
-    ``target``
-    may name the last class of the logits, "generated".
+    ``target`` may name the last class of the logits, "generated".
     """
     classes = logits.shape[1]
     count = torch.bincount(target.flatten(), minlength=classes).float()
@@ -317,3 +288,36 @@ def adversarial_loss(
     weight = weight.clamp(max=10.0) * (count > 0)
     entropy = F.cross_entropy(logits.float(), target, reduction="none")
     return (entropy * weight[target]).mean()
+
+
+def balanced_entropy(
+    logits: Logits, label_map: Labels, share: Float[Tensor, " class"], *, balance: float
+) -> Scalar:
+    """Cross entropy in which a class counts by its ``share`` of the pixels to the -``balance``.
+
+    A mean over the weights of the pixels that are not void (id = number of classes); 0 where all
+    are.
+    """
+    weight = share.clamp(min=1e-4) ** -balance
+    weight = weight / (weight * share).sum()
+    void = logits.shape[1]
+    entropy = F.cross_entropy(logits, label_map, weight, ignore_index=void, reduction="sum")
+    # Over the weights, as ``reduction="mean"``, which gives no number where all is void.
+    return entropy / F.pad(weight, (0, 1))[label_map].sum().clamp(min=1e-6)
+
+
+def jaccard_distance(logits: Logits, label_map: Labels) -> Scalar:
+    """Return 1 - intersection over union of the soft prediction, over the batch.
+
+    Mean over the classes that the batch has; void pixels (id = number of classes) do not count.
+    """
+    classes = logits.shape[1]
+    truth = F.one_hot(label_map, classes + 1)[..., :classes].to(logits.dtype)
+    known = (label_map < classes).unsqueeze(1)
+    predicted = logits.softmax(1) * known
+    truth = rearrange(truth, "b h w c -> b c h w")
+    intersection = (predicted * truth).sum((0, 2, 3))
+    union = (predicted + truth).sum((0, 2, 3)) - intersection
+    present = (truth.sum((0, 2, 3)) > 0).float()
+    score = intersection / union.clamp(min=1e-6)
+    return 1 - (score * present).sum() / present.sum().clamp(min=1)

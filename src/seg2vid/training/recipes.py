@@ -1,4 +1,4 @@
-"""Recipes: one YAML file says which networks are trained and with which objective.
+"""Recipes: one YAML file says which networks are trained and with which objective; then the stage.
 
 Keys, none of them required: ``stage`` says what is trained; ``preset`` names networks and ``model``
 what differs from them (fields of ``ModelConfig``); ``objective`` names weights of the losses of the
@@ -7,16 +7,29 @@ is a record and not read. ``recipes/`` holds one for each published experiment, 
 of a run is one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
+from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig, from_dict, preset, to_dict
+from seg2vid.models.judges.perceptual import load_perceptual_networks
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import OBJECTIVES, STAGE_NAMES, MotionTrainingConfig
+from seg2vid.training.first_frame import FirstFrameStage
+from seg2vid.training.motion import MotionStage
+from seg2vid.training.segmenter import SegmenterStage
+from seg2vid.training.stage import Stage
 
+STAGES: dict[str, Any] = {
+    "first-frame": FirstFrameStage,
+    "motion": MotionStage,
+    "segmenter": SegmenterStage,
+}
+"""Every stage by the name that the command line gives it."""
 KEYS = ("stage", "preset", "model", "objective", "training", "data")
 
 
@@ -68,38 +81,50 @@ def change(base: Any, changes: Any, path: Path | str) -> Any:
     if not isinstance(changes, dict):
         what = f"fields of {type(base).__name__} in {path}"
         raise ModelError(what, got=repr(changes), fix="write them as name: value")
-    before = to_dict(base)
-    return from_dict(type(base), _merge(before, _checked(before, changes, path)))
+    return from_dict(type(base), _merged(to_dict(base), changes, path))
 
 
-def _checked(base: dict[str, Any], changes: dict[str, Any], path: Path | str) -> dict[str, Any]:
-    """Return the changes with whole numbers as floats where those are meant; refuse other types."""
-    checked: dict[str, Any] = {}
+def _merged(base: dict[str, Any], changes: dict[str, Any], path: Path | str) -> dict[str, Any]:
+    """Lay ``changes`` over ``base``, dictionaries into dictionaries; refuse values of other types.
+
+    Whole numbers become floats where those are meant.
+    """
     # A label space is open: it has no fields before the data name it.
     if base and (unknown := sorted(set(changes) - set(base))):
         what = f"fields in {path} out of: {', '.join(base)}"
         raise ModelError(what, got=", ".join(unknown), fix="correct it")
+    merged = dict(base)
     for name, value in changes.items():
         kind = type(base.get(name, value))
         if kind is float and type(value) is int:
             value = float(value)
         elif kind is tuple and isinstance(value, list):
             value = tuple(value)
-        elif isinstance(value, dict) and kind is dict:
-            value = _checked(base[name], value, path) if name in base else value
+        elif kind is dict and isinstance(value, dict):
+            value = _merged(base.get(name, {}), value, path)
         if type(value) is not kind:
             what = f"a value of type {kind.__name__} for {name} in {path}"
             raise ModelError(what, got=repr(value), fix="correct it")
-        checked[name] = value
-    return checked
+        merged[name] = value
+    return merged
 
 
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Lay ``changes`` over ``base``, dictionaries into dictionaries."""
-    both = {
-        name: _merge(base[name], value)
-        if isinstance(value, dict) and isinstance(base.get(name), dict)
-        else value
-        for name, value in changes.items()
-    }
-    return {**base, **both}
+def make_stage(
+    training: Any, model: str | ModelConfig, space: LabelSpace, judges: Path | None
+) -> Stage:
+    """Build the stage that ``training`` configures, with fresh weights that the seed alone decides.
+
+    ``model`` is a configuration or the name of a preset; ``judges`` the folder of LPIPS and VGG
+    weights, without which the terms that need them are left out. Raises ``ModelError`` for an
+    unknown preset and missing weights.
+    """
+    config = preset(model) if isinstance(model, str) else model
+    config = replace(config, label_space=space.to_dict())
+    networks = load_perceptual_networks(
+        judges,
+        perceptual=getattr(training, "perceptual", 0) > 0,
+        features=getattr(training, "features", 0) > 0,
+    )
+    torch.manual_seed(training.seed)
+    stage: Stage = STAGES[STAGE_NAMES[type(training)]](config, training, networks)
+    return stage

@@ -16,40 +16,28 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from seg2vid.data.clips import ClipSource, TrainingBatches, stack
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.checkpoint import Checkpoint
 from seg2vid.models.config import ModelConfig, to_dict
 from seg2vid.structures import Clip
-from seg2vid.tools.errors import MediaError, TrainingError
-from seg2vid.training import fine_tune, freezing
+from seg2vid.tools.errors import MediaError, Seg2VidError, TrainingError
+from seg2vid.training import fine_tune
 from seg2vid.training import folder as run_folder
 from seg2vid.training.config import STAGE_NAMES, RunConfig
-from seg2vid.training.cost import settings_end
-from seg2vid.training.figures import first_frame_figures, motion_figures, segmenter_figures
-from seg2vid.training.first_frame import FirstFrameStage
-from seg2vid.training.forecast import Forecast, foretell
+from seg2vid.training.cost import Forecast, foretell, settings_end
+from seg2vid.training.failures import told_in_one_line
 from seg2vid.training.keeper import RunKeeper
-from seg2vid.training.motion import MotionStage
-from seg2vid.training.segmenter import SegmenterStage
+from seg2vid.training.recipes import make_stage
 from seg2vid.training.stage import Stage
-from seg2vid.training.stages import AnyTraining, make_stage
-from seg2vid.training.stops import told_in_one_line
-from seg2vid.training.validation import Judging, Picked, pick_clips, read_picked
+from seg2vid.training.validation import Picked, pick_clips, read_picked
 
 LOGGER = logging.getLogger(__name__)
 
 Sources = Sequence[tuple[ClipSource, float]]
 """Where clips come from, and how often each is drawn from, in any unit."""
-
-FIGURES: dict[type, Judging] = {
-    FirstFrameStage: first_frame_figures,
-    MotionStage: motion_figures,
-    SegmenterStage: segmenter_figures,
-}
-"""What each stage is judged by."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,7 @@ class Beginning:
 
 
 def start(
-    training: AnyTraining,
+    training: Any,
     sources: Sources,
     output: Path,
     *,
@@ -80,12 +68,10 @@ def start(
 ) -> Path:
     """Train the stage that ``training`` belongs to, or go on with it; return the weight file.
 
-    ``model`` is the name of a preset, or what a recipe makes of one; ``space`` the classes of the
-    clips (by default those of Cityscapes). ``judges`` is the folder of LPIPS and VGG weights;
-    without it the terms that need them are left out. ``validation`` are held-out clips,
-    ``settings`` how the run is carried out, ``beginning`` the weights it begins with. Raises as
-    ``run`` does, and ``ModelError`` for an unknown preset, missing judges or weights that do not
-    fit.
+    ``model``, ``space`` (by default that of Cityscapes) and ``judges`` are those of ``make_stage``;
+    ``validation`` are held-out clips, ``settings`` say how the run is carried out, ``beginning``
+    with which weights. Raises as ``run`` and ``make_stage`` do, and ``ModelError`` for weights that
+    do not fit.
     """
     stage = make_stage(training, model, space or get_label_space("cityscapes"), judges)
     begin(stage, beginning or Beginning())
@@ -99,9 +85,9 @@ def begin(stage: Stage, beginning: Beginning) -> None:
         inheritance = fine_tune.inherit(stage, beginning.checkpoint)
         LOGGER.info("%8s  %s: %s", "from", beginning.name, inheritance.describe())
     if beginning.only:
-        freezing.freeze_all_but(stage, beginning.only)
+        fine_tune.freeze_all_but(stage, beginning.only)
     if beginning.frozen:
-        freezing.freeze(stage, beginning.frozen)
+        fine_tune.freeze(stage, beginning.frozen)
 
 
 def run(
@@ -113,24 +99,25 @@ def run(
     *,
     origin: dict[str, Any] | None = None,
 ) -> Path:
-    """Train ``stage`` on the clips of its sources, each drawn from with the chance its weight gives
-    it, until its steps are done, or those of ``settings``; return the weight file.
+    """Train ``stage`` until its steps are done, or those of ``settings``; return the weight file.
 
-    Called again with the same output it resumes. ``validation`` holds held-out clips; ``origin`` is
-    what is noted of where the weights come from. Raises ``TrainingError`` where ``output`` belongs
-    to another configuration, the disk or the memory is full, or the losses are no longer finite
+    Each of the sources is drawn from with the chance its weight gives it. Called again with the
+    same output it resumes. ``validation`` holds held-out clips; ``origin`` is what is noted of
+    where the weights come from. Raises ``TrainingError`` where ``output`` belongs to another
+    configuration, the disk or the memory is full, or the losses are no longer finite
     (``DivergenceError``), ``MediaError`` where clips have another size.
     """
     check_settings(settings)
     trainer = make_trainer(output, settings)
-    is_first = trainer.global_rank == 0
-    training = stage.training_config
-    clips = sum(len(source) for source, _ in sources)
-    provenance = {"training": to_dict(training), "clips": clips, "origin": origin or {}}
-    resolved = {"stage": STAGE_NAMES[type(training)], "model": to_dict(stage.model)}
-    resolved |= {"training": to_dict(training)}
-    data = {"clips": clips, "processes": trainer.world_size, "origin": origin or {}}
-    run_folder.check_claim(output, {**resolved, "data": data})
+    training = to_dict(stage.training_config)
+    about = {"clips": sum(len(source) for source, _ in sources), "origin": origin or {}}
+    resolved = {
+        "stage": STAGE_NAMES[type(stage.training_config)],
+        "model": to_dict(stage.model),
+        "training": training,
+        "data": about | {"processes": trainer.world_size},
+    }
+    run_folder.check_claim(output, resolved)
     seconds = _restore(stage, output)
     batches = make_batches(stage, sources, settings, trainer)
     if len(batches) == 0:
@@ -138,14 +125,12 @@ def run(
         return output / "model.safetensors"
     picked = pick_clips(validation, settings.validation_clips if settings.validate_every else 0)
     _check_clips(stage, batches, picked)
-    judge = FIGURES[type(stage)]
-    if is_first:
+    if trainer.global_rank == 0:
         if not settings.dry_run:
-            run_folder.claim(output, {**resolved, "data": data})
+            run_folder.claim(output, resolved)
             _sweep(output)
-        where: dict[str, Any] = {"world": trainer.world_size}
-        where["device"] = trainer.strategy.root_device
-        forecast = foretell(stage, batches, picked, judge, settings, **where)
+        where = {"world": trainer.world_size, "device": trainer.strategy.root_device}
+        forecast = foretell(stage, batches, picked, settings, **where)
         LOGGER.info("%s\n%s", describe_config(stage), forecast.describe())
         if not settings.dry_run:
             _check_disk(output, forecast)
@@ -161,8 +146,7 @@ def run(
         end=settings_end(stage, settings),
         sheet_clip=_pick_sheet(stage, batches, picked),
         validation=picked,
-        judge=judge,
-        provenance=provenance,
+        provenance=about | {"training": training},
         seconds=seconds,
         validates_first=bool(origin and origin.get("name")),
     )
@@ -223,7 +207,7 @@ def make_trainer(output: Path, settings: RunConfig) -> lightning.Trainer:
         accelerator="gpu" if has_gpu else "cpu",
         devices=devices,
         num_nodes=settings.nodes,
-        # Generator and judge take turns: in each, some parameters have no gradient.
+        # Generator and discriminator take turns: in each, some parameters have no gradient.
         strategy="auto" if is_alone else "ddp_find_unused_parameters_true",
         sync_batchnorm=has_gpu and not is_alone,
         use_distributed_sampler=False,
@@ -237,11 +221,27 @@ def make_trainer(output: Path, settings: RunConfig) -> lightning.Trainer:
     )
 
 
+@dataclass(frozen=True)
+class _Reader(Dataset[Any]):
+    """Gives an error as a value, for the stage to raise: a reading process changes its text."""
+
+    batches: TrainingBatches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Clip | Seg2VidError:
+        try:
+            return self.batches[index]
+        except Seg2VidError as error:
+            return error
+
+
 def _fit(trainer: Any, stage: Stage, batches: TrainingBatches, keeper: RunKeeper) -> None:
     """Let Lightning train; what stops the run is told in one line."""
     workers = keeper.settings.workers
-    loader = DataLoader(
-        batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0
+    loader: DataLoader[Any] = DataLoader(
+        _Reader(batches), batch_size=None, num_workers=workers, persistent_workers=workers > 0
     )
     trainer.callbacks.append(keeper)
     with told_in_one_line(stage, keeper.output):

@@ -1,6 +1,6 @@
 """The segmenter's training: photos with human label maps, changed so much that it must generalise.
 
-It is a stage like the other two and runs on ``train.run``; it is trained apart from the figure.
+A stage like the other two, which ``run`` trains: apart from them, for evaluation and transfer.
 """
 
 import copy
@@ -10,15 +10,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.judges.perceptual import PerceptualNetworks
 from seg2vid.models.segmenter import Segmenter
 from seg2vid.structures import Clip
 from seg2vid.training.config import SegmenterTrainingConfig
+from seg2vid.training.losses import Labels, Picture, balanced_entropy, jaccard_distance
 from seg2vid.training.stage import Stage, Terms
 
 LUMA = (0.299, 0.587, 0.114)
@@ -37,16 +37,14 @@ class SegmenterStage(Stage):
         self,
         model: ModelConfig,
         training: SegmenterTrainingConfig,
-        judges: PerceptualNetworks | None = None,
+        perceptual_networks: PerceptualNetworks | None = None,
     ) -> None:
-        super().__init__(model, training)
-        self.space = LabelSpace.from_dict(model.label_space)
+        super().__init__(model, training, perceptual_networks)
         # Half again as fast on processors: their convolutions want channels last.
         self.segmenter = Segmenter(model.segmenter, num_classes=self.space.void_id)
         self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.segmenter).requires_grad_(False)
         self.register_buffer("share", torch.full((self.space.void_id,), 1 / self.space.void_id))
-        self.judges = judges or PerceptualNetworks()
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW; norms and biases do not decay."""
@@ -62,9 +60,9 @@ class SegmenterStage(Stage):
         return [optimizer]
 
     def turns(self, clip: Clip) -> Iterator[Terms]:
-        """Yield the terms of the only turn."""
+        """Yield the terms of the only turn, with the batch's classes counted."""
         self._count_classes(clip.label_map)
-        yield self.compute_losses(clip)
+        yield from super().turns(clip)
 
     def parts(self) -> dict[str, nn.Module]:
         """Return the segmenter."""
@@ -79,20 +77,16 @@ class SegmenterStage(Stage):
             picture = change_sky(picture, sky, config.sky)
         picture, label_map = augment(picture, clip.label_map, config, void_id=self.space.void_id)
         logits = self.segmenter(picture).float()
-        weight = self.share.clamp(min=1e-4) ** -config.balance
-        weight = weight / (weight * self.share).sum()
-        void = self.space.void_id
-        entropy = F.cross_entropy(logits, label_map, weight, ignore_index=void, reduction="sum")
-        # Over the weights, as ``reduction="mean"``, which gives no number where all is void.
-        entropy = entropy / F.pad(weight, (0, 1))[label_map].sum().clamp(min=1e-6)
         # Every fourth pixel is enough for a ratio of areas, and costs a quarter.
         down, right = (int(torch.randint(2, ())) for _ in "yx")
         some = (..., slice(down, None, 2), slice(right, None, 2))
-        jaccard = config.jaccard * jaccard_distance(logits[some], label_map[some])
-        return {"entropy": entropy, "jaccard": jaccard}
+        entropy = balanced_entropy(logits, label_map, self.share, balance=config.balance)
+        return {"entropy": entropy} | self.weigh(
+            {"jaccard": lambda: jaccard_distance(logits[some], label_map[some])}
+        )
 
     @torch.no_grad()
-    def _count_classes(self, label_map: Int[Tensor, "batch height width"]) -> None:
+    def _count_classes(self, label_map: Labels) -> None:
         """Let the running share of each class follow the batch."""
         count = torch.bincount(label_map.flatten(), minlength=self.space.num_channels)[:-1].float()
         decay = min(0.999, (1 + int(self.step)) / (10 + int(self.step)))
@@ -101,16 +95,12 @@ class SegmenterStage(Stage):
     @torch.no_grad()
     def follow(self) -> None:
         """Let the averaged network follow the trained one, closely at first."""
-        step = int(self.step)
-        decay = min(self.training_config.average_decay, (1 + step) / (10 + step))
-        pairs = zip(
-            self.average.state_dict().values(), self.segmenter.state_dict().values(), strict=True
-        )
-        for averaged, trained in pairs:
-            if averaged.is_floating_point():
-                averaged.lerp_(trained, 1 - decay)
+        averages, share = self.average.state_dict(), self.average_share()
+        for name, trained in self.segmenter.state_dict().items():
+            if trained.is_floating_point():
+                averages[name].lerp_(trained, share)
             else:
-                averaged.copy_(trained)
+                averages[name].copy_(trained)
 
     def boxes(self) -> dict[str, nn.Module]:
         """Ship the averaged network."""
@@ -131,33 +121,14 @@ class SegmenterStage(Stage):
         return rearrange(rows[:, :4], "row column c h w -> c (row h) (column w)")
 
 
-def jaccard_distance(
-    logits: Float[Tensor, "batch class height width"], label_map: Int[Tensor, "batch height width"]
-) -> Float[Tensor, ""]:
-    """Return 1 - intersection over union of the soft prediction, over the batch.
-
-    Mean over the classes that the batch has; void pixels (id = number of classes) do not count.
-    """
-    classes = logits.shape[1]
-    truth = F.one_hot(label_map, classes + 1)[..., :classes].to(logits.dtype)
-    known = (label_map < classes).unsqueeze(1)
-    predicted = logits.softmax(1) * known
-    truth = rearrange(truth, "b h w c -> b c h w")
-    intersection = (predicted * truth).sum((0, 2, 3))
-    union = (predicted + truth).sum((0, 2, 3)) - intersection
-    present = (truth.sum((0, 2, 3)) > 0).float()
-    score = intersection / union.clamp(min=1e-6)
-    return 1 - (score * present).sum() / present.sum().clamp(min=1)
-
-
 @torch.no_grad()
 def augment(
-    picture: Float[Tensor, "batch 3 height width"],
-    label_map: Int[Tensor, "batch height width"],
+    picture: Picture,
+    label_map: Labels,
     config: SegmenterTrainingConfig,
     *,
     void_id: int,
-) -> tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, "batch height width"]]:
+) -> tuple[Picture, Labels]:
     """Zoom and shift, then change colours and sharpness, of each sample by its own dice.
 
     Pictures stay in [0, 1]. What comes into view from outside is void.
@@ -170,12 +141,12 @@ def augment(
 
 
 def zoom(
-    picture: Float[Tensor, "batch 3 height width"],
-    label_map: Int[Tensor, "batch height width"],
+    picture: Picture,
+    label_map: Labels,
     largest: float,
     *,
     void_id: int,
-) -> tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, "batch height width"]]:
+) -> tuple[Picture, Labels]:
     """Enlarge each sample by 1 / sqrt(``largest``) ... ``largest`` and look at a random part."""
     batch, device = len(picture), picture.device
     low, high = -0.5 * np.log(largest), np.log(largest)
@@ -193,13 +164,10 @@ def zoom(
     return moved, torch.where(ids == 0, void_id, ids - 1)
 
 
-def change_colours(
-    picture: Float[Tensor, "batch 3 height width"], strength: float
-) -> Float[Tensor, "batch 3 height width"]:
+def change_colours(picture: Picture, strength: float) -> Picture:
     """Change brightness, contrast, saturation, tint and gamma, each by up to ``strength``."""
 
     def dice(*shape: int) -> Float[Tensor, "batch ..."]:
-        """Draw factors around 1 of shape (batch, ...)."""
         span = torch.empty(len(picture), *shape, device=picture.device)
         return torch.exp(span.uniform_(-strength, strength))
 
@@ -215,17 +183,17 @@ def change_colours(
 
 @torch.no_grad()
 def change_sky(
-    picture: Float[Tensor, "batch 3 height width"],
+    picture: Picture,
     sky: Bool[Tensor, "batch height width"],
     share: float,
-) -> Float[Tensor, "batch 3 height width"]:
-    """Give a ``share`` of the samples another sky where ``sky`` is true: from white over grey to
-    deep blue, some of them orange, in a vertical gradient. Elsewhere skies are not those of Europe.
+) -> Picture:
+    """Give a ``share`` of the samples another sky where ``sky`` is true, in a vertical gradient.
+
+    From white over grey to deep blue, some orange: elsewhere skies are not those of Europe.
     """
     batch, device = len(picture), picture.device
 
     def colours() -> Float[Tensor, "batch 3 1 1"]:
-        """Draw a colour (batch, 3, 1, 1) for each sample."""
         light = torch.empty(batch, 1, device=device).uniform_(0.25, 1)
         depth = torch.rand(batch, 1, device=device) * 0.8
         blue = torch.cat((1 - depth, 1 - 0.55 * depth, torch.ones_like(depth)), 1)
@@ -242,9 +210,7 @@ def change_sky(
     return torch.where(chosen, (gradient + texture).clamp(0, 1), picture)
 
 
-def change_sharpness(
-    picture: Float[Tensor, "batch 3 height width"], largest: float
-) -> Float[Tensor, "batch 3 height width"]:
+def change_sharpness(picture: Picture, largest: float) -> Picture:
     """Blur half of the samples, most of them slightly, some by up to ``largest`` pixels."""
     size = picture.shape[2:]
     strength = torch.rand(len(picture), 1, 1, 1, device=picture.device)

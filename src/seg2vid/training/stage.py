@@ -1,7 +1,7 @@
 """What all training stages share: one step with its dice, its gradients and its guard."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -9,19 +9,24 @@ import lightning
 import numpy as np
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils.checkpoint import checkpoint
 
+from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.judges.perceptual import PerceptualNetworks
+from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.structures import Clip
-from seg2vid.tools.errors import DivergenceError, TrainingError, expected
+from seg2vid.tools.errors import DivergenceError, Seg2VidError, TrainingError
+from seg2vid.training.losses import Labels, Scalar
 
-Terms = dict[str, Float[Tensor, ""]]
-"""The weighted terms of a loss by name, scalars each."""
+Terms = dict[str, Scalar]
+"""The weighted terms of a loss by name."""
+Objects = Int[Tensor, "batch coarse_height coarse_width"]
+"""Numbers of objects on a coarse grid, 0 for the background."""
 
 LAST_RATE = 0.05
 """What is left of the learning rate at the end."""
@@ -30,13 +35,10 @@ LONG_STEPS = 10
 
 
 class Stage(lightning.LightningModule):
-    """Networks with everything that trains them; the engine around it is ``train.py``."""
+    """Networks with everything that trains them; ``run`` is the engine around them."""
 
     stills = False
     """Whether a batch holds single frames (first frame) or whole clips (motion)."""
-
-    judges: PerceptualNetworks
-    """Frozen networks that judge pictures."""
 
     step: Tensor
     """Steps that are done."""
@@ -45,11 +47,19 @@ class Stage(lightning.LightningModule):
     long_steps: Tensor
     """Steps in a row whose gradient was far longer than that."""
 
-    def __init__(self, model: ModelConfig, training: Any) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        training: Any,
+        perceptual_networks: PerceptualNetworks | None = None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
+        self.space = LabelSpace.from_dict(model.label_space)
         self.training_config = training
+        # No modules of the stage, so that they are neither trained nor saved with it.
+        self.perceptual_networks = perceptual_networks or PerceptualNetworks()
         self.optimizer_states: list[dict[str, Any]] = []
         self.batch: Clip | None = None
         self.terms: Terms = {}
@@ -60,10 +70,8 @@ class Stage(lightning.LightningModule):
         self.register_buffer("long_steps", torch.zeros(2, dtype=torch.long))
 
     @abstractmethod
-    def turns(self, clip: Clip) -> Iterator[Terms]:
-        """Yield the loss terms of each optimiser in turn, each after the one before took its
-        step.
-        """
+    def compute_losses(self, clip: Clip) -> Terms:
+        """Return the loss terms of the first turn."""
 
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
@@ -79,13 +87,15 @@ class Stage(lightning.LightningModule):
 
     @abstractmethod
     def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
-        """Return a picture (3, height, width) in [0, 1] on which a person can judge the stage."""
+        """Return a picture in [0, 1] on which a person can judge the stage."""
 
     def sample_video(self, clip: Clip) -> Float[Tensor, "time 3 height width"] | None:
-        """Return a short video (time, 3, height, width) in [0, 1] of the clip's first sample, or
-        nothing.
-        """
+        """Return a short video in [0, 1] of the clip's first sample, or nothing."""
         return None
+
+    def turns(self, clip: Clip) -> Iterator[Terms]:
+        """Yield the terms of each optimiser, after the one before took its step."""
+        yield self.compute_losses(clip)
 
     def phases(self) -> tuple[int, ...]:
         """Return the steps from which on a step costs something else, 0 first."""
@@ -99,6 +109,19 @@ class Stage(lightning.LightningModule):
         """Whether batch norm uses its running figures in this step."""
         return False
 
+    def weigh(self, losses: Mapping[str, Callable[[], Any]]) -> Terms:
+        """Return each scalar loss times its weight: the field of the configuration of its name.
+
+        A loss of weight 0 is not computed.
+        """
+        weights = {name: getattr(self.training_config, name) for name in losses}
+        return {name: weights[name] * loss() for name, loss in losses.items() if weights[name]}
+
+    def find_objects(self, label_map: Labels, instances: Labels | None) -> Objects:
+        """Number the foreground objects on the grid that the networks see them on."""
+        foreground = self.space.foreground_ids
+        return find_objects(label_map, instances, foreground=foreground, factor=OBJECT_FACTOR)
+
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Make the optimisers and load the states that a resumed run left on the stage."""
         optimizers = self.make_optimizers()
@@ -108,8 +131,8 @@ class Stage(lightning.LightningModule):
         return optimizers
 
     def on_fit_start(self) -> None:
-        """Move the judges to where the stage is: they are no part of it."""
-        self.judges.to(self.device)
+        """Move the perceptual networks to where the stage is: they are no part of it."""
+        self.perceptual_networks.to(self.device)
 
     def training_step(self, clip: Clip, index: int) -> None:
         """Take one step, or with ``accumulate`` one part of it."""
@@ -128,8 +151,7 @@ class Stage(lightning.LightningModule):
         *,
         part: int = 0,
     ) -> Terms:
-        """Run losses, gradients and, with the last part of a step, the optimisers; return the
-        terms.
+        """Run losses, gradients and, with a step's last part, the optimisers; return the terms.
 
         ``backward`` takes a scalar loss. Raises ``DivergenceError`` where a gradient is not finite
         or explodes, before the weights have seen it.
@@ -139,21 +161,25 @@ class Stage(lightning.LightningModule):
         self._roll_dice(part)
         self._set_modes()
         found: Terms = {}
+        is_last = part == config.accumulate - 1
         if part == 0:
             # Of all of them: one that rests in this part may take its turn in the next.
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
+        # No name for the turns: where one fails, they end at once, and give back what they hold.
         for number, (optimizer, terms) in enumerate(
             zip(optimizers, self.turns(clip), strict=False)
         ):
             total = torch.stack(list(terms.values())).sum()
-            if total.device.type == "cpu" and not torch.is_anomaly_enabled():
-                self._check_terms(total, terms)
+            # On processors the gradient of a warp to nowhere ends the program: look before.
+            looks = total.device.type == "cpu" and not torch.is_anomaly_enabled()
+            if looks and not bool(total.isfinite()):
+                self._guard(0, float("nan"), {n: float(t.detach()) for n, t in terms.items()})
             backward(total / config.accumulate)
             found |= {name: term.detach() for name, term in terms.items()}
-            if part == config.accumulate - 1:
+            if is_last:
                 self._update(number, optimizer, found)
-        if part == config.accumulate - 1:
+        if is_last:
             self.follow()
             self.step += 1
         return found
@@ -179,6 +205,11 @@ class Stage(lightning.LightningModule):
         falling = left / config.decay_share if config.decay_share else 1.0
         return min(1.0, (step + 1) / max(config.warm_up, 1), max(falling, LAST_RATE))
 
+    def average_share(self) -> float:
+        """Return how far an average of weights goes towards the trained ones: far at first."""
+        step = int(self.step)
+        return 1 - min(self.training_config.average_decay, (1 + step) / (10 + step))
+
     def _update(self, number: int, optimizer: Any, terms: Terms) -> None:
         """Take one optimiser's step with a clipped gradient and the rate of the schedule."""
         factor = self.rate_factor()
@@ -195,19 +226,12 @@ class Stage(lightning.LightningModule):
 
     @torch.no_grad()
     def _measure_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Note the norm of the gradient of each part that the parameters (any shape) belong to."""
+        """Note the norm of the gradient of each part that the parameters belong to."""
         own = {id(parameter) for parameter in parameters}
         for name, part in self.parts().items():
             found = [p.grad for p in part.parameters() if p.grad is not None and id(p) in own]
             if found:
                 self.gradient_norms[name] = float(nn.utils.get_total_norm(found))
-
-    def _check_terms(self, total: Float[Tensor, ""], terms: Terms) -> None:
-        """Raise ``DivergenceError`` before the gradient: on processors that of a warp to nowhere
-        ends the program.
-        """
-        if not bool(total.isfinite()):
-            self._guard(0, float("nan"), {name: float(t.detach()) for name, t in terms.items()})
 
     def _guard(self, number: int, norm: float, terms: dict[str, float]) -> None:
         """Raise ``DivergenceError`` where the terms or the gradient's norm tell of a divergence."""
@@ -220,16 +244,16 @@ class Stage(lightning.LightningModule):
         elif int(self.long_steps[number]) >= LONG_STEPS:
             wrong.append(f"a gradient of norm {norm:.3g}, {norm / typical:.0f} times its average")
         if wrong:
-            what, fix = f"finite losses and gradients at step {int(self.step)}", "see what was kept"
-            text = expected(what, got=", ".join(wrong), fix=fix)
-            raise DivergenceError(text, terms=terms, norm=norm)
+            what = f"finite losses and gradients at step {int(self.step)}"
+            raise DivergenceError(what, got=", ".join(wrong), terms=terms, norm=norm)
         if not is_long:
             share = 1.0 if typical == 0 else 0.01
             self.typical_norm[number] = typical + share * (norm - typical)
 
     def run_box(self, box: nn.Module, function: Callable[..., Any], *inputs: Any) -> Any:
-        """Return ``function(*inputs)``, a pass through ``box``; with ``recompute`` it is computed
-        again for the gradient instead of being kept.
+        """Return ``function(*inputs)``, a pass through ``box``.
+
+        With ``recompute`` it is computed again for the gradient instead of being kept.
         """
         if not (self.training_config.recompute and torch.is_grad_enabled()):
             return function(*inputs)
@@ -237,7 +261,7 @@ class Stage(lightning.LightningModule):
         return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
 
     @torch.no_grad()
-    def agree_on(self, value: Float[Tensor, ""]) -> float:
+    def agree_on(self, value: Scalar) -> float:
         """Return the mean of a scalar over all processes, so that they decide alike."""
         if not dist.is_initialized():
             return float(value)
@@ -249,16 +273,18 @@ class Stage(lightning.LightningModule):
         """Return the named loss terms of the first turn."""
         return next(iter(self.turns(clip)))
 
-    def transfer_batch_to_device(self, batch: Clip, device: torch.device, _index: int) -> Clip:
-        """Move a batch to the device Lightning chose."""
+    def transfer_batch_to_device(
+        self, batch: Clip | Seg2VidError, device: torch.device, _index: int
+    ) -> Clip:
+        """Move a batch to the device; raise the error that a reading process gave instead of it."""
+        if isinstance(batch, Seg2VidError):
+            raise batch
         return batch.to(device)
 
 
 @contextmanager
 def _still_norms(box: nn.Module) -> Iterator[None]:
-    """Let batch norm see a batch again without counting it twice, and spectral norm use what it
-    found.
-    """
+    """Let batch norm not count a batch twice, and spectral norm use what it found."""
     norms = [(norm, norm.momentum) for norm in box.modules() if isinstance(norm, _BatchNorm)]
     spectral = [norm for norm in box.modules() if isinstance(norm, _SpectralNorm) and norm.training]
     for norm, _ in norms:
@@ -275,10 +301,12 @@ def _still_norms(box: nn.Module) -> Iterator[None]:
 
 
 def make_adam(
-    parameters: Iterator[nn.Parameter] | list[nn.Parameter], rate: float, *, momentum: float
+    parameters: Iterable[nn.Parameter], rate: float, *, momentum: float
 ) -> torch.optim.Adam:
-    """Return Adam over those parameters (any shape) that are trained; it remembers its initial
-    ``rate``, so that a schedule needs no state. Raises ``TrainingError`` where there is none.
+    """Return Adam over those parameters that are trained.
+
+    It remembers its initial ``rate``, so that a schedule needs no state. Raises ``TrainingError``
+    where no parameter is trained.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:

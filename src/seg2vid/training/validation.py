@@ -1,20 +1,43 @@
-"""Validation during training: held-out clips → named figures, the best of which chooses weights."""
+"""Validation during training: held-out clips → named figures and pictures; what the best are."""
 
+import math
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int, UInt8
+from numpy import ndarray
+from torch import Tensor
 
 from seg2vid.data.clips import ClipSource
+from seg2vid.data.teachers.labels import BundledTeacher
+from seg2vid.evaluation.metrics.motion import (
+    consistency_error_by_frame,
+    end_point_error_by_frame,
+    hidden_average_precision,
+)
+from seg2vid.evaluation.metrics.semantics import (
+    confusion_matrix,
+    mean_intersection_over_union,
+    pixel_accuracy_of,
+)
+from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.drawing import pick_evenly
-from seg2vid.structures import Clip
+from seg2vid.media.pictures import write_image
+from seg2vid.media.video import VideoWriter
+from seg2vid.models.animator import choose_labels
+from seg2vid.structures import Animation, Clip
 from seg2vid.tools.errors import TrainingError
+from seg2vid.training.first_frame import FirstFrameStage
+from seg2vid.training.losses import Frames, Labels, fold
+from seg2vid.training.motion import MotionStage
+from seg2vid.training.segmenter import SegmenterStage
 from seg2vid.training.stage import Stage
 
 Figures = dict[str, float]
 """Figures by name; a part after a comma says of what, one in brackets the unit."""
-Judging = Callable[[Any, Clip], Figures]
-"""What finds the figures of a stage on a clip: ``train_figures.py`` has one for each stage."""
 Picked = tuple[ClipSource, int]
 """One held-out clip: where from, and which."""
 
@@ -52,21 +75,154 @@ def find_choice(figures: Figures, wanted: str) -> str:
     return wanted or next(name for name in CHOICES if name in figures)
 
 
-@torch.no_grad()
-def measure(stage: Stage, clip: Clip, judge: Judging) -> Figures:
-    """Return every figure that ``judge`` finds of one held-out clip (a batch of one), in evaluation
-    mode.
+def average(rows: Sequence[Figures]) -> Figures:
+    """Return the mean of each figure over those clips that have it, sorted by name.
+
+    A clip has no figure of what it does not show, or nan; the mean is nan where no clip has one.
     """
+    names = sorted({name for row in rows for name in row})
+    columns = {name: [row.get(name, math.nan) for row in rows] for name in names}
+    known = {name: [v for v in values if not math.isnan(v)] for name, values in columns.items()}
+    return {name: sum(v) / len(v) if v else math.nan for name, v in known.items()}
+
+
+@torch.no_grad()
+def measure(stage: Stage, clip: Clip) -> Figures:
+    """Return the figures of a stage on a held-out clip (a batch of one), in evaluation mode."""
     was_training = stage.training
     stage.eval()
     try:
-        return judge(stage, clip.to(stage.device))
+        return FIGURES[type(stage)](stage, clip.to(stage.device))
     finally:
         stage.train(was_training)
 
 
-def average(rows: Sequence[Figures]) -> Figures:
-    """Return the mean of each figure over those clips that have it, sorted by name."""
-    names = sorted({name for row in rows for name in row})
-    found = {name: [row[name] for row in rows if name in row] for name in names}
-    return {name: sum(values) / len(values) for name, values in found.items()}
+def first_frame_figures(stage: FirstFrameStage, clip: Clip) -> Figures:
+    """Measure frames painted with the look of the real one, and with looks from N(0, I).
+
+    Label accuracy is that of an independent segmenter, which knows streets: that of the real frame
+    stands beside it.
+    """
+    real = clip.first_frame
+    looks = [stage.average.draw(1, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    own, first, second = (picture.clamp(0, 1) for picture in stage.paint_looks(clip, looks))
+    figures = {
+        "L1, own look": float((own - real).abs().mean()),
+        "diversity, L1 between looks": float((first - second).abs().mean()),
+    }
+    if (distance := stage.perceptual_networks.perceptual) is not None:
+        figures["LPIPS, own look"] = float(distance(own, real).mean())
+        figures["diversity, LPIPS between looks"] = float(distance(first, second).mean())
+    if stage.space.names == get_label_space("cityscapes").names:
+        for name, picture in {"drawn look": first, "real frame": real}.items():
+            said = _segmenter().probabilities(picture.cpu()).argmax(1)
+            confusion = _confusion(said, clip.label_map.cpu(), stage.space)
+            figures[f"label accuracy, {name}"] = float(pixel_accuracy_of(confusion))
+    return figures
+
+
+@cache
+def _segmenter() -> BundledTeacher:
+    """Load the bundled segmenter, once."""
+    return BundledTeacher()
+
+
+def motion_figures(stage: MotionStage, clip: Clip) -> Figures:
+    """Measure frames moved by the posterior's motion, and by draws from the prior."""
+    dice = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+    own, first, second = stage.animate(clip, dice)
+    count = own.refined.shape[1]
+    target = clip.frames[:, :count]
+    still = clip.first_frame.unsqueeze(1).expand_as(target)
+    videos = {"posterior": own.refined, "prior": first.refined, "first frame repeated": still}
+    figures: Figures = {}
+    for name, frames in videos.items():
+        figures |= _distances(stage, frames, target, name)
+    if stage.perceptual_networks.perceptual is not None:
+        both = _distances(stage, first.refined, second.refined, "")
+        figures["diversity, LPIPS of two draws"] = both["LPIPS, "]
+    spread = (first.motion.backward_flow - second.motion.backward_flow).norm(dim=2).mean()
+    figures["diversity of flow, two draws [px]"] = float(spread)
+    figures |= _flow_figures(own, clip, "posterior") | _flow_figures(first, clip, "prior")
+    if clip.label_maps is not None:
+        labels = {
+            "posterior": choose_labels(clip.label_map, own)[:, -1],
+            "prior": choose_labels(clip.label_map, first)[:, -1],
+            "first frame repeated": clip.label_map,
+        }
+        for name, said in labels.items():
+            confusion = _confusion(said, clip.label_maps[:, count - 1], stage.space)
+            figures[f"label accuracy, {name}"] = float(pixel_accuracy_of(confusion))
+    return figures
+
+
+def _distances(stage: MotionStage, frames: Frames, target: Frames, name: str) -> Figures:
+    """Return L1 and, where its weights are there, LPIPS between two videos."""
+    figures = {f"L1, {name}": float((frames - target).abs().mean())}
+    if (distance := stage.perceptual_networks.perceptual) is not None:
+        pair = (fold(video.clamp(0, 1)) for video in (frames, target))
+        figures[f"LPIPS, {name}"] = float(distance(*pair).mean())
+    return figures
+
+
+def _flow_figures(animation: Animation, clip: Clip, name: str) -> Figures:
+    """Compare motion with the exact one, where the clip knows it: means over frames."""
+    motion = animation.motion
+    returning = consistency_error_by_frame(motion).nanmean()
+    figures = {f"forward-backward error, {name} [px]": float(returning)}
+    if clip.motion is None:
+        return figures
+    exact = clip.motion.map(lambda tensor: tensor[:, : motion.backward_flow.shape[1]])
+    flows = {name: motion.backward_flow}
+    if name == "posterior":
+        flows["zero flow"] = torch.zeros_like(motion.backward_flow)
+        shown = hidden_average_precision(motion.backward_visible, exact.backward_visible)
+        figures["visibility average precision, posterior"] = float(shown)
+    for which, flow in flows.items():
+        error = end_point_error_by_frame(flow, exact.backward_flow, exact.backward_visible)
+        figures[f"end-point error, {which} [px]"] = float(error.nanmean())
+    return figures
+
+
+def _confusion(said: Labels, exact: Labels, space: LabelSpace) -> Int[Tensor, "batch truth said"]:
+    return confusion_matrix(said, exact, num_classes=space.void_id, void_id=space.void_id)
+
+
+def segmenter_figures(stage: SegmenterStage, clip: Clip) -> Figures:
+    """Compare predicted with given labels of one photo."""
+    confusion = _confusion(stage.average(clip.first_frame).argmax(1), clip.label_map, stage.space)
+    return {
+        "pixel accuracy": float(pixel_accuracy_of(confusion)),
+        "mean IoU of a photo": float(mean_intersection_over_union(confusion)),
+    }
+
+
+FIGURES: dict[type, Callable[[Any, Clip], Figures]] = {
+    FirstFrameStage: first_frame_figures,
+    MotionStage: motion_figures,
+    SegmenterStage: segmenter_figures,
+}
+"""What each stage is measured by."""
+
+
+@torch.no_grad()
+def write_samples(stage: Stage, clip: Clip, folder: Path) -> None:
+    """Write a contact sheet and, where the stage has one, a short video of a batch of clips."""
+    was_training = stage.training
+    stage.eval()
+    clip = clip.to(stage.device)
+    sheet, video = stage.contact_sheet(clip), stage.sample_video(clip)
+    stage.train(was_training)
+    name = f"step_{int(stage.step):06d}"
+    (folder / "sheets").mkdir(exist_ok=True)
+    write_image(folder / "sheets" / f"{name}.png", _to_bytes(sheet))
+    if video is not None:
+        (folder / "videos").mkdir(exist_ok=True)
+        rate = stage.model.frames_per_second
+        with VideoWriter(folder / "videos" / f"{name}.mp4", frames_per_second=rate) as writer:
+            for frame in video:
+                writer.write(_to_bytes(frame))
+
+
+def _to_bytes(picture: Float[Tensor, "3 height width"]) -> UInt8[ndarray, "height width 3"]:
+    return (picture.clamp(0, 1).permute(1, 2, 0) * 255).round().byte().cpu().numpy()

@@ -13,13 +13,21 @@ import torch
 from seg2vid.data.clips import TrainingBatches
 from seg2vid.structures import Clip
 from seg2vid.training import cost as train_cost
-from seg2vid.training import freezing
+from seg2vid.training import fine_tune, validation
 from seg2vid.training import run as train
 from seg2vid.training.config import RunConfig
-from seg2vid.training.cost import Cost, measure_cost, settings_end, total_seconds
+from seg2vid.training.cost import (
+    Cost,
+    Forecast,
+    count_parameters,
+    foretell,
+    format_time,
+    measure_cost,
+    settings_end,
+    total_seconds,
+)
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.folder import read_state
-from seg2vid.training.forecast import Forecast, count_parameters, foretell, format_time
 from seg2vid.training.motion import MotionStage
 from seg2vid.training.stage import Stage
 from tests.tiny import FIRST_FRAME_TRAINING, QUIET
@@ -57,12 +65,14 @@ def measure(stage: Stage, source: Rendered, **changes: Any) -> Cost:
     settings = replace(QUIET, measured_steps=1, **changes)
     picked = [(source, 0), (source, 1)]
     given = batches(stage, source, settings)
-    return measure_cost(stage, given, settings, picked, figures, device=CPU)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(validation.FIGURES, type(stage), figures)
+        return measure_cost(stage, given, settings, picked, device=CPU)
 
 
 def ask(stage: Stage, source: Rendered, world: int = 1) -> Forecast:
     given = batches(stage, source)
-    return foretell(stage, given, [(source, 0)], figures, QUIET, world=world, device=CPU)
+    return foretell(stage, given, [(source, 0)], QUIET, world=world, device=CPU)
 
 
 # What is trained.
@@ -86,7 +96,7 @@ def test_parameters_are_counted_part_by_part(make: Callable[[], Stage], source: 
 def test_frozen_parameters_are_counted_apart(source: Rendered) -> None:
     stage = motion()
     before = count_parameters(stage)
-    freezing.freeze(stage, ["motion_encoder"])
+    fine_tune.freeze(stage, ["motion_encoder"])
     forecast = ask(stage, source)
     assert forecast.parameters == before | {"motion_encoder": 0}
     assert forecast.frozen_parameters == before["motion_encoder"]
@@ -214,7 +224,7 @@ def test_disk_is_foretold(tmp_path: Path, source: Rendered, kind: str) -> None:
     stage: Stage = first_frame(adversarial_start=2) if kind == "first-frame" else motion()
     settings = replace(QUIET, measured_steps=1, sheet_every=1, validate_every=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(train.FIGURES, type(stage), figures)
+        patch.setitem(validation.FIGURES, type(stage), figures)
         train.run(stage, [(source, 1.0)], tmp_path, settings, [source])
     foretold = json.loads((tmp_path / "starts.json").read_text())[0]["forecast"]["disk_bytes"]
     logs = 4 * train_cost.LOG_LINE
@@ -235,7 +245,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, source: Rendered, steps_done: in
         torch.manual_seed(0)
         stage = FirstFrameStage(first_frame().model, training)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(train.FIGURES, FirstFrameStage, figures)
+            patch.setitem(validation.FIGURES, FirstFrameStage, figures)
             train.run(stage, [(source, 1.0)], tmp_path / "run", settings, [source])
 
     if steps_done:

@@ -1,4 +1,4 @@
-"""A diverged step is kept and can be computed again, with its cause named."""
+"""What stops a run in one line; a diverged step is kept and can be computed again."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +10,12 @@ from seg2vid.cli import main as cli
 from seg2vid.data.clips import ClipFolder, TrainingBatches
 from seg2vid.models.config import PRESETS
 from seg2vid.structures import Clip, Motion
-from seg2vid.tools.errors import DivergenceError, TrainingError
+from seg2vid.tools.errors import DivergenceError, MediaError, TrainingError
 from seg2vid.training import losses
 from seg2vid.training import run as train
-from seg2vid.training.replay import read_batch, replay
+from seg2vid.training.failures import read_batch, replay, told_in_one_line
 from tests.tiny import CONFIG, MOTION_TRAINING, QUIET, write_clips
+from tests.training.test_stage import first_frame
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,18 @@ def test_replay_takes_the_step_that_the_run_took(run: Path, tmp_path: Path) -> N
 def test_a_run_that_kept_nothing_cannot_be_replayed(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"a kept batch in .*diverged; got none; replay a run"):
         replay(tmp_path)
+
+
+def test_full_memory_comes_with_advice(tmp_path: Path) -> None:
+    stage = first_frame()
+    wanted = r"^Expected memory .*; lower --batch-size .*\.$"
+    with pytest.raises(TrainingError, match=wanted), told_in_one_line(stage, tmp_path):
+        raise MemoryError("Unable to allocate 3 TiB")
+    with pytest.raises(TrainingError, match="--recompute"), told_in_one_line(stage, tmp_path):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    with pytest.raises(RuntimeError, match="shapes") as other, told_in_one_line(stage, tmp_path):
+        raise RuntimeError("shapes do not match")
+    assert not isinstance(other.value, TrainingError)
+    with pytest.raises(MediaError, match=r"^as it is$"), told_in_one_line(stage, tmp_path):
+        raise MediaError("as it is")
+    assert not any(tmp_path.iterdir())

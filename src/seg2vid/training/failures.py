@@ -1,0 +1,120 @@
+"""What can stop a run, told in one line; a diverged step is kept, and can be computed once more."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from seg2vid.labels.space import LabelSpace
+from seg2vid.structures import Clip, Motion
+from seg2vid.tools.errors import DivergenceError, TrainingError
+from seg2vid.training.config import STAGE_NAMES
+from seg2vid.training.folder import save_tensors, write_text
+from seg2vid.training.recipes import make_stage, read_recipe
+from seg2vid.training.stage import Stage
+
+
+@contextmanager
+def told_in_one_line(stage: Stage, output: Path) -> Iterator[None]:
+    """Turn what can stop a run into an error that says what happened and what to do."""
+    try:
+        yield
+    except DivergenceError as error:
+        kept = keep_evidence(output, stage, error)
+        fix = f"see `seg2vid train replay {output}` (batch and state are in {kept.name}/), then "
+        fix += "lower --learning-rate or raise --warm-up"
+        raise DivergenceError(
+            error.what, got=error.got, fix=fix, terms=error.terms, norm=error.norm
+        ) from None
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        fix = "lower --batch-size and raise --accumulate, or set --recompute true"
+        raise TrainingError("memory for a batch", got=str(error)[:200], fix=fix) from None
+
+
+def keep_evidence(output: Path, stage: Stage, error: DivergenceError) -> Path:
+    """Write the batch, the state before the step and what was wrong into ``diverged/``.
+
+    Returns that folder. ``stage`` is as it was when ``error`` was raised; each process writes its
+    batch.
+    """
+    folder = output / "diverged"
+    folder.mkdir(exist_ok=True)
+    rank = stage.global_rank
+    batch = {} if stage.batch is None else vars(stage.batch)
+    if (motion := batch.get("motion")) is not None:
+        batch = batch | {f"motion.{name}": value for name, value in vars(motion).items()}
+    tensors = {name: one for name, one in batch.items() if isinstance(one, torch.Tensor)}
+    save_tensors(tensors, folder / f"batch_{rank}.safetensors")
+    if rank == 0:
+        save_tensors(stage.state_dict(), folder / "state.safetensors")
+    about = {"step": int(stage.step), "terms": error.terms}
+    about |= {"gradient_norm": error.norm, "process": rank}
+    write_text(folder / f"what_{rank}.json", json.dumps(about, indent=1) + "\n")
+    return folder
+
+
+def read_batch(path: Path) -> Clip:
+    """Read a batch that a stopped run kept."""
+    found = load_file(path)
+    parts = {name: found.pop(name) for name in list(found) if name.startswith("motion.")}
+    exact = {name.removeprefix("motion."): value for name, value in parts.items()}
+    return Clip(**found, motion=Motion(**exact) if exact else None)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a step came to when it was computed again."""
+
+    step: int
+    terms: dict[str, float]
+    gradient_norms: dict[str, float]
+    """Of each part, before clipping."""
+    cause: str
+    """The operation that gave the first number that is none, empty where all were finite."""
+
+
+def replay(run: Path, *, judges: Path | None = None, process: int = 0) -> Replay:
+    """Compute the step at which ``run`` diverged again, in single precision, and find the cause.
+
+    ``judges`` is the folder of LPIPS and VGG weights that the run was given; ``process`` the number
+    of the process whose batch is taken. Raises ``TrainingError`` for a folder that kept nothing.
+    """
+    kept = run / "diverged"
+    path = kept / f"batch_{process}.safetensors"
+    if not path.is_file():
+        fix = "replay a run that stopped because it diverged"
+        raise TrainingError(f"a kept batch in {kept}", got="none", fix=fix)
+    name = yaml.safe_load((run / "config.yaml").read_text("utf-8"))["stage"]
+    kinds = {name: kind for kind, name in STAGE_NAMES.items()}
+    recipe = read_recipe(run / "config.yaml", kinds[name])
+    space = LabelSpace.from_dict(recipe.model.label_space)
+    training: Any = replace(recipe.training, accumulate=1)
+    stage = make_stage(training, recipe.model, space, judges).train()
+    stage.load_state_dict(load_file(kept / "state.safetensors"))
+    return _take_step(stage, read_batch(path))
+
+
+def _take_step(stage: Stage, clip: Clip) -> Replay:
+    """Let the stage take the step with every operation watched."""
+    stage.measures_gradients = True
+    step, cause = int(stage.step), ""
+    values: dict[str, float] = {}
+    try:
+        with torch.autograd.set_detect_anomaly(True):
+            terms = stage.take_turns(clip, stage.make_optimizers(), torch.Tensor.backward)
+        values = {name: float(term) for name, term in terms.items()}
+    except DivergenceError as error:
+        values, cause = error.terms, str(error)
+    except RuntimeError as error:
+        # Anomaly detection names the operation.
+        cause = str(error).splitlines()[0]
+    if not values:
+        with torch.no_grad():
+            values = {name: float(term) for name, term in stage(clip).items()}
+    return Replay(step, values, dict(stage.gradient_norms), cause)
