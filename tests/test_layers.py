@@ -67,7 +67,7 @@ def test_structure_counts_rooms_circles_and_chains() -> None:
 
 # What is loaded when.
 
-HEAVY = ("torch", "numpy", "lightning", "av", "PIL", "einops", "jsonargparse", "matplotlib")
+HEAVY = ("torch", "numpy", "lightning", "av", "PIL", "einops", "yaml", "matplotlib")
 REPORT = f"; import time; print(time.process_time(), *(m for m in {HEAVY} if m in sys.modules))"
 HELP = """
 try:

@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,20 +222,26 @@ def test_toy_city_mistakes_are_one_line(folder: Path, capsys: pytest.CaptureFixt
 
 def test_convert_names_the_option() -> None:
     assert convert("a, b,", tuple[str, ...], "--save") == ("a", "b")
-    assert convert("64x32", tuple[int, int] | None, "--size") == (64, 32)
+    assert convert("64x32", tuple[int, int], "--size") == (64, 32)
+    assert convert("1, 9", tuple[float, ...], "--data-weights") == (1, 9)
     assert convert("1e1", float, "--fps") == 10
+    assert convert("false", bool, "--flip") is False
+    assert convert("[8, 16]", Any, "--model.widths") == [8, 16]
     with pytest.raises(Seg2VidError, match="for --fps; got 'inf'"):
         convert("inf", float, "--fps")
+    with pytest.raises(Seg2VidError, match="one of true, false for --flip; got 'maybe'"):
+        convert("maybe", bool, "--flip")
+    with pytest.raises(Seg2VidError, match=r"YAML for --model.widths; got '\[8'"):
+        convert("[8", Any, "--model.widths")
 
 
 def test_interrupt_is_one_line_and_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stop() -> None:
-        """Stop."""
+    def stop(options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.VERBS, "models", stop)
+    monkeypatch.setattr("seg2vid.cli.models.list_all", stop)
     assert cli.main(["models"]) == 130
     assert capsys.readouterr().err == "seg2vid: stopped; no partial file is left\n"
 
@@ -242,11 +249,10 @@ def test_interrupt_is_one_line_and_130(
 def test_unforeseen_file_errors_are_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail() -> None:
-        """Fail."""
+    def fail(options: object) -> None:
         raise OSError(28, "No space left on device", "a.mp4")
 
-    monkeypatch.setitem(cli.VERBS, "models", fail)
+    monkeypatch.setattr("seg2vid.cli.models.list_all", fail)
     assert cli.main(["models"]) == 2
     error = capsys.readouterr().err
     assert "got a.mp4: No space left on device; check place and space.\n" in error

@@ -5,8 +5,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ from seg2vid.media.video import read_video
 from seg2vid.models.weights import ModelSummary
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Latent, Motion
+from seg2vid.tools.errors import Seg2VidError
+from seg2vid.training.config import MotionTrainingConfig, RunConfig
 
 CITYSCAPES = get_label_space("cityscapes")
 
@@ -267,10 +270,10 @@ def test_convert_passes_warnings_on(tmp_path: Path, capsys) -> None:
 
 def test_models_are_listed(monkeypatch, capsys) -> None:
     models = [ModelSummary("compact", "Streets by day", 12.34)]
-    monkeypatch.setattr("seg2vid.models.weights.list_models", lambda: models)
+    monkeypatch.setattr("seg2vid.cli.models.list_models", lambda: models)
     run("models")
     assert capsys.readouterr().out == f"{'compact':<20}   12.3 MB  Streets by day\n"
-    monkeypatch.setattr("seg2vid.models.weights.list_models", list)
+    monkeypatch.setattr("seg2vid.cli.models.list_models", list)
     run("models")
     assert "--model PATH" in capsys.readouterr().out
 
@@ -322,12 +325,24 @@ def test_help_of_a_group_and_version(capsys) -> None:
 def test_help_of_a_verb_explains_every_argument(name: str, capsys) -> None:
     run(*name.split(), "--help")
     text = capsys.readouterr().out
-    assert f"usage: seg2vid {name}" in text and arguments.summary(cli.VERBS[name])[:40] in text
-    explained = arguments._argument_helps(cli.VERBS[name])
-    parameters = inspect.signature(cli.VERBS[name]).parameters.values()
-    names = {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL}
-    # What is left over is explained too, though it has no option of its own.
-    assert set(explained) - {"options"} == names and all(explained.values())
+    options, _ = cli.VERBS[name]
+    assert f"usage: seg2vid {name} " in text and inspect.getdoc(options)[:40] in text
+    explained = arguments.field_helps(options)
+    own = [field.name for field in fields(options) if "fields_of" not in field.metadata]
+    assert set(explained) == set(own) and all(explained.values())
+    folded = "".join(text.split())
+    assert all("".join(explained[name].split())[:40] in folded for name in own)
+
+
+def test_fields_of_configurations_are_explained(capsys) -> None:
+    run("train", "motion", "--help")
+    text = capsys.readouterr().out
+    for kind in (MotionTrainingConfig, RunConfig):
+        assert f"fields of {kind.__name__}:" in text
+        assert all(f"--{field.name.replace('_', '-')} " in text for field in fields(kind))
+    run("prepare", "--help")
+    text = capsys.readouterr().out
+    assert "--keep-flow [true|false]" in text and "--height" not in text
 
 
 def test_help_starts_at_once_without_heavy_imports() -> None:
@@ -344,23 +359,79 @@ def test_help_starts_at_once_without_heavy_imports() -> None:
     assert min(times) < 0.3
 
 
-def test_a_function_is_all_a_verb_needs(capsys) -> None:
-    def repeat(word: str, *rest: str, times: int = 1, loud: bool = False,
-               tone: Literal["low", "high"] = "low") -> None:  # fmt: skip
-        """Repeat a word.
+@dataclass(frozen=True, kw_only=True)
+class Loudness:
+    """How loud."""
 
-        Args:
-            word: what to say, 100 % of it.
-            *rest: what is left over.
-            times: how often.
-            loud: in capitals.
-            tone: of voice.
-        """
-        print(" ".join([word] * times), rest, loud, tone)
+    volume: float = 1.5
+    """From 0 to 11."""
+    is_loud: bool = True
+    hidden: int = 0
 
-    arguments.call("repeat", repeat, ["hi", "--times", "2", "--loud", "--more.depth=3"])
-    assert capsys.readouterr().out == "hi hi ('--more.depth=3',) True low\n"
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """Repeat a word."""
+
+    word: str = field(metadata=arguments.POSITIONAL)
+    """What to say, 100 % of it."""
+    times: int = 1
+    """How often."""
+    is_slow: bool = False
+    """With pauses."""
+    tone: Literal["low", "high"] = "low"
+    """Of voice."""
+    output: Path
+    voice: dict[str, Any] = field(metadata={"is_dotted": True})
+    loudness: dict[str, Any] = field(metadata={"fields_of": Loudness, "without": ("hidden",)})
+
+
+def test_a_dataclass_says_what_a_verb_takes(capsys) -> None:
+    words = ["--is-slow", "hi", "-o", "out", "--times=2", "--is-loud", "false"]
+    words += ["--voice.throat.open-mouth", "[1, 2]", "--voice.pitch=a"]
+    assert arguments.parse("repeat", Repeat, words) == Repeat(
+        word="hi",
+        times=2,
+        is_slow=True,
+        output=Path("out"),
+        voice={"throat": {"open_mouth": [1, 2]}, "pitch": "a"},
+        loudness={"is_loud": False},
+    )
     with pytest.raises(SystemExit):
-        arguments.call("repeat", repeat, ["--help"])
+        arguments.parse("repeat", Repeat, ["--help"])
     text = capsys.readouterr().out
-    assert "what to say, 100 % of it" in text and "(default: 1)" in text and "low|high" in text
+    assert text.startswith("usage: seg2vid repeat WORD -o PATH [options]\n")
+    assert "What to say, 100 % of it" in text and "(default: 1)" in text and "low|high" in text
+    assert "--voice.FIELD VALUE" in text and "fields of Loudness:" in text
+    assert "--volume X" in text and "From 0 to 11 (default: 1.5)" in text
+    with pytest.raises(Seg2VidError, match="unrecognized arguments: --hidden 3; see"):
+        arguments.parse("repeat", Repeat, ["hi", "-o", "out", "--hidden", "3"])
+    with pytest.raises(Seg2VidError, match=r"--voice\.pitch: expected one argument"):
+        arguments.parse("repeat", Repeat, ["hi", "-o", "out", "--voice.pitch"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open:
+    """Open places."""
+
+    data: list[str]
+    """A place."""
+    more: list[str] | None = None
+    """Another one."""
+
+
+def test_a_list_option_is_given_once_for_each_word(capsys) -> None:
+    words = ["--data", "a,b", "--data", "256x128", "--data=-c"]
+    assert arguments.parse("open", Open, words) == Open(data=["a,b", "256x128", "-c"])
+    words = ["--more", "x y", "--data", "a", "--more", "z"]
+    assert arguments.parse("open", Open, words) == Open(data=["a"], more=["x y", "z"])
+    with pytest.raises(
+        Seg2VidError, match=r"got the following arguments are required: --data; see"
+    ):
+        arguments.parse("open", Open, ["--more", "x"])
+    with pytest.raises(Seg2VidError, match=r"--data: expected one argument"):
+        arguments.parse("open", Open, ["--data"])
+    with pytest.raises(SystemExit):
+        arguments.parse("open", Open, ["--help"])
+    text = capsys.readouterr().out
+    assert "--data PATH" in text and "--more PATH" in text

@@ -1,6 +1,7 @@
 """The verbs for those who train: with tiny real networks, through the command line."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,10 +174,13 @@ def test_missing_extra_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "seg2vid.training.run", None)
+    monkeypatch.delitem(sys.modules, "seg2vid.cli.training", raising=False)
+    monkeypatch.delitem(sys.modules, "seg2vid.training.run", raising=False)
     monkeypatch.delattr("seg2vid.training.run", raising=False)
+    monkeypatch.setitem(sys.modules, "lightning", None)
     assert run("train", "motion", "--data", clips, "-o", tmp_path / "out", *SHORT) == 2
-    assert "the extra `train`" in capsys.readouterr().err
+    message = "the extra `train` to be installed; got no lightning; pip install 'seg2vid[train]'"
+    assert message in capsys.readouterr().err
 
 
 def test_motion_encoder_of_a_model_survives_saving(tmp_path: Path) -> None:

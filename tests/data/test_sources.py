@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg2vid.cli import arguments
 from seg2vid.data.clips import ClipFolder, ClipSource
 from seg2vid.data.prepared import PreparedDataset, StreamedDataset
 from seg2vid.data.sources import open_training_data, open_validation_data
 from seg2vid.data.stills import StillFolder
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import ModelConfig
-from seg2vid.tools.errors import MediaError, Seg2VidError
+from seg2vid.tools.errors import MediaError
 from tests import shards, tiny
 
 
@@ -201,34 +200,3 @@ def test_a_place_with_nothing_is_refused(places: dict[str, str]) -> None:
         MediaError, match=r"prepared dataset .* at file:///nowhere; got .*No such file"
     ):
         only("file:///nowhere")
-
-
-# The option on the command line.
-
-
-def test_a_list_option_is_given_once_for_each_word(capsys: pytest.CaptureFixture[str]) -> None:
-    calls = []
-
-    def verb(*, data: list[str], more: list[str] | None = None) -> None:
-        """Open places.
-
-        Args:
-            data: a place.
-            more: another one.
-        """
-        calls.append((data, more))
-
-    arguments.call("verb", verb, ["--data", "a,b", "--data", "256x128", "--data=-c"])
-    assert calls.pop() == (["a,b", "256x128", "-c"], None)
-    arguments.call("verb", verb, ["--more", "x y", "--data", "a", "--more", "z"])
-    assert calls.pop() == (["a"], ["x y", "z"])
-    with pytest.raises(
-        Seg2VidError, match=r"got the following arguments are required: --data; see"
-    ):
-        arguments.call("verb", verb, ["--more", "x"])
-    with pytest.raises(Seg2VidError, match=r"--data: expected one argument"):
-        arguments.call("verb", verb, ["--data"])
-    with pytest.raises(SystemExit):
-        arguments.call("verb", verb, ["--help"])
-    text = capsys.readouterr().out
-    assert "--data PATH" in text and "--more PATH" in text

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from seg2vid.cli.options import Segment
 from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import LabelTeacher
 from seg2vid.labels.convert import colourise
@@ -66,9 +66,7 @@ def label_photo(
 def segment_photo(
     photo: UInt8[np.ndarray, "height width 3"], space: LabelSpace
 ) -> Int[np.ndarray, "height width"]:
-    """Label a photo with the bundled segmenter; raise ``MediaError`` where it knows other classes
-    than ``space``.
-    """
+    """Label a photo with the bundled segmenter; raise ``MediaError`` for other classes."""
     teacher = get_label_teacher("segmenter")
     if teacher.space.names != space.names:
         what = f"a model of the label space {teacher.space.name}, to animate a photo"
@@ -77,19 +75,12 @@ def segment_photo(
     return label_photo(photo, teacher).ids
 
 
-def run(
-    photo: Path,
-    output: Path,
-    labels: str,
-    *,
-    overlay: Path | None = None,
-    confidence: Path | None = None,
-    min_confidence: float = 0.0,
-) -> Iterator[str]:
+def segment(options: Segment) -> Iterator[str]:
     """Write the label map of a photo; yield what a person wants to know.
 
     Raises ``Seg2VidError``.
     """
+    output, overlay, confidence = options.output, options.overlay, options.confidence
     pictures = tuple(FORMATS)
     for path, endings in ((output, (".png",)), (overlay, pictures), (confidence, pictures)):
         if path is not None and path.suffix.lower() not in endings:
@@ -97,17 +88,17 @@ def run(
             raise MediaError(what, got=got, fix="change the ending")
         if path is not None:
             check_place(path)
-    if not 0 <= min_confidence <= 1:
+    if not 0 <= options.min_confidence <= 1:
         what, fix = "--min-confidence from 0 to 1", "0 labels every pixel"
-        raise MediaError(what, got=min_confidence, fix=fix)
-    pixels, teacher = read_image(photo), get_label_teacher(labels)
+        raise MediaError(what, got=options.min_confidence, fix=fix)
+    pixels, teacher = read_image(options.photo), get_label_teacher(options.labels)
     start = time.perf_counter()
-    found = label_photo(pixels, teacher, min_confidence=min_confidence)
+    found = label_photo(pixels, teacher, min_confidence=options.min_confidence)
     seconds = time.perf_counter() - start
     write_label_map(output, found.ids, teacher.space)
     height, width = found.ids.shape
     shares = _largest_shares(found.ids, teacher.space)
-    yield f"{photo}: {width}x{height}, labelled by {teacher.name}: {shares}"
+    yield f"{options.photo}: {width}x{height}, labelled by {teacher.name}: {shares}"
     yield f"wrote {output} ({seconds:.2f} s, mean confidence {found.confidence.mean():.2f})"
     if overlay is not None:
         write_image(overlay, draw_overlay(pixels, colourise(found.ids, teacher.space)))

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from seg2vid.labels.fit import Aspect
-
 Windows = Literal["sliding", "labelled"]
 
 
@@ -19,12 +17,13 @@ class ClipSettings:
     frames_per_second: float = 12.0
     """Wanted rate: of each recording every n-th frame is taken, n such that it comes nearest."""
     step: int | None = None
-    """That n, instead of a rate."""
+    """Take every n-th frame with this n, whatever the rate."""
     stride: int | None = None
     """Frames from one clip's start to the next, in taken frames; by default they do not overlap."""
     windows: Windows = "sliding"
     """``labelled``: clips begin at labelled frames only; ``sliding``: they follow one another."""
-    aspect: Aspect = "crop"
+    aspect: Literal["crop", "pad"] = "crop"
+    """How other proportions are brought to the size, never stretched."""
     least_visible: float = 0.05
     """Share of the first frame that the last one still shows at least: less is a cross-fade or
     nothing to learn motion from.

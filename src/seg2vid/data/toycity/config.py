@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
+from seg2vid.tools.errors import Seg2VidError
+
 
 @dataclass(frozen=True)
 class ToyCityConfig:

@@ -1,0 +1,361 @@
+"""The options of every verb: a dataclass for each; its docstring and those of its fields are the
+help. What the verbs do stands in the other modules, which are imported when it is asked for.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from seg2vid.cli.arguments import POSITIONAL
+from seg2vid.data.prepare.settings import ClipSettings
+from seg2vid.training.config import (
+    FirstFrameTrainingConfig,
+    MotionTrainingConfig,
+    RunConfig,
+    SegmenterTrainingConfig,
+)
+
+Aspect = Literal["crop", "pad"]
+Encoding = Literal["auto", "train", "raw", "colour", "instance"]
+Layout = Literal["auto", "cityscapes", "kitti", "kth", "ucf101", "camvid", "toycity", "folder"]
+
+CLIP_FIELDS = {
+    "fields_of": ClipSettings,
+    "without": ("height", "width", "num_frames", "frames_per_second"),
+}
+"""Of these the verb has options of its own: --size, --frames and --fps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """What every verb that makes videos is told."""
+
+    output: Path
+    """Where to: .mp4, .webm, .gif, .webp, or a folder name for png frames."""
+    model: str | None = None
+    """Name (see `seg2vid models`) or path of a model."""
+    frames: int | None = None
+    """Frames of the video, the first one included (default: one pass of the model)."""
+    fps: float | None = None
+    """Frames per second of the file (default: the model's)."""
+    seed: int = 0
+    """The same seed gives the same video, another one another future."""
+    samples: int = 1
+    """Number of videos, from seeds SEED, SEED + 1 and so on."""
+    instances: Path | None = None
+    """Map that tells the objects apart, of the same size as the label map."""
+    size: tuple[int, int] | None = None
+    """Size of the video, multiples of 32 (default: the model's)."""
+    aspect: Aspect = "crop"
+    """How other proportions are brought to the size: crop or pad, never stretch."""
+    save: tuple[str, ...] = ()
+    """Also write flow, visible, labels, overlay."""
+    contact_sheet: Path | None = None
+    """Also write a picture of evenly spaced frames, for a quick look."""
+    encoding: Encoding = "auto"
+    """How to read the label map; auto finds out."""
+    label_space: str | None = None
+    """Name or .yaml file of the label map's classes (default: the model's)."""
+
+    @property
+    def outputs(self) -> dict[int, Path]:
+        """The path of each seed's video."""
+        if self.samples == 1:
+            return {self.seed: self.output}
+        stem, suffix = self.output.stem, self.output.suffix
+        seeds = range(self.seed, self.seed + self.samples)
+        return {seed: self.output.with_name(f"{stem}_seed{seed}{suffix}") for seed in seeds}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate(VideoOptions):
+    """Make a video from a label map, or from a photo."""
+
+    labels: Path = field(metadata=POSITIONAL)
+    """Label map: train ids, raw ids, palette, class colours or instance ids; or a photo, which is
+    segmented first and becomes the first frame.
+    """
+    first_frame: Path | None = None
+    """A photo to begin with, instead of a generated first frame."""
+    resample: tuple[str, ...] = ()
+    """Classes to paint anew, as in building,car; all others keep their look."""
+    resample_seed: int = 0
+    """Another number gives these classes another look."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Animate(VideoOptions):
+    """Make a video from a photo and its label map: the photo is the first frame."""
+
+    photo: Path = field(metadata=POSITIONAL)
+    """The first frame."""
+    labels: Path
+    """Its label map: train ids, raw ids, palette, class colours or instance ids."""
+    motion_from: Path | None = None
+    """Folder of frames or video that the photo shall move like."""
+    motion_labels: Path | None = None
+    """Label map of its first frame (default: labels/FRAME.png in that folder)."""
+    motion_step: int = 1
+    """Take every Nth of its frames; models have a frame rate of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """List the models that can be used at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assemble:
+    """Join the weights of both stages into a model folder that `generate --model` takes."""
+
+    first_frame: str = field(metadata=POSITIONAL)
+    """Weights of the first-frame run (model.safetensors), or the name or path of a model."""
+    motion: str = field(metadata=POSITIONAL)
+    """Weights of the motion run (model.safetensors), or the name or path of a model."""
+    output: Path
+    """The folder to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsCheck:
+    """Say what a label map is, what it holds, what is wrong and how to repair it."""
+
+    file: Path = field(metadata=POSITIONAL)
+    """The label map."""
+    label_space: str = "cityscapes"
+    """Name or .yaml file of the classes."""
+    encoding: Encoding = "auto"
+    """How to read the file; auto finds out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsConvert(LabelsCheck):
+    """Turn any label map into a palette PNG of train ids (or plain class colours)."""
+
+    output: Path
+    """The .png to write."""
+    to: Literal["train", "colour"] = "train"
+    """What to write: ids (void = 255) with the class colours as palette, or colours as RGB."""
+    size: tuple[int, int] | None = None
+    """Scale it to this size too."""
+    aspect: Aspect = "crop"
+    """How other proportions are brought to the size: crop or pad, never stretch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Make a label map from a photo."""
+
+    photo: Path = field(metadata=POSITIONAL)
+    """The photo."""
+    output: Path
+    """The .png to write: a palette PNG of train ids, of the photo's size."""
+    labels: str = "segmenter"
+    """Who labels: segmenter (the one that comes with seg2vid), a file.onnx, hf:NAME."""
+    overlay: Path | None = None
+    """Also write the photo with the classes' colours over it."""
+    confidence: Path | None = None
+    """Also write how sure each pixel is, as a grey picture: black 0, white 1."""
+    min_confidence: float = 0.0
+    """Pixels less sure than this (0 to 1) become void."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """Turn videos or a known dataset into clips with label maps; the same command resumes.
+
+    SOURCE is a video, a folder of videos or of folders of frames (labels/ and instances/ in them
+    are used), or the official tree of Cityscapes, KITTI raw, KTH, UCF-101 or CamVid.
+    docs/data.md explains the options.
+    """
+
+    source: Path = field(metadata=POSITIONAL)
+    """Where the videos are."""
+    output: Path
+    """Folder to write: shards (tar), index.json, report.html."""
+    layout: Layout = "auto"
+    """What SOURCE is; auto finds out."""
+    only: str | None = None
+    """Regular expression; recordings with no match in their name are left out."""
+    size: tuple[int, int] = (256, 128)
+    """Size of the clips, multiples of 32."""
+    frames: int = 9
+    """Frames of each clip, the first one included."""
+    fps: float = 12.0
+    """Wanted frames per second; every n-th frame is taken, n such that it comes nearest."""
+    clip: dict[str, Any] = field(metadata=CLIP_FIELDS)
+    labels: str = "segmenter"
+    """Who labels frames without a map: segmenter, file.onnx, hf:NAME or none."""
+    flow: Literal["dis", "raft", "none"] = "dis"
+    """What measures motion: dis (OpenCV), raft (needs --judges) or none."""
+    judges: Path | None = None
+    """Folder of raft_small.safetensors."""
+    val_share: float = 0.1
+    """Share of the recordings for validation, where the dataset has no split."""
+    test_share: float = 0.0
+    """Share of the recordings for test, likewise."""
+    group: str | None = None
+    """Regular expression; recordings with the same match in their name stay in one split."""
+    shard_size: int = 64
+    """Megabytes of a shard."""
+    shard_of: str = "1/1"
+    """i/N: do the i-th of N shares of the recordings; the last job joins them."""
+    workers: int | None = None
+    """Processes (default: one for each processor core)."""
+    dry_run: bool = False
+    """Only say what would be done and what it would cost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyCity:
+    """Render toy-city clips with exact labels, objects, flow and visibility."""
+
+    output: Path
+    """The folder to write to."""
+    clips: int = 100
+    """Number of clips."""
+    seed: int = 0
+    """The same seed gives the same bytes."""
+    size: tuple[int, int] = (256, 128)
+    """Size of the frames."""
+    frames: int = 9
+    """Frames of each clip, the first one included."""
+    fps: float = 12.0
+    """Frames per second."""
+    workers: int = 1
+    """Processes that render at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What every stage of training is told."""
+
+    data: list[str]
+    """Folder that `seg2vid prepare` or `seg2vid toycity` wrote; give it again for more."""
+    output: Path
+    """Folder of the run: weights, state, logs, curves, contact sheets, videos."""
+    data_weights: tuple[float, ...] = ()
+    """How often to draw from each, as in 2,1 (default: by their numbers of clips)."""
+    validation: list[str] | None = None
+    """Folder of held-out clips; give it again for more (default: those of --data)."""
+    recipe: Path | None = None
+    """File that names networks and training (see recipes/), or config.yaml of a run."""
+    start_from: str | None = None
+    """Weights to begin with: name or path of a model, or of a run's weights."""
+    model: dict[str, Any] = field(metadata={"is_dotted": True})
+    """Change a field of the networks, as in --model.flow_decoder.width 16."""
+    settings: dict[str, Any] = field(metadata={"fields_of": RunConfig})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainModelOptions(TrainOptions):
+    """What the two stages of a model are told besides."""
+
+    judges: Path | None = None
+    """Folder of LPIPS and VGG weights, for the terms that need them and the validation."""
+    preset: str = "compact"
+    """Networks to train: compact, paper, paper-kth or paper-ucf101."""
+    freeze: tuple[str, ...] = ()
+    """Parts that keep their weights, as in appearance_encoder or motion_encoder,flow_decoder."""
+    only: tuple[str, ...] = ()
+    """Parts that alone are trained, as in refiner."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFirstFrame(TrainModelOptions):
+    """Train the generator of the first frame on clips; the same command resumes."""
+
+    stage: ClassVar = FirstFrameTrainingConfig
+    training: dict[str, Any] = field(metadata={"fields_of": FirstFrameTrainingConfig})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainMotion(TrainModelOptions):
+    """Train motion: encoder, flow decoder and refiner on clips; the same command resumes."""
+
+    stage: ClassVar = MotionTrainingConfig
+    training: dict[str, Any] = field(metadata={"fields_of": MotionTrainingConfig})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSegmenter(TrainOptions):
+    """Train the segmenter on photos with label maps; the same command resumes."""
+
+    data: list[str]
+    """Folder with photos/ and labels/, or a prepared dataset; give it again for more."""
+    stage: ClassVar = SegmenterTrainingConfig
+    training: dict[str, Any] = field(metadata={"fields_of": SegmenterTrainingConfig})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReplay:
+    """Compute the step at which a run diverged again, and name the cause."""
+
+    run: Path = field(metadata=POSITIONAL)
+    """Folder of the run that stopped."""
+    judges: Path | None = None
+    """Folder of LPIPS and VGG weights, where the run was given one."""
+    process: int = 0
+    """Number of the process whose batch is taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a model, or videos of any model, under a protocol; the same command resumes."""
+
+    output: Path
+    """Folder of the report: report.json and report.html."""
+    model: str | None = None
+    """Name or path of a model (default: toycity)."""
+    protocol: str = "toycity-v1"
+    """Name of a protocol (see docs/evaluation.md), or the path of one's .yaml."""
+    against: list[str] | None = None
+    """Another model to judge in the same run; give it again for more."""
+    videos: Path | None = None
+    """Folder of generated videos to judge instead of a model, with --reference."""
+    reference: Path | None = None
+    """Folder of the real videos, of the same names."""
+    data: Path | None = None
+    """Folder of the evaluation data (default: SEG2VID_EVALUATION_DATA)."""
+    judges: Path | None = None
+    """Folder of the judges' weights (default: SEG2VID_JUDGES); see `seg2vid judges`."""
+    clips: int | None = None
+    """Judge the first N clips only; the report says so."""
+    workers: int | None = None
+    """Processes (default: one for each core)."""
+    threads: int | None = None
+    """Threads in each process (default: the cores shared out)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Auto takes a GPU where there is one."""
+    keep_work: bool = False
+    """Keep what was measured of every clip beside the report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Say what changed between two reports, and whether it is more than noise."""
+
+    first: Path = field(metadata=POSITIONAL)
+    """report.json of one evaluation."""
+    second: Path = field(metadata=POSITIONAL)
+    """report.json of another one, of the same protocol."""
+    candidates: tuple[str, ...] = ()
+    """Which row of each, as in model,other_1 (default: the model of each)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judges:
+    """List the judges, whether their weights are there and right, and where they come from."""
+
+    judges: Path | None = None
+    """Folder of the judges' weights (default: SEG2VID_JUDGES)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgesConvert:
+    """Turn an official file of a judge's weights into the file that is read here."""
+
+    file: Path = field(metadata=POSITIONAL)
+    """The official file, as `seg2vid judges` names it."""
+    output: Path
+    """The folder of the judges' weights."""
