@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from seg2vid.data.clips import ClipSource, TrainingBatches
+from seg2vid.data.clips import TrainingBatches
 from seg2vid.models.checkpoint import save_checkpoint
 from seg2vid.structures import Clip
 from seg2vid.tools.environment import peak_memory
@@ -227,17 +227,6 @@ def count_parameters(stage: Stage, *, trained: bool = True) -> dict[str, int]:
     }
 
 
-def name_classes(
-    stage: Stage, batches: TrainingBatches, *, looks: int = 4
-) -> tuple[list[str], list[str]]:
-    """Return the names of the classes that occur in the first batches, and of those that do not."""
-    maps = [batches[index].label_map for index in range(min(looks, len(batches)))]
-    seen = torch.bincount(torch.cat([label_map.flatten() for label_map in maps]))
-    names = (*stage.space.names, "void")
-    found = [name for name, count in zip(names, seen.tolist(), strict=False) if count]
-    return found, [name for name in names[:-1] if name not in found]
-
-
 def foretell(
     stage: Stage,
     batches: TrainingBatches,
@@ -256,8 +245,10 @@ def foretell(
     batch = f"{training.batch_size} {'frames' if stage.stills else 'clips'}"
     batch += f" x {training.accumulate} parts" if training.accumulate > 1 else ""
     batch += f" x {world} processes" if world > 1 else ""
+    names = (*stage.space.names, "void")
     frames = "" if stage.stills else f", 1 + {model.num_frames} frames"
-    seen, absent = name_classes(stage, batches)
+    maps = [batches[index].label_map.flatten() for index in range(min(4, len(batches)))]
+    counts = dict(zip(names, torch.bincount(torch.cat(maps)).tolist(), strict=False))
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"
     forecast = Forecast(
         stage=STAGE_NAMES[type(training)],
@@ -265,11 +256,14 @@ def foretell(
         end=settings_end(stage, settings),
         parameters=count_parameters(stage),
         frozen_parameters=sum(count_parameters(stage, trained=False).values()),
-        clips={_name_source(source): len(source) for source in batches.sources},
+        clips={
+            str(getattr(one, "directory", None) or getattr(one, "place", "clips")): len(one)
+            for one in batches.sources
+        },
         validation_clips=len(picked),
         classes=stage.space.num_channels,
-        classes_seen=seen,
-        classes_absent=absent,
+        classes_seen=[name for name in names if counts.get(name)],
+        classes_absent=[name for name in names[:-1] if not counts.get(name)],
         devices=f"{world} x {named} ({torch.get_num_threads()} threads)",
         precision=settings.precision,
         batch=batch,
@@ -286,8 +280,3 @@ def foretell(
         memory_bytes=cost.memory,
         disk_bytes=cost.disk,
     )
-
-
-def _name_source(source: ClipSource) -> str:
-    """Return what a user calls a source of clips."""
-    return str(getattr(source, "directory", None) or getattr(source, "place", "clips"))

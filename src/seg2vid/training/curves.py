@@ -72,16 +72,8 @@ def _number(cell: str) -> float:
         return math.nan
 
 
-def smooth(curve: Curve, *, width: int) -> Curve:
-    """Return the running mean of ``curve`` over ``width`` rows, fewer at its ends.
-
-    Half of them lie on either side, so an even width counts as one more. Gaps stay, uncounted.
-    """
-    means = _running_mean(_to_rows(curve), width)[:, 1].tolist()
-    return [(step, mean) for (step, _), mean in zip(curve, means, strict=True)]
-
-
 def _running_mean(rows: Rows, width: int) -> Rows:
+    """Average over ``width`` rows, half of them on either side, fewer at the ends; gaps stay."""
     half, known = width // 2, np.isfinite(rows[:, 1])
     if half < 1 or not len(rows):
         return rows
@@ -144,7 +136,7 @@ def draw_curves(
                 axes.set_xlabel(f"step (best: {best_step:,})")
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 

@@ -61,7 +61,7 @@ def keep_evidence(output: Path, stage: Stage, error: DivergenceError) -> Path:
 
 def read_batch(path: Path) -> Clip:
     """Read a batch that a stopped run kept."""
-    found = load_file(path)
+    found: dict[str, Any] = load_file(path)
     parts = {name: found.pop(name) for name in list(found) if name.startswith("motion.")}
     exact = {name.removeprefix("motion."): value for name, value in parts.items()}
     return Clip(**found, motion=Motion(**exact) if exact else None)

@@ -95,7 +95,8 @@ class FirstFrameStage(Stage):
         encoder, generator = self.appearance_encoder, self.first_frame
         posterior = self.run_box(encoder, encoder, clip.first_frame, label_map, segments)
         own = round(config.prior_share * label_map.shape[0])
-        look = _mix_in_prior(posterior.draw(), own)
+        # The first ones of the batch get looks from N(0, I).
+        look = posterior.draw().map(lambda one: torch.cat((torch.randn_like(one[:own]), one[own:])))
         painted = self.run_box(generator, generator, label_map, objects, look)
         copied, target = painted[own:], clip.first_frame[own:]
         losses = {
@@ -156,11 +157,6 @@ class FirstFrameStage(Stage):
         looks = [self.average.draw(batch, generator) for _ in "ab"]
         rows = torch.stack([clip.first_frame, *self.paint_looks(clip, looks)])
         return rearrange(rows.float(), "row column c h w -> c (row h) (column w)")
-
-
-def _mix_in_prior(look: Look, own: int) -> Look:
-    """Replace the looks of the first ``own`` samples by draws from N(0, I)."""
-    return look.map(lambda values: torch.cat((torch.randn_like(values[:own]), values[own:])))
 
 
 def hide_patches(label_map: Labels, void_id: int, share: float) -> Labels:

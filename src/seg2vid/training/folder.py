@@ -122,30 +122,21 @@ def _read_state(path: Path) -> RunState:
     return RunState(found, optimizers, json.loads(about["notes"]))
 
 
-def claim(folder: Path, resolved: dict[str, Any]) -> None:
+def claim(folder: Path, resolved: dict[str, Any], *, writes: bool = True) -> None:
     """Write the resolved configuration into the folder, which is made where there is none.
 
-    Raises ``TrainingError`` as ``check_claim`` does.
+    Raises ``TrainingError``, which is all without ``writes``, where the folder belongs to another.
     """
-    check_claim(folder, resolved)
-    folder.mkdir(parents=True, exist_ok=True)
-    plain = json.loads(json.dumps(resolved))
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
-    write_text(folder / "config.yaml", text)
-
-
-def check_claim(folder: Path, resolved: dict[str, Any]) -> None:
-    """Raise ``TrainingError`` where the folder belongs to another configuration."""
-    path = folder / "config.yaml"
-    if not path.exists():
-        return
-    before = yaml.safe_load(path.read_text("utf-8"))
-    changed = sorted(_differences(before, json.loads(json.dumps(resolved))))
-    if changed:
+    path, plain = folder / "config.yaml", json.loads(json.dumps(resolved))
+    before = yaml.safe_load(path.read_text("utf-8")) if path.exists() else plain
+    if changed := sorted(_differences(before, plain)):
         got = ", ".join(changed[:4]) + (" and more" if len(changed) > 4 else "")
         what = f"the configuration that {folder} was started with"
         fix = "give the same options to resume, or another output folder to start anew"
         raise TrainingError(what, got=f"another {got}", fix=fix)
+    if writes:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _differences(before: Any, after: Any, name: str = "") -> Iterator[str]:

@@ -64,7 +64,11 @@ class RunKeeper(Callback):
         self.batches = 0
         self.last_logged = time.perf_counter()
         self.figures: Figures = {}
-        self.best: dict[str, Any] = self._read_best()
+        # What the best weights of earlier starts came to.
+        best = output / "best.safetensors"
+        self.best: dict[str, Any] = (
+            load_checkpoint(best).provenance["best"] if best.is_file() else {}
+        )
         self._handlers: dict[int, Any] = {}
 
     @property
@@ -130,14 +134,13 @@ class RunKeeper(Callback):
 
     def _ends_here(self, trainer: Any, step: int) -> bool:
         """Say whether this step is the last: the end, or any process was told to stop."""
+        stops = self.is_stopping
         if trainer.world_size > 1:
             # Asking the others costs time, so not after every step.
-            is_asked = self._is_due(step, "log")
             decide = trainer.strategy.reduce_boolean_decision
-            stops = is_asked and bool(decide(self.is_stopping, all=False))
+            stops = self._is_due(step, "log") and bool(decide(self.is_stopping, all=False))
             self.is_stopping |= stops
-            return step == self.end or stops
-        return step == self.end or self.is_stopping
+        return step == self.end or stops
 
     def _log(self, trainer: Any, stage: Stage, step: int) -> None:
         """Write means over the steps since the last line, gradients, rates and the pace."""
@@ -145,7 +148,10 @@ class RunKeeper(Callback):
         values["loss"] = sum(values.values())
         values |= {f"gradient/{name}": norm for name, norm in stage.gradient_norms.items()}
         for optimizer in trainer.optimizers:
-            values[f"rate/{name_optimizer(stage, optimizer)}"] = optimizer.param_groups[0]["lr"]
+            group, parts = optimizer.param_groups[0], stage.parts().items()
+            first = id(group["params"][0])
+            name = next(name for name, part in parts if first in map(id, part.parameters()))
+            values[f"rate/{name}"] = group["lr"]
         now = time.perf_counter()
         steps = self.batches / stage.training_config.accumulate
         values["pace/steps a second"] = steps / max(now - self.last_logged, 1e-9)
@@ -208,11 +214,6 @@ class RunKeeper(Callback):
         with room_for(name, self.output):
             save_checkpoint(self.output / name, stage.boxes(), stage.model, done)
 
-    def _read_best(self) -> dict[str, Any]:
-        """Return what the best weights of earlier starts came to."""
-        path = self.output / "best.safetensors"
-        return dict(load_checkpoint(path).provenance["best"]) if path.is_file() else {}
-
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Write what the run took and came to, and the last curves."""
         # To whoever had them, before Lightning does the same, which it also does after an error.
@@ -233,9 +234,3 @@ class RunKeeper(Callback):
             "validation": self.figures,
         }
         write_text(self.output / "summary.json", json.dumps(done, indent=1) + "\n")
-
-
-def name_optimizer(stage: Stage, optimizer: Any) -> str:
-    """Return the name of the first part that an optimiser trains."""
-    first = id(optimizer.param_groups[0]["params"][0])
-    return next(name for name, part in stage.parts().items() if first in map(id, part.parameters()))

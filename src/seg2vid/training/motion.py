@@ -1,6 +1,7 @@
 """Stage two: motion, the paper's conditional VAE with hints (paper Sec. 3.2 to 3.4)."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -198,11 +199,12 @@ class MotionStage(Stage):
 
 def at_times(clip: Clip, times: Times) -> Clip:
     """Keep the given times of a clip, 0 being the first generated frame."""
-    names = ("frames", "label_maps", "instance_maps", "ego_motion")
-    values = {name: getattr(clip, name) for name in names}
-    chosen = {name: None if value is None else value[:, times] for name, value in values.items()}
-    motion = None if clip.motion is None else clip.motion.map(lambda tensor: tensor[:, times])
-    return replace(clip, motion=motion, **chosen)
+    parts = ("frames", "label_maps", "instance_maps", "ego_motion")
+    known = {name: getattr(clip, name) for name in parts if getattr(clip, name) is not None}
+    chosen: dict[str, Any] = {name: value[:, times] for name, value in known.items()}
+    if clip.motion is not None:
+        chosen["motion"] = clip.motion.map(lambda tensor: tensor[:, times])
+    return replace(clip, **chosen)
 
 
 def draw_hints(

@@ -74,20 +74,16 @@ def start(
     do not fit.
     """
     stage = make_stage(training, model, space or get_label_space("cityscapes"), judges)
-    begin(stage, beginning or Beginning())
+    first = beginning or Beginning()
+    if first.checkpoint is not None:
+        inheritance = fine_tune.inherit(stage, first.checkpoint)
+        LOGGER.info("%8s  %s: %s", "from", first.name, inheritance.describe())
+    if first.only:
+        fine_tune.freeze_all_but(stage, first.only)
+    if first.frozen:
+        fine_tune.freeze(stage, first.frozen)
     origin = {} if beginning is None else to_dict(replace(beginning, checkpoint=None))
     return run(stage, sources, output, settings or RunConfig(), validation, origin=origin)
-
-
-def begin(stage: Stage, beginning: Beginning) -> None:
-    """Take over weights and freeze parts; raises ``ModelError`` where that does not fit."""
-    if beginning.checkpoint is not None:
-        inheritance = fine_tune.inherit(stage, beginning.checkpoint)
-        LOGGER.info("%8s  %s: %s", "from", beginning.name, inheritance.describe())
-    if beginning.only:
-        fine_tune.freeze_all_but(stage, beginning.only)
-    if beginning.frozen:
-        fine_tune.freeze(stage, beginning.frozen)
 
 
 def run(
@@ -117,8 +113,11 @@ def run(
         "training": training,
         "data": about | {"processes": trainer.world_size},
     }
-    run_folder.check_claim(output, resolved)
-    seconds = _restore(stage, output)
+    run_folder.claim(output, resolved, writes=False)
+    state = run_folder.read_state(output)
+    if state is not None:
+        stage.load_state_dict(state.tensors)
+        stage.optimizer_states = state.optimizers
     batches = make_batches(stage, sources, settings, trainer)
     if len(batches) == 0:
         LOGGER.info("%s: %d steps are done", output, int(stage.step))
@@ -129,9 +128,9 @@ def run(
         if not settings.dry_run:
             run_folder.claim(output, resolved)
             _sweep(output)
-        where = {"world": trainer.world_size, "device": trainer.strategy.root_device}
-        forecast = foretell(stage, batches, picked, settings, **where)
-        LOGGER.info("%s\n%s", describe_config(stage), forecast.describe())
+        world, device = trainer.world_size, trainer.strategy.root_device
+        forecast = foretell(stage, batches, picked, settings, world=world, device=device)
+        LOGGER.info("%s\n%s", _describe_config(stage), forecast.describe())
         if not settings.dry_run:
             _check_disk(output, forecast)
             run_folder.note_start(output, forecast=to_dict(forecast))
@@ -147,7 +146,7 @@ def run(
         sheet_clip=_pick_sheet(stage, batches, picked),
         validation=picked,
         provenance=about | {"training": training},
-        seconds=seconds,
+        seconds=state.notes["seconds"] if state is not None else 0.0,
         validates_first=bool(origin and origin.get("name")),
     )
     _fit(trainer, stage, batches, keeper)
@@ -172,7 +171,7 @@ def make_batches(
     )
 
 
-def describe_config(stage: Stage) -> str:
+def _describe_config(stage: Stage) -> str:
     """Return the resolved configuration of training and networks as lines for people."""
     model = to_dict(stage.model)
     model["label_space"] = model["label_space"]["name"]
@@ -238,7 +237,6 @@ class _Reader(Dataset[Any]):
 
 
 def _fit(trainer: Any, stage: Stage, batches: TrainingBatches, keeper: RunKeeper) -> None:
-    """Let Lightning train; what stops the run is told in one line."""
     workers = keeper.settings.workers
     loader: DataLoader[Any] = DataLoader(
         _Reader(batches), batch_size=None, num_workers=workers, persistent_workers=workers > 0
@@ -266,7 +264,7 @@ def _check_clips(stage: Stage, batches: TrainingBatches, picked: Sequence[Picked
     for clip in clips:
         height, width = clip.first_frame.shape[2:]
         count = clip.frames.shape[1]
-        # A batch of stills has as many frames as its clips happened to have: none is needed.
+        # Stills have as many frames as their clips happened to have: none is needed.
         if (height, width) != (model.height, model.width) or 0 < count < model.num_frames:
             what = f"clips of {model.width}x{model.height} with {model.num_frames} frames after the"
             fix = "render or prepare them for this preset, or set --model.height, --model.width"
@@ -285,18 +283,7 @@ def _check_disk(output: Path, forecast: Forecast) -> None:
 
 
 def _sweep(output: Path) -> None:
-    """Delete what a killed start left half written, all of it under names with a dot."""
-    # The last is where the safetensors library itself writes first.
+    """Delete what a killed start left half written: the last is of the safetensors library."""
     for pattern in (".*.partial*", ".*.safetensors.*", ".tmp*"):
         for path in output.rglob(pattern):
             path.unlink(missing_ok=True)
-
-
-def _restore(stage: Stage, output: Path) -> float:
-    """Load the state of a stopped run into the stage; return the seconds it took so far."""
-    state = run_folder.read_state(output)
-    if state is None:
-        return 0.0
-    stage.load_state_dict(state.tensors)
-    stage.optimizer_states = state.optimizers
-    return float(state.notes["seconds"])
