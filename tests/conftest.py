@@ -1,5 +1,6 @@
 """What every test shares: one thread, fixed seeds, no deadline, and the way to the real data."""
 
+import importlib
 import random
 from pathlib import Path
 
@@ -7,6 +8,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+
+# Before any module of ours: the hook that checks shapes makes Python compile whatever a checked
+# module is the first to import anew, each time.
+for heavy in ("lightning", "torchmetrics", "scipy.stats", "matplotlib.figure", "torch._dynamo"):
+    importlib.import_module(heavy)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -26,9 +26,6 @@ from seg2vid.models.judges.raft_small import (
 from seg2vid.tools.errors import ModelError
 from seg2vid.warp import backward_warp
 
-pytestmark = pytest.mark.usefixtures("arithmetic")
-
-
 @pytest.fixture(scope="module")
 def raft(shared_data: Path) -> RaftSmall:
     """RAFT-small with the authors' weights."""
@@ -104,6 +101,7 @@ def test_no_step_gives_no_flow() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("size", [(50, 70), (7, 9), (64, 128)])
 def test_any_size_gives_flow_of_that_size(size: tuple[int, int]) -> None:
     network = RaftSmall(iterations=1).eval()
