@@ -225,7 +225,7 @@ def test_convert_names_the_option() -> None:
     assert convert("64x32", tuple[int, int], "--size") == (64, 32)
     assert convert("1, 9", tuple[float, ...], "--data-weights") == (1, 9)
     assert convert("1e1", float, "--fps") == 10
-    assert convert("false", bool, "--flip") is False
+    assert convert("False", bool, "--flip") is False
     assert convert("[8, 16]", Any, "--model.widths") == [8, 16]
     with pytest.raises(Seg2VidError, match="for --fps; got 'inf'"):
         convert("inf", float, "--fps")

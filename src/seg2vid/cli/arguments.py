@@ -23,6 +23,7 @@ from seg2vid.tools.errors import Seg2VidError
 
 POSITIONAL = {"is_positional": True}
 SHORT_NAMES = {"output": ["-o"]}
+BOOLEANS = {"true": True, "false": False}
 NUMBERS = {int: "a whole number", float: "a number"}
 METAVARS: dict[Any, str] = {int: "N", float: "X", bool: "true|false", Path: "PATH"}
 METAVARS |= {list[str]: "PATH", tuple[str, ...]: "NAME,NAME"}
@@ -55,7 +56,7 @@ def parse(name: str, kind: Any, words: Sequence[str]) -> Any:
     switches = [_label(action) for action, option in declared if option is bool]
     # A switch may stand alone: then it must not take the next word for its value.
     words = [
-        f"{word}=true" if word in switches and following not in ("true", "false") else word
+        f"{word}=true" if word in switches and following.lower() not in BOOLEANS else word
         for word, following in itertools.pairwise([*words, ""])
     ]
     given = vars(parser.parse_args(words))
@@ -150,11 +151,11 @@ def convert(text: Any, kind: Any, label: str) -> Any:
             raise Seg2VidError(what, got=repr(text), fix="write it like 256x128")
         return int(match[1]), int(match[2])
     if kind is bool or origin is typing.Literal:
-        choices = ("true", "false") if kind is bool else inner
-        if text not in choices:
+        choices = BOOLEANS if kind is bool else dict(zip(inner, inner, strict=True))
+        if (word := text.lower() if kind is bool else text) not in choices:
             what = f"one of {', '.join(choices)} for {label}"
             raise Seg2VidError(what, got=repr(text), fix="choose one of them")
-        return text == "true" if kind is bool else text
+        return choices[word]
     if kind is Any:
         import yaml
 

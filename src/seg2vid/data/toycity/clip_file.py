@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from seg2vid.data.toycity.config import ToyCityClip
+from seg2vid.tools.errors import Seg2VidError, expected
 from seg2vid.tools.files import replacing
 
 FORMAT_VERSION = "1"
