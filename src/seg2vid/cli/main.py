@@ -15,6 +15,7 @@ from importlib import import_module
 
 from seg2vid.cli import options
 from seg2vid.cli.arguments import parse
+from seg2vid.data.prepare.settings import PrepareOptions
 from seg2vid.tools.errors import Seg2VidError
 
 VERBS: dict[str, tuple[type, str]] = {
@@ -24,7 +25,7 @@ VERBS: dict[str, tuple[type, str]] = {
     "labels check": (options.LabelsCheck, "labels.check"),
     "labels convert": (options.LabelsConvert, "labels.convert"),
     "segment": (options.Segment, "segment.segment"),
-    "prepare": (options.Prepare, "data.prepare"),
+    "prepare": (PrepareOptions, "data.prepare"),
     "toycity": (options.ToyCity, "data.toycity"),
     "train first-frame": (options.TrainFirstFrame, "training.train_stage"),
     "train motion": (options.TrainMotion, "training.train_stage"),

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from seg2vid.cli.arguments import POSITIONAL
-from seg2vid.data.prepare.settings import ClipSettings
 from seg2vid.training.config import (
     FirstFrameTrainingConfig,
     MotionTrainingConfig,
@@ -17,13 +16,6 @@ from seg2vid.training.config import (
 
 Aspect = Literal["crop", "pad"]
 Encoding = Literal["auto", "train", "raw", "colour", "instance"]
-Layout = Literal["auto", "cityscapes", "kitti", "kth", "ucf101", "camvid", "toycity", "folder"]
-
-CLIP_FIELDS = {
-    "fields_of": ClipSettings,
-    "without": ("height", "width", "num_frames", "frames_per_second"),
-}
-"""Of these the verb has options of its own: --size, --frames and --fps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,52 +150,6 @@ class Segment:
     """Also write how sure each pixel is, as a grey picture: black 0, white 1."""
     min_confidence: float = 0.0
     """Pixels less sure than this (0 to 1) become void."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepare:
-    """Turn videos or a known dataset into clips with label maps; the same command resumes.
-
-    SOURCE is a video, a folder of videos or of folders of frames (labels/ and instances/ in them
-    are used), or the official tree of Cityscapes, KITTI raw, KTH, UCF-101 or CamVid.
-    docs/data.md explains the options.
-    """
-
-    source: Path = field(metadata=POSITIONAL)
-    """Where the videos are."""
-    output: Path
-    """Folder to write: shards (tar), index.json, report.html."""
-    layout: Layout = "auto"
-    """What SOURCE is; auto finds out."""
-    only: str | None = None
-    """Regular expression; recordings with no match in their name are left out."""
-    size: tuple[int, int] = (256, 128)
-    """Size of the clips, multiples of 32."""
-    frames: int = 9
-    """Frames of each clip, the first one included."""
-    fps: float = 12.0
-    """Wanted frames per second; every n-th frame is taken, n such that it comes nearest."""
-    clip: dict[str, Any] = field(metadata=CLIP_FIELDS)
-    labels: str = "segmenter"
-    """Who labels frames without a map: segmenter, file.onnx, hf:NAME or none."""
-    flow: Literal["dis", "raft", "none"] = "dis"
-    """What measures motion: dis (OpenCV), raft (needs --judges) or none."""
-    judges: Path | None = None
-    """Folder of raft_small.safetensors."""
-    val_share: float = 0.1
-    """Share of the recordings for validation, where the dataset has no split."""
-    test_share: float = 0.0
-    """Share of the recordings for test, likewise."""
-    group: str | None = None
-    """Regular expression; recordings with the same match in their name stay in one split."""
-    shard_size: int = 64
-    """Megabytes of a shard."""
-    shard_of: str = "1/1"
-    """i/N: do the i-th of N shares of the recordings; the last job joins them."""
-    workers: int | None = None
-    """Processes (default: one for each processor core)."""
-    dry_run: bool = False
-    """Only say what would be done and what it would cost."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,8 @@ from seg2vid.data.prepare import job as prepare_job
 from seg2vid.data.prepare import plan as prepare_plan
 from seg2vid.data.prepare import run as prepare
 from seg2vid.data.prepare import work as prepare_work
-from seg2vid.data.prepare.job import Job, Plan, PrepareOptions
-from seg2vid.data.prepare.settings import ClipSettings
+from seg2vid.data.prepare.job import Job, Plan
+from seg2vid.data.prepare.settings import ClipSettings, PrepareOptions
 from seg2vid.data.prepared import PreparedDataset, read_index
 from seg2vid.data.recordings.recording import Recording
 from seg2vid.labels.space import get_label_space
@@ -239,12 +239,13 @@ def test_options_reach_the_plan(tmp_path: Path) -> None:
         windows="labelled", aspect="pad", least_visible=0.4, keep_flow=True, lossless=True,
         flip=False, smooth=0.1, adapt=0.2, min_confidence=0.3,
     )  # fmt: skip
-    command = options.command
     assert options == PrepareOptions(
-        source=tmp_path, output=tmp_path / "out", clip=options.clip, command=command,
-        layout="folder", labels="none", flow="raft", judges=tmp_path, split=(0.2, 0.3),
-        group="^x", shard_megabytes=7, shard_of=(2, 8), workers=3, dry_run=True,
+        source=tmp_path, output=tmp_path / "out", size=(96, 64), frames=5, fps=10.0,
+        settings=options.settings, layout="folder", labels="none", flow="raft", judges=tmp_path,
+        val_share=0.2, test_share=0.3, group="^x", shard_size=7, shard_of="2/8", workers=3,
+        dry_run=True,
     )  # fmt: skip
+    assert (options.split, options.share) == ((0.2, 0.3), (2, 8))
 
 
 # Again, and after a stop.

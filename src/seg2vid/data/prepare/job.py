@@ -1,10 +1,10 @@
-"""What ``seg2vid prepare`` is asked, its recordings, and who labels and measures them."""
+"""The recordings of ``seg2vid prepare``, and who labels and measures them."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seg2vid.data.prepare.settings import ClipSettings
+from seg2vid.data.prepare.settings import PrepareOptions
 from seg2vid.data.recordings.recording import Recording
 from seg2vid.data.teachers.flow import get_flow_teacher
 from seg2vid.data.teachers.labels import get_label_teacher
@@ -13,29 +13,6 @@ from seg2vid.labels.space import LabelSpace
 
 PARTS = "parts"
 """Folder of the parts in a dataset that is being made."""
-
-
-@dataclass(frozen=True)
-class PrepareOptions:
-    """The options of ``seg2vid prepare``; each is explained there."""
-
-    source: Path
-    output: Path
-    clip: ClipSettings
-    command: str
-    layout: str = "auto"
-    only: str | None = None
-    """Regular expression that the name of a recording must contain."""
-    labels: str = "segmenter"
-    flow: str = "dis"
-    judges: Path | None = None
-    split: tuple[float, float] = (0.1, 0.0)
-    """Shares of validation and test."""
-    group: str | None = None
-    shard_megabytes: int = 64
-    shard_of: tuple[int, int] = (1, 1)
-    workers: int | None = None
-    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +52,7 @@ class Plan:
     @property
     def own(self) -> tuple[Job, ...]:
         """The share of this job."""
-        number, count = self.options.shard_of
+        number, count = self.options.share
         return self.jobs[number - 1 :: count]
 
 

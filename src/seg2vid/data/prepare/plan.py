@@ -1,10 +1,13 @@
 """What ``seg2vid prepare`` will do: recordings, classes and teacher, from what it is asked."""
 
 import re
+import shlex
+import sys
 from dataclasses import asdict
 from typing import Any
 
-from seg2vid.data.prepare.job import Job, Plan, PrepareOptions
+from seg2vid.data.prepare.job import Job, Plan
+from seg2vid.data.prepare.settings import PrepareOptions
 from seg2vid.data.recordings.layouts import find_layout, list_recordings
 from seg2vid.data.recordings.recording import DEFAULT_RATE, Recording, look_at_video
 from seg2vid.data.teachers.labels import get_label_teacher
@@ -14,14 +17,14 @@ from seg2vid.tools.errors import MediaError
 
 def check_options(options: PrepareOptions) -> None:
     """Raise ``MediaError`` for numbers that make no sense."""
-    clip, share, (val, test) = options.clip, options.shard_of, options.split
+    clip, share, (val, test) = options.clip, options.share, options.split
     workers = options.workers
     numbers = {
         "--frames of at least 2": (clip.num_frames + 1, clip.num_frames >= 1),
         "--fps above 0": (clip.frames_per_second, clip.frames_per_second > 0),
         "--step of at least 1": (clip.step, clip.step is None or clip.step >= 1),
         "--stride of at least 1": (clip.stride, clip.stride is None or clip.stride >= 1),
-        "--shard-size of at least 1": (options.shard_megabytes, options.shard_megabytes >= 1),
+        "--shard-size of at least 1": (options.shard_size, options.shard_size >= 1),
         "--workers of at least 1": (workers, workers is None or workers >= 1),
         "--val-share and --test-share of at least 0 and below 1 together": (
             f"{val} and {test}",
@@ -96,7 +99,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     options = plan.options
     return {
         "version": __version__,
-        "command": options.command,
+        "command": shlex.join(["seg2vid", *sys.argv[1:]]),
         "source": str(options.source),
         "layout": plan.layout,
         "only": options.only,
@@ -106,6 +109,6 @@ def describe(plan: Plan) -> dict[str, Any]:
         "clip": asdict(options.clip),
         "split_shares": list(options.split),
         "group": options.group,
-        "shard_megabytes": options.shard_megabytes,
+        "shard_megabytes": options.shard_size,
         "names": [job.recording.name for job in plan.jobs],
     }

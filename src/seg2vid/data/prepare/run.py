@@ -18,10 +18,10 @@ import torch
 
 from seg2vid.data.prepare.assemble import assemble_dataset, assign_splits, read_parts
 from seg2vid.data.prepare.clip import make_clip_of_noise
-from seg2vid.data.prepare.job import Job, Plan, PrepareOptions, load_teachers
+from seg2vid.data.prepare.job import Job, Plan, load_teachers
 from seg2vid.data.prepare.plan import check_options, describe, make_plan
 from seg2vid.data.prepare.report import write_report
-from seg2vid.data.prepare.settings import choose_step
+from seg2vid.data.prepare.settings import PrepareOptions, choose_step
 from seg2vid.data.prepare.work import work
 from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.tools.errors import MediaError
@@ -113,7 +113,7 @@ def _claim(plan: Plan, settings: dict[str, Any]) -> None:
     for leftover in chain(plan.parts.glob(".*.partial*"), output.glob(".*.partial*")):
         # Another job's file is younger, or gone by now; what a killed one left is not touched.
         with suppress(FileNotFoundError):
-            if plan.options.shard_of == (1, 1) or time.time() - leftover.stat().st_mtime > 3600:
+            if plan.options.share == (1, 1) or time.time() - leftover.stat().st_mtime > 3600:
                 leftover.unlink()
 
 
@@ -131,7 +131,7 @@ def _check_same(settings: dict[str, Any], before: dict[str, Any]) -> None:
 def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
     """Make shards, report and index of the parts; then the parts are not needed any more."""
     options, names = plan.options, [job.recording.name for job in plan.jobs]
-    if options.shard_of != (1, 1):
+    if options.share != (1, 1):
         # The index of a dataset does not depend on how many jobs made it.
         settings = {**settings, "command": re.sub(r" --shard-of[ =]\S+", "", settings["command"])}
     try:
@@ -150,12 +150,12 @@ def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
             parts,
             splits,
             settings,
-            shard_bytes=options.shard_megabytes * 1_000_000,
+            shard_bytes=options.shard_size * 1_000_000,
             draw_report=write_report,
         )
     except (MediaError, FileNotFoundError):
         # Two jobs that finish together both assemble; the second finds the first one's work.
-        if options.shard_of == (1, 1) or not (options.output / INDEX).is_file():
+        if options.share == (1, 1) or not (options.output / INDEX).is_file():
             raise
         return
     _remove_parts(plan)

@@ -1,8 +1,12 @@
-"""What decides the content of every clip of a prepared dataset."""
+"""What ``seg2vid prepare`` is asked, and what of it decides the content of every clip."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
+from seg2vid.tools.errors import MediaError
+
+Layout = Literal["auto", "cityscapes", "kitti", "kth", "ucf101", "camvid", "toycity", "folder"]
 Windows = Literal["sliding", "labelled"]
 
 
@@ -40,6 +44,78 @@ class ClipSettings:
     """Share of the segmenter's batch statistics that is taken from the clip."""
     min_confidence: float = 0.0
     """Pixels less sure than this become void."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """Turn videos or a known dataset into clips with label maps; the same command resumes.
+
+    SOURCE is a video, a folder of videos or of folders of frames (labels/ and instances/ in them
+    are used), or the official tree of Cityscapes, KITTI raw, KTH, UCF-101 or CamVid.
+    docs/data.md explains the options.
+    """
+
+    source: Path = field(metadata={"is_positional": True})
+    """Where the videos are."""
+    output: Path
+    """Folder to write: shards (tar), index.json, report.html."""
+    layout: Layout = "auto"
+    """What SOURCE is; auto finds out."""
+    only: str | None = None
+    """Regular expression; recordings with no match in their name are left out."""
+    size: tuple[int, int] = (256, 128)
+    """Size of the clips, multiples of 32."""
+    frames: int = 9
+    """Frames of each clip, the first one included."""
+    fps: float = 12.0
+    """Wanted frames per second; every n-th frame is taken, n such that it comes nearest."""
+    settings: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "fields_of": ClipSettings,
+            "without": ("height", "width", "num_frames", "frames_per_second"),
+        },
+    )
+    labels: str = "segmenter"
+    """Who labels frames without a map: segmenter, file.onnx, hf:NAME or none."""
+    flow: Literal["dis", "raft", "none"] = "dis"
+    """What measures motion: dis (OpenCV), raft (needs --judges) or none."""
+    judges: Path | None = None
+    """Folder of raft_small.safetensors."""
+    val_share: float = 0.1
+    """Share of the recordings for validation, where the dataset has no split."""
+    test_share: float = 0.0
+    """Share of the recordings for test, likewise."""
+    group: str | None = None
+    """Regular expression; recordings with the same match in their name stay in one split."""
+    shard_size: int = 64
+    """Megabytes of a shard."""
+    shard_of: str = "1/1"
+    """i/N: do the i-th of N shares of the recordings; the last job joins them."""
+    workers: int | None = None
+    """Processes (default: one for each processor core)."""
+    dry_run: bool = False
+    """Only say what would be done and what it would cost."""
+
+    @property
+    def clip(self) -> ClipSettings:
+        """What decides the content of every clip."""
+        width, height = self.size
+        return ClipSettings(height, width, self.frames - 1, self.fps, **self.settings)
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """The i and N of ``shard_of``; raises ``MediaError`` for other text."""
+        number, slash, count = self.shard_of.partition("/")
+        if not (slash and number.isdecimal() and count.isdecimal()):
+            what, fix = "i/N for --shard-of", "for example --shard-of 2/8"
+            raise MediaError(what, got=repr(self.shard_of), fix=fix)
+        return int(number), int(count)
+
+    @property
+    def split(self) -> tuple[float, float]:
+        """Shares of validation and test."""
+        return self.val_share, self.test_share
 
 
 def choose_step(recording_rate: float, settings: ClipSettings) -> int:
