@@ -11,7 +11,7 @@ import torch
 from seg2vid.cli import main as cli
 from seg2vid.data.teachers.labels import BundledTeacher
 from seg2vid.models.checkpoint import load_checkpoint, save_checkpoint
-from seg2vid.models.config import PRESETS, SegmenterConfig
+from seg2vid.models.config import PRESETS, ModelConfig, SegmenterConfig
 from seg2vid.models.motion_encoder import MotionEncoder
 from seg2vid.pipeline import Seg2VidPipeline
 from tests.data.test_stills import write_still
@@ -119,6 +119,23 @@ def test_weights_of_the_datasets_arrive(
         assert run("train", stage, *places, "--data-weights", "1,9") == 0
         assert run("train", stage, *places) == 0
     assert seen == [[1, 9], [1, 2]] * 2, "without weights each counts as much as it has clips"
+
+
+def test_fields_of_the_networks_are_options(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[ModelConfig] = []
+
+    def start(*_: object, model: ModelConfig, **__: object) -> Path:
+        seen.append(model)
+        return tmp_path
+
+    monkeypatch.setattr("seg2vid.training.run.start", start)
+    words = ("train", "motion", "--data", clips, "-o", tmp_path / "run", "--preset", "tiny")
+    assert run(*words, "--model.flow-decoder.width", 16, "--model.refiner.width=12") == 0
+    assert (seen[0].flow_decoder.width, seen[0].refiner.width) == (16, 12)
+    assert run(*words, "--model.flow_decoder.breadth", 16) == 2
+    assert "fields in the command line out of: width" in capsys.readouterr().err
 
 
 def test_train_segmenter_on_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
