@@ -14,7 +14,7 @@ from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import OBJECTIVES, PAPER_TRAINING
 from seg2vid.training.recipes import read_recipe
 from tests import tiny
-from tests.gates import REPOSITORY
+from tests.conftest import REPOSITORY
 
 RECIPES = sorted((REPOSITORY / "recipes").glob("*.yaml"))
 CHANGES = {
