@@ -68,7 +68,7 @@ def variants(objective: str, steps: int, seed: int) -> dict:
 
 def render(folder: Path, clips: int) -> None:
     """Render the training clips, unless they are there."""
-    from seg2vid.data.toycity.config import ToyCityConfig
+    from seg2vid.data.toycity.clip import ToyCityConfig
     from seg2vid.data.toycity.dataset import write_dataset
 
     config = ToyCityConfig(height=64, width=128, num_frames=4)

@@ -10,8 +10,7 @@ import hashlib
 import statistics
 import time
 
-from seg2vid.data.toycity.clip_file import CLIP_ARRAYS
-from seg2vid.data.toycity.config import ToyCityClip, ToyCityConfig
+from seg2vid.data.toycity.clip import CLIP_ARRAYS, ToyCityClip, ToyCityConfig
 from seg2vid.data.toycity.render import render_clip
 
 

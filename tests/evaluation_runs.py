@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seg2vid.evaluation import summary, work
-from seg2vid.evaluation.measure import EvaluationJudges, Measurement
+from seg2vid.evaluation.measure import Judges, Measurement
 from seg2vid.evaluation.metrics.intervals import Interval, interval_of
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.work import Setup
@@ -74,14 +74,14 @@ def write_model(folder: Path, config: ModelConfig = CONFIG, *, seed: int = 0) ->
 def quick_setup(work: Path, protocol: Protocol = TINY, **given: Any) -> Setup:
     """What is needed to measure, with judges that cost nothing; it does not travel."""
     setup = Setup(protocol, work, **given)
-    setup.__dict__["measurement"] = Measurement(protocol, EvaluationJudges(Guesser()))
+    setup.__dict__["measurement"] = Measurement(protocol, Judges(Guesser()))
     return setup
 
 
 def judge_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge with what costs nothing, in no folder of judges, with intervals of few replicates."""
-    judges = EvaluationJudges(Guesser())
-    monkeypatch.setattr(work, "load_evaluation_judges", lambda _: judges)
+    judges = Judges(Guesser())
+    monkeypatch.setattr(work, "load_judges", lambda _: judges)
     monkeypatch.setenv(JUDGES_VARIABLE, "nowhere")
 
     def interval_of_few(*given: Any, **named: Any) -> Interval:

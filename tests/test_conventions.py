@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, TypeCheckError
 from torch import Tensor
 
 from seg2vid.data.clips import mirror, render_toycity
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.labels.convert import one_hot
 from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip, Motion

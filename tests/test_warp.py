@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seg2vid.data.clips import render_toycity
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.structures import Motion
 from seg2vid.warp import (
     backward_warp,

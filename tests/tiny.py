@@ -4,8 +4,7 @@ from pathlib import Path
 
 import torch
 
-from seg2vid.data.toycity.clip_file import save_clip
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig, save_clip
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import (

@@ -12,7 +12,7 @@ import yaml
 
 from seg2vid.cli import main as cli
 from seg2vid.data.clips import render_toycity
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.evaluation.run import figure_of
 from seg2vid.media.pictures import write_image, write_label_map
 from seg2vid.media.video import read_video

@@ -16,8 +16,7 @@ from seg2vid.data.clips import (
     render_toycity,
     stack,
 )
-from seg2vid.data.toycity.clip_file import load_clip, save_clip
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig, load_clip, save_clip
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError

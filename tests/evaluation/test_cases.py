@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from seg2vid.data.clips import render_toycity
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.evaluation.cases import DATA_VARIABLE, Cases, digest_of, digest_of_all
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.media.pictures import write_label_map

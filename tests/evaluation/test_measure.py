@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from seg2vid.evaluation.candidates import BASELINES
 from seg2vid.evaluation.cases import Cases
-from seg2vid.evaluation.measure import ARRAYS, EvaluationJudges, Measurement, motion_arrays
+from seg2vid.evaluation.measure import ARRAYS, Judges, Measurement, motion_arrays
 from seg2vid.evaluation.metrics.motion import (
     end_point_error,
     end_point_error_by_frame,
     hidden_average_precision,
     visibility_scores,
 )
-from seg2vid.evaluation.output import Judged, Unit
+from seg2vid.evaluation.output import Output, Unit
 from seg2vid.models.judges.inception import InceptionOutput
 from seg2vid.models.judges.perceptual import PerceptualDistance
 from seg2vid.structures import Clip, Motion
@@ -73,11 +73,11 @@ class Standing:
         return torch.zeros_like(first[:, :2])
 
 
-def every_judge() -> EvaluationJudges:
-    return EvaluationJudges(Guesser(), Absolute(), Colours(), Lengths(), Standing())
+def every_judge() -> Judges:
+    return Judges(Guesser(), Absolute(), Colours(), Lengths(), Standing())
 
 
-ALONE = EvaluationJudges(Guesser())
+ALONE = Judges(Guesser())
 
 
 @pytest.fixture(scope="module")
@@ -86,24 +86,24 @@ def clip() -> Clip:
 
 
 @pytest.fixture(scope="module")
-def oracle(clip: Clip) -> Judged:
+def oracle(clip: Clip) -> Output:
     """Two futures, both of them the real one."""
-    judged = BASELINES["truth"].make(clip, 0)
-    return twice(judged)
+    output = BASELINES["truth"].make(clip, 0)
+    return twice(output)
 
 
-def twice(judged: Judged) -> Judged:
+def twice(output: Output) -> Output:
     """The same future two times."""
-    return Judged(
-        judged.frames.repeat(2, 1, 1, 1, 1),
-        judged.label_maps.repeat(2, 1, 1, 1),
-        judged.motion.map(lambda t: t.repeat(2, *[1] * (t.ndim - 1))),
+    return Output(
+        output.frames.repeat(2, 1, 1, 1, 1),
+        output.label_maps.repeat(2, 1, 1, 1),
+        output.motion.map(lambda t: t.repeat(2, *[1] * (t.ndim - 1))),
         1.5,
     )
 
 
 @pytest.fixture(scope="module")
-def noisy(clip: Clip, oracle: Judged) -> Judged:
+def noisy(clip: Clip, oracle: Output) -> Output:
     """Two futures with noise in pictures, labels and motion."""
     generator = torch.Generator().manual_seed(3)
 
@@ -112,14 +112,14 @@ def noisy(clip: Clip, oracle: Judged) -> Judged:
 
     labels = oracle.label_maps.clone()
     labels[..., ::5] = 2
-    return Judged(shake(oracle.frames).clamp(0, 1), labels, oracle.motion.map(shake))
+    return Output(shake(oracle.frames).clamp(0, 1), labels, oracle.motion.map(shake))
 
 
-def measure(judged: Judged, clip: Clip, *, is_real: bool = False) -> Unit:
-    return Measurement(TINY, every_judge()).measure(judged, clip, is_real=is_real)
+def measure(output: Output, clip: Clip, *, is_real: bool = False) -> Unit:
+    return Measurement(TINY, every_judge()).measure(output, clip, is_real=is_real)
 
 
-def test_perfect_frames_score_perfectly(clip: Clip, oracle: Judged) -> None:
+def test_perfect_frames_score_perfectly(clip: Clip, oracle: Output) -> None:
     unit = measure(oracle, clip)
     assert (unit["psnr"] == 100).all() and (unit["lpips"] == 0).all()
     for name in ("ssim", "ms_ssim"):
@@ -136,17 +136,17 @@ def test_perfect_frames_score_perfectly(clip: Clip, oracle: Judged) -> None:
     assert float(unit["seconds"]) == 1.5
 
 
-def test_real_weights_see_no_distance_in_the_same_picture(clip: Clip, oracle: Judged) -> None:
+def test_real_weights_see_no_distance_in_the_same_picture(clip: Clip, oracle: Output) -> None:
     judge = PerceptualDistance()
     for head in judge.heads:
         nn.init.ones_(head)
-    unit = Measurement(TINY, EvaluationJudges(Guesser(), judge)).measure(
+    unit = Measurement(TINY, Judges(Guesser(), judge)).measure(
         oracle, clip, is_real=False
     )
     assert (unit["lpips"] == 0).all() and (unit["pairwise_lpips"] == 0).all()
 
 
-def test_noise_is_noticed_by_every_array(clip: Clip, oracle: Judged, noisy: Judged) -> None:
+def test_noise_is_noticed_by_every_array(clip: Clip, oracle: Output, noisy: Output) -> None:
     before, after = measure(oracle, clip), measure(noisy, clip)
     for name in ("psnr", "ssim", "ms_ssim"):
         assert bool((after[name] < before[name] - 0.01).all()), name
@@ -158,7 +158,7 @@ def test_noise_is_noticed_by_every_array(clip: Clip, oracle: Judged, noisy: Judg
     )
 
 
-def test_every_array_has_its_stated_axes(clip: Clip, noisy: Judged) -> None:
+def test_every_array_has_its_stated_axes(clip: Clip, noisy: Output) -> None:
     unit = measure(noisy, clip)
     assert set(unit) == set(ARRAYS)
     sizes = {"sample": 2, "judged_time": 3, "pair": 1, "time": 3, "picture_time": 2, "score": 4}
@@ -178,7 +178,7 @@ def test_the_real_clip_is_not_compared_with_itself(clip: Clip) -> None:
     assert set(unit) == left | {"confusion_truth", "confusion_own", "confusion_moved"}
 
 
-def test_what_a_missing_judge_measures_is_left_out(clip: Clip, noisy: Judged) -> None:
+def test_what_a_missing_judge_measures_is_left_out(clip: Clip, noisy: Output) -> None:
     unit = Measurement(TINY, ALONE).measure(noisy, clip, is_real=False)
     without = {"lpips", "class_lpips_sum", "class_lpips_count", "pairwise_lpips", "i3d"}
     without |= {"inception", "inception_logits", "warping_error"}
@@ -194,7 +194,7 @@ def test_one_future_has_no_diversity(clip: Clip) -> None:
     assert unit["psnr"].shape == (1, 3)
 
 
-def test_pictures_are_compared_by_hand(clip: Clip, oracle: Judged) -> None:
+def test_pictures_are_compared_by_hand(clip: Clip, oracle: Output) -> None:
     """The second future is a tenth brighter everywhere, and clipped nowhere."""
     dark = replace(clip, first_frame=0.8 * clip.first_frame, frames=0.8 * clip.frames)
     frames = 0.8 * oracle.frames
@@ -210,9 +210,9 @@ def test_pictures_are_compared_by_hand(clip: Clip, oracle: Judged) -> None:
     torch.testing.assert_close(unit["class_lpips_sum"], 0.1 * counts, rtol=1e-4, atol=1e-4)
 
 
-def test_judges_are_shown_the_frames_of_the_protocol(clip: Clip, noisy: Judged) -> None:
+def test_judges_are_shown_the_frames_of_the_protocol(clip: Clip, noisy: Output) -> None:
     inception, flow = Colours(), Standing()
-    judges = EvaluationJudges(Guesser(), None, inception, Lengths(), flow)
+    judges = Judges(Guesser(), None, inception, Lengths(), flow)
     protocol = replace(TINY, warping_times=(1, 3))
     unit = Measurement(protocol, judges).measure(noisy, clip, is_real=False)
     assert torch.equal(inception.shown[0], noisy.frames[0, [1, 3]])
@@ -229,7 +229,7 @@ def test_judges_are_shown_the_frames_of_the_protocol(clip: Clip, noisy: Judged) 
     torch.testing.assert_close(unit["warping_error"], steps[[0, 2]])
 
 
-def test_the_first_frame_is_judged_where_it_was_generated(clip: Clip, noisy: Judged) -> None:
+def test_the_first_frame_is_judged_where_it_was_generated(clip: Clip, noisy: Output) -> None:
     protocol = replace(TINY, task="generation")
     unit = Measurement(protocol, ALONE).measure(noisy, clip, is_real=False)
     assert unit["psnr"].shape == (2, 4)
@@ -243,7 +243,7 @@ def test_segmented_labels_are_counted_by_hand(clip: Clip) -> None:
     truth = torch.full((1, 3, 64, 128), 5)
     own = torch.full((1, 4, 64, 128), 7)
     known = replace(clip, label_maps=truth)
-    unit = Measurement(TINY, ALONE).measure(Judged(frames, own), known, is_real=False)
+    unit = Measurement(TINY, ALONE).measure(Output(frames, own), known, is_real=False)
     said = [0, 18, 18]
     for time in range(3):
         for name, row, column in (
@@ -255,7 +255,7 @@ def test_segmented_labels_are_counted_by_hand(clip: Clip) -> None:
             assert int(matrix[row, column]) == int(matrix.sum()) == 64 * 128
 
 
-def test_void_is_nowhere_counted(clip: Clip, oracle: Judged) -> None:
+def test_void_is_nowhere_counted(clip: Clip, oracle: Output) -> None:
     maps = clip.label_maps.clone()
     maps[:, :, :32] = VOID
     unit = measure(oracle, replace(clip, label_maps=maps))
@@ -268,9 +268,9 @@ def test_void_is_nowhere_counted(clip: Clip, oracle: Judged) -> None:
     assert (unit["confusion_own"].sum((1, 2)) == 48 * 128).all()
 
 
-def test_unknown_labels_leave_out_what_needs_them(clip: Clip, oracle: Judged) -> None:
+def test_unknown_labels_leave_out_what_needs_them(clip: Clip, oracle: Output) -> None:
     video = replace(clip, label_maps=None, motion=None)
-    unit = measure(Judged(oracle.frames), video)
+    unit = measure(Output(oracle.frames), video)
     assert not any(name.startswith(("confusion", "class", "epe", "consist")) for name in unit)
     unit = measure(oracle, video)
     assert {"confusion_own", "consistency", "flow_spread"} <= set(unit)
@@ -280,14 +280,14 @@ def test_unknown_labels_leave_out_what_needs_them(clip: Clip, oracle: Judged) ->
 def test_a_single_picture_is_judged_alone(clip: Clip) -> None:
     protocol = still_protocol()
     photo = Clip(clip.first_frame, clip.frames[:, :0], clip.label_map)
-    judged = Judged((0.9 * clip.first_frame).unsqueeze(1), clip.label_map.unsqueeze(1))
-    unit = Measurement(protocol, every_judge()).measure(judged, photo, is_real=False)
+    output = Output((0.9 * clip.first_frame).unsqueeze(1), clip.label_map.unsqueeze(1))
+    unit = Measurement(protocol, every_judge()).measure(output, photo, is_real=False)
     assert unit["psnr"].shape == unit["lpips"].shape == (1, 1)
     assert unit["confusion_truth"].shape == (1, 19, 20) and unit["inception"].shape == (1, 2048)
     assert not {"i3d", "warping_error", "consistency"} & set(unit)
 
 
-def test_motion_is_measured_sample_by_sample(clip: Clip, noisy: Judged) -> None:
+def test_motion_is_measured_sample_by_sample(clip: Clip, noisy: Output) -> None:
     assert clip.motion is not None
     unit = motion_arrays(noisy.motion, clip.motion)
     for sample in range(2):
@@ -314,7 +314,7 @@ def test_motion_is_measured_sample_by_sample(clip: Clip, noisy: Judged) -> None:
     assert not motion_arrays(shifted, clip.motion)["epe_forward"].any()
 
 
-def test_each_way_has_its_own_flow_and_visibility(clip: Clip, noisy: Judged) -> None:
+def test_each_way_has_its_own_flow_and_visibility(clip: Clip, noisy: Output) -> None:
     assert clip.motion is not None and noisy.motion is not None
     unit = motion_arrays(noisy.motion, clip.motion)
     for way in ("forward", "backward"):

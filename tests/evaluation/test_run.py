@@ -15,7 +15,7 @@ from seg2vid.evaluation.judges import (
     JUDGE_FILES,
     SEGMENTER_FILE,
     judge_digests,
-    load_evaluation_judges,
+    load_judges,
 )
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.protocol import get_protocol
@@ -282,7 +282,7 @@ def test_settings_that_cannot_be_are_refused(
 def test_missing_judges_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(JUDGES_VARIABLE)
-    judges = load_evaluation_judges(None)
+    judges = load_judges(None)
     assert judges.perceptual is judges.inception is judges.i3d is judges.flow is None
     assert set(judge_digests(None)) == {SEGMENTER_FILE}
     asking = replace(get_protocol("toycity"), baselines=("truth", "repeat"))
@@ -290,8 +290,8 @@ def test_missing_judges_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     names = sorted(name for files in JUDGE_FILES.values() for name in files)
     assert found == {"judges": f"without {', '.join(names)}: what they measure is left out"}
     with pytest.raises(Seg2VidError, match=r"the judge's weights .* got no such file; name the"):
-        load_evaluation_judges(tmp_path)
-    monkeypatch.setattr("seg2vid.evaluation.work.load_evaluation_judges", load_evaluation_judges)
+        load_judges(tmp_path)
+    monkeypatch.setattr("seg2vid.evaluation.work.load_judges", load_judges)
     with pytest.raises(Seg2VidError, match=r"the judge's weights"):
         list(run(options(None, tmp_path / "report", judges=tmp_path)))
     assert not (tmp_path / "report").exists(), "the right folder can be named next time"

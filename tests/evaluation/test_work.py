@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from seg2vid.data.stills import StillFolder
 from seg2vid.evaluation.cases import Cases, digest_of
-from seg2vid.evaluation.output import Judged
+from seg2vid.evaluation.output import Output
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.work import Setup, work
 from seg2vid.models.layers import fast_arithmetic
@@ -100,7 +100,7 @@ class Interrupted:
 
     key, title, role, about, sha256 = "repeat", "slow", "baseline", "never ends", ""
 
-    def make(self, clip: Clip, number: int) -> Judged:
+    def make(self, clip: Clip, number: int) -> Output:
         """Stop as Ctrl-C does."""
         raise KeyboardInterrupt
 
@@ -131,12 +131,12 @@ class Watching(Interrupted):
 
     seen: list[bool]
 
-    def make(self, clip: Clip, number: int) -> Judged:
+    def make(self, clip: Clip, number: int) -> Output:
         """Look whether bfloat16 is on, and repeat the first frame."""
         with fast_arithmetic(torch.device("cpu")):
             self.seen.append(torch.is_autocast_enabled("cpu"))
         assert torch.is_inference_mode_enabled()
-        return Judged(clip.first_frame.unsqueeze(1).repeat(1, 4, 1, 1, 1))
+        return Output(clip.first_frame.unsqueeze(1).repeat(1, 4, 1, 1, 1))
 
 
 @pytest.mark.parametrize(("precision", "is_fast"), [("float32", False), ("bfloat16", True)])

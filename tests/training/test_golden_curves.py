@@ -26,7 +26,7 @@ import pytest
 import torch
 
 from seg2vid.data.clips import ClipSource, render_toycity
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip
 from seg2vid.training import run as train

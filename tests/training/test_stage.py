@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seg2vid.data.clips import render_toycity, stack
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.models.flow_decoder import FlowDecoder
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import DivergenceError, TrainingError

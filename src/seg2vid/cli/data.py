@@ -6,7 +6,7 @@ from seg2vid.cli.options import ToyCity
 from seg2vid.data import toycity as toy_city
 from seg2vid.data.prepare import run as preparation
 from seg2vid.data.prepare.settings import PrepareOptions
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.tools.errors import Seg2VidError
 
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.structures import Clip, Motion, join_batch
 from seg2vid.tools.errors import MediaError

@@ -14,7 +14,7 @@ from seg2vid.data.clips import render_toycity
 from seg2vid.data.recordings.folder import list_recordings
 from seg2vid.data.recordings.recording import Recording, read_clip
 from seg2vid.data.stills import StillFolder
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.labels.space import get_label_space

@@ -9,8 +9,7 @@ from PIL import Image
 from seg2vid.data.recordings import camvid, cityscapes, kitti, kth, layouts, ucf101
 from seg2vid.data.recordings import toycity as toycity_clips
 from seg2vid.data.recordings.recording import Recording, read_clip
-from seg2vid.data.toycity.clip_file import load_clip, save_clip
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig, load_clip, save_clip
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import get_label_space

@@ -9,19 +9,15 @@ import numpy as np
 import pytest
 
 from seg2vid.data.toycity import dataset as dataset_module
-from seg2vid.data.toycity.atmosphere import paint_sky, sample_atmosphere
-from seg2vid.data.toycity.clip_file import CLIP_ARRAYS, load_clip, save_clip
-from seg2vid.data.toycity.config import ToyCityClip, ToyCityConfig
+from seg2vid.data.toycity.bodies import LIVERIES, PAINTS, RAW_CLASS, vehicle_kind, vehicle_mesh
+from seg2vid.data.toycity.clip import CLIP_ARRAYS, ToyCityClip, ToyCityConfig, load_clip, save_clip
 from seg2vid.data.toycity.dataset import write_dataset
-from seg2vid.data.toycity.layout import PathCoordinates, StreetPath, Trajectory
-from seg2vid.data.toycity.mesh import Look, Mesh
-from seg2vid.data.toycity.noise import smooth_noise, white_noise
+from seg2vid.data.toycity.materials import smooth_noise, white_noise
 from seg2vid.data.toycity.rasteriser import nearest_surfaces, place_scene
 from seg2vid.data.toycity.render import render_clip
-from seg2vid.data.toycity.scene import SceneBuilder
-from seg2vid.data.toycity.shading import shade_frame
-from seg2vid.data.toycity.traffic import Occupancy
-from seg2vid.data.toycity.vehicles import LIVERIES, PAINTS, RAW_CLASS, vehicle_kind, vehicle_mesh
+from seg2vid.data.toycity.scene import Look, Mesh, SceneBuilder
+from seg2vid.data.toycity.shading import paint_sky, sample_atmosphere, shade_frame
+from seg2vid.data.toycity.street import Occupancy, PathCoordinates, StreetPath, Trajectory
 from seg2vid.data.toycity.world import build_city, sample_layout
 
 TINY = ToyCityConfig(height=32, width=64, num_frames=2)

@@ -6,13 +6,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from seg2vid.data.toycity.atmosphere import sample_atmosphere
 from seg2vid.data.toycity.camera import ToyCamera
-from seg2vid.data.toycity.config import ToyCityClip, ToyCityConfig
-from seg2vid.data.toycity.mesh import Look, Mesh
+from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig
 from seg2vid.data.toycity.render import render_city, render_clip
-from seg2vid.data.toycity.scene import SceneBuilder
-from seg2vid.data.toycity.shading import City
+from seg2vid.data.toycity.scene import Look, Mesh, SceneBuilder
+from seg2vid.data.toycity.shading import City, sample_atmosphere
 from seg2vid.data.toycity.world import build_city, sample_layout
 
 CONFIG = ToyCityConfig(height=64, width=128, num_frames=1)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seg2vid.data.clips import render_toycity
 from seg2vid.data.teachers.flow import DISFlow
-from seg2vid.data.toycity.config import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.models.judges.files import JUDGES
 from seg2vid.models.judges.raft_small import (
     WEIGHTS,
@@ -25,6 +25,7 @@ from seg2vid.models.judges.raft_small import (
 )
 from seg2vid.tools.errors import ModelError
 from seg2vid.warp import backward_warp
+
 
 @pytest.fixture(scope="module")
 def raft(shared_data: Path) -> RaftSmall:

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float
 
-from seg2vid.data.toycity.config import ToyCityConfig
-from seg2vid.data.toycity.layout import StreetLayout, StreetPath, Trajectory
+from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.data.toycity.street import StreetLayout, StreetPath, Trajectory
 
 
 @dataclass(frozen=True)

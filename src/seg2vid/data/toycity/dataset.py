@@ -15,8 +15,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from seg2vid.data.toycity.clip_file import FORMAT_VERSION, load_clip, save_clip
-from seg2vid.data.toycity.config import ToyCityClip, ToyCityConfig, check_whole
+from seg2vid.data.toycity.clip import (
+    FORMAT_VERSION,
+    ToyCityClip,
+    ToyCityConfig,
+    check_whole,
+    load_clip,
+    save_clip,
+)
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.tools.errors import Seg2VidError, expected
 from seg2vid.tools.files import replacing

@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from seg2vid.data.toycity.camera import ToyCamera
-from seg2vid.data.toycity.layout import StreetLayout
-from seg2vid.data.toycity.noise import smooth_noise, white_noise
+from seg2vid.data.toycity.materials import smooth_noise, white_noise
 from seg2vid.data.toycity.rasteriser import cross, polygon_spans, row_dot
 from seg2vid.data.toycity.scene import Scene
+from seg2vid.data.toycity.street import StreetLayout
 
 ROAD, SIDEWALK, TERRAIN = 0, 1, 9
 _KERB = 0.16

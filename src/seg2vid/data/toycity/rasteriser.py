@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from seg2vid.data.toycity.camera import ToyCamera
-from seg2vid.data.toycity.mesh import Material
-from seg2vid.data.toycity.noise import scatter_noise
-from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, Scene
+from seg2vid.data.toycity.materials import scatter_noise
+from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, Material, Scene
 
 NEAR = 0.05
 BONNET_DEPTH = 1.3

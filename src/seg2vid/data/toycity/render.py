@@ -1,12 +1,166 @@
-"""Renders whole clips: pictures, labels, depth, flow, visibility and camera motion."""
+"""Exact flow and visibility between the first frame and another one.
+
+Renders whole clips: pictures, labels, depth, flow, visibility and camera motion.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
 
-from seg2vid.data.toycity.config import ToyCityClip, ToyCityConfig, check_whole
-from seg2vid.data.toycity.rasteriser import nearest_surfaces, place_scene
+from seg2vid.data.toycity.camera import ToyCamera
+from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig, check_whole
+from seg2vid.data.toycity.rasteriser import (
+    FrameGeometry,
+    SurfaceBuffer,
+    leaf_gaps,
+    nearest_surfaces,
+    place_scene,
+    row_dot,
+)
+from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, Scene
 from seg2vid.data.toycity.shading import City, ShadedFrame, shade_frame
-from seg2vid.data.toycity.truth import FrameView, correspond
 from seg2vid.data.toycity.world import build_city
+
+Rays = Float[np.ndarray, "3 pixels"]
+Flags = Bool[np.ndarray, " points"]
+Indices = Int[np.ndarray, " points"]
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """One rasterised frame: its index, geometry and surface buffer."""
+
+    frame: int
+    geometry: FrameGeometry
+    buffer: SurfaceBuffer
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """Where the pixels of one frame are in another, and whether they are seen there."""
+
+    flow: Float32[np.ndarray, "2 height width"]
+    """Pixels (dx, dy)."""
+    visible: Bool[np.ndarray, "height width"]
+    """True where the same surface point is in view and not hidden."""
+
+
+def correspond(
+    scene: Scene, camera: ToyCamera, source: FrameView, other: FrameView
+) -> Correspondence:
+    """Return exact flow and visibility from the pixels of ``source`` to frame ``other``."""
+    rays, inverse = camera.rays, source.buffer.inverse_depth
+    moved = _move_rays(scene, camera, source, other.frame, np.stack([*rays, inverse]))
+    distance, static = np.maximum(moved[2], 1e-3), source.buffer.surface == BONNET
+    there = moved[:2] / distance
+    there[:, static] = rays[:, static]
+    flow = ((there - rays) * camera.focal).clip(-2.0 * camera.width, 2.0 * camera.width)
+    column, row = there * camera.focal + [[camera.centre_x], [camera.centre_y]]
+    inside = (moved[2] > 1e-3) & (column >= 0) & (column <= camera.width - 1)
+    seen = np.flatnonzero(inside & (row >= 0) & (row <= camera.height - 1) & ~static)
+    query = _Query(
+        own=source.buffer.surface[seen],
+        rays=np.stack([*there[:, seen], np.ones(len(seen))], 1),
+        inverse=inverse[seen] / distance[seen],
+    )
+    left = np.minimum(column[seen].astype(np.int64), camera.width - 2)
+    corner = np.minimum(row[seen].astype(np.int64), camera.height - 2) * camera.width + left
+    around = [
+        other.buffer.surface[corner + step] for step in (0, 1, camera.width, camera.width + 1)
+    ]
+    visible = static.copy()
+    visible[seen] = _unhidden(other.geometry, query, around)
+    shape = (camera.height, camera.width)
+    return Correspondence(flow.reshape(2, *shape).astype(np.float32), visible.reshape(shape))
+
+
+@dataclass(frozen=True)
+class _Query:
+    """Surface points as seen from another frame: own surface, ray and inverse depth."""
+
+    own: Indices
+    rays: Float[np.ndarray, "points 3"]
+    inverse: Float[np.ndarray, " points"]
+
+
+def _move_rays(
+    scene: Scene, camera: ToyCamera, source: FrameView, there: int, points: Rays
+) -> Rays:
+    """Move points, given as (right, down) slopes and inverse depth, to the other camera.
+
+    Scaled by the source's inverse depth: the sky needs no infinity, a resting point no rounding.
+    """
+    (right, down, inverse), here = points, source.frame
+    from_source, to_other = camera.rotation(here), camera.rotation(there)
+    still = bool(camera.headings[here] == camera.headings[there])
+    turn = np.eye(3) if still else to_other @ from_source.T
+    shift = to_other @ (camera.location(here) - camera.location(there))
+    moved = np.empty_like(points)
+    moved[0] = turn[0, 0] * right + turn[0, 2] + shift[0] * inverse
+    moved[1] = down
+    moved[2] = turn[2, 0] * right + turn[2, 2] + shift[2] * inverse
+    rests = (scene.rotation[here] == scene.rotation[there]).all((1, 2))
+    rests &= (scene.translation[here] == scene.translation[there]).all(1)
+    part = scene.surfaces.part[source.buffer.surface]
+    chosen = np.flatnonzero(~rests[part])
+    relative = scene.rotation[there] @ np.swapaxes(scene.rotation[here], 1, 2)
+    shifts = np.einsum("nij,nj->ni", relative, camera.location(here) - scene.translation[here])
+    shifts = (shifts + scene.translation[there] - camera.location(there)) @ to_other.T
+    turns, part = to_other @ relative @ from_source.T, part[chosen]
+    ray = np.stack([right[chosen], down[chosen], np.ones(len(chosen))], 1)
+    turned = np.einsum("nij,nj->ni", turns[part], ray) + shifts[part] * inverse[chosen, None]
+    moved[:, chosen] = turned.T
+    return moved
+
+
+def _unhidden(geometry: FrameGeometry, query: _Query, around: list[Indices]) -> Flags:
+    """Test each point against the surfaces seen at the four pixels around it."""
+    visible = _faces_viewer(geometry, query)
+    strange = [candidate != query.own for candidate in around]
+    chosen = np.flatnonzero((strange[0] | strange[1] | strange[2] | strange[3]) & visible)
+    for index, candidate in enumerate(around):
+        # Sky and ground hide nothing.
+        fresh = strange[index][chosen] & (candidate[chosen] > GROUND)
+        for earlier in around[:index]:
+            fresh &= candidate[chosen] != earlier[chosen]
+        tested = chosen[fresh]
+        part = _Query(candidate[tested], query.rays[tested], query.inverse[tested])
+        visible[tested[_hides(geometry, part)]] = False
+    return visible
+
+
+def _faces_viewer(geometry: FrameGeometry, query: _Query) -> Flags:
+    """Return whether the side of its own surface that a point lies on faces the viewer."""
+    num_planar = len(geometry.planes)
+    facing = np.zeros(num_planar, bool)
+    facing[geometry.facing + FIRST_QUAD] = True
+    facing[:FIRST_QUAD] = True
+    result = facing[np.minimum(query.own, num_planar - 1)]
+    balls = np.flatnonzero(query.own >= num_planar)
+    index, rays, inverse = query.own[balls] - num_planar, query.rays[balls], query.inverse[balls]
+    front = inverse * geometry.constant[index] >= row_dot(geometry.middle[index], rays)
+    result[balls] = front & ~leaf_gaps(geometry, index, rays[:, 0], rays[:, 1], inverse)
+    return result
+
+
+def _hides(geometry: FrameGeometry, query: _Query) -> Flags:
+    """Return whether the surface ``own`` covers the exact place of each point, nearer by."""
+    limit, num_planar = query.inverse * (1 + 1e-6) + 1e-7, len(geometry.planes)
+    result = np.zeros(len(query.own), bool)
+    flat = np.flatnonzero(query.own < num_planar)
+    plane = geometry.planes[query.own[flat]]
+    flat = flat[row_dot(plane, query.rays[flat]) > limit[flat]]
+    inside = np.einsum("nij,nj->in", geometry.edges[query.own[flat]], query.rays[flat]) >= 0
+    result[flat] = inside[0] & inside[1] & inside[2] & inside[3]
+    balls = np.flatnonzero(query.own >= num_planar)
+    index, rays = query.own[balls] - num_planar, query.rays[balls]
+    spread = row_dot(np.einsum("nij,nj->ni", geometry.spread[index], rays), rays)
+    inverse = row_dot(geometry.middle[index], rays) + np.sqrt(np.maximum(spread, 0))
+    inverse = inverse / geometry.constant[index]
+    covered = (spread > 0) & (inverse > limit[balls])
+    result[balls] = covered & ~leaf_gaps(geometry, index, rays[:, 0], rays[:, 1], inverse)
+    return result
 
 
 def render_clip(seed: int, config: ToyCityConfig = ToyCityConfig()) -> ToyCityClip:  # noqa: B008

@@ -4,11 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seg2vid.data.toycity.layout import StreetLayout
-from seg2vid.data.toycity.plots import add_barrier, add_bush, add_hedge, add_house, add_tree
+from seg2vid.data.toycity.plots import (
+    add_barrier,
+    add_bollard,
+    add_bush,
+    add_hedge,
+    add_house,
+    add_lamp,
+    add_sign,
+    add_traffic_light,
+    add_tree,
+)
 from seg2vid.data.toycity.scene import SceneBuilder
-from seg2vid.data.toycity.street_furniture import add_bollard, add_lamp, add_sign, add_traffic_light
-from seg2vid.data.toycity.traffic import Occupancy
+from seg2vid.data.toycity.street import Occupancy, StreetLayout
 
 START, STOP = -16.0, 150.0
 _STOREYS = {
