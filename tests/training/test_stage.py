@@ -22,7 +22,7 @@ from seg2vid.training.stage import LONG_STEPS, Stage, Terms, make_adam
 from tests.tiny import CONFIG, FIRST_FRAME_TRAINING, MOTION_TRAINING
 
 SMALL = replace(CONFIG, height=32, width=64)
-JUDGED = replace(FIRST_FRAME_TRAINING, adversarial_start=0)
+OPPOSED = replace(FIRST_FRAME_TRAINING, adversarial_start=0)
 """First-frame training whose discriminator plays from the first step on."""
 HUGE = 1e9
 
@@ -41,7 +41,7 @@ def clip() -> Clip:
 
 def first_frame(**changes: Any) -> FirstFrameStage:
     torch.manual_seed(0)
-    return FirstFrameStage(SMALL, replace(JUDGED, **changes)).train()
+    return FirstFrameStage(SMALL, replace(OPPOSED, **changes)).train()
 
 
 def motion(**changes: Any) -> MotionStage:
@@ -144,7 +144,7 @@ def test_optimiser_without_parameters_is_refused() -> None:
 
 def test_dice_depend_on_seed_step_part_and_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def throw(seed: int = 0, step: int = 0, part: int = 0, process: int = 0) -> float:
-        stage.training_config = replace(JUDGED, seed=seed)
+        stage.training_config = replace(OPPOSED, seed=seed)
         stage.step.fill_(step)
         monkeypatch.setattr(FirstFrameStage, "global_rank", process)
         stage._roll_dice(part)

@@ -72,7 +72,7 @@ def test_what_stands_beside_the_motion_is_not_perfect(perfect: Figures, clip: Cl
     frames = zip(lengths, seen[0], strict=True)
     length = sum(float(one[shown].mean()) for one, shown in frames) / len(lengths)
     assert perfect["end-point error, zero flow [px]"] == pytest.approx(length, rel=1e-4)
-    assert not any("LPIPS" in name for name in perfect), "no judge, no LPIPS"
+    assert not any("LPIPS" in name for name in perfect), "no network, no LPIPS"
 
 
 def test_clip_that_knows_nothing_has_fewer_figures(clip: Clip) -> None:
