@@ -140,9 +140,7 @@ def test_real_weights_see_no_distance_in_the_same_picture(clip: Clip, oracle: Ou
     judge = PerceptualDistance()
     for head in judge.heads:
         nn.init.ones_(head)
-    unit = Measurement(TINY, Judges(Guesser(), judge)).measure(
-        oracle, clip, is_real=False
-    )
+    unit = Measurement(TINY, Judges(Guesser(), judge)).measure(oracle, clip, is_real=False)
     assert (unit["lpips"] == 0).all() and (unit["pairwise_lpips"] == 0).all()
 
 

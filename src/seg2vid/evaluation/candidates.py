@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seg2vid.data.teachers.flow import DISFlow
-from seg2vid.evaluation.output import Candidate, Judged, Role
+from seg2vid.evaluation.output import Candidate, Output, Role
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.labels.space import get_label_space
@@ -38,10 +38,10 @@ class Baseline:
     title: str
     role: Role
     about: str
-    function: Callable[[Clip], Judged]
+    function: Callable[[Clip], Output]
     sha256: str = ""
 
-    def make(self, clip: Clip, number: int) -> Judged:
+    def make(self, clip: Clip, number: int) -> Output:
         """Make its frames; nothing is drawn, so ``number`` does not matter."""
         return self.function(clip)
 
@@ -51,25 +51,25 @@ def _with_first(first: Tensor, rest: Tensor) -> Tensor:
     return torch.cat((first.unsqueeze(1), rest), 1)
 
 
-def real_clip(clip: Clip) -> Judged:
+def real_clip(clip: Clip) -> Output:
     """Return the real clip itself."""
     labels = clip.label_map[:, None] if not clip.frames.shape[1] else None
     if clip.label_maps is not None:
         labels = _with_first(clip.label_map, clip.label_maps)
-    return Judged(_with_first(clip.first_frame, clip.frames), labels, clip.motion)
+    return Output(_with_first(clip.first_frame, clip.frames), labels, clip.motion)
 
 
-def repeated_frame(clip: Clip) -> Judged:
+def repeated_frame(clip: Clip) -> Output:
     """Repeat the first frame, its labels and no motion."""
     count = clip.frames.shape[1] + 1
     frames = clip.first_frame.unsqueeze(1).expand(-1, count, -1, -1, -1)
     labels = clip.label_map.unsqueeze(1).expand(-1, count, -1, -1)
     flow = torch.zeros_like(clip.frames[:, :, :2])
     visible = torch.ones_like(flow[:, :, :1])
-    return Judged(frames, labels, Motion(flow, flow, visible, visible))
+    return Output(frames, labels, Motion(flow, flow, visible, visible))
 
 
-def extrapolated_flow(clip: Clip) -> Judged:
+def extrapolated_flow(clip: Clip) -> Output:
     """Measure classical flow between the first two true frames and let everything go on like that.
 
     Every further frame follows the same flow once more (constant velocity at each place of the
@@ -86,7 +86,7 @@ def extrapolated_flow(clip: Clip) -> Judged:
     frames = warp_clip(clip.first_frame, motion.backward_flow)
     moved = [warp_labels(clip.label_map, flow) for flow in motion.backward_flow.unbind(1)]
     labels = torch.stack([clip.label_map, *moved], 1)
-    return Judged(_with_first(clip.first_frame, frames), labels, motion)
+    return Output(_with_first(clip.first_frame, frames), labels, motion)
 
 
 BASELINES: Mapping[str, Baseline] = {
@@ -156,7 +156,7 @@ class Model:
             raise ModelError(what, got=f"{got} ({self.name})", fix="evaluate another")
         return pipeline
 
-    def make(self, clip: Clip, number: int) -> Judged:
+    def make(self, clip: Clip, number: int) -> Output:
         """Draw the futures of clip ``number``."""
         first_seed = self.protocol.seed + SEEDS_OF_A_CLIP * number
         seeds = [first_seed + sample for sample in range(self.protocol.samples)]
@@ -165,14 +165,14 @@ class Model:
         if self.protocol.is_still:
             frames = self._paint(clip, seeds)
             labels = clip.label_map.expand(len(seeds), -1, -1).unsqueeze(1)
-            return Judged(frames, labels, None, time.perf_counter() - start)
+            return Output(frames, labels, None, time.perf_counter() - start)
         video = self.pipeline(
             clip.label_map,
             num_frames=clip.frames.shape[1],
             first_frame=clip.first_frame if is_given else None,
             seed=seeds,
         )
-        return _judged(video, time.perf_counter() - start)
+        return _as_output(video, time.perf_counter() - start)
 
     def _paint(self, clip: Clip, seeds: list[int]) -> Float[Tensor, "samples 1 3 height width"]:
         """Paint first frames alone, the same that ``pipeline`` would begin with."""
@@ -184,10 +184,10 @@ class Model:
             return pipeline.first_frame(ids, objects, look).clamp(0, 1).unsqueeze(1)
 
 
-def _judged(video: GeneratedVideo, seconds: float) -> Judged:
-    """Turn a generated video into what is judged."""
+def _as_output(video: GeneratedVideo, seconds: float) -> Output:
+    """Turn a generated video into an output."""
     has_motion = video.frames.shape[1] > 0
-    return Judged(
+    return Output(
         _with_first(video.first_frame, video.frames).clamp(0, 1),
         _with_first(video.label_map, video.label_maps),
         follow_passes(video.motion, video.pass_starts) if has_motion else None,
@@ -206,7 +206,7 @@ class StillStart:
     about: str = "the model's own first frame again and again"
     sha256: str = ""
 
-    def make(self, clip: Clip, number: int) -> Judged:
+    def make(self, clip: Clip, number: int) -> Output:
         """Repeat the first frame of the model's first draw."""
         model = replace(self.model, protocol=replace(self.model.protocol, samples=1))
         start = Clip(clip.first_frame, clip.frames[:, :0], clip.label_map)
@@ -233,7 +233,7 @@ class PosteriorModel:
         """That of the model."""
         return self.model.sha256
 
-    def make(self, clip: Clip, number: int) -> Judged:
+    def make(self, clip: Clip, number: int) -> Output:
         """Encode the clip's motion and play it on its first frame; nothing is drawn."""
         pipeline, count = self.model.pipeline, clip.frames.shape[1]
         start = time.perf_counter()
@@ -251,7 +251,7 @@ class PosteriorModel:
         passes = play_motion(
             pipeline, codes, clip.label_map, num_frames=count, first_frame=clip.first_frame, seed=0
         )
-        return _judged(join_passes(list(passes)), time.perf_counter() - start)
+        return _as_output(join_passes(list(passes)), time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -277,9 +277,9 @@ class VideoFolder:
         """How many futures there are."""
         return f"{self.pairs.samples} videos of each, as they lie in the folder"
 
-    def make(self, clip: Clip, number: int) -> Judged:
+    def make(self, clip: Clip, number: int) -> Output:
         """Read the videos of pair ``number``."""
-        return Judged(self.pairs.read_futures(number))
+        return Output(self.pairs.read_futures(number))
 
 
 def _can_encode(model: Model) -> bool:

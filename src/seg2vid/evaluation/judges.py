@@ -7,7 +7,7 @@ from typing import Any
 
 from seg2vid.data.teachers.flow import RaftFlow
 from seg2vid.data.teachers.labels import BundledTeacher
-from seg2vid.evaluation.measure import EvaluationJudges
+from seg2vid.evaluation.measure import Judges
 from seg2vid.models.judges.files import digest_of, judge_folder
 from seg2vid.models.judges.i3d import load_i3d
 from seg2vid.models.judges.inception import load_inception
@@ -39,16 +39,16 @@ def present_folder(folder: Path | None) -> Path | None:
     return place if folder is not None or place.is_dir() else None
 
 
-def load_evaluation_judges(folder: Path | None) -> EvaluationJudges:
+def load_judges(folder: Path | None) -> Judges:
     """Load every judge from ``folder`` (or ``SEG2VID_JUDGES``); the segmenter alone without one.
 
     Raises ``ModelError`` for a file that is missing in a folder or is not the pinned one.
     """
     place = present_folder(folder)
     if place is None:
-        return EvaluationJudges(BundledTeacher())
+        return Judges(BundledTeacher())
     loaded = {name: load(place) for name, load in _LOADERS.items()}
-    return EvaluationJudges(BundledTeacher(), **loaded)
+    return Judges(BundledTeacher(), **loaded)
 
 
 def judge_digests(folder: Path | None) -> dict[str, str]:

@@ -28,7 +28,7 @@ from seg2vid.evaluation.metrics.motion import (
     warping_error,
 )
 from seg2vid.evaluation.metrics.semantics import confusion_matrix
-from seg2vid.evaluation.output import Judged, Unit
+from seg2vid.evaluation.output import Output, Unit
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.judges.perceptual import PerceptualDistance
@@ -65,7 +65,7 @@ last of ``said`` counts what was said to be void.
 
 
 @dataclass(frozen=True)
-class EvaluationJudges:
+class Judges:
     """Every judge of an evaluation; None where its weights are not at hand."""
 
     segmenter: LabelTeacher
@@ -77,7 +77,7 @@ class EvaluationJudges:
     """``models.i3d.I3D``."""
     flow: FlowTeacher | None = None
 
-    def to(self, device: str) -> "EvaluationJudges":
+    def to(self, device: str) -> "Judges":
         """Move the judges to a device; the segmenter and RAFT follow their pictures."""
         for judge in (self.perceptual, self.inception, self.i3d):
             if judge is not None:
@@ -90,26 +90,26 @@ class Measurement:
     """What is needed to measure units of one protocol."""
 
     protocol: Protocol
-    judges: EvaluationJudges
+    judges: Judges
 
-    def measure(self, judged: Judged, clip: Clip, *, is_real: bool) -> Unit:
+    def measure(self, output: Output, clip: Clip, *, is_real: bool) -> Unit:
         """Return the arrays of one candidate on one clip (a batch of one), on the processor.
 
         Comparisons with the real frames are left out for the real frames themselves (``is_real``).
         """
         # What was read from a disk may lie elsewhere than the clip.
-        judged = judged.to(clip.first_frame.device)
-        unit: Unit = {"seconds": torch.tensor(judged.seconds)}
+        output = output.to(clip.first_frame.device)
+        unit: Unit = {"seconds": torch.tensor(output.seconds)}
         real = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)[0]
         times = list(self.protocol.judged_times)
         if not is_real:
-            unit |= self._pictures(judged.frames[:, times], real[times], clip)
-        unit |= self._features(judged.frames[0])
-        unit |= self._labels(judged, clip)
+            unit |= self._pictures(output.frames[:, times], real[times], clip)
+        unit |= self._features(output.frames[0])
+        unit |= self._labels(output, clip)
         if not self.protocol.is_still:
-            unit |= self._steadiness(judged.frames[0])
-        if judged.motion is not None and not is_real:
-            unit |= motion_arrays(judged.motion, clip.motion)
+            unit |= self._steadiness(output.frames[0])
+        if output.motion is not None and not is_real:
+            unit |= motion_arrays(output.motion, clip.motion)
         return {name: array.detach().float().cpu().contiguous() for name, array in unit.items()}
 
     def _pictures(
@@ -166,16 +166,16 @@ class Measurement:
             unit["i3d"] = torch.cat([self.judges.i3d(clip) for clip in clips])
         return unit
 
-    def _labels(self, judged: Judged, clip: Clip) -> Unit:
+    def _labels(self, output: Output, clip: Clip) -> Unit:
         """Ask the segmenter for the labels of one sample; compare with the true and own ones."""
         space = get_label_space("cityscapes")
         sizes = {"num_classes": space.void_id, "void_id": space.void_id}
         times = list(self.protocol.judged_times)
         truth = self._real_labels(clip)
-        own = None if judged.label_maps is None else judged.label_maps[0, times]
+        own = None if output.label_maps is None else output.label_maps[0, times]
         if truth is None and own is None:
             return {}
-        said = self.judges.segmenter.probabilities(judged.frames[0, times]).argmax(1)
+        said = self.judges.segmenter.probabilities(output.frames[0, times]).argmax(1)
         unit: Unit = {}
         if truth is not None:
             unit["confusion_truth"] = confusion_matrix(said, truth, **sizes)

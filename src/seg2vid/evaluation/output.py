@@ -1,4 +1,4 @@
-"""What travels between candidates and measurement: frames to be judged, and who made them."""
+"""What travels between candidates and measurement: the outputs, and who makes them."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -15,7 +15,7 @@ Unit = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Judged(Carrier):
+class Output(Carrier):
     """What a candidate makes of one clip, the first frame included in ``frames``."""
 
     frames: Float[Tensor, "samples frame 3 height width"]
@@ -51,5 +51,5 @@ class Candidate(Protocol):
     def sha256(self) -> str:
         """SHA-256 of its weights; empty where it has none."""
 
-    def make(self, clip: Clip, number: int) -> Judged:
+    def make(self, clip: Clip, number: int) -> Output:
         """Make its frames for clip ``number``, which is looked at as far as its role allows."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from seg2vid.data.stills import StillFolder
-from seg2vid.evaluation.output import Judged, Role
+from seg2vid.evaluation.output import Output, Role
 from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip
 
@@ -78,10 +78,10 @@ class NearestPhoto:
     about: str = "the real photo of the training set whose label map agrees at most pixels"
     sha256: str = ""
 
-    def make(self, clip: Clip, number: int) -> Judged:
+    def make(self, clip: Clip, number: int) -> Output:
         """Look it up; its labels are those of that photo."""
         found = self.photos.stills.read(self.photos.nearest(clip.label_map))
-        return Judged(found.first_frame.unsqueeze(1), found.label_map.unsqueeze(1))
+        return Output(found.first_frame.unsqueeze(1), found.label_map.unsqueeze(1))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class MeanColour:
     about: str = "each class in its mean colour over the training set"
     sha256: str = ""
 
-    def make(self, clip: Clip, number: int) -> Judged:
+    def make(self, clip: Clip, number: int) -> Output:
         """Paint the label map."""
         painted = self.photos.mean_colours[clip.label_map.cpu()].permute(0, 3, 1, 2)
-        return Judged(painted.unsqueeze(1), clip.label_map.unsqueeze(1))
+        return Output(painted.unsqueeze(1), clip.label_map.unsqueeze(1))

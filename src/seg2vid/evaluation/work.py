@@ -5,11 +5,8 @@ its pictures, frame below frame, in ``WORK/strips/CLIP/CANDIDATE.jpg``; what is 
 again.
 """
 
-import multiprocessing
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -24,9 +21,9 @@ from tqdm import tqdm
 
 from seg2vid.evaluation.candidates import Model, VideoFolder, baselines_of
 from seg2vid.evaluation.cases import Cases, digest_of
-from seg2vid.evaluation.judges import load_evaluation_judges
+from seg2vid.evaluation.judges import load_judges
 from seg2vid.evaluation.measure import Measurement
-from seg2vid.evaluation.output import Candidate, Judged, Unit
+from seg2vid.evaluation.output import Candidate, Output, Unit
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.stills import MeanColour, NearestPhoto, TrainingPhotos
 from seg2vid.evaluation.video_pairs import VideoPairs
@@ -36,7 +33,7 @@ from seg2vid.models.layers import exact_arithmetic
 from seg2vid.tools.environment import peak_memory
 from seg2vid.tools.errors import Seg2VidError
 from seg2vid.tools.files import replacing
-from seg2vid.tools.processes import begin_worker, interrupts_blocked, stop_processes
+from seg2vid.tools.processes import work_in_processes
 
 DIGEST = "digest"
 """Name of the file beside a clip's units that says which pixels were judged."""
@@ -91,7 +88,7 @@ class Setup:
     @cached_property
     def measurement(self) -> Measurement:
         """The judges, loaded."""
-        return Measurement(self.protocol, load_evaluation_judges(self.judges).to(self.device))
+        return Measurement(self.protocol, load_judges(self.judges).to(self.device))
 
     def unit_file(self, case: str, candidate: str) -> Path:
         """Return where the arrays of a unit lie."""
@@ -121,14 +118,14 @@ class Setup:
         is_exact = self.protocol.precision == "float32"
         with exact_arithmetic() if is_exact else nullcontext():
             for candidate in missing:
-                judged = candidate.make(clip, number)
-                unit = self.measurement.measure(judged, clip, is_real=candidate.key == "truth")
-                self._keep(case, candidate, judged, unit)
+                output = candidate.make(clip, number)
+                unit = self.measurement.measure(output, clip, is_real=candidate.key == "truth")
+                self._keep(case, candidate, output, unit)
         return peak_memory()
 
-    def _keep(self, case: str, candidate: Candidate, judged: Judged, unit: Unit) -> None:
+    def _keep(self, case: str, candidate: Candidate, output: Output, unit: Unit) -> None:
         """Write pictures, then arrays: a unit whose arrays are there is whole."""
-        pixels = to_pixels(judged.frames[0])
+        pixels = to_pixels(output.frames[0])
         strip = rearrange(pixels, "frame h w rgb -> (frame h) w rgb")
         write_image(self.strips / case / f"{candidate.key}.jpg", strip)
         with replacing(self.unit_file(case, candidate.key)) as temporary:
@@ -160,14 +157,11 @@ class Cost:
 _STATE: dict[str, Setup] = {}
 
 
-def _begin(setup: Setup, threads: int) -> None:
-    """Set up a worker process."""
-    begin_worker(threads)
+def _begin(setup: Setup) -> None:
     _STATE["setup"] = setup
 
 
 def _do(number: int) -> int:
-    """Measure one clip in a worker process."""
     return _STATE["setup"].do(number)
 
 
@@ -177,44 +171,36 @@ def work(setup: Setup, *, workers: int, threads: int) -> Cost:
     One worker works in this process. Raises ``Seg2VidError`` where a process dies.
     """
     left = [n for n in range(len(setup.cases.names)) if not setup.is_done(n)]
-    start, peak = time.perf_counter(), 0
+    start = time.perf_counter()
+    peaks = [0]
     with tqdm(
         total=len(left), unit="clip", desc=setup.protocol.name, disable=None, file=sys.stderr
     ) as bar:
+
+        def done(_number: int, peak: int) -> None:
+            peaks.append(peak)
+            bar.update()
+
         if workers == 1 or len(left) <= 1:
             torch.set_num_threads(threads)
             for number in left:
-                peak = max(peak, setup.do(number))
-                bar.update()
+                done(number, setup.do(number))
         else:
-            peak = _in_processes(setup, left, workers, threads, bar)
-    return Cost(time.perf_counter() - start, peak, len(left), workers, threads)
-
-
-def _in_processes(
-    setup: Setup, numbers: Sequence[int], workers: int, threads: int, bar: Any
-) -> int:
-    """Measure clips in several processes; return the largest peak memory of one."""
-    context = multiprocessing.get_context("spawn")
-    # A copy without what was loaded here: each process loads its own.
-    executor = ProcessPoolExecutor(
-        workers, context, initializer=_begin, initargs=(replace(setup), threads)
-    )
-    peak = 0
-    try:
-        with interrupts_blocked():
-            waiting = {executor.submit(_do, number) for number in numbers}
-        while waiting:
-            done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in done:
-                peak = max(peak, future.result())
-                bar.update()
-    except BrokenProcessPool:
-        what, fix = "processes that live", "run the same command with --workers 1: less memory"
-        raise Seg2VidError(what, got="one that ended", fix=fix) from None
-    except BaseException:
-        stop_processes()
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
-    return peak
+            try:
+                # A copy without what was loaded here: each process loads its own.
+                work_in_processes(
+                    _do,
+                    left,
+                    workers=workers,
+                    done=done,
+                    threads=threads,
+                    begin=_begin,
+                    begin_with=(replace(setup),),
+                )
+            except BrokenProcessPool:
+                what, fix = (
+                    "processes that live",
+                    "run the same command with --workers 1: less memory",
+                )
+                raise Seg2VidError(what, got="one that ended", fix=fix) from None
+    return Cost(time.perf_counter() - start, max(peaks), len(left), workers, threads)
