@@ -10,13 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg2vid.evaluation.figures import build_figures, clip_values
+from seg2vid.evaluation.figures import (
+    Results,
+    build_figures,
+    clip_values,
+    frames_text,
+    json_number,
+    make_curve,
+    make_row,
+)
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.metrics.frechet import inception_score, kernel_distance
 from seg2vid.evaluation.metrics.intervals import Interval, interval_of_mean
 from seg2vid.evaluation.output import Unit
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.evaluation.summary import Results, frames_text, json_number, make_curve, make_row
 from tests.evaluation_runs import TINY, still_protocol
 
 NAN = math.nan

@@ -1,33 +1,117 @@
 """Units → figures with intervals, curves over time, classes: what a report holds."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from seg2vid.evaluation.metrics.diversity import best_of_curve
+from seg2vid.evaluation.metrics.frechet import (
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    unbiased_frechet_distance,
+)
+from seg2vid.evaluation.metrics.intervals import Interval, interval_of, interval_of_mean
+from seg2vid.evaluation.metrics.resampling import FrechetOverClips, KernelOverClips
 from seg2vid.evaluation.metrics.semantics import (
     intersection_over_union,
     mean_intersection_over_union,
     pixel_accuracy_of,
 )
-from seg2vid.evaluation.sets import set_figures
-from seg2vid.evaluation.summary import (
-    MOVING,
-    Results,
-    Row,
-    frames_text,
-    json_number,
-    make_curve,
-    make_row,
-)
+from seg2vid.evaluation.output import Unit
+from seg2vid.evaluation.protocol import Protocol
 from seg2vid.labels.space import get_label_space
 
+Row = dict[str, Any]
+"""One entry of a list of a report, as JSON has it."""
+MOVING = ("epe_backward", "epe_forward", "consistency", "flow_spread")
+"""Arrays over the frames after the first."""
 COMPARED = ("psnr", "ssim", "ms_ssim", "lpips", "pairwise_lpips")
 """Arrays over judged times."""
 SCORES = ("precision", "recall", "f1", "average_precision")
 CONFUSIONS = ("truth", "own", "moved")
+SETS: Mapping[str, tuple[str, str, str]] = {
+    "i3d": ("fvd", "fvd_unbiased", "kvd"),
+    "inception": ("fid", "fid_unbiased", "kid"),
+}
+"""Keys of the distances of sets, by the features they are made of."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The units of every candidate, all on the same clips in the same order."""
+
+    protocol: Protocol
+    units: Mapping[str, Sequence[Unit]]
+    """By key of the candidate; ``truth`` is among them."""
+
+    @property
+    def count(self) -> int:
+        """Number of clips."""
+        return len(self.units["truth"])
+
+    def stacked(self, candidate: str, array: str) -> Float[Tensor, "clips *axes"] | None:
+        """Return an array of a candidate on all clips; None where a clip lacks it."""
+        units = self.units[candidate]
+        return torch.stack([u[array] for u in units]) if all(array in u for u in units) else None
+
+    def over_time(self, candidate: str, array: str) -> tuple[Tensor, tuple[int, ...]] | None:
+        """Return an array (clips, time), mean over samples or pairs, and the frames it is of."""
+        found = self.stacked(candidate, array)
+        if found is None:
+            return None
+        values = found.double().flatten(1, -2).nanmean(1) if found.ndim > 2 else found.double()
+        later = tuple(range(1, self.protocol.num_frames + 1))
+        times = {"warping_error": self.protocol.warping_times, **dict.fromkeys(MOVING, later)}
+        return values, times.get(array, self.protocol.judged_times)
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Frames that means reach to."""
+        return (0,) if self.protocol.is_still else self.protocol.horizons
+
+    def mean(self, values: Float[Tensor, " clips"]) -> Interval:
+        """Return the mean over clips with its interval."""
+        return interval_of_mean(values, replicates=self.protocol.replicates)
+
+    def spread(
+        self, statistic: Callable[[Int[Tensor, " picked"]], float], *, is_distance: bool = False
+    ) -> Interval:
+        """Return any figure of a set of clips with its interval; of distances the spread alone."""
+        replicates = max(50, self.protocol.replicates // 10)
+        return interval_of(statistic, self.count, replicates=replicates, is_recentred=is_distance)
+
+
+def json_number(value: float) -> float | None:
+    """Return a number that JSON can hold: None for one that is none."""
+    return value if math.isfinite(value) else None
+
+
+def make_row(interval: Interval, **named: Any) -> Row:
+    """Make an entry with value, interval and count."""
+    values = {name: json_number(getattr(interval, name)) for name in ("value", "low", "high")}
+    return {"remark": "", **named, **values, "count": interval.clips}
+
+
+def frames_text(times: Sequence[int]) -> str:
+    """Write frames as 1-8, or one by one where some are left out."""
+    if len(times) > 1 and list(times) == list(range(times[0], times[-1] + 1)):
+        return f"{times[0]}-{times[-1]}"
+    return ", ".join(map(str, times))
+
+
+def make_curve(intervals: Sequence[Interval], times: Sequence[int], **named: Any) -> Row:
+    """Make a curve of intervals."""
+    lists = {
+        f"{name}s": [json_number(getattr(interval, name)) for interval in intervals]
+        for name in ("value", "low", "high")
+    }
+    return {**named, "times": list(times), **lists}
 
 
 def build_figures(results: Results) -> dict[str, list[Row]]:
@@ -40,7 +124,7 @@ def build_figures(results: Results) -> dict[str, list[Row]]:
         figures += _best_of(results, candidate)
         figures += _hidden_figures(results, candidate)
         figures += _label_figures(results, candidate)
-        figures += set_figures(results, candidate)
+        figures += _set_figures(results, candidate)
         curves += _mean_curves(results, candidate)
         curves += _best_of_curves(results, candidate)
         curves += _label_curves(results, candidate)
@@ -224,3 +308,83 @@ def _ratio(
 def _iou_of(place: int) -> Callable[[Tensor], Tensor]:
     """Return the IoU of one class of matrices (batch, truth, said)."""
     return lambda matrices: intersection_over_union(matrices)[:, place]
+
+
+def _set_figures(results: Results, candidate: str) -> Iterator[Row]:
+    """Distances between the sets of generated and real clips and frames."""
+    protocol = results.protocol
+    for array in SETS:
+        found, real = (results.stacked(key, array) for key in (candidate, "truth"))
+        if found is None or real is None or results.count < 2:
+            continue
+        if array == "inception":
+            pairs = [(found, real, frames_text(protocol.picture_times))]
+        else:
+            spans = [frames_text(range(horizon + 1)) for horizon in protocol.horizons]
+            pairs = [(found[:, p : p + 1], real[:, p : p + 1], s) for p, s in enumerate(spans)]
+        for generated, reference, span in pairs:
+            named = {"candidate": candidate, "frames": span}
+            if candidate == "truth":
+                yield from _floor(results, array, reference, named)
+            else:
+                yield from _distances(results, array, generated, reference, named)
+    logits = results.stacked(candidate, "inception_logits")
+    if logits is not None:
+        named = {"candidate": candidate, "metric": "inception_score"}
+        remark = _too_few(protocol, "inception_score", logits.shape[0] * logits.shape[1])
+        interval = results.spread(
+            lambda picked: float(inception_score(logits[picked].flatten(0, 1))), is_distance=True
+        )
+        yield make_row(interval, **named, frames=frames_text(protocol.picture_times), remark=remark)
+
+
+def _distances(
+    results: Results,
+    array: str,
+    generated: Float[Tensor, "clips rows feature"],
+    reference: Float[Tensor, "clips rows feature"],
+    named: Row,
+) -> Iterator[Row]:
+    """Fréchet distance, its extrapolation and the kernel distance."""
+    frechet, unbiased, kernel = SETS[array]
+    number = reference.shape[0] * reference.shape[1]
+    remark = _too_few(results.protocol, frechet, number)
+    measure = FrechetOverClips(generated, reference)
+    yield make_row(
+        results.spread(measure, is_distance=True), **named, metric=frechet, remark=remark
+    )
+    flat = [features.flatten(0, 1) for features in (generated, reference)]
+    value = float(unbiased_frechet_distance(*flat))
+    interval = Interval(value, math.nan, math.nan, results.count)
+    yield make_row(interval, **named, metric=unbiased, remark=remark)
+    measure_kernel = KernelOverClips(generated, reference)
+    remark = _too_few(results.protocol, kernel, number)
+    yield make_row(
+        results.spread(measure_kernel, is_distance=True), **named, metric=kernel, remark=remark
+    )
+
+
+def _floor(
+    results: Results, array: str, reference: Float[Tensor, "clips rows feature"], named: Row
+) -> Iterator[Row]:
+    """Distance between two halves of the real clips: what no model can be expected to beat."""
+    if results.count < 4:
+        return
+    halves = [reference[start::2].flatten(0, 1) for start in (0, 1)]
+    frechet, unbiased, kernel = SETS[array]
+    remark = f"floor: {len(halves[0])} against the other {len(halves[1])} real ones"
+    for metric, function in (
+        (frechet, frechet_distance),
+        (unbiased, unbiased_frechet_distance),
+        (kernel, kernel_distance),
+    ):
+        value = float(function(halves[0], halves[1]))
+        interval = Interval(value, math.nan, math.nan, results.count)
+        yield make_row(interval, **named, metric=metric, remark=remark)
+
+
+def _too_few(protocol: Protocol, metric: str, number: int) -> str:
+    """Say that a figure is indicative only, where that is so."""
+    needed = protocol.enough.get(metric, 0)
+    what = "clips" if metric in SETS["i3d"] else "pictures"
+    return f"indicative: {number} of {needed} {what}" if number < needed else ""
