@@ -11,13 +11,14 @@ from torch import Tensor
 
 from seg2vid.evaluation.metrics.diversity import best_of_curve
 from seg2vid.evaluation.metrics.frechet import (
+    FrechetOverClips,
+    KernelOverClips,
     frechet_distance,
     inception_score,
     kernel_distance,
     unbiased_frechet_distance,
 )
 from seg2vid.evaluation.metrics.intervals import Interval, interval_of, interval_of_mean
-from seg2vid.evaluation.metrics.resampling import FrechetOverClips, KernelOverClips
 from seg2vid.evaluation.metrics.semantics import (
     intersection_over_union,
     mean_intersection_over_union,

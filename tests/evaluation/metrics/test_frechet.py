@@ -16,6 +16,8 @@ from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import poly_mmd
 
 from seg2vid.evaluation.metrics.frechet import (
+    FrechetOverClips,
+    KernelOverClips,
     clip_for_judge,
     frechet_distance,
     inception_score,
@@ -23,7 +25,6 @@ from seg2vid.evaluation.metrics.frechet import (
     ping_pong,
     unbiased_frechet_distance,
 )
-from seg2vid.evaluation.metrics.resampling import FrechetOverClips, KernelOverClips
 from seg2vid.tools.errors import ModelError
 
 DISTANCES = (frechet_distance, kernel_distance, unbiased_frechet_distance)

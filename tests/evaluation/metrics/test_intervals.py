@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seg2vid.evaluation.metrics.frechet import FrechetOverClips
 from seg2vid.evaluation.metrics.intervals import (
     Interval,
     bootstrap_indices,
@@ -13,7 +14,6 @@ from seg2vid.evaluation.metrics.intervals import (
     interval_of_mean,
     paired_difference,
 )
-from seg2vid.evaluation.metrics.resampling import FrechetOverClips
 from seg2vid.tools.errors import ModelError
 
 
