@@ -1,13 +1,16 @@
-"""What every worker process needs: its share of the cores, and an end with its parent."""
+"""Work in several processes: the one pool of the project, and what every worker process needs."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
-import torch
+Item = TypeVar("Item", bound=Hashable)
+Result = TypeVar("Result")
 
 
 def available_cores() -> int:
@@ -16,14 +19,59 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
 
-def begin_worker(threads: int) -> None:
-    """Set up a worker process with so many ``threads``: Ctrl-C is left to the main process, SIGTERM
-    ends it at once, and it ends with its parent.
+def work_in_processes(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    done: Callable[[Item, Result], None],
+    threads: int | None = None,
+    begin: Callable[..., None] | None = None,
+    begin_with: tuple[Any, ...] = (),
+    poll: Callable[[], None] = lambda: None,
+    stopped: Callable[[list[int]], None] = lambda numbers: None,
+) -> None:
+    """Call ``function`` on every item in ``workers`` new processes, ``done`` here with each result.
+
+    A process computes on ``threads`` threads of PyTorch (None: it does without) and first calls
+    ``begin(*begin_with)``. ``poll`` is called here twice a second. After an error or Ctrl-C all
+    processes are ended and ``stopped`` is told their numbers. Raises what ``function`` raises, and
+    ``BrokenProcessPool`` where a process dies.
     """
+    executor = ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("spawn"),
+        initializer=_begin_worker,
+        initargs=(threads, begin, begin_with),
+    )
+    try:
+        with interrupts_blocked():
+            waiting = {executor.submit(function, item): item for item in items}
+        while waiting:
+            finished, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            poll()
+            for future in finished:
+                done(waiting.pop(future), future.result())
+    except BaseException:
+        stopped(stop_processes())
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _begin_worker(
+    threads: int | None, begin: Callable[..., None] | None, begin_with: tuple[Any, ...]
+) -> None:
+    """Leave Ctrl-C to the main process, end at once by SIGTERM, and with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    if begin is not None:
+        begin(*begin_with)
 
 
 def _end_with_parent() -> None:

@@ -659,7 +659,7 @@ class FakePool(Executor):
     starts: list[list[str]] = []
 
     def __init__(self, workers: int, context: Any, *, initializer: Any, initargs: Any) -> None:
-        self.plan, self.counter, self.begun, _ = initargs
+        _, _, (self.plan, self.counter, self.begun) = initargs
         self.queue: list[int] = []
         type(self).starts.append([])
 
@@ -687,7 +687,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> type[FakePool]:
     class Pool(FakePool):
         starts: list[list[str]] = []
 
-    monkeypatch.setattr(prepare_work, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr("seg2vid.tools.processes.ProcessPoolExecutor", Pool)
     return Pool
 
 

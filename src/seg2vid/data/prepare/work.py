@@ -3,7 +3,6 @@
 import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -14,19 +13,13 @@ from seg2vid.data.prepare.part import prepare_recording, write_unreadable
 from seg2vid.data.teachers.teacher import Teachers
 from seg2vid.labels.space import LabelSpace
 from seg2vid.tools.errors import Seg2VidError, expected
-from seg2vid.tools.processes import (
-    available_cores,
-    begin_worker,
-    interrupts_blocked,
-    stop_processes,
-)
+from seg2vid.tools.processes import available_cores, work_in_processes
 
 _STATE: dict[str, Any] = {}
 
 
-def _set_up(plan: Plan, counter: Any, begun: Any, threads: int) -> None:
-    """Load the teachers once in each process; Ctrl-C is left to the main one."""
-    begin_worker(threads)
+def _set_up(plan: Plan, counter: Any, begun: Any) -> None:
+    """Load the teachers once in each process."""
     _STATE.update(plan=plan, counter=counter, begun=begun, teachers=load_teachers(plan))
 
 
@@ -73,36 +66,28 @@ def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) ->
     """
     context = multiprocessing.get_context("spawn")
     counter, begun = context.Value("q", 0), context.Array("b", len(plan.jobs))
-    threads = max(1, available_cores() // workers)
-    executor = ProcessPoolExecutor(
-        workers, context, initializer=_set_up, initargs=(plan, counter, begun, threads)
-    )
-    shown = 0
+    shown = bar.n
+
+    def remove_partial_files(processes: list[int]) -> None:
+        for number in processes:
+            for partial in plan.parts.glob(f".*.{number}.partial*"):
+                partial.unlink(missing_ok=True)
+
     try:
-        waiting = _submit(executor, numbers)
-        while waiting:
-            done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-            bar.update(counter.value - shown)
-            shown = counter.value
-            for future in done:
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    return _suspects(plan, numbers, begun)
-                if error is not None:
-                    raise error
-                del waiting[future]
-    except BaseException:
-        _stop_processes(plan)
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
+        work_in_processes(
+            _work_on,
+            numbers,
+            workers=workers,
+            done=lambda number, nothing: None,
+            threads=max(1, available_cores() // workers),
+            begin=_set_up,
+            begin_with=(plan, counter, begun),
+            poll=lambda: bar.update(shown + counter.value - bar.n),
+            stopped=remove_partial_files,
+        )
+    except BrokenProcessPool:
+        return _suspects(plan, numbers, begun)
     return []
-
-
-def _submit(executor: Executor, numbers: Sequence[int]) -> dict[Future[None], int]:
-    """Hand out the recordings, which starts the processes."""
-    with interrupts_blocked():
-        return {executor.submit(_work_on, number): number for number in numbers}
 
 
 def _suspects(plan: Plan, numbers: Sequence[int], begun: Any) -> list[int]:
@@ -111,13 +96,6 @@ def _suspects(plan: Plan, numbers: Sequence[int], begun: Any) -> list[int]:
         what, fix = "processes that can start", "see above; --workers 1 needs the least memory"
         raise Seg2VidError(what, got="one that ended before its work", fix=fix)
     return [n for n in numbers if begun[n] and not plan.is_done(plan.jobs[n])]
-
-
-def _stop_processes(plan: Plan) -> None:
-    """End all processes and delete what they were writing."""
-    for number in stop_processes():
-        for partial in plan.parts.glob(f".*.{number}.partial*"):
-            partial.unlink(missing_ok=True)
 
 
 def _report_crash(plan: Plan, job: Job) -> None:

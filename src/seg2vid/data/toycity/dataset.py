@@ -1,13 +1,9 @@
 """Directories of toy city clips, rendered by several processes and resumable."""
 
 import json
-import multiprocessing
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +22,7 @@ from seg2vid.data.toycity.clip import (
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.tools.errors import Seg2VidError, expected
 from seg2vid.tools.files import replacing
+from seg2vid.tools.processes import work_in_processes
 
 _BYTES_PER_PIXEL, _SECONDS_PER_PIXEL = 27, 7e-7
 _PREVIEW_CLIPS = 6
@@ -84,9 +81,16 @@ def write_dataset(
         tqdm.write(_cost(clips, len(missing), config, workers), file=sys.stderr)
     bar = tqdm(total=clips, initial=clips - len(missing), unit="clip", disable=not progress)
     try:
-        with bar, _runner(workers) as run:
-            for _ in run(partial(_write_clip, paths, config), missing):
-                bar.update()
+        with bar:
+            write = partial(_write_clip, paths, config)
+            if workers == 1:
+                for number in missing:
+                    write(number)
+                    bar.update()
+            else:
+                work_in_processes(
+                    write, missing, workers=workers, done=lambda number, nothing: bar.update()
+                )
     finally:
         _remove_unfinished(directory)
     if preview:
@@ -143,25 +147,6 @@ def _check_settings(settings: Path, wanted: dict[str, object]) -> None:
         got = f"{settings.parent}, made with { ({name: found[name] for name in different}) }"
         fix = "ask for the same settings or choose another directory"
         raise Seg2VidError(what, got=got, fix=fix)
-
-
-@contextmanager
-def _runner(workers: int) -> Iterator[Callable[..., Iterator[None]]]:
-    """Yield a lazy map over processes, or over this process when there is one worker."""
-    if workers == 1:
-        yield map
-        return
-    pool = multiprocessing.get_context("spawn").Pool(workers, initializer=_ignore_interrupts)
-    try:
-        yield pool.imap_unordered
-    finally:
-        pool.terminate()
-        pool.join()
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the main process, which stops the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write_clip(paths: dict[int, Path], config: ToyCityConfig, seed: int) -> None:
