@@ -21,11 +21,10 @@ import yaml
 from PIL import Image
 
 from seg2vid.cli import main as cli
-from seg2vid.data.prepare import job as prepare_job
 from seg2vid.data.prepare import plan as prepare_plan
 from seg2vid.data.prepare import run as prepare
 from seg2vid.data.prepare import work as prepare_work
-from seg2vid.data.prepare.job import Job, Plan
+from seg2vid.data.prepare.plan import Job, Plan
 from seg2vid.data.prepare.settings import ClipSettings, PrepareOptions
 from seg2vid.data.prepared import PreparedDataset, read_index
 from seg2vid.data.recordings.recording import Recording
@@ -127,7 +126,7 @@ def in_turn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def work(plan: Plan, jobs: list[Job], workers: int) -> None:
         counter = SimpleNamespace(get_lock=contextlib.nullcontext, value=0)
         state = {"plan": plan, "counter": counter, "begun": [0] * len(plan.jobs)}
-        prepare_work._STATE.update(state, teachers=prepare_job.load_teachers(plan))
+        prepare_work._STATE.update(state, teachers=prepare_plan.load_teachers(plan))
         for job in jobs:
             prepare_work._work_on(plan.jobs.index(job))
         assert sum(state["begun"]) == len(jobs)
@@ -412,8 +411,7 @@ class FlatTeacher:
 
 @pytest.fixture
 def flat(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (prepare_plan, prepare_job):
-        monkeypatch.setattr(module, "get_label_teacher", lambda name: FlatTeacher())
+    monkeypatch.setattr(prepare_plan, "get_label_teacher", lambda name: FlatTeacher())
 
 
 def label_values(dataset: Path, number: int = 0) -> list[list[int]]:

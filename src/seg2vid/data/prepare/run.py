@@ -17,9 +17,8 @@ from typing import Any
 import torch
 
 from seg2vid.data.prepare.assemble import assemble_dataset, assign_splits, read_parts
-from seg2vid.data.prepare.clip import make_clip_of_noise
-from seg2vid.data.prepare.job import Job, Plan, load_teachers
-from seg2vid.data.prepare.plan import check_options, describe, make_plan
+from seg2vid.data.prepare.part import make_clip_of_noise
+from seg2vid.data.prepare.plan import Job, Plan, check_options, describe, load_teachers, make_plan
 from seg2vid.data.prepare.report import write_report
 from seg2vid.data.prepare.settings import PrepareOptions, choose_step
 from seg2vid.data.prepare.work import work

@@ -8,8 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from seg2vid.data.prepare.job import Job, Plan, load_teachers
 from seg2vid.data.prepare.part import prepare_recording, write_unreadable
+from seg2vid.data.prepare.plan import Job, Plan, load_teachers
 from seg2vid.data.teachers.teacher import Teachers
 from seg2vid.labels.space import LabelSpace
 from seg2vid.tools.errors import Seg2VidError, expected

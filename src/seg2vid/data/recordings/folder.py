@@ -14,7 +14,8 @@
 
 ROOT may itself be a folder of frames or a video. Without ``label_space.yaml`` the classes are those
 of ``cityscapes``, or of ``object`` where the maps hold nothing but 0 and 1 (255 = void), or 0 and
-255.
+255. The first and a middle map decide for the whole clip: one map alone may fit two numberings, and
+neighbouring frames must not be read differently.
 
 ``manifest.json`` is a list of objects: ``{"name": "CLIP", "fps": 10, "licence": "...", "source":
 "...", "group": "...", "split": "train", "labels_by": "..."}``; all but the name may be left out.
@@ -24,12 +25,13 @@ Frames of a folder without ``fps`` are taken to be 25 a second.
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg2vid.data.recordings.label_guess import guess_labels
+import numpy as np
+
 from seg2vid.data.recordings.recording import (
     DEFAULT_RATE,
     PICTURES,
@@ -38,9 +40,13 @@ from seg2vid.data.recordings.recording import (
     list_pictures,
     missing,
 )
+from seg2vid.labels.doctor import Encoding, Picture, diagnose
+from seg2vid.labels.space import LabelSpace, get_label_space, load_label_space
 from seg2vid.media.generated import EXTRAS
+from seg2vid.media.label_maps import read_picture
 from seg2vid.tools.errors import MediaError
 
+SPACE_FILE = "label_space.yaml"
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
 BESIDE_FRAMES = frozenset({"instances", "photos", *EXTRAS})
@@ -166,3 +172,51 @@ def _read_manifest(path: Path) -> list[dict[str, Any]]:
 def _wrong(path: Path, what: str, got: str) -> MediaError:
     """Return the error for a wrong manifest."""
     return MediaError(f"{what} in {path}", got=got, fix="repair it, or take it away")
+
+
+def guess_labels(
+    maps: Sequence[Path], folders: Sequence[Path]
+) -> tuple[LabelSpace | None, Encoding]:
+    """Return label space and encoding of a clip's label maps; no space where there are no maps.
+
+    The classes are those of the first ``label_space.yaml`` in ``folders``, else ``object`` for maps
+    of 0 and 1 (255 = void) or of 0 and 255, else ``cityscapes``. Raises ``MediaError`` for a map
+    that is no picture and ``LabelMapError`` for a wrong label space.
+    """
+    if not maps:
+        return None, "auto"
+    pictures = [read_picture(path) for path in (maps[0], maps[len(maps) // 2])]
+    values = _values_in(pictures)
+    files = [folder / SPACE_FILE for folder in folders if (folder / SPACE_FILE).is_file()]
+    if files:
+        space = load_label_space(files[0])
+    elif values in ({0, 1}, {0, 255}, {0, 1, 255}):
+        return get_label_space("object"), "train" if 1 in values else "raw"
+    else:
+        space = get_label_space("cityscapes")
+    return space, _guess_encoding(pictures, values, space)
+
+
+def _values_in(pictures: Sequence[Picture]) -> set[int]:
+    """Return the values that occur; none where colours tell the class."""
+    found: set[int] = set()
+    for picture in pictures:
+        # A palette that begins with black numbers its entries: masks, with black as background.
+        is_coloured = picture.palette is not None and bool(picture.palette[0].any())
+        if picture.pixels.ndim != 2 or is_coloured:
+            return set()
+        found |= {int(value) for value in np.unique(picture.pixels)}
+    return found
+
+
+def _guess_encoding(pictures: Sequence[Picture], values: set[int], space: LabelSpace) -> Encoding:
+    """Choose by values that only one numbering has; else as the doctor does, if maps agree."""
+    train, raw = {*range(space.num_channels), space.file_value}, set(space.raw_to_id)
+    if values <= train and not values <= raw:
+        return "train"
+    if values <= raw | {space.file_value} and not values <= train:
+        return "raw"
+    kinds = {diagnose(picture, space=space).kind for picture in pictures}
+    if kinds == {"train ids"}:
+        return "train"
+    return "raw" if kinds == {"raw ids"} else "auto"

@@ -1,7 +1,7 @@
 """A recording is one video with what is known of it: what every adapter lists and ``prepare`` eats.
 
 An adapter is a module with ``looks_like(root)`` and ``list_recordings(root)``; its docstring draws
-the directory tree. ``layouts.py`` names them all.
+the directory tree. The package's ``LAYOUTS`` names them all.
 """
 
 import re

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seg2vid.data.recordings import layouts
+from seg2vid.data import recordings as layouts
 from seg2vid.tools.errors import MediaError
 from tests.data.recordings.test_adapters import names, touch
 
