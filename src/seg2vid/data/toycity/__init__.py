@@ -1,4 +1,8 @@
-"""Toy city: an embedded street world with exact labels, depth, flow and visibility."""
+"""Toy city: an embedded street world with exact labels, depth, flow and visibility.
+
+Lengths are metres, angles radians, times seconds. World axes: x east, y up, z north; a heading of 0
+looks north and grows to the right. Bodies: x right, y up, z front. Camera: right, down, forward.
+"""
 
 from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig, load_clip, save_clip
 from seg2vid.data.toycity.dataset import ToyCityDataset, write_dataset

@@ -1,9 +1,8 @@
-"""Bodies of cars, vans, lorries, buses, trams and two-wheelers (x right, y up, z front).
+"""Vehicles and people, each in its own axes.
 
-``vehicles.json`` lists them as solids between two rectangles (look, bottom and top as x0, x1, z0,
-z1, heights) and ellipsoids (look, centre, radii), in metres. A solid has one look or one per side.
-
-People who stand, walk and ride: rigid trunks with swinging arms and legs.
+``vehicles.json`` lists vehicles as solids between two rectangles (look, bottom and top as x0, x1,
+z0, z1, heights) and ellipsoids (look, centre, radii). A solid has one look or one per side. People
+are rigid trunks with swinging arms and legs.
 """
 
 import json

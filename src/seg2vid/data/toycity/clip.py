@@ -1,7 +1,4 @@
-"""Configuration and result type of the toy city.
-
-One toy city clip in one safetensors file.
-"""
+"""Configuration and result type of the toy city, and the safetensors file that holds a clip."""
 
 import json
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Repeatable noise for surface textures: one small tiling table, looked up by coordinates.
+"""Textures: facades with windows, leaves, glass, planks, stone, vehicles and signs.
 
-Paints surfaces: facades with windows, leaves, glass, planks, stone, vehicles and signs.
+Their noise repeats: it is looked up by coordinates in one small tiling table.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""What stands on plots along a street: houses, walls, fences, trees, bushes and hedges.
-
-Lamps, bollards, traffic lights and signs beside the street.
-"""
+"""What stands beside a street: houses, walls, fences, plants, lamps, bollards, lights and signs."""
 
 import numpy as np
 from jaxtyping import Float

@@ -1,7 +1,4 @@
-"""Exact flow and visibility between the first frame and another one.
-
-Renders whole clips: pictures, labels, depth, flow, visibility and camera motion.
-"""
+"""Renders whole clips: pictures, labels, depth, camera motion, exact flow and visibility."""
 
 from dataclasses import dataclass
 

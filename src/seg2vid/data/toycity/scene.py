@@ -1,7 +1,4 @@
-"""Bodies made of planar quads and ellipsoids, and how their surfaces look.
-
-Scenes as flat arrays: planar quads and ellipsoids that belong to rigid moving parts.
-"""
+"""Bodies of planar quads and ellipsoids, their looks, and the flat arrays of a scene."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum

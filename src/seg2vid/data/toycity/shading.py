@@ -1,7 +1,4 @@
-"""Weather and time of day: sunlight, haze and the sky.
-
-Turns a surface buffer into a picture: light, textures, shadows, haze, soft edges.
-"""
+"""Turns a surface buffer into a picture: weather, light, textures, shadows, haze, soft edges."""
 
 import math
 from dataclasses import dataclass

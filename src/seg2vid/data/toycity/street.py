@@ -1,6 +1,6 @@
-"""The street plan: where streets lead and which kind of ground lies where, in metres.
+"""The street plan: where streets lead, which ground lies where, and ways along them.
 
-Ways of moving things, and keeping them apart: nobody drives or walks into anything.
+Ways are claimed before they are used, so that nobody drives or walks into anything.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""Puts vehicles, people and riders into the street.
-
-Composes a city from a seed: weather, street plan, roadside and traffic.
-"""
+"""Composes a city from a seed: weather, street plan, roadside, vehicles, people and riders."""
 
 from dataclasses import dataclass
 
