@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg2vid.data.recordings import camvid, cityscapes, kitti, kth, layouts, ucf101
+from seg2vid.data.recordings import camvid, cityscapes, kitti, kth, list_recordings, ucf101
 from seg2vid.data.recordings import toycity as toycity_clips
 from seg2vid.data.recordings.recording import Recording, read_clip
 from seg2vid.data.toycity.clip import ToyCityConfig, load_clip, save_clip
@@ -96,7 +96,7 @@ def test_cityscapes_without_frames_says_where_it_looked(tmp_path: Path) -> None:
 
 
 def test_cityscapes_real_tree(shared_data: Path) -> None:
-    found = layouts.list_recordings(shared_data / "layouts" / "cityscapes")
+    found = list_recordings(shared_data / "layouts" / "cityscapes")
     assert names(found) == ["aachen_000000_000010", "aachen_000003_000010"]
     for recording in found:
         assert len(recording.pictures) == 19 and recording.split == "train"
@@ -132,7 +132,7 @@ def test_kitti_without_pictures_says_where_it_looked(tmp_path: Path) -> None:
 
 
 def test_kitti_real_tree(shared_data: Path) -> None:
-    recording = only(layouts.list_recordings(shared_data / "layouts" / "kitti_raw"))
+    recording = only(list_recordings(shared_data / "layouts" / "kitti_raw"))
     assert len(recording.pictures) == 12 and recording.spans == ()
     assert recording.licence == "CC BY-NC-SA 3.0"
     assert read_clip(recording, 3, num_frames=8, height=64, width=128).frames.std() > 0.1
@@ -238,7 +238,7 @@ def test_ucf101_names_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_ucf101_real_tree(shared_data: Path) -> None:
-    found = layouts.list_recordings(shared_data / "layouts" / "ucf101")
+    found = list_recordings(shared_data / "layouts" / "ucf101")
     assert {recording.name: recording.split for recording in found} == {
         "v_ApplyEyeMakeup_g01_c01": "test",
         "v_SoccerJuggling_g23_c01": "train",
@@ -259,7 +259,7 @@ def test_camvid_reads_colours_by_sequence(tmp_path: Path) -> None:
         place = touch(tmp_path / f"LabeledApproved_full/{stem}_L.png")
         Image.fromarray(colourise(np.full((16, 32), 5 + index), space)).save(place)
     place.unlink()
-    first, second = layouts.list_recordings(tmp_path)
+    first, second = list_recordings(tmp_path)
     assert (first.name, second.name) == ("0001TP", "Seq05VD") and first.split is None
     assert greys(first) == [0, 1] and greys(second) == [2, 3] and first.rate == 1.0
     assert [int(first.label_map(i).max()) for i in (0, 1)] == [5, 6]
@@ -289,7 +289,7 @@ def test_camvid_has_32_classes_of_which_void_is_one() -> None:
 def test_toycity_clips_give_what_was_rendered(tmp_path: Path) -> None:
     config = ToyCityConfig(height=32, width=64, num_frames=2, frames_per_second=10.0)
     save_clip(render_clip(4, config), tmp_path / "clip_000004.safetensors")
-    recording = only(layouts.list_recordings(tmp_path))
+    recording = only(list_recordings(tmp_path))
     rendered = load_clip(tmp_path / "clip_000004.safetensors")
     assert recording.name == "clip_000004" and recording.source.endswith("/clip_000004.safetensors")
     assert np.array_equal(list(recording.frames(1)), rendered.frames[1:])

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from seg2vid.data.recordings import folder, layouts
+from seg2vid.data.recordings import folder, list_recordings
 from seg2vid.data.recordings.recording import Recording, read_clip
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.pictures import write_label_map
@@ -46,7 +46,7 @@ def test_videos_and_folders_of_frames_are_found_at_any_depth(tmp_path: Path) -> 
 def test_the_root_may_be_a_clip_or_a_video(tmp_path: Path) -> None:
     assert names(folder.list_recordings(frames(tmp_path / "my clip", None, None))) == ["my_clip"]
     video = film(tmp_path / "film.avi", 1)
-    assert folder.looks_like(video) and only(layouts.list_recordings(video)).name == "film"
+    assert folder.looks_like(video) and only(list_recordings(video)).name == "film"
 
 
 def test_names_can_name_files_and_are_unique(tmp_path: Path) -> None:
@@ -166,14 +166,14 @@ def test_nothing_found_names_endings_and_place(tmp_path: Path) -> None:
         r"videos \(\.mp4, .*\.mpeg\) or folders of two pictures \(\.jpg.* got nothing at .* and"
     )
     with pytest.raises(MediaError, match=message):
-        layouts.list_recordings(tmp_path)
+        list_recordings(tmp_path)
 
 
 # Real clips
 
 
 def test_real_driving_clips(shared_data: Path) -> None:
-    found = {r.name: r for r in layouts.list_recordings(shared_data / "driving_clips")}
+    found = {r.name: r for r in list_recordings(shared_data / "driving_clips")}
     assert len(found) == 30 and sum(len(r.pictures) for r in found.values()) == 2675
     assert {r.label_space.name for r in found.values()} == {"cityscapes"}
     assert found["kitti_slam"].rate == 10.0 and "BY-NC-SA" in found["kitti_slam"].licence
@@ -185,7 +185,7 @@ def test_real_driving_clips(shared_data: Path) -> None:
 
 
 def test_real_masks_of_two_classes(shared_data: Path) -> None:
-    found = layouts.list_recordings(shared_data / "davis")
+    found = list_recordings(shared_data / "davis")
     assert names(found) == ["blackswan", "car-roundabout"]
     assert sum(len(r.pictures) for r in found) == sum(len(r.label_files) for r in found) == 125
     for recording in found:

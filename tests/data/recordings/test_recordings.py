@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seg2vid.data import recordings as layouts
+from seg2vid.data.recordings import LAYOUTS, find_layout, list_recordings
 from seg2vid.tools.errors import MediaError
 from tests.data.recordings.test_adapters import names, touch
 
@@ -30,25 +30,25 @@ def test_every_layout_is_recognised(tmp_path: Path, kth_root: Path) -> None:
     found = {}
     for name, path in trees.items():
         touch(tmp_path / name / path)
-        found[name] = layouts.find_layout(tmp_path / name)
+        found[name] = find_layout(tmp_path / name)
     assert found == {name: name for name in trees}
-    assert layouts.find_layout(kth_root) == "kth" and {*trees, "kth"} == set(layouts.LAYOUTS)
-    assert not any(adapter.looks_like(tmp_path / "none") for adapter in layouts.LAYOUTS.values())
+    assert find_layout(kth_root) == "kth" and {*trees, "kth"} == set(LAYOUTS)
+    assert not any(adapter.looks_like(tmp_path / "none") for adapter in LAYOUTS.values())
 
 
 def test_a_layout_can_be_forced(kth_root: Path) -> None:
-    assert names(layouts.list_recordings(kth_root)) == ["person01_boxing_d1"]
-    found = layouts.list_recordings(kth_root, "folder")
+    assert names(list_recordings(kth_root)) == ["person01_boxing_d1"]
+    found = list_recordings(kth_root, "folder")
     assert names(found) == ["boxing_person01_boxing_d1_uncomp"]
 
 
 def test_wrong_layouts_and_paths_are_named(kth_root: Path) -> None:
     with pytest.raises(MediaError, match=r"out of auto, cityscapes, kitti.*folder; got 'coco'; ch"):
-        layouts.list_recordings(kth_root, "coco")
+        list_recordings(kth_root, "coco")
     for layout in ("auto", "kth"):
         with pytest.raises(MediaError, match=r"recordings or a video; got no .*/none; check the"):
-            layouts.list_recordings(kth_root / "none", layout)
+            list_recordings(kth_root / "none", layout)
     touch(kth_root / "person01_boxing_d1_uncomp.avi")
     message = r"got person01_boxing_d1 at .*person01_boxing_d1_uncomp\.avi and at .*; remove one"
     with pytest.raises(MediaError, match=message):
-        layouts.list_recordings(kth_root)
+        list_recordings(kth_root)
