@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seg2vid.evaluation.measure import PICTURE_METRICS
 from seg2vid.evaluation.metrics.diversity import best_of_curve
 from seg2vid.evaluation.metrics.frechet import (
     FrechetOverClips,
@@ -32,7 +33,7 @@ Row = dict[str, Any]
 """One entry of a list of a report, as JSON has it."""
 MOVING = ("epe_backward", "epe_forward", "consistency", "flow_spread")
 """Arrays over the frames after the first."""
-COMPARED = ("psnr", "ssim", "ms_ssim", "lpips", "pairwise_lpips")
+COMPARED = (*PICTURE_METRICS, "lpips", "pairwise_lpips")
 """Arrays over judged times."""
 SCORES = ("precision", "recall", "f1", "average_precision")
 CONFUSIONS = ("truth", "own", "moved")

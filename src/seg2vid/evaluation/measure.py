@@ -1,6 +1,6 @@
 """One candidate on one clip → every number and feature that figures are made of later."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,10 +35,15 @@ from seg2vid.models.judges.perceptual import PerceptualDistance
 from seg2vid.structures import Clip, Motion
 from seg2vid.warp import visibility_from_flows
 
+PICTURE_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "psnr": partial(peak_signal_noise_ratio, limit=DECIBEL_LIMIT),
+    "ssim": structural_similarity,
+    "ms_ssim": multiscale_structural_similarity,
+}
+"""What compares generated with real pictures, both (batch, 3, height, width): (batch,) numbers."""
+
 ARRAYS: Mapping[str, str] = {
-    "psnr": "sample judged_time",
-    "ssim": "sample judged_time",
-    "ms_ssim": "sample judged_time",
+    **dict.fromkeys(PICTURE_METRICS, "sample judged_time"),
     "lpips": "sample judged_time",
     "class_lpips_sum": "class",
     "class_lpips_count": "class",
@@ -124,11 +129,7 @@ class Measurement:
         target = repeat(real, "t c h w -> (s t) c h w", s=samples)
         unit = {
             name: rearrange(function(flat, target), "(s t) -> s t", s=samples)
-            for name, function in (
-                ("psnr", partial(peak_signal_noise_ratio, limit=DECIBEL_LIMIT)),
-                ("ssim", structural_similarity),
-                ("ms_ssim", multiscale_structural_similarity),
-            )
+            for name, function in PICTURE_METRICS.items()
         }
         judge = self.judges.perceptual
         if judge is None:

@@ -24,11 +24,11 @@ def work_in_processes(
     items: Iterable[Item],
     *,
     workers: int,
-    done: Callable[[Item, Result], None],
+    done: Callable[[Item, Result], object],
     threads: int | None = None,
     begin: Callable[..., None] | None = None,
     begin_with: tuple[Any, ...] = (),
-    poll: Callable[[], None] = lambda: None,
+    poll: Callable[[], object] = lambda: None,
     stopped: Callable[[list[int]], None] = lambda numbers: None,
 ) -> None:
     """Call ``function`` on every item in ``workers`` new processes, ``done`` here with each result.
