@@ -18,11 +18,11 @@ from seg2vid.evaluation.cases import Cases
 from seg2vid.evaluation.output import Candidate
 from seg2vid.models import layers
 from seg2vid.models.checkpoint import save_checkpoint
-from seg2vid.models.judges.files import digest_of
 from seg2vid.models.layers import exact_arithmetic
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import ModelError
+from seg2vid.tools.files import digest_of
 from seg2vid.transfer import encode_motion
 from tests.evaluation_runs import TINY, build_model, still_protocol, write_model
 from tests.tiny import CONFIG, HEIGHT, WIDTH, street_map

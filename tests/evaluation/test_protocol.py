@@ -14,9 +14,10 @@ from seg2vid.evaluation.judges import JUDGE_FILES, SEGMENTER_FILE, judge_digests
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.protocol import BASELINE_KEYS, Protocol, get_protocol, list_protocols
 from seg2vid.labels.space import get_label_space
-from seg2vid.models.judges.files import JUDGES, digest_of
+from seg2vid.models.judges.files import JUDGES
 from seg2vid.models.weights import SEGMENTER, find_weights
 from seg2vid.tools.errors import Seg2VidError
+from seg2vid.tools.files import digest_of
 
 FROZEN = {
     "cityscapes-generation-v1": "511468282a080d21bcb2138cdd063a17f4b3197c610420c9f5d296b658ef8b28",

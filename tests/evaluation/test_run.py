@@ -29,8 +29,8 @@ from seg2vid.evaluation.run import (
     summary_lines,
 )
 from seg2vid.models.judges.files import JUDGES_VARIABLE
-from seg2vid.models.judges.files import digest_of as digest_of_file
 from seg2vid.tools.errors import MediaError, Seg2VidError
+from seg2vid.tools.files import digest_of as digest_of_file
 from seg2vid.tools.processes import available_cores
 from tests.evaluation_runs import TINY, judge_quickly, write_model
 

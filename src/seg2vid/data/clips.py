@@ -13,24 +13,13 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.data.toycity.clip import CLIP_ARRAYS, ToyCityConfig
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.structures import Clip, Motion, join_batch
 from seg2vid.tools.errors import MediaError
 
-CLIP_ARRAYS = (
-    "frames",
-    "label_maps",
-    "instance_maps",
-    "forward_flow",
-    "backward_flow",
-    "forward_visible",
-    "backward_visible",
-    "ego_motion",
-)
-"""What is read of a clip's file; depth stays there."""
-
-
+READ_ARRAYS = tuple(name for name in CLIP_ARRAYS if name != "depth")
+"""What is read of a clip's file."""
 HELD_OUT = 20
 """One clip of so many is held out of a folder for validation."""
 
@@ -86,7 +75,7 @@ class ClipFolder:
     def read(self, index: int, /) -> Clip:
         """Read a whole clip as a batch of one."""
         with safe_open(self.files[index], "pt") as file:
-            arrays = {name: file.get_tensor(name) for name in CLIP_ARRAYS}
+            arrays = {name: file.get_tensor(name) for name in READ_ARRAYS}
             rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
         return clip_from_arrays(arrays, rate)
 
@@ -133,7 +122,7 @@ def render_toycity(seed: int, config: ToyCityConfig) -> Clip:
     arrays = {
         # PyTorch computes little with unsigned 16-bit numbers.
         name: torch.from_numpy(array.astype(np.int64) if array.dtype == np.uint16 else array)
-        for name, array in ((name, getattr(rendered, name)) for name in CLIP_ARRAYS)
+        for name, array in ((name, getattr(rendered, name)) for name in READ_ARRAYS)
     }
     return clip_from_arrays(arrays, rendered.frames_per_second)
 

@@ -16,12 +16,12 @@ from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.generated import GeneratedVideo, join_passes
-from seg2vid.models.judges.files import digest_of
 from seg2vid.models.layers import fast_arithmetic
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import BOXES, Seg2VidPipeline
 from seg2vid.structures import Clip, Motion
 from seg2vid.tools.errors import ModelError
+from seg2vid.tools.files import digest_of
 from seg2vid.tools.seeds import make_generators
 from seg2vid.transfer import encode_motion, play_motion
 from seg2vid.warp import compose_flows, follow_passes, motion_from_flows, warp_clip, warp_labels

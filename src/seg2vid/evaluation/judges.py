@@ -8,11 +8,12 @@ from typing import Any
 from seg2vid.data.teachers.flow import RaftFlow
 from seg2vid.data.teachers.labels import BundledTeacher
 from seg2vid.evaluation.measure import Judges
-from seg2vid.models.judges.files import digest_of, judge_folder
+from seg2vid.models.judges.files import judge_folder
 from seg2vid.models.judges.i3d import load_i3d
 from seg2vid.models.judges.inception import load_inception
 from seg2vid.models.judges.perceptual import load_perceptual_distance
 from seg2vid.models.weights import SEGMENTER, find_weights
+from seg2vid.tools.files import digest_of
 
 SEGMENTER_FILE = "segmenter/model.safetensors"
 """Name of the bundled segmenter in a protocol's list of judges."""

@@ -24,9 +24,9 @@ from torch import Tensor
 from seg2vid.data.recordings.recording import VIDEOS
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.video import read_video
-from seg2vid.models.judges.files import digest_of
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError
+from seg2vid.tools.files import digest_of
 
 ENDINGS = (*VIDEOS, ".gif", ".webp")
 _SAMPLE = re.compile(r"(?P<name>.+)_seed\d+")

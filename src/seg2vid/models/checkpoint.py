@@ -1,7 +1,6 @@
 """Weights and configuration in one safetensors file; strict loading that names what is missing."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from seg2vid.models.config import ModelConfig, from_dict, to_dict
 from seg2vid.tools.errors import ModelError
+from seg2vid.tools.files import replacing
 
 FORMAT = "seg2vid-1"
 
@@ -60,12 +60,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "provenance": json.dumps(checkpoint.provenance),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         save_file(checkpoint.weights, temporary, metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def storable(tensor: Tensor, half: bool) -> Tensor:

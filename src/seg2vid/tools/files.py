@@ -1,10 +1,12 @@
-"""Whole or not at all: output is written beside its place and moved there when it is complete."""
+"""Files: written whole or not at all (beside their place, then moved there), and their digests."""
 
+import hashlib
 import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from seg2vid.tools.errors import MediaError
@@ -132,3 +134,16 @@ def place_error(path: Path, error: OSError) -> MediaError:
     """Return the ``MediaError`` for a place that turned out not to be writable."""
     got = f"{path}: {error.strerror or error}"
     return MediaError("a place that can be written", got=got, fix="choose another place")
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, read once as long as it stays."""
+    status = path.stat()
+    return _digest(path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _digest(path: Path, modified: int, size: int) -> str:
+    # When it was modified and how large it is are parts of the cache's key.
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

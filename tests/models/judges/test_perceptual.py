@@ -14,7 +14,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from seg2vid.models.judges.files import JUDGES, JUDGES_VARIABLE, digest_of, find_judge, judge_folder
+from seg2vid.models.judges.files import JUDGES, JUDGES_VARIABLE, find_judge, judge_folder
 from seg2vid.models.judges.perceptual import (
     PerceptualDistance,
     PerceptualNetworks,
@@ -24,6 +24,7 @@ from seg2vid.models.judges.perceptual import (
     load_vgg_features,
 )
 from seg2vid.tools.errors import ModelError
+from seg2vid.tools.files import digest_of
 
 FILES = ("alexnet_features.safetensors", "lpips_v01_alex_lin.safetensors")
 

@@ -1,6 +1,5 @@
 """Teachers that label real video: our own network, ONNX files, models of the Hugging Face hub."""
 
-import hashlib
 import importlib
 import json
 import math
@@ -22,6 +21,7 @@ from seg2vid.models.layers import fast_arithmetic
 from seg2vid.models.segmenter import MULTIPLE, Segmenter
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.tools.errors import ModelError, Seg2VidError
+from seg2vid.tools.files import digest_of
 
 SEGMENTER = "segmenter"
 """Name of the bundled network, and of the box in its file."""
@@ -65,7 +65,7 @@ class BundledTeacher:
         checkpoint = load_checkpoint(path)
         config = checkpoint.config
         label = path.parent.name if path.name == WEIGHTS_FILE else path.stem
-        self.name = f"seg2vid/{label}:{_digest(path)}"
+        self.name = f"seg2vid/{label}:{digest_of(path)[:12]}"
         self.space = LabelSpace.from_dict(config.label_space)
         self.network = Segmenter(config.segmenter, num_classes=self.space.void_id)
         load_box(self.network, checkpoint, SEGMENTER)
@@ -106,7 +106,7 @@ class OnnxTeacher:
         except Exception as error:  # onnxruntime's errors share no base with a name
             what = f"an ONNX network in {path}"
             raise ModelError(what, got=str(error), fix="export it again") from error
-        self.name = f"onnx:{path.stem}:{_digest(path)}"
+        self.name = f"onnx:{path.stem}:{digest_of(path)[:12]}"
         self.space = get_label_space("cityscapes")
         self.size = self._check(path)
 
@@ -235,12 +235,6 @@ def _resize(
     if list(maps.shape[2:]) == size:
         return maps
     return F.interpolate(maps, size, mode="bilinear", antialias=True)
-
-
-def _digest(path: Path) -> str:
-    """Return twelve hexadecimal digits that tell this file from others."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def _import_label_extra(package: str) -> Any:

@@ -1,12 +1,10 @@
 """The judges' weight files: which are there, and how to make them from the official ones."""
 
-import hashlib
 import os
 import re
 import warnings
 import zipfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -15,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seg2vid.tools.errors import ModelError
+from seg2vid.tools.files import digest_of, replacing
 
 JUDGES_VARIABLE = "SEG2VID_JUDGES"
 
@@ -114,19 +113,6 @@ def find_judge(file_name: str, folder: Path | None = None) -> Path:
         what, fix = f"{path} to have the SHA-256 {pinned.sha256}", f"copy it again{official}"
         raise ModelError(what, got=digest, fix=fix)
     return path
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits, read once as long as it stays."""
-    status = path.stat()
-    return _digest(path.resolve(), status.st_mtime_ns, status.st_size)
-
-
-@cache
-def _digest(path: Path, modified: int, size: int) -> str:
-    """Hash the file; when it was modified and how large it is are parts of the cache's key."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 INCEPTION = "inception_fid_fp16.safetensors"
@@ -246,9 +232,7 @@ def _is_script(path: Path) -> bool:
 def _save(tensors: dict[str, Tensor], path: Path) -> Path:
     """Write tensors of any shape, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(
-        {key: value.detach().contiguous().clone() for key, value in tensors.items()}, unfinished
-    )
-    unfinished.replace(path)
+    copies = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(copies, temporary)
     return path
