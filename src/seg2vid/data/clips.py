@@ -50,7 +50,6 @@ class ClipFolder:
     split: Literal["all", "train", "val"] = "all"
 
     def __post_init__(self) -> None:
-        """Refuse an empty folder at once, not in the middle of a run."""
         if not self.files and self.split != "val":
             raise MediaError(
                 f"a folder of clips (clip_*.safetensors) at {self.directory}",
@@ -69,7 +68,6 @@ class ClipFolder:
         return [path for path, out in zip(every, is_held_out, strict=True) if out == wanted]
 
     def __len__(self) -> int:
-        """Return the number of clips."""
         return len(self.files)
 
     def read(self, index: int, /) -> Clip:
@@ -213,15 +211,12 @@ class TrainingBatches(Dataset[Clip]):
         return stack([self._read(source, *one) for one in drawn[begin : begin + self.batch_size]])
 
     def __len__(self) -> int:
-        """Return the number of batches that are left."""
         return len(self.steps) * self.accumulate
 
     def _read(self, source: ClipSource, index: int, time: int, is_mirrored: int) -> Clip:
-        """Read one clip or still, mirrored if asked."""
         clip = source.read_still(index, time) if self.stills else source.read(index)
         return mirror(clip) if is_mirrored else clip
 
 
 def _draw(random: np.random.Generator, count: int) -> tuple[int, ...]:
-    """Draw which of ``count`` clips, which frame of it, and whether it is mirrored."""
     return int(random.integers(count)), int(random.integers(1_000)), int(random.random() < 0.5)

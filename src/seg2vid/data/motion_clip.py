@@ -92,7 +92,6 @@ class MotionClip:
         return clips
 
     def _pictures(self) -> list[Path]:
-        """List a folder's frames in order of name."""
         return sorted(path for path in self.path.iterdir() if path.suffix.lower() in PICTURES)
 
     def _frames(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
@@ -101,7 +100,6 @@ class MotionClip:
         return map(read_image, self._pictures()) if is_folder else iterate_video(self.path)
 
     def _label_file(self, index: int) -> Path | None:
-        """Return the label map of frame ``index``, if there is one."""
         if index == 0 and self.labels is not None:
             return self.labels if self.labels.is_file() else None
         if not self.path.is_dir():
@@ -114,7 +112,6 @@ class MotionClip:
 def _fit(
     ids: Int[np.ndarray, "source_height source_width"], height: int, width: int, fill: int
 ) -> Int[Tensor, "1 height width"]:
-    """Crop and scale a map of ids."""
     fitted = fit_label_map(ids, height=height, width=width, fill=fill)
     return torch.from_numpy(fitted.ids).long().unsqueeze(0)
 
@@ -128,7 +125,6 @@ class ClipMotion:
     """What ``prepare`` found, a code for each pass."""
 
     def __post_init__(self) -> None:
-        """Raise ``MediaError`` for a clip that cannot be used, before anything is loaded."""
         self.clip.check()
 
     def prepare(self, pipeline: Seg2VidPipeline, num_frames: int) -> str:

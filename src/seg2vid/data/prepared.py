@@ -59,7 +59,6 @@ def is_url(place: str | Path) -> bool:
 
 
 def _open_url(url: str) -> Any:
-    """Open a URL as WebDataset does."""
     return webdataset().gopen(url)
 
 
@@ -84,7 +83,6 @@ class PreparedDataset:
     split: str = "train"
 
     def __post_init__(self) -> None:
-        """Refuse an empty split or a missing shard at once, not in the middle of a run."""
         if not self.clips:
             counts = self.index["counts"]["clips"]
             what, got = f"clips of split {self.split} in {self.directory}", f"{counts}"
@@ -116,7 +114,6 @@ class PreparedDataset:
         return [folder / shard["file"] for shard in self.index["shards"].get(self.split, ())]
 
     def __len__(self) -> int:
-        """Return the number of clips."""
         return len(self.clips)
 
     def read(self, index: int, /) -> Clip:
@@ -178,7 +175,6 @@ class StreamedDataset:
         self._stream = self._endless()
 
     def __len__(self) -> int:
-        """Return the number of clips of the split."""
         return int(self.index["counts"]["clips"].get(self.split, 0))
 
     def read(self, _index: int, /) -> Clip:
@@ -190,7 +186,6 @@ class StreamedDataset:
         return still_of(next(self._stream), time)
 
     def _endless(self) -> Iterator[Clip]:
-        """Yield clips without end."""
         for epoch in count():
             number = 0
             for clip in stream_clips(
@@ -239,7 +234,6 @@ def stream_clips(
 
 
 def _list_shards(place: str | Path, index: Mapping[str, Any], split: str) -> list[str]:
-    """Return where the shards of a split lie; raise ``MediaError`` where it has none."""
     base = str(place).removesuffix(INDEX) or "."
     names = [shard["file"] for shard in index["shards"].get(split, ())]
     if not names:

@@ -119,14 +119,12 @@ def still_of(clip: Clip, time: int) -> Clip:
 def _to_bytes(
     frames: Float[Tensor, "time 3 height width"],
 ) -> UInt8[np.ndarray, "time height width 3"]:
-    """Turn pictures in [0, 1] into pixels (time, height, width, 3)."""
     return rearrange((frames * 255).round().byte(), "t c h w -> t h w c").numpy()
 
 
 def _maps(
     first: Int[Tensor, "1 height width"], others: Int[Tensor, "1 time height width"]
 ) -> Int[np.ndarray, "all_times height width"]:
-    """Join the map of the first frame and those of the others."""
     return torch.cat((first.unsqueeze(1), others), 1)[0].numpy()
 
 
@@ -148,20 +146,17 @@ def _picture(
 
 
 def _read(content: bytes) -> Integer[np.ndarray, "height width *rgb"]:
-    """Read the pixels (height, width) or (height, width, 3) of a picture file's bytes."""
     return np.array(Image.open(io.BytesIO(content)))
 
 
 def _read_maps(
     files: Mapping[str, bytes], kind: str, count: int
 ) -> list[Integer[np.ndarray, "height width"]]:
-    """Read the maps (height, width) of one kind in order of time."""
     names = [f"{time:02d}.{kind}.png" for time in range(count)]
     return [_read(files[name]) for name in names if name in files]
 
 
 def _read_motion(files: Mapping[str, bytes]) -> Motion | None:
-    """Read flow and visibility, where they were kept."""
     if MOTION_FILE not in files:
         return None
     stored = load_tensors(files[MOTION_FILE])

@@ -41,7 +41,6 @@ class StillFolder:
             raise MediaError(what, got=got, fix=fix)
 
     def __len__(self) -> int:
-        """Return the number of photos."""
         return len(self.photos)
 
     def label_file(self, photo: Path) -> Path:

@@ -83,7 +83,6 @@ def assemble_dataset(
 
 
 def _short(part: Part) -> str:
-    """Say why a readable recording gave no clip."""
     counts = {name: count for name, count in part["dropped"].items() if count}
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "too short"
 
@@ -115,7 +114,6 @@ def _write_shards(
 
 
 def _write_shard(path: Path, group: Sequence[Any]) -> dict[str, Any]:
-    """Copy the samples of a group into one tar; return its size and hash."""
     digest, size = hashlib.sha256(), 0
     with replacing(path) as temporary, temporary.open("wb") as shard:
         for recording, clip in group:
@@ -134,7 +132,6 @@ def _write_shard(path: Path, group: Sequence[Any]) -> dict[str, Any]:
 
 
 def _counts(parts: Sequence[Part], clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Count recordings, those that failed, and clips by split."""
     by_split = {split: sum(clip["split"] == split for clip in clips) for split in SPLITS}
     return {
         "recordings": len(parts),
@@ -149,7 +146,6 @@ def _counts(parts: Sequence[Part], clips: Sequence[Mapping[str, Any]]) -> dict[s
 def _class_shares(
     parts: Sequence[Part], splits: Mapping[str, str], space: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
-    """Return the share of the pixels of each class, by split."""
     names = LabelSpace.from_dict(space).names
     shares = {}
     for split in SPLITS:
@@ -163,7 +159,6 @@ def _class_shares(
 
 
 def _motion(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how fast clips move, in pixels per frame, and how much of them stays visible."""
     speeds = [clip["speed"] for clip in clips if clip["speed"] is not None]
     if not speeds:
         return {"measured": False}

@@ -117,7 +117,6 @@ def cut_windows(
 
 
 def _is_inside(index: int, spans: tuple[tuple[int, int], ...]) -> bool:
-    """Say whether a frame lies in one of the parts to use."""
     return not spans or any(first <= index < stop for first, stop in spans)
 
 

@@ -70,7 +70,6 @@ def make_clip(
 def _own_map(
     recording: Recording, index: int, settings: ClipSettings, space: LabelSpace
 ) -> Int[Tensor, "height width"] | None:
-    """Read the label map that the dataset has of a frame, at the size of the clip."""
     ids = recording.label_map(index)
     return None if ids is None else _fit(ids, settings, space.void_id)
 
@@ -78,7 +77,6 @@ def _own_map(
 def _own_objects(
     recording: Recording, index: int, settings: ClipSettings
 ) -> Int[Tensor, "height width"] | None:
-    """Read the instance map that the dataset has of a frame, at the size of the clip."""
     numbers = recording.instance_map(index)
     return None if numbers is None else _fit(numbers, settings, 0)
 
@@ -86,7 +84,6 @@ def _own_objects(
 def _fit(
     ids: Int[np.ndarray, "source_height source_width"], settings: ClipSettings, fill: int
 ) -> Int[Tensor, "height width"]:
-    """Crop or pad and scale a map like the frames."""
     fitted = fit_label_map(
         ids, height=settings.height, width=settings.width, aspect=settings.aspect, fill=fill
     )
@@ -220,7 +217,6 @@ def _clips(
 
 
 def _add(writer: Any, key: str, sample: Sample) -> dict[str, Any]:
-    """Append a sample to a tar; return its key and place."""
     offset = writer.tarstream.offset
     writer.write({"__key__": key, **sample})
     return {"key": key, "offset": offset, "size": writer.tarstream.offset - offset}
@@ -248,7 +244,6 @@ def _windows(
     figures: PartFigures,
     seen: Callable[[int], None],
 ) -> Iterator[Window]:
-    """Yield the windows at the size of the dataset."""
     windowing = Windowing(
         length=settings.num_frames + 1,
         step=step,
@@ -259,7 +254,6 @@ def _windows(
     )
 
     def fitted() -> Iterator[Frame]:
-        """Yield the frames (height, width, 3), cropped and scaled as soon as they are decoded."""
         for frame in recording.frames():
             seen(1)
             yield fit_image(
@@ -283,7 +277,6 @@ def _facts(recording: Recording, window: Window, motion: Motion | None) -> dict[
 
 
 def _count(figures: PartFigures, clip: Clip) -> None:
-    """Count the pixels of each class over all frames of a clip."""
     figures.has_instances &= clip.instance_maps is not None
     for ids in (clip.label_map, clip.label_maps):
         if ids is not None:
@@ -292,7 +285,6 @@ def _count(figures: PartFigures, clip: Clip) -> None:
 
 
 def _preview(clips: list[Clip], space: LabelSpace) -> UInt8[np.ndarray, "height width 3"]:
-    """Draw a row for each of up to four clips: first frame, its labels, last frame, its labels."""
     rows = []
     for clip in (clips[place] for place in pick_evenly(len(clips), PREVIEWS)):
         shown = ((clip.first_frame, clip.label_map), (clip.frames[:, -1], clip.label_maps[:, -1]))  # type: ignore[index]

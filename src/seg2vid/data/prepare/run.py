@@ -58,7 +58,6 @@ def run(options: PrepareOptions) -> Iterator[str]:
 
 
 def _costs(plan: Plan, left: Sequence[Job], workers: int) -> Iterator[str]:
-    """Say what will be done, how long it will take and how much space it needs."""
     clip = plan.options.clip
     clips = frames = 0
     for job in left:
@@ -117,7 +116,6 @@ def _claim(plan: Plan, settings: dict[str, Any]) -> None:
 
 
 def _check_same(settings: dict[str, Any], before: dict[str, Any]) -> None:
-    """Raise ``MediaError`` where a folder was begun with other settings."""
     plain = json.loads(json.dumps(settings))
     ignored = {"command", "version"}
     changed = sorted(k for k in plain if k not in ignored and plain[k] != before.get(k))
@@ -173,6 +171,5 @@ def _group(job: Job, options: PrepareOptions) -> str:
 
 
 def _remove_parts(plan: Plan) -> None:
-    """Delete the parts of an assembled dataset."""
     shutil.rmtree(plan.parts, ignore_errors=True)
     (plan.options.output / SETTINGS).unlink(missing_ok=True)

@@ -114,7 +114,6 @@ def _unique_name(place: Path, root: Path, names: set[str]) -> str:
 
 
 def _read_recording(name: str, place: Path, root: Path) -> Recording:
-    """Return the recording of a video or a folder of frames, with its label maps."""
     if not place.is_dir():
         return Recording(name, video=place)
     pictures = list_pictures(place)
@@ -139,7 +138,6 @@ def _maps(folder: Path, pictures: tuple[Path, ...]) -> dict[int, Path]:
 
 
 def _add_manifest(recording: Recording, place: Path) -> Recording:
-    """Add what the manifest beside a video or folder says of it."""
     path = place.parent / MANIFEST
     entries = _read_manifest(path) if path.is_file() else []
     said = next((entry for entry in entries if entry["name"] in {place.name, place.stem}), {})
@@ -156,7 +154,6 @@ def _add_manifest(recording: Recording, place: Path) -> Recording:
 
 
 def _read_manifest(path: Path) -> list[dict[str, Any]]:
-    """Read the objects of a manifest, each with a name."""
     what = 'a list of objects with a "name"'
     try:
         entries = json.loads(path.read_text("utf-8"))
@@ -170,7 +167,6 @@ def _read_manifest(path: Path) -> list[dict[str, Any]]:
 
 
 def _wrong(path: Path, what: str, got: str) -> MediaError:
-    """Return the error for a wrong manifest."""
     return MediaError(f"{what} in {path}", got=got, fix="repair it, or take it away")
 
 

@@ -164,7 +164,6 @@ def _fit(
     aspect: Aspect,
     fill: int,
 ) -> Int[np.ndarray, "height width"] | None:
-    """Bring a map of ids to the size, if there is one."""
     if ids is None:
         return None
     return fit_label_map(ids, height=height, width=width, aspect=aspect, fill=fill).ids
@@ -173,14 +172,12 @@ def _fit(
 def _batch(
     maps: Sequence[Int[np.ndarray, "height width"]],
 ) -> Int[torch.Tensor, "1 time height width"]:
-    """Stack maps along time, as a batch of one."""
     return torch.from_numpy(np.stack(maps)).long().unsqueeze(0)
 
 
 def _batch_if_complete(
     maps: Sequence[Int[np.ndarray, "height width"] | None],
 ) -> Int[torch.Tensor, "1 time height width"] | None:
-    """Stack maps along time if none is missing."""
     found = [ids for ids in maps if ids is not None]
     return _batch(found) if found and len(found) == len(maps) else None
 

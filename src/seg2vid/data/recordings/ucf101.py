@@ -50,7 +50,6 @@ def list_recordings(root: Path, fold: int = 1) -> list[Recording]:
 
 
 def _read_list(path: Path) -> list[re.Match[str]]:
-    """Read one list of videos."""
     if not path.is_file():
         raise missing(f"the official list {path.name}", looked=path, layout="ucf101")
     lines = path.read_text("utf-8", errors="replace").splitlines()

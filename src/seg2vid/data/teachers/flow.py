@@ -85,7 +85,6 @@ def get_flow_teacher(name: str, judges: Path | None = None) -> FlowTeacher:
 
 
 def _import_opencv() -> ModuleType:
-    """Return OpenCV, which only training needs."""
     try:
         import cv2
     except ImportError as error:

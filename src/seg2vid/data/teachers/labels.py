@@ -224,7 +224,6 @@ def get_label_teacher(name: str) -> LabelTeacher:
 
 
 def _plain(name: str) -> str:
-    """Return a name in lower case, letters and digits only."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
@@ -238,7 +237,6 @@ def _resize(
 
 
 def _import_label_extra(package: str) -> Any:
-    """Import a package of the extra ``label``."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -265,7 +263,6 @@ def _read_preprocessor(source: str) -> dict[str, Any]:
 
 
 def _read_height(size: Any) -> int:
-    """Return the height that the image processor scales to."""
     if isinstance(size, Mapping):
         size = size.get("height") or size.get("shortest_edge")
     return int(size) if size else USUAL_HEIGHT

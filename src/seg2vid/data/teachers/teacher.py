@@ -89,7 +89,6 @@ class LabelOptions:
     """Pixels whose winner is no more likely than this become void."""
 
     def __post_init__(self) -> None:
-        """Check every number."""
         for entry in fields(self):
             value = getattr(self, entry.name)
             if not 0 <= value <= 1:
@@ -132,7 +131,6 @@ def label_clip(
 def _look(
     teacher: LabelTeacher, pictures: Float[Tensor, "batch 3 height width"], *, flip: bool
 ) -> Float[Tensor, "batch class height width"]:
-    """Ask the teacher, and if ``flip`` once more about the mirror images."""
     seen = teacher.probabilities(pictures)
     return (seen + teacher.probabilities(pictures.flip(-1)).flip(-1)) / 2 if flip else seen
 
@@ -225,7 +223,6 @@ def adapted_statistics(
     own = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
 
     def follow(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Move the figures towards those of the input (batch, channel, ...)."""
         axes = [axis for axis in range(inputs[0].ndim) if axis != 1]
         variance, mean = torch.var_mean(inputs[0].float(), axes, correction=0)
         norm.get_buffer("running_mean").lerp_(mean, share)
