@@ -13,9 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seg2vid.evaluation import candidates as module
-from seg2vid.evaluation.candidates import BASELINES, Model, PosteriorModel, StillStart, baselines_of
+from seg2vid.evaluation.candidates import (
+    BASELINES,
+    Candidate,
+    Model,
+    PosteriorModel,
+    StillStart,
+    baselines_of,
+)
 from seg2vid.evaluation.cases import Cases
-from seg2vid.evaluation.output import Candidate
 from seg2vid.models import layers
 from seg2vid.models.checkpoint import save_checkpoint
 from seg2vid.models.layers import exact_arithmetic

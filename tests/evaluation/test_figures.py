@@ -19,10 +19,10 @@ from seg2vid.evaluation.figures import (
     make_curve,
     make_row,
 )
+from seg2vid.evaluation.measure import Unit
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.metrics.frechet import inception_score, kernel_distance
 from seg2vid.evaluation.metrics.intervals import Interval, interval_of_mean
-from seg2vid.evaluation.output import Unit
 from seg2vid.evaluation.protocol import Protocol
 from tests.evaluation_runs import TINY, still_protocol
 

@@ -6,16 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seg2vid.evaluation.candidates import BASELINES
+from seg2vid.evaluation.candidates import BASELINES, Output
 from seg2vid.evaluation.cases import Cases
-from seg2vid.evaluation.measure import ARRAYS, Judges, Measurement, motion_arrays
+from seg2vid.evaluation.measure import ARRAYS, Judges, Measurement, Unit, motion_arrays
 from seg2vid.evaluation.metrics.motion import (
     end_point_error,
     end_point_error_by_frame,
     hidden_average_precision,
     visibility_scores,
 )
-from seg2vid.evaluation.output import Output, Unit
 from seg2vid.models.judges.inception import InceptionOutput
 from seg2vid.models.judges.perceptual import PerceptualDistance
 from seg2vid.structures import Clip, Motion

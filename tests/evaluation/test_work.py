@@ -19,8 +19,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from seg2vid.data.stills import StillFolder
+from seg2vid.evaluation.candidates import Output
 from seg2vid.evaluation.cases import Cases, digest_of
-from seg2vid.evaluation.output import Output
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.work import Setup, work
 from seg2vid.models.layers import fast_arithmetic

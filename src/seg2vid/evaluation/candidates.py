@@ -1,17 +1,20 @@
 """What is judged: models, baselines, oracles that see more, and the real thing as the ceiling."""
 
 import time
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from tqdm import tqdm
 
+from seg2vid.data.stills import StillFolder
 from seg2vid.data.teachers.flow import DISFlow
-from seg2vid.evaluation.output import Candidate, Output, Role
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.labels.space import get_label_space
@@ -19,7 +22,7 @@ from seg2vid.media.generated import GeneratedVideo, join_passes
 from seg2vid.models.layers import fast_arithmetic
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import BOXES, Seg2VidPipeline
-from seg2vid.structures import Clip, Motion
+from seg2vid.structures import Carrier, Clip, Motion
 from seg2vid.tools.errors import ModelError
 from seg2vid.tools.files import digest_of
 from seg2vid.tools.seeds import make_generators
@@ -28,6 +31,51 @@ from seg2vid.warp import compose_flows, follow_passes, motion_from_flows, warp_c
 
 SEEDS_OF_A_CLIP = 1000
 """Seeds that lie between two clips."""
+THUMB = 4
+"""Label maps are compared at every so manyth row and column."""
+Role = Literal["model", "other", "baseline", "oracle", "ceiling"]
+"""``other`` is another model in the same run; an oracle is shown more than the models are."""
+
+
+@dataclass(frozen=True)
+class Output(Carrier):
+    """What a candidate makes of one clip, the first frame included in ``frames``."""
+
+    frames: Float[Tensor, "samples frame 3 height width"]
+    """RGB in [0, 1]."""
+    label_maps: Int[Tensor, "samples frame height width"] | None = None
+    """The candidate's own labels of its frames."""
+    motion: Motion | None = None
+    """Relative to the first frame; the batch axis counts samples."""
+    seconds: float = 0.0
+
+
+@typing.runtime_checkable
+class Candidate(typing.Protocol):
+    """Anything that can be judged."""
+
+    @property
+    def key(self) -> str:
+        """Its name in the report and in files."""
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+
+    @property
+    def role(self) -> Role:
+        """How it stands to the others."""
+
+    @property
+    def about(self) -> str:
+        """What it sees and does, in a line."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its weights; empty where it has none."""
+
+    def make(self, clip: Clip, number: int) -> Output:
+        """Make its frames for clip ``number``, which is looked at as far as its role allows."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +158,79 @@ BASELINES: Mapping[str, Baseline] = {
     )
 }
 """The baselines of videos that need no data of their own, by key."""
+
+
+@dataclass(frozen=True)
+class TrainingPhotos:
+    """Photos with label maps that baselines look things up in, at the protocol's size."""
+
+    folder: Path
+    height: int
+    width: int
+
+    @cached_property
+    def stills(self) -> StillFolder:
+        """The photos; raises ``MediaError`` where they are missing."""
+        space = get_label_space("cityscapes")
+        return StillFolder(self.folder, space, height=self.height, width=self.width)
+
+    @cached_property
+    def _summary(self) -> tuple[UInt8[Tensor, "photo pixel"], Float[Tensor, "class 3"]]:
+        """The small label maps of all photos and the mean colour of each class, read once."""
+        classes = get_label_space("cityscapes").num_channels
+        sums, counts = torch.zeros(classes, 3, dtype=torch.float64), torch.zeros(classes)
+        thumbs = []
+        numbers = range(len(self.stills))
+        for number in tqdm(
+            numbers, desc="training photos", unit="photo", leave=False, disable=None
+        ):
+            clip = self.stills.read(number)
+            ids = clip.label_map.flatten()
+            colours = clip.first_frame[0].flatten(1).T.double()
+            sums.index_add_(0, ids, colours)
+            counts += torch.bincount(ids, minlength=classes)
+            thumbs.append(thumbnail(clip.label_map))
+        means = (sums / counts.clamp(min=1)[:, None]).float()
+        return torch.cat(thumbs), means
+
+    def nearest(self, label_map: Int[Tensor, "1 height width"]) -> int:
+        """Return the number of the photo whose labels agree at most places; the first of equals."""
+        agreeing = (self._summary[0] == thumbnail(label_map.cpu())).sum(1)
+        return int(agreeing.argmax())
+
+    @property
+    def mean_colours(self) -> Float[Tensor, "class 3"]:
+        """Mean RGB in [0, 1] of each class; black for one that no photo shows."""
+        return self._summary[1]
+
+    def show_nearest(self, clip: Clip) -> Output:
+        """Return the photo whose label map is most alike, with its own labels."""
+        found = self.stills.read(self.nearest(clip.label_map))
+        return Output(found.first_frame.unsqueeze(1), found.label_map.unsqueeze(1))
+
+    def paint_means(self, clip: Clip) -> Output:
+        """Paint every class of the clip's label map in its mean colour."""
+        painted = self.mean_colours[clip.label_map.cpu()].permute(0, 3, 1, 2)
+        return Output(painted.unsqueeze(1), clip.label_map.unsqueeze(1))
+
+    @property
+    def baselines(self) -> Mapping[str, Baseline]:
+        """The baselines that look something up in the photos, by key."""
+        alike = "the real photo of the training set whose label map agrees at most pixels"
+        mean = "each class in its mean colour over the training set"
+        rows = (
+            ("nearest", "nearest training photo", alike, self.show_nearest),
+            ("mean_colour", "mean colour of each class", mean, self.paint_means),
+        )
+        return {
+            key: Baseline(key, title, "baseline", about, function)
+            for key, title, about, function in rows
+        }
+
+
+def thumbnail(label_map: Int[Tensor, "batch height width"]) -> UInt8[Tensor, "batch pixel"]:
+    """Return the ids at every ``THUMB``-th row and column, in reading order."""
+    return label_map[:, THUMB // 2 :: THUMB, THUMB // 2 :: THUMB].flatten(1).to(torch.uint8)
 
 
 @dataclass(frozen=True)

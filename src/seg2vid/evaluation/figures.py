@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seg2vid.evaluation.measure import PICTURE_METRICS
+from seg2vid.evaluation.measure import PICTURE_METRICS, Unit
 from seg2vid.evaluation.metrics.diversity import best_of_curve
 from seg2vid.evaluation.metrics.frechet import (
     FrechetOverClips,
@@ -25,7 +25,6 @@ from seg2vid.evaluation.metrics.semantics import (
     mean_intersection_over_union,
     pixel_accuracy_of,
 )
-from seg2vid.evaluation.output import Unit
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.labels.space import get_label_space
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.data.teachers.teacher import FlowTeacher, LabelTeacher
+from seg2vid.evaluation.candidates import Output
 from seg2vid.evaluation.metrics.diversity import pairwise_distances
 from seg2vid.evaluation.metrics.frechet import clip_for_judge
 from seg2vid.evaluation.metrics.image import (
@@ -28,13 +29,14 @@ from seg2vid.evaluation.metrics.motion import (
     warping_error,
 )
 from seg2vid.evaluation.metrics.semantics import confusion_matrix
-from seg2vid.evaluation.output import Output, Unit
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.judges.perceptual import PerceptualDistance
 from seg2vid.structures import Clip, Motion
 from seg2vid.warp import visibility_from_flows
 
+Unit = dict[str, Tensor]
+"""Arrays by name; their axes are told in ``ARRAYS``."""
 PICTURE_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "psnr": partial(peak_signal_noise_ratio, limit=DECIBEL_LIMIT),
     "ssim": structural_similarity,

@@ -12,20 +12,24 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from einops import rearrange
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from seg2vid.evaluation.candidates import Model, VideoFolder, baselines_of
+from seg2vid.evaluation.candidates import (
+    Candidate,
+    Model,
+    Output,
+    TrainingPhotos,
+    VideoFolder,
+    baselines_of,
+)
 from seg2vid.evaluation.cases import Cases, digest_of
 from seg2vid.evaluation.judges import load_judges
-from seg2vid.evaluation.measure import Measurement
-from seg2vid.evaluation.output import Candidate, Output, Unit
+from seg2vid.evaluation.measure import Measurement, Unit
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.evaluation.stills import MeanColour, NearestPhoto, TrainingPhotos
 from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.media.generated import to_pixels
 from seg2vid.media.pictures import write_image
@@ -82,8 +86,8 @@ class Setup:
             return []
         folder = self.cases.folder_of(self.protocol.training)
         photos = TrainingPhotos(folder, self.protocol.height, self.protocol.width)
-        kinds: dict[str, Any] = {"nearest": NearestPhoto, "mean_colour": MeanColour}
-        return [kinds[key](photos) for key in self.protocol.baselines if key in kinds]
+        found = photos.baselines
+        return [found[key] for key in self.protocol.baselines if key in found]
 
     @cached_property
     def measurement(self) -> Measurement:

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seg2vid.evaluation.output import Candidate
-from seg2vid.evaluation.stills import MeanColour, NearestPhoto, TrainingPhotos, thumbnail
+from seg2vid.evaluation.candidates import Candidate, TrainingPhotos, thumbnail
 from seg2vid.media.pictures import write_label_map
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError
@@ -82,7 +81,7 @@ def test_nearest_is_that_of_a_slow_search(photos: TrainingPhotos) -> None:
 
 
 def test_the_nearest_photo_is_shown_with_its_own_labels(photos: TrainingPhotos) -> None:
-    candidate = NearestPhoto(photos)
+    candidate = photos.baselines["nearest"]
     judged = candidate.make(clip_of(halves(0, 3)), 9)
     found = photos.stills.read(1)
     assert isinstance(candidate, Candidate)
@@ -98,7 +97,7 @@ def test_mean_colours_are_those_of_all_pixels_of_a_class(photos: TrainingPhotos)
     torch.testing.assert_close(colours[0], road)
     torch.testing.assert_close(colours[2], torch.tensor([255.0, 102, 102]) / 255)
     assert not colours[5].any(), "a class that no photo shows is black"
-    judged = MeanColour(photos).make(clip_of(halves(0, 2)), 0)
+    judged = photos.baselines["mean_colour"].make(clip_of(halves(0, 2)), 0)
     assert judged.frames.shape == (1, 1, 3, 32, 64)
     torch.testing.assert_close(judged.frames[0, 0, :, 7, 3], road)
     torch.testing.assert_close(judged.frames[0, 0, :, 7, 40], colours[2])
