@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from seg2vid.data.prepare.cutting import Dropped, Window, Windowing, cut_windows
 from seg2vid.data.prepare.settings import ClipSettings, choose_step
 from seg2vid.data.prepared import webdataset
-from seg2vid.data.recordings.recording import Frame, Recording
+from seg2vid.data.recordings.recording import Frame, Recording, fit_maps, stack_maps
 from seg2vid.data.sample import Sample, encode_clip
 from seg2vid.data.teachers.teacher import (
     LabelOptions,
@@ -26,7 +27,7 @@ from seg2vid.data.teachers.teacher import (
     measure_motion,
 )
 from seg2vid.labels.convert import colourise
-from seg2vid.labels.fit import fit_image, fit_label_map
+from seg2vid.labels.fit import fit_image
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.drawing import pick_evenly
 from seg2vid.media.pictures import write_image
@@ -50,11 +51,10 @@ def make_clip(
     Who made how many of the maps is counted in ``label_sources``.
     """
     pictures = rearrange(torch.from_numpy(np.stack(window.frames)), "t h w c -> t c h w") / 255
-    given = [_own_map(recording, index, settings, teachers.space) for index in window.indices]
+    fit = partial(fit_maps, height=settings.height, width=settings.width, aspect=settings.aspect)
+    given = fit(map(recording.label_map, window.indices), fill=teachers.space.void_id)
+    objects = stack_maps(fit(map(recording.instance_map, window.indices), fill=0))
     label_maps = _complete(given, pictures, settings, teachers, label_sources, recording.labels_by)
-    instances = [_own_objects(recording, index, settings) for index in window.indices]
-    has_instances = all(numbers is not None for numbers in instances)
-    objects = torch.stack(instances).unsqueeze(0) if has_instances else None  # type: ignore[arg-type]
     motion = None if teachers.flow is None else measure_motion(teachers.flow, pictures)
     return Clip(
         pictures[:1],
@@ -65,29 +65,6 @@ def make_clip(
         instance_maps=None if objects is None else objects[:, 1:],
         motion=motion,
     )
-
-
-def _own_map(
-    recording: Recording, index: int, settings: ClipSettings, space: LabelSpace
-) -> Int[Tensor, "height width"] | None:
-    ids = recording.label_map(index)
-    return None if ids is None else _fit(ids, settings, space.void_id)
-
-
-def _own_objects(
-    recording: Recording, index: int, settings: ClipSettings
-) -> Int[Tensor, "height width"] | None:
-    numbers = recording.instance_map(index)
-    return None if numbers is None else _fit(numbers, settings, 0)
-
-
-def _fit(
-    ids: Int[np.ndarray, "source_height source_width"], settings: ClipSettings, fill: int
-) -> Int[Tensor, "height width"]:
-    fitted = fit_label_map(
-        ids, height=settings.height, width=settings.width, aspect=settings.aspect, fill=fill
-    )
-    return torch.from_numpy(fitted.ids).long()
 
 
 def _complete(

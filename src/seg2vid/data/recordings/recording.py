@@ -5,17 +5,19 @@ the directory tree. The package's ``LAYOUTS`` names them all.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Int, UInt8
+from torch import Tensor
 
 from seg2vid.labels.doctor import Encoding
 from seg2vid.labels.fit import Aspect, fit_image, fit_label_map
@@ -137,49 +139,45 @@ def read_clip(
         raise MediaError(what, got=got, fix="ask for fewer, or an earlier start")
     space = recording.label_space
     void = 0 if space is None else space.void_id
-    fit = partial(fit_image, height=height, width=width, aspect=aspect)
-    fit_labels = partial(_fit, height=height, width=width, aspect=aspect, fill=void)
-    fit_instances = partial(_fit, height=height, width=width, aspect=aspect, fill=0)
-    labels = [fit_labels(recording.label_map(index)) for index in indices]
-    instances = [fit_instances(recording.instance_map(index)) for index in indices]
-    fitted = torch.from_numpy(np.stack([fit(frame) for frame in frames]))
-    pictures = rearrange(fitted, "t h w c -> 1 t c h w").float() / 255
-    empty = np.full((height, width), void, dtype=np.int64)
+    fit = partial(fit_maps, height=height, width=width, aspect=aspect)
+    labels = fit((recording.label_map(index) for index in indices), fill=void)
+    instances = fit((recording.instance_map(index) for index in indices), fill=0)
+    fitted = [fit_image(frame, height=height, width=width, aspect=aspect) for frame in frames]
+    pictures = rearrange(torch.from_numpy(np.stack(fitted)), "t h w c -> 1 t c h w").float() / 255
+    first = torch.full((height, width), void) if labels[0] is None else labels[0]
     return Clip(
         pictures[:, 0],
         pictures[:, 1:],
-        _batch([empty if labels[0] is None else labels[0]])[:, 0],
-        label_maps=_batch_if_complete(labels[1:]),
-        instance_map=None if instances[0] is None else _batch([instances[0]])[:, 0],
-        instance_maps=_batch_if_complete(instances[1:]),
+        first.unsqueeze(0),
+        label_maps=stack_maps(labels[1:]),
+        instance_map=None if instances[0] is None else instances[0].unsqueeze(0),
+        instance_maps=stack_maps(instances[1:]),
         frames_per_second=recording.rate / step,
     )
 
 
-def _fit(
-    ids: Int[np.ndarray, "source_height source_width"] | None,
+def fit_maps(
+    maps: Iterable[Int[np.ndarray, "source_height source_width"] | None],
     *,
     height: int,
     width: int,
     aspect: Aspect,
     fill: int,
-) -> Int[np.ndarray, "height width"] | None:
-    if ids is None:
-        return None
-    return fit_label_map(ids, height=height, width=width, aspect=aspect, fill=fill).ids
+) -> list[Int[Tensor, "height width"] | None]:
+    """Crop (or pad with ``fill``) and scale those of a recording's maps of ids that are there."""
+    size: dict[str, Any] = {"height": height, "width": width, "aspect": aspect, "fill": fill}
+    return [
+        None if ids is None else torch.from_numpy(fit_label_map(ids, **size).ids).long()
+        for ids in maps
+    ]
 
 
-def _batch(
-    maps: Sequence[Int[np.ndarray, "height width"]],
-) -> Int[torch.Tensor, "1 time height width"]:
-    return torch.from_numpy(np.stack(maps)).long().unsqueeze(0)
-
-
-def _batch_if_complete(
-    maps: Sequence[Int[np.ndarray, "height width"] | None],
-) -> Int[torch.Tensor, "1 time height width"] | None:
+def stack_maps(
+    maps: Sequence[Int[Tensor, "height width"] | None],
+) -> Int[Tensor, "1 time height width"] | None:
+    """Stack maps along time as a batch of one; None where one is missing or there are none."""
     found = [ids for ids in maps if ids is not None]
-    return _batch(found) if found and len(found) == len(maps) else None
+    return torch.stack(found).unsqueeze(0) if found and len(found) == len(maps) else None
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,12 @@
 """Teachers that measure the flow of real video: DIS and RAFT-small behind one interface."""
 
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float
-from torch import Tensor
 
-from seg2vid.data.teachers.teacher import FlowTeacher
+from seg2vid.data.teachers.teacher import Flow, FlowTeacher, Pictures, import_extra
 from seg2vid.models.judges.raft_small import load_raft_small
 from seg2vid.tools.errors import Seg2VidError
 
@@ -28,14 +25,10 @@ class DISFlow:
     name = "dis"
 
     def __init__(self) -> None:
-        cv2 = _import_opencv()
+        cv2 = import_extra("cv2", "train", "OpenCV for the flow teacher dis")
         self.search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
-    def flow(
-        self,
-        first: Float[Tensor, "batch 3 height width"],
-        second: Float[Tensor, "batch 3 height width"],
-    ) -> Float[Tensor, "batch 2 height width"]:
+    def flow(self, first: Pictures, second: Pictures) -> Flow:
         """Return where each pixel of ``first`` lies in ``second``, in pixels."""
         luma = first.new_tensor(LUMA).view(3, 1, 1)
         greys = [
@@ -59,11 +52,7 @@ class RaftFlow:
         self.network = load_raft_small(judges, scale=scale)
 
     @torch.no_grad()
-    def flow(
-        self,
-        first: Float[Tensor, "batch 3 height width"],
-        second: Float[Tensor, "batch 3 height width"],
-    ) -> Float[Tensor, "batch 2 height width"]:
+    def flow(self, first: Pictures, second: Pictures) -> Flow:
         """Return where each pixel of ``first`` lies in ``second``, in pixels."""
         network = self.network.to(first.device)
         parts = [slice(start, start + TOGETHER) for start in range(0, len(first), TOGETHER)]
@@ -82,12 +71,3 @@ def get_flow_teacher(name: str, judges: Path | None = None) -> FlowTeacher:
         what = f"a flow teacher, one of: {', '.join(TEACHERS)}"
         raise Seg2VidError(what, got=repr(name), fix="choose one of them")
     return DISFlow() if name == "dis" else RaftFlow(judges)
-
-
-def _import_opencv() -> ModuleType:
-    try:
-        import cv2
-    except ImportError as error:
-        what, fix = "OpenCV for the flow teacher dis", "pip install 'seg2vid[train]'"
-        raise Seg2VidError(what, got=f"none ({error})", fix=fix) from error
-    return cv2

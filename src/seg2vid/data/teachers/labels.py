@@ -1,6 +1,5 @@
 """Teachers that label real video: our own network, ONNX files, models of the Hugging Face hub."""
 
-import importlib
 import json
 import math
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 from jaxtyping import Float
 from torch import Tensor
 
-from seg2vid.data.teachers.teacher import LabelTeacher
+from seg2vid.data.teachers.teacher import LabelTeacher, Pictures, Probabilities, import_extra
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.checkpoint import load_box, load_checkpoint
 from seg2vid.models.layers import fast_arithmetic
@@ -72,9 +71,7 @@ class BundledTeacher:
         self.network.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def probabilities(
-        self, pictures: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch class height width"]:
+    def probabilities(self, pictures: Pictures) -> Probabilities:
         """Return how likely each class is at each pixel, for RGB in [0, 1] of any size."""
         size = list(pictures.shape[2:])
         scale = math.sqrt(self.pixels / (size[0] * size[1]))
@@ -96,7 +93,7 @@ class OnnxTeacher:
         if not path.is_file():
             what = f"a segmenter at {path}"
             raise ModelError(what, got="no such file", fix="check the path")
-        runtime = _import_label_extra("onnxruntime")
+        runtime = import_extra("onnxruntime", "label", "onnxruntime for this label teacher")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:
@@ -124,9 +121,7 @@ class OnnxTeacher:
         # A size that is free has a name instead of a number.
         return [side if isinstance(side, int) else None for side in shape[2:]]
 
-    def probabilities(
-        self, pictures: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch class height width"]:
+    def probabilities(self, pictures: Pictures) -> Probabilities:
         """Return how likely each class is at each pixel, for RGB in [0, 1] of any size."""
         size = list(pictures.shape[2:])
         wanted = [own or given for own, given in zip(self.size, size, strict=True)]
@@ -149,7 +144,7 @@ class HubTeacher:
     """
 
     def __init__(self, id_or_folder: str | Path, space: LabelSpace | None = None) -> None:
-        transformers = _import_label_extra("transformers")
+        transformers = import_extra("transformers", "label", "transformers for this label teacher")
         source = str(id_or_folder)
         self.name = f"hf:{source}"
         self.space = space or get_label_space("cityscapes")
@@ -168,9 +163,7 @@ class HubTeacher:
         self.deviation = torch.tensor(values.get("image_std") if normalised else [1.0] * 3)
 
     @torch.no_grad()
-    def probabilities(
-        self, pictures: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch class height width"]:
+    def probabilities(self, pictures: Pictures) -> Probabilities:
         """Return how likely each class is at each pixel, for RGB in [0, 1] of any size."""
         device, size = pictures.device, list(pictures.shape[2:])
         wanted = [self.height, self.height * size[1] / size[0]]
@@ -234,14 +227,6 @@ def _resize(
     if list(maps.shape[2:]) == size:
         return maps
     return F.interpolate(maps, size, mode="bilinear", antialias=True)
-
-
-def _import_label_extra(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        what, fix = f"{package} for this label teacher", "pip install 'seg2vid[label]'"
-        raise Seg2VidError(what, got=f"none ({error})", fix=fix) from error
 
 
 def _read_preprocessor(source: str) -> dict[str, Any]:

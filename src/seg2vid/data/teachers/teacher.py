@@ -1,9 +1,10 @@
 """Label maps and motion for videos that have none: what a teacher is, and what is asked of it."""
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +15,11 @@ from seg2vid.labels.space import LabelSpace
 from seg2vid.structures import Carrier, Motion
 from seg2vid.tools.errors import ModelError, Seg2VidError
 from seg2vid.warp import backward_warp, motion_from_flows, visibility_from_flows, warp_labels
+
+Pictures = Float[Tensor, "batch 3 height width"]
+Probabilities = Float[Tensor, "batch class height width"]
+Flow = Float[Tensor, "batch 2 height width"]
+Frames = Float[Tensor, "time 3 height width"]
 
 TOGETHER = 8
 """Pictures that a teacher is shown at once."""
@@ -28,9 +34,7 @@ class LabelTeacher(Protocol):
     space: LabelSpace
     """What its classes are."""
 
-    def probabilities(
-        self, pictures: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch class height width"]:
+    def probabilities(self, pictures: Pictures) -> Probabilities:
         """Return how likely each class is at each pixel (sum 1), for RGB in [0, 1] of any size."""
 
 
@@ -47,11 +51,7 @@ class FlowTeacher(Protocol):
 
     name: str
 
-    def flow(
-        self,
-        first: Float[Tensor, "batch 3 height width"],
-        second: Float[Tensor, "batch 3 height width"],
-    ) -> Float[Tensor, "batch 2 height width"]:
+    def flow(self, first: Pictures, second: Pictures) -> Flow:
         """Return where each pixel of ``first`` lies in ``second``.
 
         Pixels, order (dx, dy), on the grid of ``first``; pictures are RGB in [0, 1].
@@ -109,7 +109,7 @@ class PseudoLabels(Carrier):
 @torch.no_grad()
 def label_clip(
     teacher: LabelTeacher,
-    pictures: Float[Tensor, "time 3 height width"],
+    pictures: Frames,
     options: LabelOptions = LabelOptions(),
     flow: FlowTeacher | None = None,
 ) -> PseudoLabels:
@@ -128,16 +128,14 @@ def label_clip(
     return PseudoLabels(label_maps.masked_fill(is_unsure, teacher.space.void_id), confidence)
 
 
-def _look(
-    teacher: LabelTeacher, pictures: Float[Tensor, "batch 3 height width"], *, flip: bool
-) -> Float[Tensor, "batch class height width"]:
+def _look(teacher: LabelTeacher, pictures: Pictures, *, flip: bool) -> Probabilities:
     seen = teacher.probabilities(pictures)
     return (seen + teacher.probabilities(pictures.flip(-1)).flip(-1)) / 2 if flip else seen
 
 
 def smooth_along_flow(
     probabilities: Float[Tensor, "time class height width"],
-    pictures: Float[Tensor, "time 3 height width"],
+    pictures: Frames,
     flow: FlowTeacher,
     *,
     weight: float,
@@ -162,7 +160,7 @@ def smooth_along_flow(
 @torch.no_grad()
 def fill_along_flow(
     label_maps: Sequence[Int[Tensor, "height width"] | None],
-    pictures: Float[Tensor, "time 3 height width"],
+    pictures: Frames,
     flow: FlowTeacher,
     void_id: int,
 ) -> Int[Tensor, "time height width"]:
@@ -189,7 +187,7 @@ def fill_along_flow(
 
 
 def _adapted(
-    teacher: LabelTeacher, pictures: Float[Tensor, "time 3 height width"], options: LabelOptions
+    teacher: LabelTeacher, pictures: Frames, options: LabelOptions
 ) -> AbstractContextManager[None]:
     """Let the teacher's statistics follow the clip while open, as the options ask."""
     if options.adapt == 0:
@@ -242,7 +240,7 @@ def adapted_statistics(
                 norm.get_buffer(name).copy_(buffer)
 
 
-def measure_motion(teacher: FlowTeacher, frames: Float[Tensor, "time 3 height width"]) -> Motion:
+def measure_motion(teacher: FlowTeacher, frames: Frames) -> Motion:
     """Measure the motion of a clip (a batch of one): between frame 0 and each later one.
 
     A pixel is visible where the way there and back closes.
@@ -255,3 +253,12 @@ def measure_motion(teacher: FlowTeacher, frames: Float[Tensor, "time 3 height wi
     flow = teacher.flow(torch.cat((first, later)), torch.cat((later, first)))
     forward, backward = flow.chunk(2)
     return motion_from_flows(forward.unsqueeze(0), backward.unsqueeze(0))
+
+
+def import_extra(package: str, extra: str, what: str) -> Any:
+    """Import a package of one of our extras; raise ``Seg2VidError`` where it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        fix = f"pip install 'seg2vid[{extra}]'"
+        raise Seg2VidError(what, got=f"none ({error})", fix=fix) from error
