@@ -30,6 +30,8 @@ from seg2vid.labels.space import get_label_space
 
 Row = dict[str, Any]
 """One entry of a list of a report, as JSON has it."""
+Entries = Iterator[tuple[str, Row]]
+"""The list that an entry belongs to, and the entry."""
 MOVING = ("epe_backward", "epe_forward", "consistency", "flow_spread")
 """Arrays over the frames after the first."""
 COMPARED = (*PICTURE_METRICS, "lpips", "pairwise_lpips")
@@ -117,20 +119,13 @@ def make_curve(intervals: Sequence[Interval], times: Sequence[int], **named: Any
 
 def build_figures(results: Results) -> dict[str, list[Row]]:
     """Return the lists ``figures``, ``curves`` and ``classes`` of a report."""
-    figures: list[Row] = []
-    curves: list[Row] = []
-    classes: list[Row] = []
+    lists: dict[str, list[Row]] = {"figures": [], "curves": [], "classes": []}
+    makers = (_means, _best_of, _hidden_pixels, _labels, _sets, _classes)
     for candidate in results.units:
-        figures += _mean_figures(results, candidate)
-        figures += _best_of(results, candidate)
-        figures += _hidden_figures(results, candidate)
-        figures += _label_figures(results, candidate)
-        figures += _set_figures(results, candidate)
-        curves += _mean_curves(results, candidate)
-        curves += _best_of_curves(results, candidate)
-        curves += _label_curves(results, candidate)
-        classes += _class_rows(results, candidate)
-    return {"figures": figures, "curves": curves, "classes": classes}
+        for make in makers:
+            for kind, row in make(results, candidate):
+                lists[kind].append(row)
+    return lists
 
 
 def clip_values(results: Results) -> dict[str, dict[str, list[float | None]]]:
@@ -141,74 +136,59 @@ def clip_values(results: Results) -> dict[str, dict[str, list[float | None]]]:
     found: dict[str, dict[str, list[float | None]]] = {}
     for array in (*COMPARED, *MOVING, "warping_error"):
         for candidate in results.units:
-            series = results.over_time(candidate, array)
-            for horizon in results.horizons if series is not None else ():
-                values, times = series if series is not None else (torch.zeros(0, 0), ())
-                kept = [place for place, time in enumerate(times) if time <= horizon]
-                is_last = horizon == results.horizons[-1]
-                name = array if is_last else f"{array} {frames_text([times[k] for k in kept])}"
-                if kept:
-                    means = [json_number(v) for v in values[:, kept].nanmean(1).tolist()]
-                    found.setdefault(name, {})[candidate] = means
+            for horizon, span, means in _horizon_means(results, candidate, array):
+                name = array if horizon == results.horizons[-1] else f"{array} {span}"
+                found.setdefault(name, {})[candidate] = list(map(json_number, means.tolist()))
     for candidate in results.units:
         for metric, scores in _hidden_values(results, candidate):
             found.setdefault(metric, {})[candidate] = list(map(json_number, scores.tolist()))
     return found
 
 
-def _mean_figures(results: Results, candidate: str) -> Iterator[Row]:
-    """Means over clips, samples and frames up to each horizon."""
+def _horizon_means(
+    results: Results, candidate: str, array: str
+) -> Iterator[tuple[int, str, Float[Tensor, " clips"]]]:
+    """Yield each horizon, the frames up to it as text, and the means over them."""
+    series = results.over_time(candidate, array)
+    if series is None:
+        return
+    values, times = series
+    for horizon in results.horizons:
+        kept = [place for place, time in enumerate(times) if time <= horizon]
+        if kept:
+            span = frames_text([times[place] for place in kept])
+            yield horizon, span, values[:, kept].nanmean(1)
+
+
+def _means(results: Results, candidate: str) -> Entries:
+    """Means over clips, samples and frames: up to each horizon, and frame by frame."""
     for array in (*COMPARED, *MOVING, "warping_error"):
+        for _, span, means in _horizon_means(results, candidate, array):
+            interval = results.mean(means)
+            yield "figures", make_row(interval, candidate=candidate, metric=array, frames=span)
         series = results.over_time(candidate, array)
-        for horizon in results.horizons if series is not None else ():
-            values, times = series if series is not None else (torch.zeros(0, 0), ())
-            kept = [place for place, time in enumerate(times) if time <= horizon]
-            if kept:
-                interval = results.mean(values[:, kept].nanmean(1))
-                span = frames_text([times[place] for place in kept])
-                yield make_row(interval, candidate=candidate, metric=array, frames=span)
+        if array != "warping_error" and series is not None and len(series[1]) > 1:
+            intervals = [results.mean(column) for column in series[0].unbind(1)]
+            yield "curves", make_curve(intervals, series[1], candidate=candidate, metric=array)
     seconds = results.stacked(candidate, "seconds")
     if seconds is not None and bool(seconds.any()):
-        span = frames_text(range(results.protocol.num_frames + 1))
-        yield make_row(results.mean(seconds), candidate=candidate, metric="seconds", frames=span)
+        named = {"metric": "seconds", "frames": frames_text(range(results.protocol.num_frames + 1))}
+        yield "figures", make_row(results.mean(seconds), candidate=candidate, **named)
 
 
-def _mean_curves(results: Results, candidate: str) -> Iterator[Row]:
-    """The same frame by frame."""
-    for array in (*COMPARED, *MOVING):
-        series = results.over_time(candidate, array)
-        if series is not None and len(series[1]) > 1:
-            intervals = [results.mean(column) for column in series[0].unbind(1)]
-            yield make_curve(intervals, series[1], candidate=candidate, metric=array)
-
-
-def _best_scores(results: Results, candidate: str) -> Float[Tensor, "samples clips"] | None:
-    """Return the expected LPIPS, a mean over frames, of the best of n futures of each clip."""
+def _best_of(results: Results, candidate: str) -> Entries:
+    """Expected LPIPS, a mean over frames, of the best of all futures of a clip; over their number
+    as a curve.
+    """
     found = results.stacked(candidate, "lpips")
     if found is None or found.shape[1] < 2:
-        return None
-    return best_of_curve(found.double().mean(2).T.contiguous())
-
-
-def _best_of(results: Results, candidate: str) -> Iterator[Row]:
-    """LPIPS of the best of all futures."""
-    scores = _best_scores(results, candidate)
-    if scores is not None:
-        span = frames_text(results.protocol.judged_times)
-        remark = f"best of {len(scores)}"
-        interval = results.mean(scores[-1])
-        yield make_row(
-            interval, candidate=candidate, metric="best_of_n", frames=span, remark=remark
-        )
-
-
-def _best_of_curves(results: Results, candidate: str) -> Iterator[Row]:
-    """LPIPS of the best of n futures, over n."""
-    scores = _best_scores(results, candidate)
-    if scores is not None:
-        intervals = [results.mean(row) for row in scores]
-        numbers = range(1, len(scores) + 1)
-        yield make_curve(intervals, numbers, candidate=candidate, metric="best_of_n")
+        return
+    scores = best_of_curve(found.double().mean(2).T.contiguous())
+    intervals = [results.mean(row) for row in scores]
+    named = {"candidate": candidate, "metric": "best_of_n"}
+    span, remark = frames_text(results.protocol.judged_times), f"best of {len(scores)}"
+    yield "figures", make_row(intervals[-1], **named, frames=span, remark=remark)
+    yield "curves", make_curve(intervals, range(1, len(scores) + 1), **named)
 
 
 def _hidden_values(
@@ -217,46 +197,37 @@ def _hidden_values(
     """Yield precision, recall, F1 and average precision of hidden pixels, by metric."""
     for way in ("backward", "forward"):
         found = results.stacked(candidate, f"hidden_{way}")
-        for place, score in enumerate(SCORES) if found is not None else ():
-            values = found[:, place].double().mean(1) if found is not None else torch.zeros(0)
-            yield f"hidden_{way}_{score}", values
+        if found is not None:
+            for place, score in enumerate(SCORES):
+                yield f"hidden_{way}_{score}", found[:, place].double().mean(1)
 
 
-def _hidden_figures(results: Results, candidate: str) -> Iterator[Row]:
-    """The same as figures, over all frames."""
+def _hidden_pixels(results: Results, candidate: str) -> Entries:
     span = frames_text(range(1, results.protocol.num_frames + 1))
     for metric, values in _hidden_values(results, candidate):
-        yield make_row(results.mean(values), candidate=candidate, metric=metric, frames=span)
+        row = make_row(results.mean(values), candidate=candidate, metric=metric, frames=span)
+        yield "figures", row
 
 
-def _label_figures(results: Results, candidate: str) -> Iterator[Row]:
-    """MIoU and pixel accuracy of all clips together, up to each horizon."""
+def _labels(results: Results, candidate: str) -> Entries:
+    """MIoU and pixel accuracy of all clips together: up to each horizon, and frame by frame."""
     times = results.protocol.judged_times
     for kind in CONFUSIONS:
         found = results.stacked(candidate, f"confusion_{kind}")
         if found is None or (candidate == "truth" and kind != "truth"):
             continue
+        found = found.double()
         for horizon in results.horizons:
             kept = [place for place, time in enumerate(times) if time <= horizon]
-            clips = found[:, kept].double().sum(1)
             span = frames_text([times[place] for place in kept])
             for metric, figure in _LABEL_FIGURES.items():
-                interval = results.spread(_of_sum(clips, figure))
-                metric = f"{metric}_{kind}"
-                yield make_row(interval, candidate=candidate, metric=metric, frames=span)
-
-
-def _label_curves(results: Results, candidate: str) -> Iterator[Row]:
-    """Label drift: the same frame by frame."""
-    times = results.protocol.judged_times
-    for kind in CONFUSIONS if len(times) > 1 else ():
-        found = results.stacked(candidate, f"confusion_{kind}")
-        if found is None or (candidate == "truth" and kind != "truth"):
-            continue
-        for metric, figure in _LABEL_FIGURES.items():
-            every = found.double().unbind(1)
-            intervals = [results.spread(_of_sum(clips, figure)) for clips in every]
-            yield make_curve(intervals, times, candidate=candidate, metric=f"{metric}_{kind}")
+                interval = results.spread(_of_sum(found[:, kept].sum(1), figure))
+                named = {"candidate": candidate, "metric": f"{metric}_{kind}", "frames": span}
+                yield "figures", make_row(interval, **named)
+        for metric, figure in _LABEL_FIGURES.items() if len(times) > 1 else ():
+            intervals = [results.spread(_of_sum(clips, figure)) for clips in found.unbind(1)]
+            named = {"candidate": candidate, "metric": f"{metric}_{kind}"}
+            yield "curves", make_curve(intervals, times, **named)
 
 
 _LABEL_FIGURES: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -276,7 +247,7 @@ def _of_sum(
     return statistic
 
 
-def _class_rows(results: Results, candidate: str) -> Iterator[Row]:
+def _classes(results: Results, candidate: str) -> Entries:
     """LPIPS and IoU of each class that the true labels show."""
     space = get_label_space("cityscapes")
     names = space.names[: space.void_id]
@@ -287,16 +258,17 @@ def _class_rows(results: Results, candidate: str) -> Iterator[Row]:
             if counts[:, place].sum() > 0:
                 statistic = _ratio(sums[:, place].double(), counts[:, place].double())
                 named = {"candidate": candidate, "class": name, "share": float(shares[place])}
-                yield make_row(results.spread(statistic), metric="class_lpips", **named)
+                row = make_row(results.spread(statistic), metric="class_lpips", **named)
+                yield "classes", row
     found = results.stacked(candidate, "confusion_truth")
     if found is not None:
         clips = found.double().sum(1)
         shares = clips.sum((0, 2)) / clips.sum()
         for place, name in enumerate(names):
             if shares[place] > 0:
-                figure = _iou_of(place)
+                interval = results.spread(_of_sum(clips, _iou_of(place)))
                 named = {"candidate": candidate, "class": name, "share": float(shares[place])}
-                yield make_row(results.spread(_of_sum(clips, figure)), metric="class_iou", **named)
+                yield "classes", make_row(interval, metric="class_iou", **named)
 
 
 def _ratio(
@@ -311,77 +283,74 @@ def _iou_of(place: int) -> Callable[[Tensor], Tensor]:
     return lambda matrices: intersection_over_union(matrices)[:, place]
 
 
-def _set_figures(results: Results, candidate: str) -> Iterator[Row]:
+def _sets(results: Results, candidate: str) -> Entries:
     """Distances between the sets of generated and real clips and frames."""
     protocol = results.protocol
+    make_rows = _floor if candidate == "truth" else _distances
+    pictures = frames_text(protocol.picture_times)
     for array in SETS:
         found, real = (results.stacked(key, array) for key in (candidate, "truth"))
         if found is None or real is None or results.count < 2:
             continue
         if array == "inception":
-            pairs = [(found, real, frames_text(protocol.picture_times))]
+            pairs = [(found, real, pictures)]
         else:
             spans = [frames_text(range(horizon + 1)) for horizon in protocol.horizons]
             pairs = [(found[:, p : p + 1], real[:, p : p + 1], s) for p, s in enumerate(spans)]
         for generated, reference, span in pairs:
             named = {"candidate": candidate, "frames": span}
-            if candidate == "truth":
-                yield from _floor(results, array, reference, named)
-            else:
-                yield from _distances(results, array, generated, reference, named)
+            for interval, rest in make_rows(results, array, generated, reference):
+                yield "figures", make_row(interval, **named, **rest)
     logits = results.stacked(candidate, "inception_logits")
     if logits is not None:
-        named = {"candidate": candidate, "metric": "inception_score"}
+        named = {"candidate": candidate, "metric": "inception_score", "frames": pictures}
         remark = _too_few(protocol, "inception_score", logits.shape[0] * logits.shape[1])
         interval = results.spread(
             lambda picked: float(inception_score(logits[picked].flatten(0, 1))), is_distance=True
         )
-        yield make_row(interval, **named, frames=frames_text(protocol.picture_times), remark=remark)
+        yield "figures", make_row(interval, **named, remark=remark)
+
+
+Features = Float[Tensor, "clips rows feature"]
 
 
 def _distances(
-    results: Results,
-    array: str,
-    generated: Float[Tensor, "clips rows feature"],
-    reference: Float[Tensor, "clips rows feature"],
-    named: Row,
-) -> Iterator[Row]:
+    results: Results, array: str, generated: Features, reference: Features
+) -> Iterator[tuple[Interval, Row]]:
     """Fréchet distance, its extrapolation and the kernel distance."""
-    frechet, unbiased, kernel = SETS[array]
     number = reference.shape[0] * reference.shape[1]
-    remark = _too_few(results.protocol, frechet, number)
-    measure = FrechetOverClips(generated, reference)
-    yield make_row(
-        results.spread(measure, is_distance=True), **named, metric=frechet, remark=remark
-    )
+    frechet, unbiased, kernel = SETS[array]
     flat = [features.flatten(0, 1) for features in (generated, reference)]
-    value = float(unbiased_frechet_distance(*flat))
-    interval = Interval(value, math.nan, math.nan, results.count)
-    yield make_row(interval, **named, metric=unbiased, remark=remark)
-    measure_kernel = KernelOverClips(generated, reference)
-    remark = _too_few(results.protocol, kernel, number)
-    yield make_row(
-        results.spread(measure_kernel, is_distance=True), **named, metric=kernel, remark=remark
-    )
+    extrapolated = _without_bounds(results, unbiased_frechet_distance(*flat))
+    for metric, needed, interval in (
+        (
+            frechet,
+            frechet,
+            results.spread(FrechetOverClips(generated, reference), is_distance=True),
+        ),
+        (unbiased, frechet, extrapolated),
+        (kernel, kernel, results.spread(KernelOverClips(generated, reference), is_distance=True)),
+    ):
+        remark = _too_few(results.protocol, needed, number)
+        yield interval, {"metric": metric, "remark": remark}
 
 
 def _floor(
-    results: Results, array: str, reference: Float[Tensor, "clips rows feature"], named: Row
-) -> Iterator[Row]:
+    results: Results, array: str, generated: Features, reference: Features
+) -> Iterator[tuple[Interval, Row]]:
     """Distance between two halves of the real clips: what no model can be expected to beat."""
     if results.count < 4:
         return
     halves = [reference[start::2].flatten(0, 1) for start in (0, 1)]
-    frechet, unbiased, kernel = SETS[array]
     remark = f"floor: {len(halves[0])} against the other {len(halves[1])} real ones"
-    for metric, function in (
-        (frechet, frechet_distance),
-        (unbiased, unbiased_frechet_distance),
-        (kernel, kernel_distance),
-    ):
-        value = float(function(halves[0], halves[1]))
-        interval = Interval(value, math.nan, math.nan, results.count)
-        yield make_row(interval, **named, metric=metric, remark=remark)
+    functions = (frechet_distance, unbiased_frechet_distance, kernel_distance)
+    for metric, function in zip(SETS[array], functions, strict=True):
+        interval = _without_bounds(results, function(halves[0], halves[1]))
+        yield interval, {"metric": metric, "remark": remark}
+
+
+def _without_bounds(results: Results, value: Tensor) -> Interval:
+    return Interval(float(value), math.nan, math.nan, results.count)
 
 
 def _too_few(protocol: Protocol, metric: str, number: int) -> str:
