@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Int, Integer
 from PIL import Image
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -47,18 +47,19 @@ def encode_clip(
     """
     frames = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)[0]
     files: Sample = {}
-    for time, frame in enumerate(_to_bytes(frames)):
-        name, options = ("png", {}) if lossless else ("jpg", {"quality": JPEG_QUALITY})
-        files[f"{time:02d}.{name}"] = _picture(frame, name, options)
+    kind = "png" if lossless else "jpg"
+    pixels = rearrange((frames * 255).round().byte(), "t c h w -> t h w c").numpy()
+    for time, frame in enumerate(pixels):
+        files[f"{time:02d}.{kind}"] = _picture(frame, kind)
     others = clip.label_maps
     if others is None:
         shape = (*clip.frames.shape[:2], *frames.shape[-2:])
         others = clip.label_map.new_full(shape, space.void_id)
     for time, ids in enumerate(_maps(clip.label_map, others)):
-        files[f"{time:02d}.labels.png"] = _picture(to_file_ids(ids, space), "png", {})
+        files[f"{time:02d}.labels.png"] = _picture(to_file_ids(ids, space))
     if clip.instance_map is not None and clip.instance_maps is not None:
         for time, numbers in enumerate(_maps(clip.instance_map, clip.instance_maps)):
-            files[f"{time:02d}.instances.png"] = _picture(numbers.astype(np.uint16), "png", {})
+            files[f"{time:02d}.instances.png"] = _picture(numbers.astype(np.uint16))
     if clip.motion is not None:
         motion = {name: getattr(clip.motion, name)[0] for name in (*FLOWS, *MASKS)}
         stored = {n: t.half() if n in FLOWS else t.bool() for n, t in motion.items()}
@@ -116,12 +117,6 @@ def still_of(clip: Clip, time: int) -> Clip:
     return Clip(frame, clip.frames[:, :0], label_map, instance_map=instance_map)
 
 
-def _to_bytes(
-    frames: Float[Tensor, "time 3 height width"],
-) -> UInt8[np.ndarray, "time height width 3"]:
-    return rearrange((frames * 255).round().byte(), "t c h w -> t h w c").numpy()
-
-
 def _maps(
     first: Int[Tensor, "1 height width"], others: Int[Tensor, "1 time height width"]
 ) -> Int[np.ndarray, "all_times height width"]:
@@ -134,14 +129,14 @@ def _list_pictures(files: Mapping[str, bytes]) -> list[str]:
     return sorted(names, key=lambda name: int(name.partition(".")[0]))
 
 
-def _picture(
-    pixels: Integer[np.ndarray, "height width *rgb"], kind: str, options: dict[str, int]
-) -> bytes:
-    """Write pixels (height, width) or (height, width, 3) to the bytes of a picture file."""
+def _picture(pixels: Integer[np.ndarray, "height width *rgb"], kind: str = "png") -> bytes:
+    """Write pixels to the bytes of a picture file, ``jpg`` with full colour resolution."""
     buffer = io.BytesIO()
-    chroma = {"subsampling": 0} if kind == "jpg" else {}
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.save(buffer, "JPEG" if kind == "jpg" else "PNG", **options, **chroma)
+    if kind == "jpg":
+        image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    else:
+        image.save(buffer, "PNG")
     return buffer.getvalue()
 
 

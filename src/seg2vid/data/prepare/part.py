@@ -18,7 +18,7 @@ from seg2vid.data.prepare.cutting import Dropped, Window, Windowing, cut_windows
 from seg2vid.data.prepare.settings import ClipSettings, choose_step
 from seg2vid.data.prepared import webdataset
 from seg2vid.data.recordings.recording import Frame, Recording, fit_maps, stack_maps
-from seg2vid.data.sample import Sample, encode_clip
+from seg2vid.data.sample import encode_clip
 from seg2vid.data.teachers.teacher import (
     LabelOptions,
     Teachers,
@@ -146,21 +146,31 @@ def prepare_recording(
     step = choose_step(rate, settings)
     figures = PartFigures(np.zeros(teachers.space.num_channels, dtype=np.int64))
     previews: list[Clip] = []
-    tar = folder / f"{recording.name}.tar"
     plain = {"mtime": 0.0, "encoder": False, "user": "", "group": ""}
     with (
-        replacing(tar) as temporary,
+        replacing(folder / f"{recording.name}.tar") as temporary,
         temporary.open("wb") as stream,
         webdataset().TarWriter(stream, **plain) as writer,
     ):
         # Other errors are not the recording's: they end the whole run.
         try:
-            for clip, facts in _clips(recording, settings, teachers, figures, rate, seen):
+            for window in _windows(recording, settings, step, figures.dropped, seen):
+                sources = figures.label_sources.copy()
+                clip = make_clip(recording, window, settings, teachers, figures.label_sources)
+                facts = _facts(recording, window, clip.motion)
+                if facts["visible"] is not None and facts["visible"] < settings.least_visible:
+                    figures.unrelated += 1
+                    figures.label_sources = sources
+                    continue
+                clip = replace(clip, frames_per_second=rate / step)
                 stored = clip if settings.keep_flow else replace(clip, motion=None)
                 sample = encode_clip(stored, teachers.space, facts, lossless=settings.lossless)
                 # WebDataset takes for the key what comes before the first dot.
                 key = f"{recording.name.replace('.', '_')}-{facts['first']:06d}"
-                figures.clips.append(_add(writer, key, sample) | facts)
+                offset = writer.tarstream.offset
+                writer.write({"__key__": key, **sample})
+                size = writer.tarstream.offset - offset
+                figures.clips.append({"key": key, "offset": offset, "size": size} | facts)
                 _count(figures, clip)
                 # Those that are shown stay spread over the recording.
                 previews = [*previews, clip]
@@ -172,40 +182,8 @@ def prepare_recording(
     _write_part(folder / f"{recording.name}.json", recording, figures, rate, step)
 
 
-def _clips(
-    recording: Recording,
-    settings: ClipSettings,
-    teachers: Teachers,
-    figures: PartFigures,
-    rate: float,
-    seen: Callable[[int], None],
-) -> Iterator[tuple[Clip, dict[str, Any]]]:
-    """Yield the clips worth keeping, each with its facts."""
-    step = choose_step(rate, settings)
-    for window in _windows(recording, settings, step, figures, seen):
-        sources = figures.label_sources.copy()
-        clip = make_clip(recording, window, settings, teachers, figures.label_sources)
-        facts = _facts(recording, window, clip.motion)
-        if facts["visible"] is not None and facts["visible"] < settings.least_visible:
-            figures.unrelated += 1
-            figures.label_sources = sources
-            continue
-        yield replace(clip, frames_per_second=rate / step), facts
-
-
-def _add(writer: Any, key: str, sample: Sample) -> dict[str, Any]:
-    offset = writer.tarstream.offset
-    writer.write({"__key__": key, **sample})
-    return {"key": key, "offset": offset, "size": writer.tarstream.offset - offset}
-
-
 def write_unreadable(
-    recording: Recording,
-    teachers: Teachers,
-    folder: Path,
-    *,
-    error: str,
-    rate: float,
+    recording: Recording, teachers: Teachers, folder: Path, *, error: str, rate: float
 ) -> None:
     """Write the part of a recording that gives no clips, saying why."""
     figures = PartFigures(np.zeros(teachers.space.num_channels, dtype=np.int64), error=error)
@@ -218,7 +196,7 @@ def _windows(
     recording: Recording,
     settings: ClipSettings,
     step: int,
-    figures: PartFigures,
+    dropped: Dropped,
     seen: Callable[[int], None],
 ) -> Iterator[Window]:
     windowing = Windowing(
@@ -237,7 +215,7 @@ def _windows(
                 frame, height=settings.height, width=settings.width, aspect=settings.aspect
             )
 
-    return cut_windows(fitted(), windowing, figures.dropped)
+    return cut_windows(fitted(), windowing, dropped)
 
 
 def _facts(recording: Recording, window: Window, motion: Motion | None) -> dict[str, Any]:
