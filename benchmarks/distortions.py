@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tqdm import tqdm
@@ -35,7 +36,6 @@ from tqdm import tqdm
 from seg2vid.data.recordings.folder import list_recordings
 from seg2vid.data.recordings.recording import read_clip
 from seg2vid.evaluation.metrics.frechet import clip_for_judge, frechet_distance, kernel_distance
-from seg2vid.evaluation.report.charts import nice_ticks
 from seg2vid.media.pictures import write_image
 from seg2vid.models.judges.i3d import I3D, load_i3d
 from seg2vid.models.judges.inception import Inception, load_inception
@@ -301,7 +301,8 @@ class _Panel:
         """Draw title, grid and axes with their texts."""
         left, top, right, bottom = self.box
         self.draw.text((left, top - 32), way.name.capitalize(), INK, FONTS[15], "ls")
-        for tick in nice_ticks(0, self.high):
+        ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0, self.high)
+        for tick in ticks[ticks <= self.high]:
             _, y = self.place(0, float(tick))
             self.draw.line([left, y, right, y], GRID, 2)
             self.draw.text((left - 12, y), f"{tick:g}", FAINT, FONTS[12], "rm")

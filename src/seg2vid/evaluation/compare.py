@@ -10,9 +10,14 @@ from typing import Any
 import torch
 
 from seg2vid.evaluation.metrics.intervals import Interval, paired_difference
-from seg2vid.evaluation.report.charts import is_number
-from seg2vid.evaluation.report.media import model_keys
-from seg2vid.evaluation.report.reading import Reading, decimals_for, frames_text, number_text
+from seg2vid.evaluation.report.reading import (
+    Reading,
+    decimals_for,
+    frames_text,
+    is_number,
+    model_keys,
+    number_text,
+)
 from seg2vid.tools.errors import Seg2VidError
 
 FORMAT = 1

@@ -1,7 +1,7 @@
 """What ``seg2vid evaluate`` does: a model and baselines × the clips of a protocol → one report.
 
 ``evaluation/work.py`` measures, ``evaluation/figures.py`` makes figures of it; here they become
-JSON with provenance and, with ``evaluation/report.py``, a page for people.
+JSON with provenance and, with ``report/page.py``, a page for people.
 """
 
 import json

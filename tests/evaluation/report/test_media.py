@@ -16,9 +16,7 @@ from seg2vid.evaluation.report.media import (
     SHEET_WIDTH,
     TITLE_HEIGHT,
     choose_clips,
-    clip_values,
     fitting,
-    main_metric,
     read_strip,
     read_strips,
     sheet_bytes,
@@ -26,6 +24,7 @@ from seg2vid.evaluation.report.media import (
     stills_bytes,
     video_bytes,
 )
+from seg2vid.evaluation.report.reading import clip_values, main_metric
 from seg2vid.media.pictures import write_image
 from seg2vid.media.video import read_video
 from seg2vid.tools.errors import MediaError

@@ -1,10 +1,11 @@
-"""Pictures of judged clips: which to show, side-by-side videos and contact sheets, as bytes."""
+"""Clips of the report: which to show, side-by-side videos and contact sheets, as bytes."""
 
+import base64
 import io
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from seg2vid.evaluation.report.charts import Number, is_number
+from seg2vid.evaluation.report.reading import clip_values, is_number, main_metric, model_keys
 from seg2vid.media.drawing import contact_sheet, pick_evenly
 from seg2vid.media.pictures import read_image
 from seg2vid.media.video import VideoWriter
@@ -32,12 +33,34 @@ ORDER = ("ceiling", "model", "other", "baseline", "oracle")
 """Order of the roles in a picture: what it should be, what it is, what else there is."""
 
 
+MOST_MEDIA_BYTES = 14_000_000
+"""Videos and pictures in the file, as base64; clips beyond it are left out, which is said."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """Clips to show under one heading."""
 
     title: str
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip to embed: titles of its candidates, JPEG and video (none for stills) as base64."""
+
+    name: str
+    titles: tuple[str, ...]
+    sheet: str
+    video: str = ""
+
+
+@dataclass
+class Gallery:
+    """Clips to embed by heading, and the names of those left out to keep the file small."""
+
+    sections: dict[str, list[Clip]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
 
 def read_strip(path: Path, *, height: int) -> UInt8[np.ndarray, "time height width 3"]:
@@ -66,37 +89,6 @@ def read_strips(report: Mapping[str, Any], strips: Path, clip: str) -> dict[str,
     return found
 
 
-def main_metric(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the metric by which clips are ranked: LPIPS where it is there, else the first.
-
-    Only a metric with a direction and a value of the model for at least one clip counts.
-    """
-    keys = model_keys(report)
-    ranked = [
-        metric
-        for metric in report["metrics"]
-        if metric["better"] in {"lower", "higher"}
-        and any(is_number(v) for v in clip_values(report, metric["key"], keys[:1]).values())
-    ]
-    return min(ranked, key=lambda metric: metric["key"] != "lpips", default=None)
-
-
-def model_keys(report: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the candidates with the role model, then of the others judged."""
-    return [
-        c["key"] for role in ("model", "other") for c in report["candidates"] if c["role"] == role
-    ]
-
-
-def clip_values(
-    report: Mapping[str, Any], metric: str, keys: Sequence[str]
-) -> dict[str, Number | None]:
-    """Return the values by clip name of the first of ``keys`` that has any."""
-    values = report["clips"]["values"].get(metric, {})
-    found: Sequence[Number | None] = next((values[key] for key in keys if key in values), [])
-    return dict(zip(report["clips"]["names"], found, strict=False))
-
-
 def choose_clips(report: Mapping[str, Any], strips: Path) -> list[Selection]:
     """Return the best, the worst and evenly spread other clips, none twice.
 
@@ -123,6 +115,30 @@ def choose_clips(report: Mapping[str, Any], strips: Path) -> list[Selection]:
         Selection(f"Spread evenly over {'the rest' if ends else 'all'} by {title}", tuple(spread)),
     )
     return [part for part in parts if part.names]
+
+
+def read_gallery(
+    report: Mapping[str, Any], strips: Path, most_bytes: int = MOST_MEDIA_BYTES
+) -> Gallery:
+    """Return the clips to show, as videos with contact sheets or, for stills, as pictures.
+
+    ``strips`` holds CLIP/CANDIDATE.jpg. Raises ``MediaError`` for a damaged picture.
+    """
+    gallery, used = Gallery(), 0
+    is_still = report["protocol"]["task"] == "stills"
+    for selection in choose_clips(report, strips):
+        clips = gallery.sections.setdefault(selection.title, [])
+        for name in selection.names:
+            if not (rows := read_strips(report, strips, name)):
+                continue
+            contents = [stills_bytes(rows)] if is_still else [sheet_bytes(rows), video_bytes(rows)]
+            encoded = [base64.b64encode(content).decode() for content in contents]
+            if used + sum(map(len, encoded)) > most_bytes:
+                gallery.left_out.append(name)
+                continue
+            used += sum(map(len, encoded))
+            clips.append(Clip(name, tuple(rows), *encoded))
+    return gallery
 
 
 def side_by_side(rows: Mapping[str, Frames]) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
@@ -173,13 +189,15 @@ def sheet_bytes(rows: Mapping[str, Frames]) -> bytes:
     picked = {t: frames[pick_evenly(len(frames), SHEET_COLUMNS)] for t, frames in rows.items()}
     sheet = Image.fromarray(contact_sheet(picked, title_height=30))
     sheet.thumbnail((SHEET_WIDTH, 1 << 14), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+    return _jpeg_bytes(sheet, quality=85)
 
 
 def stills_bytes(rows: Mapping[str, Frames]) -> bytes:
     """Return the first frame of each candidate side by side in a grid with titles, as JPEG."""
+    return _jpeg_bytes(Image.fromarray(next(side_by_side(rows))), quality=88)
+
+
+def _jpeg_bytes(picture: Image.Image, *, quality: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(next(side_by_side(rows))).save(buffer, "JPEG", quality=88)
+    picture.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
