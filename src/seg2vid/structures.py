@@ -1,11 +1,9 @@
-"""What travels between the boxes: label map, clip, latent, motion, generated video. Read this
-first.
+"""What travels between the boxes: label map, clip, latent, motion,
+generated video. Read this first.
 
 Conventions (full page: ``docs/conventions.md``): ``time`` counts the frames *after* the first
-frame, which
-is kept apart; pictures are RGB in [0, 1]; label maps hold integer ids; flow is in pixels, order
-(dx, dy),
-always between the first frame and frame t; a mask is named by what 1 means.
+frame, which is kept apart; pictures are RGB in [0, 1]; label maps hold integer ids; flow is in
+pixels, order (dx, dy), always between the first frame and frame t; a mask is named by what 1 means.
 
 These classes carry data and check shapes; everything that computes lives elsewhere.
 """
@@ -19,6 +17,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+Pictures = Float[Tensor, "batch 3 height width"]
+Frames = Float[Tensor, "batch time 3 height width"]
+Labels = Int[Tensor, "batch height width"]
+LabelFrames = Int[Tensor, "batch time height width"]
+Features = Float[Tensor, "batch channel height width"]
+Flow = Float[Tensor, "batch 2 height width"]
+Mask = Float[Tensor, "batch 1 height width"]
+Flows = Float[Tensor, "batch time 2 height width"]
+Masks = Float[Tensor, "batch time 1 height width"]
+Objects = Int[Tensor, "batch coarse_height coarse_width"]
+Hints = Float[Tensor, "batch 3 coarse_height coarse_width"]
+
 CarrierType = TypeVar("CarrierType", bound="Carrier")
 
 
@@ -26,9 +36,7 @@ class Carrier:
     """Base of the carriers: moving between devices and slicing the batch, field by field."""
 
     def map(self: CarrierType, function: Callable[[Tensor], Tensor]) -> CarrierType:
-        """Return a copy with ``function`` applied to every tensor (of any shape), nested carriers
-        included.
-        """
+        """Return a copy with ``function`` applied to every tensor, nested carriers included."""
         changes: dict[str, object] = {}
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -48,9 +56,7 @@ class Carrier:
 
 
 def join_batch(carriers: Sequence[CarrierType]) -> CarrierType:
-    """Join carriers of one kind along the batch axis (tensors of any other shape), nested ones
-    included.
-    """
+    """Join carriers of one kind along the batch axis, nested ones included."""
     changes: dict[str, object] = {}
     for field in dataclasses.fields(carriers[0]):  # type: ignore[arg-type]
         values = [getattr(carrier, field.name) for carrier in carriers]
@@ -66,15 +72,15 @@ class Motion(Carrier):
     """Where pixels go: flow in pixels, order (dx, dy), between the first frame and frame t.
 
     ``backward_flow`` lives on the grid of frame t and says where to read in the first frame;
-    ``forward_flow`` lives on the grid of the first frame and says where its pixels go.
-    (Paper: W^b, W^f, O^b, O^f of Sec. 3.2; the authors' code swaps the two names.)
+    ``forward_flow`` lives on the grid of the first frame and says where its pixels go. (Paper: W^b,
+    W^f, O^b, O^f of Sec. 3.2; the authors' code swaps the two names.)
     """
 
-    forward_flow: Float[Tensor, "batch time 2 height width"]
-    backward_flow: Float[Tensor, "batch time 2 height width"]
-    forward_visible: Float[Tensor, "batch time 1 height width"]
+    forward_flow: Flows
+    backward_flow: Flows
+    forward_visible: Masks
     """1 where this pixel of the first frame is still visible in frame t."""
-    backward_visible: Float[Tensor, "batch time 1 height width"]
+    backward_visible: Masks
     """1 where this pixel of frame t was visible in the first frame."""
     turning: Float[Tensor, "batch time"] | None = None
     """Radians by which the camera has turned right, where that is predicted; part of the flow."""
@@ -84,19 +90,17 @@ class Motion(Carrier):
 class Clip(Carrier):
     """A real or toy clip: what every dataset yields and every loss and metric reads."""
 
-    first_frame: Float[Tensor, "batch 3 height width"]
-    frames: Float[Tensor, "batch time 3 height width"]
-    label_map: Int[Tensor, "batch height width"]
+    first_frame: Pictures
+    frames: Frames
+    label_map: Labels
     """Ids of the first frame, 0 ... number of classes (the last one is void)."""
-    label_maps: Int[Tensor, "batch time height width"] | None = None
-    instance_map: Int[Tensor, "batch height width"] | None = None
-    instance_maps: Int[Tensor, "batch time height width"] | None = None
+    label_maps: LabelFrames | None = None
+    instance_map: Labels | None = None
+    instance_maps: LabelFrames | None = None
     motion: Motion | None = None
     """Exact motion, where the source knows it (toy city)."""
     ego_motion: Float[Tensor, "batch time 3"] | None = None
-    """Forward metres, rightward metres, yaw in radians (positive turns right), relative to the
-    first frame.
-    """
+    """Forward and rightward metres, yaw in radians (positive turns right), from the first frame."""
     frames_per_second: float = 12.0
 
 
@@ -104,8 +108,8 @@ class Clip(Carrier):
 class Latent(Carrier):
     """The latent z of the motion: one code for the background, one per foreground object.
 
-    The foreground code is spatial but constant over each object: all zero outside foreground
-    objects.
+    The foreground code is spatial but constant over each object:
+    all zero outside foreground objects.
     """
 
     background: Float[Tensor, "batch background_code"]
@@ -118,21 +122,17 @@ class Posterior(Carrier):
 
     mean: Latent
     log_variance: Latent
-    objects: Int[Tensor, "batch coarse_height coarse_width"]
+    objects: Objects
     """Object number of every coarse cell, 0 = background: cells of one object share one code."""
 
 
 @dataclass(frozen=True)
 class Animation(Carrier):
-    """What flow_decoder → warp → refiner return for one pass: the part training and generation
-    share.
-    """
+    """What flow_decoder → warp → refiner return for one pass, in training and generation."""
 
     motion: Motion
-    warped: Float[Tensor, "batch time 3 height width"]
+    warped: Frames
     """The first frame, warped by ``backward_flow``; meaningless where ``backward_visible`` is 0."""
-    refined: Float[Tensor, "batch time 3 height width"]
+    refined: Frames
     label_logits: Float[Tensor, "batch time class half_height half_width"] | None = None
-    """The refiner's labels, one for each 2 x 2 pixels, used where nothing was visible; the paper's
-    refiner has none.
-    """
+    """Labels at half resolution, used where nothing was visible; the paper's refiner has none."""

@@ -1,10 +1,9 @@
 """Pure functions on flow: the only file that knows sign, units and ``align_corners``.
 
-Flow is in pixels, order (dx, dy): ``backward_warp(frame, flow)[y, x] = frame[y + dy, x + dx]``.
-Sampling is
-bilinear with ``align_corners=True``, so that integer coordinates are pixel centres and zero flow
-is the
-identity. The authors' code warps with ``x - flow`` in normalised units and swaps the two names.
+Flow is in pixels, order (dx, dy): ``backward_warp(frame, flow)[y, x] = frame[y + dy, x +
+dx]``. Sampling is bilinear with ``align_corners=True``, so that integer coordinates are pixel
+centres and zero flow is the identity. The authors' code warps with ``x - flow`` in normalised
+units and swaps the two names.
 """
 
 from collections.abc import Sequence
@@ -14,18 +13,18 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from seg2vid.structures import Motion
+from seg2vid.structures import Features, Flows, Labels, Mask, Motion
 
 
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "2 height width"]:
-    """Return the coordinates (x, y) in pixels of every pixel centre, float32 on the device of
-    ``like``.
+    """Return the coordinates (x, y) in pixels of every pixel centre, float32
+    on the device of ``like``.
 
-    float32 whatever the network's precision: bfloat16 cannot tell neighbouring pixels apart past
-    256.
+    float32 whatever the network's precision: bfloat16 cannot tell
+    neighbouring pixels apart past 256.
     """
     y = torch.arange(height, device=like.device, dtype=torch.float32)
     x = torch.arange(width, device=like.device, dtype=torch.float32)
@@ -40,9 +39,7 @@ def reading_position(
     return pixel_grid(flow.shape[-2], flow.shape[-1], like=flow) + flow.float()
 
 
-def is_inside(
-    flow: Float[Tensor, "batch 2 height width"],
-) -> Float[Tensor, "batch 1 height width"]:
+def is_inside(flow: Float[Tensor, "batch 2 height width"]) -> Mask:
     """Return 1 where the flow points at a position within the picture, else 0."""
     height, width = flow.shape[-2:]
     x, y = reading_position(flow).unbind(1)
@@ -52,15 +49,15 @@ def is_inside(
 
 
 def backward_warp(
-    frame: Float[Tensor, "batch channel height width"],
+    frame: Features,
     flow: Float[Tensor, "batch 2 height width"],
     *,
     mode: Literal["bilinear", "nearest"] = "bilinear",
-) -> Float[Tensor, "batch channel height width"]:
+) -> Features:
     """Read ``frame`` where ``flow`` says: ``result[y, x] = frame[y + dy, x + dx]`` (paper Eq. 2).
 
-    ``flow`` in pixels, order (dx, dy), on the grid of the result. Positions outside the picture
-    read its border.
+    ``flow`` in pixels, order (dx, dy), on the grid of the result. Positions outside
+    the picture read its border.
     """
     height, width = flow.shape[-2:]
     position = reading_position(flow)
@@ -72,13 +69,8 @@ def backward_warp(
     )
 
 
-def warp_clip(
-    frame: Float[Tensor, "batch channel height width"],
-    flow: Float[Tensor, "batch time 2 height width"],
-) -> Float[Tensor, "batch time channel height width"]:
-    """Warp one frame to every time by its backward flow (bilinear): the box ``warp`` of the
-    figure.
-    """
+def warp_clip(frame: Features, flow: Flows) -> Float[Tensor, "batch time channel height width"]:
+    """Warp one frame to every time by its backward flow (bilinear)."""
     time = flow.shape[1]
     frames = frame.unsqueeze(1).expand(-1, time, -1, -1, -1)
     warped = backward_warp(
@@ -87,12 +79,8 @@ def warp_clip(
     return rearrange(warped, "(b t) c h w -> b t c h w", t=time)
 
 
-def warp_labels(
-    label_map: Int[Tensor, "batch height width"], flow: Float[Tensor, "batch 2 height width"]
-) -> Int[Tensor, "batch height width"]:
-    """Move a label or instance map by backward flow in pixels: the nearest id is read, ids are
-    never mixed.
-    """
+def warp_labels(label_map: Labels, flow: Float[Tensor, "batch 2 height width"]) -> Labels:
+    """Move a label or instance map by backward flow in pixels: the nearest id is read."""
     height, width = label_map.shape[-2:]
     x, y = reading_position(flow).round().long().unbind(1)
     index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
@@ -103,22 +91,19 @@ def warp_labels(
 def compose_flows(
     first: Float[Tensor, "batch 2 height width"], second: Float[Tensor, "batch 2 height width"]
 ) -> Float[Tensor, "batch 2 height width"]:
-    """Follow ``second``, then ``first`` from where it led: ``second(p) + first(p + second(p))``,
-    pixels.
+    """Follow ``second``, then ``first`` from where it led: ``second(p)
+    + first(p + second(p))``, pixels.
 
     With backward flows 0←1 (``first``) and 1←2 (``second``) the result is the backward flow 0←2;
-    with
-    forward flows 1→2 (``first``) and 0→1 (``second``) it is the forward flow 0→2.
+    with forward flows 1→2 (``first``) and 0→1 (``second``) it is the forward flow 0→2.
     """
     return second + backward_warp(first, second)
 
 
 def forward_backward_error(
     flow: Float[Tensor, "batch 2 height width"], reverse: Float[Tensor, "batch 2 height width"]
-) -> Float[Tensor, "batch 1 height width"]:
-    """Distance in pixels by which following ``flow`` and then ``reverse`` misses the start (paper
-    Eq. 5).
-    """
+) -> Mask:
+    """Pixels by which following ``flow`` and then ``reverse`` misses the start (paper Eq. 5)."""
     # The small number keeps the gradient finite where the way closes exactly.
     return (compose_flows(reverse, flow).square().sum(1, keepdim=True) + 1e-12).sqrt()
 
@@ -129,11 +114,11 @@ def visibility_from_flows(
     *,
     relative: float = 0.01,
     absolute: float = 0.5,
-) -> Float[Tensor, "batch 1 height width"]:
+) -> Mask:
     """Return 1 where a pixel is also visible in the other frame, on the grid of ``flow``.
 
-    A pixel is visible where its flow stays inside the picture and the way there and back closes:
-    |f + b|² < relative (|f|² + |b|²) + absolute, in pixels² (Sundaram et al., ECCV 2010, Eq. 5).
+    A pixel is visible where its flow stays inside the picture and the way there and back closes: |f
+    + b|² < relative (|f|² + |b|²) + absolute, in pixels² (Sundaram et al., ECCV 2010, Eq. 5).
     """
     returned = backward_warp(reverse, flow)
     error = (flow + returned).square().sum(1, keepdim=True)
@@ -141,10 +126,7 @@ def visibility_from_flows(
     return (error < allowed).float() * is_inside(flow)
 
 
-def motion_from_flows(
-    forward_flow: Float[Tensor, "batch time 2 height width"],
-    backward_flow: Float[Tensor, "batch time 2 height width"],
-) -> Motion:
+def motion_from_flows(forward_flow: Flows, backward_flow: Flows) -> Motion:
     """Build a ``Motion`` from flows of any source: visibility by the way there and back."""
     time = forward_flow.shape[1]
     forward = rearrange(forward_flow, "b t d h w -> (b t) d h w")
@@ -172,7 +154,6 @@ def follow_passes(motion: Motion, pass_starts: Sequence[int]) -> Motion:
 
 
 def _fields(motion: Motion) -> list[Tensor]:
-    """Return forward and backward flow (batch, time, 2, height, width) and both visibilities."""
     shown = [motion.forward_visible, motion.backward_visible]
     return [motion.forward_flow, motion.backward_flow, *shown]
 
@@ -202,12 +183,12 @@ def gate_flow(motion: Motion) -> Motion:
 
 def turning_flow(
     yaw: Float[Tensor, "batch time"], *, height: int, width: int, focal_length: Tensor | float
-) -> Float[Tensor, "batch time 2 height width"]:
+) -> Flows:
     """Forward flow in pixels of a camera that turns by ``yaw`` radians, positive to the right.
 
-    A rotation moves all points alike, near or far: x' = (x cos - sin) / (x sin + cos) and
-    y' = y / (x sin + cos) in units of the focal length (pixels, any scalar) from the middle of the
-    picture. The scene moves left when the camera turns right; the backward flow is of ``-yaw``.
+    A rotation moves all points alike, near or far: x' = (x cos - sin) / (x sin + cos) and y' = y /
+    (x sin + cos) in units of the focal length (pixels, any scalar) from the middle of the picture.
+    The scene moves left when the camera turns right; the backward flow is of ``-yaw``.
     """
     grid = pixel_grid(height, width, like=yaw)
     middle = grid.new_tensor([(width - 1) / 2, (height - 1) / 2]).view(2, 1, 1)

@@ -14,23 +14,18 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int, Integer, UInt8
 from torch import Tensor
 
-from seg2vid.labels.space import (
-    LabelSpace,
-)
+from seg2vid.labels.space import Ids, LabelSpace, Values
 from seg2vid.tools.errors import LabelMapError
 
 COLOUR_TOLERANCE = 32.0
-"""Euclidean RGB distance up to which a pixel still counts as a class colour: JPEG noise is well
-below.
-"""
+"""Euclidean RGB distance up to which a pixel has a class colour: JPEG noise is well below."""
 
 
 def one_hot(
     label_maps: Int[Tensor, "*batch height width"], num_channels: int
 ) -> Float[Tensor, "*batch class height width"]:
-    """Return one plane of 0 and 1 per id.
-
-    Raises ``LabelMapError`` when an id is not in 0 ... num_channels - 1.
+    """Return one plane of 0 and 1 per id. Raises ``LabelMapError`` when an id is not in
+    0 ... num_channels - 1.
     """
     lowest, highest = (int(bound) for bound in label_maps.aminmax())
     if lowest < 0 or highest >= num_channels:
@@ -46,9 +41,8 @@ def one_hot(
 def colourise(
     ids: Integer[np.ndarray, "*batch height width"], space: LabelSpace
 ) -> UInt8[np.ndarray, "*batch height width 3"]:
-    """Return the map in the colours of its classes, RGB.
-
-    Raises ``LabelMapError`` for ids outside the space.
+    """Return the map in the colours of its classes, RGB. Raises ``LabelMapError``
+    for ids outside the space.
     """
     _check_ids(ids, space)
     return np.take(space.colours, ids, axis=0)
@@ -70,13 +64,7 @@ def listed(values: list[int], limit: int = 8) -> str:
     return text if len(values) <= limit else f"{text} and {len(values) - limit} more"
 
 
-def _look_up(
-    values: Integer[np.ndarray, "height width"], table: Mapping[int, int], what: str, fix: str
-) -> Int[np.ndarray, "height width"]:
-    """Replace every value by its entry in ``table``.
-
-    Raises ``LabelMapError`` for values without one.
-    """
+def _look_up(values: Values, table: Mapping[int, int], what: str, fix: str) -> Ids:
     found, places = np.unique(values, return_inverse=True)
     unknown = [int(value) for value in found if int(value) not in table]
     if unknown:
@@ -85,12 +73,9 @@ def _look_up(
     return ids[places].reshape(values.shape)
 
 
-def from_file_ids(
-    values: Integer[np.ndarray, "height width"], space: LabelSpace
-) -> Int[np.ndarray, "height width"]:
-    """Turn the values of a file (class ids, ``file_value`` or ``void_id``) into ids.
-
-    Raises ``LabelMapError`` for others.
+def from_file_ids(values: Values, space: LabelSpace) -> Ids:
+    """Turn the values of a file (class ids, ``file_value`` or ``void_id``) into
+    ids. Raises ``LabelMapError`` for others.
     """
     table = {channel.id: channel.id for channel in space.channels}
     table[space.file_value] = space.void_id
@@ -107,12 +92,9 @@ def to_file_ids(
     return np.take(file_ids, ids)
 
 
-def from_raw_ids(
-    raw: Integer[np.ndarray, "height width"], space: LabelSpace
-) -> Int[np.ndarray, "height width"]:
-    """Turn raw ids into ids (``file_value`` stays void).
-
-    Raises ``LabelMapError`` for unknown raw ids.
+def from_raw_ids(raw: Values, space: LabelSpace) -> Ids:
+    """Turn raw ids into ids (``file_value`` stays void). Raises
+    ``LabelMapError`` for unknown raw ids.
     """
     what = f"only raw ids of {space.name}"
     table = {space.file_value: space.void_id} | space.raw_to_id
@@ -123,17 +105,14 @@ def from_raw_ids(
 class InstanceLabels:
     """What an instance id map says: the class and the object of every pixel."""
 
-    ids: Int[np.ndarray, "height width"]
-    instance_map: Int[np.ndarray, "height width"]
+    ids: Ids
+    instance_map: Ids
     """The instance id of every pixel of an object; 0 where there is none."""
 
 
-def from_instance_ids(
-    instance_ids: Integer[np.ndarray, "height width"], space: LabelSpace
-) -> InstanceLabels:
-    """Split instance ids (raw id * 1000 + number, or a plain raw id).
-
-    Raises ``LabelMapError`` for unknown raw ids.
+def from_instance_ids(instance_ids: Values, space: LabelSpace) -> InstanceLabels:
+    """Split instance ids (raw id * 1000 + number, or a plain raw id). Raises
+    ``LabelMapError`` for unknown raw ids.
     """
     values = instance_ids.astype(np.int64)
     is_object = values >= 1000
@@ -145,19 +124,15 @@ def from_instance_ids(
 class ColourMatch:
     """Ids found by colour, and how well the colours fitted."""
 
-    ids: Int[np.ndarray, "height width"]
+    ids: Ids
     inexact: int
     """Pixels whose colour is not exactly that of a class."""
     beyond_tolerance: int
-    """Pixels (among them) too far from every class colour: they took the class of a neighbour, or
-    void.
-    """
+    """Those of them too far from every class colour: they took a neighbour's class, or void."""
 
 
 def from_colours(
-    rgb: UInt8[np.ndarray, "height width 3"],
-    space: LabelSpace,
-    tolerance: float = COLOUR_TOLERANCE,
+    rgb: UInt8[np.ndarray, "height width 3"], space: LabelSpace, tolerance: float = COLOUR_TOLERANCE
 ) -> ColourMatch:
     """Give every pixel the class of the nearest colour, at most ``tolerance`` (Euclidean) away.
 
@@ -180,9 +155,7 @@ def from_colours(
     return ColourMatch(ids, int(counts[distance > 0.5].sum()), int(counts[is_far].sum()))
 
 
-def _fill_from_neighbours(
-    ids: Int[np.ndarray, "height width"], is_known: Bool[np.ndarray, "height width"], fill: int
-) -> Int[np.ndarray, "height width"]:
+def _fill_from_neighbours(ids: Ids, is_known: Bool[np.ndarray, "height width"], fill: int) -> Ids:
     """Grow the known pixels over the others, eight steps at most.
 
     What is still unknown becomes ``fill``.
@@ -204,12 +177,9 @@ def _fill_from_neighbours(
     return ids
 
 
-def translate_ids(
-    ids: Int[np.ndarray, "height width"], source: LabelSpace, target: LabelSpace
-) -> Int[np.ndarray, "height width"]:
-    """Turn ids of one space into those of another by class name.
-
-    Raises ``LabelMapError`` for classes it lacks.
+def translate_ids(ids: Ids, source: LabelSpace, target: LabelSpace) -> Ids:
+    """Turn ids of one space into those of another by class name. Raises
+    ``LabelMapError`` for classes it lacks.
     """
     by_name = {label.name: label.id for label in target.classes}
     table = {label.id: by_name[label.name] for label in source.classes if label.name in by_name}

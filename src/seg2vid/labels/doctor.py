@@ -12,7 +12,7 @@ from shlex import quote
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Int, Integer, UInt8
+from jaxtyping import UInt8
 
 from seg2vid.labels.convert import (
     from_colours,
@@ -23,10 +23,10 @@ from seg2vid.labels.convert import (
     to_file_ids,
 )
 from seg2vid.labels.fit import MINIMUM_SIDE
-from seg2vid.labels.space import LabelSpace
+from seg2vid.labels.space import Ids, LabelSpace, Values
 from seg2vid.tools.errors import LabelMapError, expected
 
-Kind = Literal["train ids", "raw ids", "palette", "colours", "instance ids", "unknown"]
+Kind = Literal["train ids", "raw ids", "palette", "colours", "instance ids", "photo", "unknown"]
 Encoding = Literal["auto", "train", "raw", "colour", "instance"]
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
 
@@ -41,14 +41,12 @@ _ABOVE = frozenset({"sky", "building", "vegetation"})
 class Picture:
     """The pixels of a file as they are stored, and what the file says about them."""
 
-    pixels: Integer[np.ndarray, "height width"] | UInt8[np.ndarray, "height width channel"]
+    pixels: Values | UInt8[np.ndarray, "height width channel"]
     mode: str
     """Pillow's name of the pixel format: L, P, I;16, RGB, RGBA ..."""
     palette: UInt8[np.ndarray, "entry 3"] | None = None
     name: str = "FILE"
-    """The file's path as the user wrote it, for the repair command; its name may also tell the
-    encoding.
-    """
+    """The path as the user wrote it, for the repair command; it may also tell the encoding."""
     is_jpeg: bool = False
 
 
@@ -59,25 +57,21 @@ class Diagnosis:
     kind: Kind
     detail: str
     """How it was recognised, in a few words."""
-    ids: Int[np.ndarray, "height width"] | None = None
-    """Ids of the label space, void = number of classes; None when the file cannot be read as a
-    label map.
-    """
-    instance_map: Int[np.ndarray, "height width"] | None = None
+    ids: Ids | None = None
+    """Ids, void = number of classes; None when the file cannot be read as a label map."""
+    instance_map: Ids | None = None
     class_shares: tuple[tuple[str, float], ...] = ()
     """Name and share of the pixels (0 ... 1) of every class that occurs, largest first."""
     warnings: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     """Why it cannot be used: each says what was expected, what came and what to do."""
     repair: str | None = None
-    """The command that turns the file into a plain map of train ids; None when there is nothing to
-    repair.
-    """
+    """The command that makes a plain map of train ids; None when there is nothing to repair."""
 
     @property
     def is_photo(self) -> bool:
         """True for what is no label map because it has the colours of a photo."""
-        return any("as in a photo" in problem for problem in self.problems)
+        return self.kind == "photo"
 
     @property
     def summary(self) -> str:
@@ -114,7 +108,6 @@ def diagnose(picture: Picture, *, space: LabelSpace, encoding: Encoding = "auto"
 
 
 def _find(picture: Picture, space: LabelSpace, encoding: Encoding) -> Diagnosis:
-    """Choose the reading by the shape and mode of the pixels."""
     height, width = picture.pixels.shape[:2]
     if min(height, width) < MINIMUM_SIDE:
         what = f"a label map of at least {MINIMUM_SIDE}x{MINIMUM_SIDE} pixels"
@@ -144,17 +137,11 @@ def _find(picture: Picture, space: LabelSpace, encoding: Encoding) -> Diagnosis:
     return _read_as(encoding, picture.pixels, space, "as asked")
 
 
-def _unknown(detail: str, what: str, got: str, fix: str) -> Diagnosis:
-    return Diagnosis("unknown", detail, problems=(expected(what, got=got, fix=fix),))
+def _unknown(detail: str, what: str, got: str, fix: str, *, kind: Kind = "unknown") -> Diagnosis:
+    return Diagnosis(kind, detail, problems=(expected(what, got=got, fix=fix),))
 
 
-def _read_as(
-    encoding: str, values: Integer[np.ndarray, "height width"], space: LabelSpace, why: str
-) -> Diagnosis:
-    """Read values as train, raw or instance ids.
-
-    Values that do not exist there become a problem.
-    """
+def _read_as(encoding: str, values: Values, space: LabelSpace, why: str) -> Diagnosis:
     try:
         if encoding == "train":
             return Diagnosis("train ids", why, from_file_ids(values, space))
@@ -167,7 +154,6 @@ def _read_as(
 
 
 def _find_in_channels(picture: Picture, space: LabelSpace, encoding: Encoding) -> Diagnosis:
-    """Read RGB or RGBA: class colours, or ids repeated in all three channels."""
     rgb = picture.pixels[..., :3]
     warnings: tuple[str, ...] = ()
     is_grey = bool((rgb == rgb[..., :1]).all())
@@ -188,6 +174,7 @@ def _find_in_channels(picture: Picture, space: LabelSpace, encoding: Encoding) -
             f"the class colours of {space.name}",
             f"{match.beyond_tolerance / total:.0%} of the pixels in other colours, as in a photo",
             "give a label map (photos go to --first-frame), or name its classes with --label-space",
+            kind="photo",
         )
     if match.inexact:
         warnings += (
@@ -203,10 +190,7 @@ def _find_in_channels(picture: Picture, space: LabelSpace, encoding: Encoding) -
 
 
 def _find_by_palette(
-    indices: Integer[np.ndarray, "height width"],
-    palette: UInt8[np.ndarray, "entry 3"],
-    space: LabelSpace,
-    forced: bool,
+    indices: Values, palette: UInt8[np.ndarray, "entry 3"], space: LabelSpace, forced: bool
 ) -> Diagnosis | None:
     """Read a palette picture whose colours are those of the classes; None where they are not."""
     used = np.unique(indices)
@@ -239,7 +223,6 @@ def _find_by_palette(
 
 
 def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
-    """Tell train, raw and instance ids in one channel apart by the values that occur."""
     values = [int(value) for value in np.unique(picture.pixels)]
     name = PurePath(picture.name).name.lower()
     if values[-1] > 255 or picture.pixels.dtype != np.uint8:
@@ -265,19 +248,17 @@ def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
         why = f"values {listed(only_raw)} exist only among raw ids"
         return _read_as("raw", picture.pixels, space, why)
     strange = [value for value in values if value not in train_values | raw_values]
-    if len(values) > 64:
+    kind: Kind = "photo" if len(values) > 64 else "unknown"
+    if kind == "photo":
         got, fix = f"{len(values)} different grey values, as in a photo", "give a label map"
     else:
         got = f"values {listed(strange)}"
         fix = "name the classes with --label-space YOUR.yaml, or repair the map"
     what = f"ids 0 ... {space.void_id - 1} and {space.file_value}, or raw ids, of {space.name}"
-    return _unknown("no known numbering", what, got, fix)
+    return _unknown("no known numbering", what, got, fix, kind=kind)
 
 
-def _find_in_wide_values(
-    pixels: Integer[np.ndarray, "height width"], values: list[int], space: LabelSpace
-) -> Diagnosis:
-    """Read 16-bit values: instance ids, or nothing."""
+def _find_in_wide_values(pixels: Values, values: list[int], space: LabelSpace) -> Diagnosis:
     if values[-1] >= 1000 and space.raw_to_id:
         finding = _read_as("instance", pixels, space, "class * 1000 + number")
         if finding.ids is not None:
@@ -290,7 +271,7 @@ def _find_in_wide_values(
     )
 
 
-def _decide(values: Integer[np.ndarray, "height width"], name: str, space: LabelSpace) -> Diagnosis:
+def _decide(values: Values, name: str, space: LabelSpace) -> Diagnosis:
     """Choose between train and raw ids where every value exists in both numberings."""
     as_train = from_file_ids(values, space)
     as_raw = from_raw_ids(values, space)
@@ -313,26 +294,22 @@ def _decide(values: Integer[np.ndarray, "height width"], name: str, space: Label
     return replace(_read_as(encoding, values, space, why), warnings=(warning,))
 
 
-def _street_likeness(ids: Int[np.ndarray, "height width"], space: LabelSpace) -> float:
-    """Add the share of ground in the lowest third and of sky, houses and trees in the highest."""
+def _street_likeness(ids: Ids, space: LabelSpace) -> float:
     third = len(ids) // 3
     ground = [i for i, name in enumerate(space.names) if name in _GROUND]
     above = [i for i, name in enumerate(space.names) if name in _ABOVE]
     return float(np.isin(ids[-third:], ground).mean() + np.isin(ids[:third], above).mean())
 
 
-def _class_shares(
-    ids: Int[np.ndarray, "height width"], space: LabelSpace
-) -> tuple[tuple[str, float], ...]:
+def _class_shares(ids: Ids, space: LabelSpace) -> tuple[tuple[str, float], ...]:
     counts = np.bincount(ids.ravel(), minlength=space.num_channels)
     order = np.argsort(-counts, kind="stable")
     return tuple((space.names[i], float(counts[i] / ids.size)) for i in order if counts[i])
 
 
 def _common_warnings(
-    ids: Int[np.ndarray, "height width"], shares: tuple[tuple[str, float], ...], space: LabelSpace
+    ids: Ids, shares: tuple[tuple[str, float], ...], space: LabelSpace
 ) -> tuple[str, ...]:
-    """Warn of what is legal but probably not meant."""
     warnings: tuple[str, ...] = ()
     if (void := dict(shares).get(space.void.name, 0.0)) > 0.5:
         warnings += (f"{void:.0%} of the map is void",)

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int, Integer, UInt8
+from jaxtyping import Integer, UInt8
 from PIL import Image
 
+from seg2vid.labels.space import Ids
 from seg2vid.tools.errors import LabelMapError
 
 Aspect = Literal["crop", "pad"]
@@ -61,7 +62,7 @@ def _sides(top: int, bottom: int, left: int, right: int) -> str:
 class FittedLabelMap:
     """A label map at the wanted size and what was done to it."""
 
-    ids: Int[np.ndarray, "height width"]
+    ids: Ids
     fit: Fit
 
     @property
@@ -75,10 +76,10 @@ def plan_fit(
 ) -> Fit:
     """Plan how a picture comes to ``height`` x ``width`` without changing its proportions.
 
-    ``crop`` keeps the largest centred window of the target's proportions; ``pad`` keeps
-    everything and centres it. Rounding to whole pixels is the only change of proportions. Raises
-    ``LabelMapError`` for a source below 8 pixels on a side, or so narrow that less than a pixel
-    of it would be left.
+    ``crop`` keeps the largest centred window of the target's proportions; ``pad`` keeps everything
+    and centres it. Rounding to whole pixels is the only change of proportions. Raises
+    ``LabelMapError`` for a source below 8 pixels on a side, or so narrow that less than a pixel of
+    it would be left.
     """
     if min(source_height, source_width) < MINIMUM_SIDE:
         raise LabelMapError(
@@ -136,7 +137,7 @@ def fit_label_map(
 
 def _resize_ids(
     ids: Integer[np.ndarray, "source_height source_width"], height: int, width: int
-) -> Int[np.ndarray, "height width"]:
+) -> Ids:
     """Take the majority of each block.
 
     Of equally frequent ids the highest, which is usually the smaller thing.

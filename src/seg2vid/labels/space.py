@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jaxtyping import UInt8
+from jaxtyping import Int, Integer, UInt8
 
 from seg2vid.tools.errors import LabelMapError
+
+Ids = Int[np.ndarray, "height width"]
+Values = Integer[np.ndarray, "height width"]
+"""What a file holds, before it is known what it means."""
 
 Colour = tuple[int, ...]
 """RGB: three numbers 0 ... 255."""
@@ -28,9 +32,7 @@ class LabelClass:
     colour: Colour
     """RGB, each 0 ... 255."""
     raw_ids: tuple[int, ...] = ()
-    """Ids of the data set's original files that mean this class; none where there is no such
-    second numbering.
-    """
+    """Ids in the dataset's original files; none where there is no second numbering."""
     foreground: bool = False
     """True for things that move by themselves: people, vehicles."""
     other_colours: tuple[Colour, ...] = ()
@@ -108,9 +110,8 @@ class LabelSpace:
     def from_dict(
         cls, values: Mapping[str, Any], *, source: str = "the label space"
     ) -> "LabelSpace":
-        """Build a space from plain values.
-
-        Raises ``LabelMapError``, naming ``source``, for what is wrong in them.
+        """Build a space from plain values. Raises ``LabelMapError``, naming ``source``, for
+        what is wrong in them.
         """
         entries = values.get("classes") if isinstance(values, Mapping) else None
         if not isinstance(entries, list) or not entries:
@@ -140,7 +141,6 @@ def _space_error(source: str, got: str, what: str) -> LabelMapError:
 
 
 def _read_class(entry: Any, index: int, source: str) -> LabelClass:
-    """Read one entry of ``classes``; ids are 0, 1, 2 ... in order, and may be left out."""
     if not isinstance(entry, Mapping) or "name" not in entry:
         raise _space_error(source, repr(entry), f"a class with a name at place {index}")
     known = {field.name for field in dataclasses.fields(LabelClass)}
@@ -215,9 +215,8 @@ def list_label_spaces() -> list[str]:
 
 
 def get_label_space(name_or_path: str | Path) -> LabelSpace:
-    """Return the label space ``name_or_path``: a name (``cityscapes``) or a YAML file.
-
-    Raises ``LabelMapError`` otherwise.
+    """Return the label space ``name_or_path``: a name (``cityscapes``) or a
+    YAML file. Raises ``LabelMapError`` otherwise.
     """
     if str(name_or_path) in list_label_spaces():
         return _bundled(str(name_or_path))

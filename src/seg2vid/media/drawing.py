@@ -13,15 +13,12 @@ from torch import Tensor
 from seg2vid.tools.errors import MediaError
 
 _WHEEL_STEPS = (15, 6, 4, 11, 13, 6)
-"""Colours from red to yellow, green, cyan, blue, magenta and back: Baker et al. 2011, spaced as
-the eye sees.
-"""
+"""Red, yellow, green, cyan, blue, magenta, red: spaced as the eye sees (Baker et al., 2011)."""
 
 Frames = UInt8[np.ndarray, "time height width 3"]
 
 
 def _colour_wheel() -> Float[Tensor, "colour 3"]:
-    """Return the 55 fully saturated colours of the wheel, RGB in [0, 1]."""
     corners = torch.tensor(
         [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]]
     ).float()
@@ -38,8 +35,8 @@ def flow_to_colours(
     """Return flow as colours, RGB in [0, 1]: hue is direction, white is rest.
 
     The colours of Baker et al. 2011: rightward is red, downward yellow, leftward cyan-blue.
-    ``flow`` is in pixels, order (dx, dy). A pixel that moves ``max_magnitude`` pixels (default:
-    the largest motion in ``flow``) is fully saturated, faster ones are darkened.
+    ``flow`` is in pixels, order (dx, dy). A pixel that moves ``max_magnitude`` pixels (default: the
+    largest motion in ``flow``) is fully saturated, faster ones are darkened.
     """
     magnitude = flow.norm(dim=-3)
     scale = max(float(magnitude.max()) if max_magnitude is None else max_magnitude, 1e-6)
@@ -61,7 +58,6 @@ def overlay(
     opacity: float = 0.5,
 ) -> UInt8[np.ndarray, "*batch height width 3"]:
     """Lay label colours over frames: ``opacity`` 0 shows the frames alone, 1 the labels alone.
-
     Raises ``MediaError`` for an opacity outside 0 ... 1.
     """
     if not 0 <= opacity <= 1:

@@ -2,8 +2,8 @@
 
 ``VideoSink`` takes a video pass by pass, so that its length never shows in memory. Beside ``s.mp4``
 it writes the chosen extras as ``s_flow.mp4``, ``s_visible.mp4``, ``s_labels.mp4``,
-``s_overlay.mp4``; into a folder of png it writes them as subfolders, with the exact data:
-label maps as palette PNG of train ids, flow as .flo.
+``s_overlay.mp4``; into a folder of png it writes them as subfolders, with the exact data: label
+maps as palette PNG of train ids, flow as .flo.
 """
 
 import dataclasses
@@ -22,12 +22,9 @@ from torch import Tensor
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.drawing import flow_to_colours, overlay
-from seg2vid.media.pictures import (
-    write_flow,
-    write_label_map,
-)
+from seg2vid.media.pictures import write_flow, write_label_map
 from seg2vid.media.video import VideoWriter, frame_rate, video_ending
-from seg2vid.structures import Carrier, Latent, Motion
+from seg2vid.structures import Carrier, Frames, LabelFrames, Labels, Latent, Motion, Pictures
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import check_place, commit_all
 
@@ -44,26 +41,25 @@ class GeneratedVideo(Carrier):
     ``pass_starts`` lists the frame each pass started from (0 = the first frame).
     """
 
-    first_frame: Float[Tensor, "batch 3 height width"]
-    frames: Float[Tensor, "batch time 3 height width"]
-    label_map: Int[Tensor, "batch height width"]
-    label_maps: Int[Tensor, "batch time height width"]
+    first_frame: Pictures
+    frames: Frames
+    label_map: Labels
+    label_maps: LabelFrames
     motion: Motion
     z: Latent
     frames_per_second: float
     label_space: str
     pass_starts: tuple[int, ...] = (0,)
-    instance_map: Int[Tensor, "batch height width"] | None = None
-    instance_maps: Int[Tensor, "batch time height width"] | None = None
+    instance_map: Labels | None = None
+    instance_maps: LabelFrames | None = None
 
     def save(self, path: str | Path, *, sample: int = 0, extras: tuple[str, ...] = ()) -> Path:
-        """Write one sample as mp4, webm, gif, webp or a folder of png, chosen by the ending of
-        ``path``.
+        """Write one sample as mp4, webm, gif, webp or a folder of png, chosen
+        by the ending of ``path``.
 
         ``extras`` may name ``flow``, ``visible``, ``labels`` and ``overlay``: each is written
-        beside it.
-        Raises ``MediaError`` for an unknown ending or a place that cannot be written; never leaves
-        a partial file.
+        beside it. Raises ``MediaError`` for an unknown ending or a place that cannot be written;
+        never leaves a partial file.
         """
         return save_video(self.sample(sample), Path(path), extras=extras)
 
@@ -72,7 +68,6 @@ def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
     """Join the passes of one video along time: what ``Seg2VidPipeline.stream`` yields, in order."""
 
     def over_time(values: list[Tensor]) -> Tensor:
-        """Join (batch, time, ...) along time."""
         return torch.cat(values, 1)
 
     motions = [chunk.motion for chunk in passes]
@@ -104,9 +99,8 @@ def to_pixels(
 
 
 def output_paths(path: Path, extras: Sequence[str]) -> dict[str, Path]:
-    """Return where the frames and each extra go.
-
-    Raises ``MediaError`` for an unknown extra or ending.
+    """Return where the frames and each extra go. Raises ``MediaError`` for
+    an unknown extra or ending.
     """
     is_folder = video_ending(path) == ""
     for extra in extras:
@@ -186,9 +180,8 @@ class VideoSink:
         return self._writers[name].replacement.temporary
 
     def write(self, chunk: GeneratedVideo) -> None:
-        """Append one pass: its frames, and before the first pass the first frame.
-
-        Raises ``MediaError``.
+        """Append one pass: its frames, and before the first pass the
+        first frame. Raises ``MediaError``.
         """
         if self.count == 0:
             self._write_first(chunk)
@@ -221,7 +214,6 @@ class VideoSink:
         pictures: dict[str, UInt8[np.ndarray, "height width 3"]],
         label_map: Int[Tensor, "height width"],
     ) -> None:
-        """Write one frame to every output, and hold it where the contact sheet wants it."""
         if self.label_space is not None and {"labels", "overlay"} & set(self.paths):
             ids = label_map.cpu().numpy()
             pictures["labels"] = colourise(ids, self.label_space)
@@ -241,7 +233,6 @@ class VideoSink:
 
     def close(self) -> list[Path]:
         """Finish all outputs, move them to their places and return these.
-
         Raises ``MediaError`` if that fails.
         """
         for writer in self._writers.values():

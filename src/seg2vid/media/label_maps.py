@@ -16,7 +16,6 @@ _SIXTEEN_BIT_MODES = {"I;16", "I;16B", "I;16L", "I"}
 
 def read_picture(path: Path) -> Picture:
     """Read the pixels of a label map file as they are stored, with palette.
-
     Raises ``MediaError`` if that fails.
     """
     image = open_picture(path, "a label map picture")
@@ -47,8 +46,8 @@ class LabelMapFile:
 def read_label_map(path: Path, *, space: LabelSpace, encoding: Encoding = "auto") -> LabelMapFile:
     """Read a label map of any kind the doctor recognises; ``encoding`` forces a reading.
 
-    Raises ``MediaError`` for a file that is no picture, ``LabelMapError`` for one that is no
-    label map.
+    Raises ``MediaError`` for a file that is no picture, ``LabelMapError`` for one
+    that is no label map.
     """
     diagnosis = diagnose(read_picture(path), space=space, encoding=encoding)
     if diagnosis.ids is None:

@@ -54,9 +54,8 @@ def open_picture(path: Path, what: str) -> Image.Image:
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """Read a photo as RGB, turned as its EXIF data say; transparent parts become white.
-
-    Raises ``MediaError`` for what is no 8-bit picture.
+    """Read a photo as RGB, turned as its EXIF data say; transparent parts become white. Raises
+    ``MediaError`` for what is no 8-bit picture.
     """
     image = ImageOps.exif_transpose(open_picture(path, "a photo"))
     if image.mode not in EIGHT_BIT_MODES:
@@ -69,9 +68,8 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def write_image(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:
-    """Write RGB as png, jpg or webp by the ending.
-
-    Raises ``MediaError`` for another ending or place.
+    """Write RGB as png, jpg or webp by the ending. Raises ``MediaError``
+    for another ending or place.
     """
     if path.suffix.lower() not in FORMATS:
         what, got = f"a picture ending in {', '.join(FORMATS)}", repr(path.name)
@@ -82,7 +80,6 @@ def write_image(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:
 
 def write_label_map(path: Path, ids: Int[np.ndarray, "height width"], space: LabelSpace) -> None:
     """Write a palette PNG that holds train ids (void = ``file_value``) and shows the class colours.
-
     Raises ``MediaError`` for another ending or place, ``LabelMapError`` for ids outside the space.
     """
     if path.suffix.lower() != ".png":
@@ -98,9 +95,8 @@ def write_label_map(path: Path, ids: Int[np.ndarray, "height width"], space: Lab
 
 
 def read_flow(path: Path) -> Float[Tensor, "2 height width"]:
-    """Read a Middlebury .flo file, in pixels, order (dx, dy).
-
-    Raises ``MediaError`` for what is none.
+    """Read a Middlebury .flo file, in pixels, order (dx, dy). Raises
+    ``MediaError`` for what is none.
     """
     try:
         content = path.read_bytes()

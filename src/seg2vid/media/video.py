@@ -31,8 +31,6 @@ _BT709 = 1
 
 
 class _Encoder(Protocol):
-    """Turns frames into a file or folder."""
-
     def write(self, frame: Frame) -> None:
         """Take the next frame, uint8 RGB (height, width, 3)."""
 
@@ -43,7 +41,6 @@ class _Encoder(Protocol):
 def _add_stream(
     container: OutputContainer, codec: str, rate: Fraction, options: dict[str, str]
 ) -> VideoStream:
-    """Add a video stream whose clock ticks once for each frame."""
     stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=options))
     stream.codec_context.time_base = 1 / rate
     return stream
@@ -95,7 +92,6 @@ class _ContainerEncoder:
             context.color_range = ColorRange.MPEG
 
     def close(self) -> None:
-        """Finish the stream and the file."""
         try:
             if self.count:
                 self.container.mux(self.stream.encode(None))
@@ -135,7 +131,6 @@ class _GifEncoder:
         self.count = 0
 
     def write(self, frame: Frame) -> None:
-        """Encode one frame, once the palette is made from the first frames."""
         if self.palette is not None:
             self._encode(frame)
             return
@@ -168,7 +163,6 @@ class _GifEncoder:
         self.container.mux(self.stream.encode(picture))
 
     def close(self) -> None:
-        """Encode what is held back and finish the file."""
         try:
             if self.early:
                 self._make_palette()
@@ -190,7 +184,6 @@ class _FolderEncoder:
         self.count = 0
 
     def write(self, frame: Frame) -> None:
-        """Write one file."""
         Image.fromarray(frame).save(self.path / f"{self.count:06d}.png", compress_level=4)
         self.count += 1
 
@@ -223,9 +216,8 @@ def video_ending(path: Path) -> str:
 
 
 def frame_rate(frames_per_second: float) -> Fraction:
-    """Return the rate as a fraction.
-
-    Raises ``MediaError`` for one that is not above 0 and at most 240.
+    """Return the rate as a fraction. Raises ``MediaError`` for one that is not above
+    0 and at most 240.
     """
     if not math.isfinite(frames_per_second) or not 0 < frames_per_second <= 240:
         what = "frames per second above 0 and at most 240"
@@ -240,9 +232,8 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, *, frames_per_second: float) -> None:
-        """Check the place and open a temporary sibling.
-
-        Raises ``MediaError`` for what cannot be written.
+        """Check the place and open a temporary sibling. Raises ``MediaError``
+        for what cannot be written.
         """
         ending = video_ending(path)
         rate = frame_rate(frames_per_second)
@@ -257,9 +248,8 @@ class VideoWriter:
             raise
 
     def write(self, frame: Frame) -> None:
-        """Append one frame, uint8 RGB (height, width, 3), all of one size.
-
-        Raises ``MediaError`` otherwise.
+        """Append one frame, uint8 RGB (height, width, 3), all of one
+        size. Raises ``MediaError`` otherwise.
         """
         if self._encoder is None:
             raise MediaError("an open writer", got="a closed one", fix="open a new one")
@@ -324,9 +314,8 @@ def _unreadable(path: Path, error: Exception) -> MediaError:
 
 
 def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
-    """Read all frames of a video, animated picture or folder of png.
-
-    Raises ``MediaError`` for what is none.
+    """Read all frames of a video, animated picture or folder of png. Raises
+    ``MediaError`` for what is none.
     """
     try:
         if path.is_dir():

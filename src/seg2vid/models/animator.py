@@ -2,15 +2,23 @@
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.flow_decoder import FlowDecoder
 from seg2vid.models.paper.flow_decoder import PaperFlowDecoder
 from seg2vid.models.paper.refiner import PaperRefiner
 from seg2vid.models.refiner import Refiner
-from seg2vid.structures import Animation, Latent, Motion
+from seg2vid.structures import (
+    Animation,
+    Hints,
+    LabelFrames,
+    Labels,
+    Latent,
+    Motion,
+    Objects,
+    Pictures,
+)
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
 
 
@@ -30,29 +38,21 @@ class Animator(nn.Module):
 
     def forward(
         self,
-        first_frame: Float[Tensor, "batch 3 height width"],
-        label_map: Int[Tensor, "batch height width"],
+        first_frame: Pictures,
+        label_map: Labels,
         z: Latent,
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
-        hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None = None,
+        objects: Objects,
+        hints: Hints | None = None,
     ) -> Animation:
         """Animate one pass: flow, then warp, then refine (paper Eq. 1 and 2)."""
         motion = self.flow_decoder(first_frame, self._seen(label_map), z, objects, hints)
         return self.finish(first_frame, label_map, motion)
 
-    def _seen(
-        self, label_map: Int[Tensor, "batch height width"]
-    ) -> Int[Tensor, "batch height width"]:
-        """Return the label map, or void everywhere for a model that uses no labels."""
+    def _seen(self, label_map: Labels) -> Labels:
         is_blind = self.config.semantics == "none"
         return torch.full_like(label_map, self.void_id) if is_blind else label_map
 
-    def finish(
-        self,
-        first_frame: Float[Tensor, "batch 3 height width"],
-        label_map: Int[Tensor, "batch height width"],
-        motion: Motion,
-    ) -> Animation:
+    def finish(self, first_frame: Pictures, label_map: Labels, motion: Motion) -> Animation:
         """Warp the first frame by a given motion and refine it: motion may come from anywhere."""
         if self.config.gate_flow:
             motion = gate_flow(motion)
@@ -97,12 +97,8 @@ def build_flow_decoder(config: ModelConfig, *, num_channels: int) -> FlowDecoder
     )
 
 
-def choose_labels(
-    label_map: Int[Tensor, "batch height width"], animation: Animation
-) -> Int[Tensor, "batch time height width"]:
-    """Labels of every generated frame: moved with the pixels where visible, the refiner's
-    elsewhere (moved, too, where the refiner gives none).
-    """
+def choose_labels(label_map: Labels, animation: Animation) -> LabelFrames:
+    """Labels of each frame: moved with the pixels where visible or no refiner's labels exist."""
     time = animation.motion.backward_flow.shape[1]
     flow = rearrange(animation.motion.backward_flow, "b t d h w -> (b t) d h w")
     moved = warp_labels(label_map.repeat_interleave(time, 0), flow)
@@ -115,14 +111,9 @@ def choose_labels(
 
 
 def choose_instances(
-    instance_map: Int[Tensor, "batch height width"],
-    label_maps: Int[Tensor, "batch time height width"],
-    animation: Animation,
-    foreground: tuple[int, ...],
-) -> Int[Tensor, "batch time height width"]:
-    """Instances of every generated frame, moved with the pixels; 0 where hidden or no foreground
-    is.
-    """
+    instance_map: Labels, label_maps: LabelFrames, animation: Animation, foreground: tuple[int, ...]
+) -> LabelFrames:
+    """Instances of each frame, moved with the pixels; 0 where hidden or no foreground is."""
     motion = animation.motion
     moved = torch.stack([warp_labels(instance_map, f) for f in motion.backward_flow.unbind(1)], 1)
     is_thing = torch.isin(label_maps, label_maps.new_tensor(foreground))

@@ -1,14 +1,13 @@
 """Real frame + label map → the look that would paint it. Training only.
 
 A room of its own because its weights must never be shipped: with it the generator is told which
-look to
-paint and can be compared with the real frame; without it, looks are drawn from N(0, I).
+look to paint and can be compared with the real frame; without it, looks are drawn from N(0, I).
 """
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seg2vid.models.config import FirstFrameConfig
@@ -21,7 +20,7 @@ from seg2vid.models.layers import (
     join,
     pool_rows,
 )
-from seg2vid.structures import Carrier
+from seg2vid.structures import Carrier, Labels, Pictures
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,6 @@ class LookPosterior(Carrier):
 def _draw(
     mean: Float[Tensor, "batch *size"], log_variance: Float[Tensor, "batch *size"]
 ) -> Float[Tensor, "batch *size"]:
-    """Draw from N(mean, exp(log_variance)) by the reparameterisation trick."""
     return mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
 
 
@@ -69,12 +67,7 @@ class AppearanceEncoder(nn.Module):
         )
         self.segments = nn.Linear(2 * width, 2 * config.segment_noise)
 
-    def forward(
-        self,
-        frame: Float[Tensor, "batch 3 height width"],
-        label_map: Int[Tensor, "batch height width"],
-        segments: Int[Tensor, "batch height width"],
-    ) -> LookPosterior:
+    def forward(self, frame: Pictures, label_map: Labels, segments: Labels) -> LookPosterior:
         """Encode RGB in [0, 1]; ``segments`` as ``FirstFrame.segments`` numbers them."""
         features = self.body(join(frame, self.embedding(label_map)))
         whole_mean, whole_log_variance = self.whole(features).chunk(2, -1)

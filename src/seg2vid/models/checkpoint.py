@@ -19,9 +19,7 @@ FORMAT = "seg2vid-1"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one weight file holds: named groups of tensors of any shape, and how to build their
-    networks.
-    """
+    """What one weight file holds: tensors, and how to build their networks."""
 
     config: ModelConfig
     weights: dict[str, Tensor]
@@ -71,9 +69,8 @@ def storable(tensor: Tensor, half: bool) -> Tensor:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a file that ``save_checkpoint`` wrote, floats back to single precision.
-
-    Raises ``ModelError`` where the file is missing, damaged or of another kind.
+    """Read a file that ``save_checkpoint`` wrote, floats back to single precision. Raises
+    ``ModelError`` where the file is missing, damaged or of another kind.
     """
     if not path.is_file():
         raise ModelError(f"a weight file at {path}", got="no such file", fix="check the path")
@@ -105,9 +102,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
-    """Load the tensors of one box strictly; raise ``ModelError`` naming missing and unexpected
-    ones.
-    """
+    """Load one box strictly; raise ``ModelError`` naming missing and unexpected tensors."""
     prefix = f"{box}."
     weights = {
         name.removeprefix(prefix): tensor
@@ -134,8 +129,8 @@ SHARED = ("label_space", "height", "width", "first_frame")
 
 
 def assemble(first_frame: Path, motion: Path, path: Path) -> Checkpoint:
-    """Write the first-frame box of one weight file and the motion boxes of another to ``path``, and
-    return them.
+    """Write the first-frame box of one weight file and the motion boxes of another
+    to ``path``, and return them.
 
     Either may be the file of a run or of a whole model, whose other boxes are left. Raises
     ``ModelError`` where they were built from different configurations or lack their boxes.

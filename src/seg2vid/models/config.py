@@ -1,6 +1,4 @@
-"""One frozen dataclass for each component and the table of presets; the configuration lives inside
-the weight file.
-"""
+"""Configuration of every component, stored inside the weight file, and the table of presets."""
 
 import dataclasses
 import typing
@@ -14,8 +12,7 @@ Component = TypeVar("Component")
 Architecture = Literal["compact", "paper"]
 """Whose networks: ours, or those of the paper layer by layer."""
 Semantics = Literal["split", "joint", "none"]
-"""How motion sees labels: background and foreground encoded apart (the paper's final model), one
-encoder for all classes, or no labels at all."""
+"""How motion sees labels: two encoders (the paper's final model), one for all classes, or none."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +20,7 @@ class FirstFrameConfig:
     """The generator of the first frame."""
 
     widths: tuple[int, ...] = (20, 40, 88, 144, 176)
-    """Channels at full resolution, one half, one quarter and so on: also says how deep the network
-    is.
-    """
+    """Channels at full resolution, a half, a quarter and so on: also says how deep it is."""
     context: int = 32
     """Channels of the label pyramid that modulates every block."""
     global_noise: int = 16
@@ -48,9 +43,7 @@ class MotionEncoderConfig:
 
 @dataclass(frozen=True)
 class FlowDecoderConfig:
-    """The network that predicts forward and backward flow and visibility of all frames of a pass
-    at once.
-    """
+    """Predicts forward and backward flow and visibility of all frames of a pass at once."""
 
     width: int = 32
     """Channels of the first layer; the deeper ones are multiples of it."""
@@ -163,9 +156,7 @@ def to_dict(config: object) -> dict[str, Any]:
 
 
 def from_dict(kind: type[Component], values: dict[str, Any]) -> Component:
-    """Build a configuration from plain values; raise ``ModelError`` for a field that ``kind`` does
-    not have.
-    """
+    """Build a configuration from plain values; raise ``ModelError`` for an unknown field."""
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(fields))
     if unknown:
@@ -179,7 +170,6 @@ def from_dict(kind: type[Component], values: dict[str, Any]) -> Component:
 
 
 def _restore(kind: Any, value: Any) -> Any:
-    """Undo what JSON did to one value: nested configurations and tuples."""
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return from_dict(kind, value)  # type: ignore[arg-type]
     if typing.get_origin(kind) is tuple:

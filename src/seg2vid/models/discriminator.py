@@ -1,11 +1,9 @@
-"""The judge of first frames: a segmentation network with one class more, "generated". Training
-only.
+"""The judge of first frames: a segmentation network with one
+class more, "generated". Training only.
 
 Schönfeld et al., "You Only Need Adversarial Supervision for Semantic Image Synthesis", ICLR 2021:
-the judge
-names the class of every pixel of a real frame and calls generated ones generated, so that a
-generator can
-please it only by painting what the label map says.
+the judge names the class of every pixel of a real frame and calls generated ones generated, so that
+a generator can please it only by painting what the label map says.
 """
 
 import torch.nn.functional as F
@@ -15,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from seg2vid.models.layers import join, upsample
+from seg2vid.structures import Pictures
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
-    """Return a convolution whose Lipschitz constant is held at one."""
     return spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2))
 
 
@@ -39,9 +37,7 @@ class Discriminator(nn.Module):
         # as much as all others.
         self.to_logits = nn.Conv2d(width, 4 * (num_channels + 1), 1)
 
-    def forward(
-        self, frame: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch class height width"]:
+    def forward(self, frame: Pictures) -> Float[Tensor, "batch class height width"]:
         """Judge RGB in [0, 1]; height and width must be multiples of 16."""
         features = join(2 * frame - 1)
         skips = []

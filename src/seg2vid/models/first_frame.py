@@ -1,13 +1,10 @@
 """Box ``first_frame``: label map and 3-D noise → first frame.
 
-A decoder whose every block is modulated, pixel by pixel, by a pyramid of the label map and by
-noise that is
-constant over a segment (spatially-adaptive modulation: Park et al., CVPR 2019; 3-D noise:
-Schönfeld et al.,
-ICLR 2021). Features are normalised over channels at each pixel alone, so that nothing but
-convolution carries
-one segment's look to another: a part of the picture can be drawn again while the rest keeps its
-look.
+A decoder whose every block is modulated, pixel by pixel, by a pyramid of the label map and by noise
+that is constant over a segment (spatially-adaptive modulation: Park et al., CVPR 2019; 3-D noise:
+Schönfeld et al., ICLR 2021). Features are normalised over channels at each pixel alone, so that
+nothing but convolution carries one segment's look to another: a part of the picture can be drawn
+again while the rest keeps its look.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +12,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seg2vid.models.config import FirstFrameConfig
@@ -29,7 +26,7 @@ from seg2vid.models.layers import (
     spread_rows,
     upsample,
 )
-from seg2vid.structures import Carrier
+from seg2vid.structures import Carrier, Features, Labels, Objects, Pictures
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,8 @@ class LabelPyramid(nn.Module):
         self.across = nn.ModuleList(nn.Conv2d(width, context, 1) for width in widths)
         self.smooth = nn.ModuleList(nn.Conv2d(context, context, 3, 1, 1) for _ in widths[1:])
 
-    def forward(self, label_map: Int[Tensor, "batch height width"]) -> list[Tensor]:
-        """Return context of shape (batch, context, height / 2^level, width / 2^level), finest
-        first.
-        """
+    def forward(self, label_map: Labels) -> list[Tensor]:
+        """Return (batch, context, height / 2^level, width / 2^level), finest first."""
         embedded = self.embedding(label_map)
         levels = [F.leaky_relu(self.enter(join(embedded, coordinates(embedded))), 0.2)]
         for down in self.down:
@@ -65,16 +60,14 @@ class LabelPyramid(nn.Module):
         context = [self.smooth[-1](self.across[-1](levels[-1]))]
         for level in reversed(range(len(levels) - 1)):
             merged = F.leaky_relu(self.across[level](levels[level]) + upsample(context[0]), 0.2)
-            # Full resolution is left unsmoothed: it is the dearest level and has its neighbours'
+            # Full resolution is left unsmoothed: it is the slowest level and has its neighbours'
             # edges anyway.
             context.insert(0, self.smooth[level - 1](merged) if level else merged)
         return context
 
 
 class Modulation(nn.Module):
-    """Normalise each pixel's features over channels, then scale and shift them as the condition
-    says.
-    """
+    """Normalise each pixel over channels, then scale and shift it as the condition says."""
 
     def __init__(self, channels: int, condition: int) -> None:
         super().__init__()
@@ -84,7 +77,7 @@ class Modulation(nn.Module):
         self,
         features: Float[Tensor, "batch channel _ _"],
         condition: Float[Tensor, "batch condition height width"],
-    ) -> Float[Tensor, "batch channel height width"]:
+    ) -> Features:
         """Return activated features, as large as the condition is."""
         scale, shift = self.scale_and_shift(condition).chunk(2, dim=1)
         size = features.square().mean(1, keepdim=True)
@@ -93,9 +86,7 @@ class Modulation(nn.Module):
 
 
 class ModulatedBlock(nn.Module):
-    """Modulated convolutions around a shortcut: two, or one at full resolution where they are
-    dear.
-    """
+    """Modulated convolutions around a shortcut: two, or one at full resolution, for speed."""
 
     def __init__(self, inputs: int, outputs: int, condition: int, *, convolutions: int = 2) -> None:
         super().__init__()
@@ -123,8 +114,7 @@ def _enlarge(
     features: Float[Tensor, "batch channel _ _"],
     *,
     like: Float[Tensor, "batch condition height width"],
-) -> Float[Tensor, "batch channel height width"]:
-    """Enlarge features to the size of ``like``, where they are smaller."""
+) -> Features:
     factor = like.shape[-1] // features.shape[-1]
     return features if factor == 1 else upsample(features, factor=factor)
 
@@ -151,44 +141,24 @@ class FirstFrame(nn.Module):
         self.leave = Modulation(widths[0], condition)
         self.to_colour = nn.Conv2d(widths[0], 3, 3, 1, 1)
 
-    def forward(
-        self,
-        label_map: Int[Tensor, "batch height width"],
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
-        look: Look,
-    ) -> Float[Tensor, "batch 3 height width"]:
-        """Paint RGB in [0, 1]; ``objects`` numbers the foreground objects as ``find_objects``
-        does.
-        """
+    def forward(self, label_map: Labels, objects: Objects, look: Look) -> Pictures:
+        """Paint RGB in [0, 1]; ``objects`` are numbered as by ``find_objects``."""
         conditions = self._conditions(label_map, self.segments(label_map, objects), look)
         features = self.enter(conditions[-1])
         for level in reversed(range(len(self.blocks))):
             features = self.blocks[level](features, conditions[level])
         return torch.sigmoid(self.to_colour(self.leave(features, conditions[0])).float())
 
-    def segments(
-        self,
-        label_map: Int[Tensor, "batch height width"],
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
-    ) -> Int[Tensor, "batch height width"]:
-        """Return the row of ``Look.segments`` that each pixel uses: its object's, or else its
-        class's.
-        """
+    def segments(self, label_map: Labels, objects: Objects) -> Labels:
+        """Return each pixel's row of ``Look.segments``: its object's, or else its class's."""
         factor = label_map.shape[-1] // objects.shape[-1]
         fine = objects.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
         # A cell that an object touches covers background pixels too: those keep their class's row.
         is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
         return torch.where(is_foreground & (fine > 0), self.num_channels + fine - 1, label_map)
 
-    def _conditions(
-        self,
-        label_map: Int[Tensor, "batch height width"],
-        segments: Int[Tensor, "batch height width"],
-        look: Look,
-    ) -> list[Tensor]:
-        """Join context and 3-D noise at every level, finest first: (batch, condition, height,
-        width) each.
-        """
+    def _conditions(self, label_map: Labels, segments: Labels, look: Look) -> list[Tensor]:
+        """Join context and 3-D noise at every level, finest first."""
         conditions = []
         whole = look.whole.unsqueeze(1).expand(-1, look.segments.shape[1], -1)
         for level, context in enumerate(self.pyramid(label_map)):
@@ -202,9 +172,7 @@ class FirstFrame(nn.Module):
         return conditions
 
     def draw(self, batch: int, generator: torch.Generator | None) -> Look:
-        """Draw a look for each of ``batch`` samples from N(0, I), on the CPU so that a seed is a
-        seed.
-        """
+        """Draw looks from N(0, I), on the CPU so that a seed is a seed."""
         rows = self.num_channels + MAX_OBJECTS
         return Look(
             whole=torch.randn(batch, self.config.global_noise, generator=generator),
@@ -212,12 +180,7 @@ class FirstFrame(nn.Module):
         )
 
     def exchange(
-        self,
-        look: Look,
-        other: Look,
-        classes: list[int],
-        label_map: Int[Tensor, "batch height width"],
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
+        self, look: Look, other: Look, classes: list[int], label_map: Labels, objects: Objects
     ) -> Look:
         """Take the segments of the given classes and of their objects from another look.
 

@@ -1,11 +1,9 @@
-"""Box ``flow_decoder``: first frame + label map + z (+ hints) → forward and backward flow and
-visibility.
+"""Box ``flow_decoder``: first frame + label map + z (+ hints) → forward
+and backward flow and visibility.
 
 Paper Sec. 3.2 and 3.3: an image encoder with skips into a decoder that predicts all frames of a
-pass at once.
-Here flow is decoded at a quarter of the resolution and enlarged by learned convex weights (Teed &
-Deng, RAFT,
-ECCV 2020), and hints, a coarse map of wanted displacements, steer it.
+pass at once. Here flow is decoded at a quarter of the resolution and enlarged by learned convex
+weights (Teed & Deng, RAFT, ECCV 2020), and hints, a coarse map of wanted displacements, steer it.
 """
 
 import torch
@@ -25,7 +23,17 @@ from seg2vid.models.layers import (
     spread_rows,
     upsample,
 )
-from seg2vid.structures import Latent, Motion
+from seg2vid.structures import (
+    Features,
+    Flows,
+    Hints,
+    Labels,
+    Latent,
+    Masks,
+    Motion,
+    Objects,
+    Pictures,
+)
 from seg2vid.warp import backward_warp, turning_flow
 
 FLOW_FACTOR = 4
@@ -47,11 +55,7 @@ class FrameEncoder(nn.Module):
             ConvolutionBlock(3 * width, 4 * width, stride=2), ResidualBlock(4 * width)
         )
 
-    def forward(
-        self,
-        first_frame: Float[Tensor, "batch 3 height width"],
-        label_map: Int[Tensor, "batch height width"],
-    ) -> list[Tensor]:
+    def forward(self, first_frame: Pictures, label_map: Labels) -> list[Tensor]:
         """Return features (batch, channel, height / f, width / f) for f = 4, 8, 16."""
         labels = self.embedding(label_map)
         joined = join(first_frame - 0.5, labels, coordinates(first_frame))
@@ -108,16 +112,16 @@ class FlowDecoder(nn.Module):
 
     def forward(
         self,
-        first_frame: Float[Tensor, "batch 3 height width"],
-        label_map: Int[Tensor, "batch height width"],
+        first_frame: Pictures,
+        label_map: Labels,
         z: Latent,
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
-        hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None = None,
+        objects: Objects,
+        hints: Hints | None = None,
         times: Int[Tensor, " time"] | None = None,
         turning: Float[Tensor, "batch every_time"] | None = None,
     ) -> Motion:
-        """Predict flow in pixels and visibility in (0, 1), at all ``times`` 0 ... num_frames - 1
-        or at some.
+        """Predict flow in pixels and visibility in (0, 1), at all ``times`` 0 ... num_frames
+        - 1 or at some.
 
         ``hints`` is (dx, dy, confidence): the displacement in pixels wanted of the first frame's
         pixels by the end of the pass, confidence 0 (none) ... 1, at an eighth of the resolution.
@@ -146,28 +150,22 @@ class FlowDecoder(nn.Module):
             predicted,
         )
 
-    def _turn(
-        self, yaw: Float[Tensor, "batch time"], height: int, width: int
-    ) -> Float[Tensor, "batch time 2 height width"]:
-        """Return the flow of turning alone, in pixels of a grid of this size."""
+    def _turn(self, yaw: Float[Tensor, "batch time"], height: int, width: int) -> Flows:
         focal_length = self.config.focal_length * width
         return turning_flow(yaw, height=height, width=width, focal_length=focal_length)
 
-    def _turning(
-        self, coarse: Float[Tensor, "batch channel height width"], z: Latent
-    ) -> Float[Tensor, "batch time"]:
-        """Predict how far the camera has turned at each time, in radians, positive to the right."""
+    def _turning(self, coarse: Features, z: Latent) -> Float[Tensor, "batch time"]:
         seen = torch.cat((z.background.float(), coarse.float().mean((2, 3))), 1)
         with torch.autocast(coarse.device.type, enabled=False):
             return 0.5 * self.turn(seen)
 
     def _fuse(
         self,
-        first_frame: Float[Tensor, "batch 3 height width"],
-        label_map: Int[Tensor, "batch height width"],
+        first_frame: Pictures,
+        label_map: Labels,
         z: Latent,
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
-        hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None,
+        objects: Objects,
+        hints: Hints | None,
     ) -> tuple[
         Float[Tensor, "batch channel quarter_height quarter_width"],
         Float[Tensor, "batch coarse_channel sixteenth_height sixteenth_width"],
@@ -182,12 +180,8 @@ class FlowDecoder(nn.Module):
         return self.fuse_quarter(torch.cat((upsample(middle), quarter), 1)), coarse
 
     def _controls(
-        self,
-        z: Latent,
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
-        hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None,
+        self, z: Latent, objects: Objects, hints: Hints | None
     ) -> Float[Tensor, "batch control coarse_height coarse_width"]:
-        """Stack the foreground code, where objects are, and hints in units of ``flow_scale``."""
         is_object = (objects > 0).unsqueeze(1).to(z.foreground.dtype)
         if hints is None:
             hints = z.foreground.new_zeros(objects.shape[0], 3, *objects.shape[1:])
@@ -199,10 +193,7 @@ class FlowDecoder(nn.Module):
         self,
         features: Float[Tensor, "batch channel quarter_height quarter_width"],
         times: Int[Tensor, " time"],
-    ) -> tuple[
-        Float[Tensor, "batch time 2 height width"], Float[Tensor, "batch time 1 height width"]
-    ]:
-        """Return forward flow in units of the pace, and forward visibility."""
+    ) -> tuple[Flows, Masks]:
         every = rearrange(self.forward_head(features).float(), "b (t c) h w -> b t c h w", c=3)
         coarse = rearrange(every[:, times], "b t c h w -> b (t c) h w")
         fine = convex_upsample(coarse, self.forward_weights(features).float())
@@ -214,10 +205,7 @@ class FlowDecoder(nn.Module):
         features: Float[Tensor, "batch channel quarter_height quarter_width"],
         times: Int[Tensor, " time"],
         yaw: Float[Tensor, "batch time"],
-    ) -> tuple[
-        Float[Tensor, "batch time 2 height width"], Float[Tensor, "batch time 1 height width"]
-    ]:
-        """Return backward flow in units of the pace, and backward visibility."""
+    ) -> tuple[Flows, Masks]:
         own = rearrange(self.split_times(features), "b (t c) h w -> b t c h w", t=self.num_frames)
         own = own[:, times] + self.time_embedding[times, :, None, None].to(own.dtype)
         own = rearrange(own, "b t c h w -> (b t) c h w")
@@ -232,14 +220,8 @@ class FlowDecoder(nn.Module):
         # Most pixels are visible: starting there spares the first thousand steps.
         return fine[:, :, :2], torch.sigmoid(fine[:, :, 2:] + 2)
 
-    def draw(
-        self,
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
-        generator: torch.Generator | None,
-    ) -> Latent:
-        """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object, none
-        elsewhere.
-        """
+    def draw(self, objects: Objects, generator: torch.Generator | None) -> Latent:
+        """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object."""
         batch = objects.shape[0]
         background = torch.randn(batch, self.config.background_code, generator=generator)
         table = torch.randn(
@@ -251,11 +233,10 @@ class FlowDecoder(nn.Module):
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # Its gradient does not compile.
 def convex_upsample(
-    coarse: Float[Tensor, "batch channel height width"],
-    weights: Float[Tensor, "batch weight height width"],
+    coarse: Features, weights: Float[Tensor, "batch weight height width"]
 ) -> Float[Tensor, "batch channel tall wide"]:
-    """Enlarge by FLOW_FACTOR: each fine value is a convex combination of 3 x 3 coarse ones (RAFT
-    Sec. 3.3).
+    """Enlarge by FLOW_FACTOR: each fine value is a convex combination of 3 x 3
+    coarse ones (RAFT Sec. 3.3).
 
     ``weights`` are logits, 9 for each of the FLOW_FACTOR² fine pixels of a cell. Edges stay sharp.
     """

@@ -5,30 +5,26 @@ Here: how one pass hands its motion to the next, so that a long video has no sea
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, pool_rows, spread_rows
-from seg2vid.structures import Latent, Motion
+from seg2vid.structures import Flow, Hints, Latent, Motion, Objects
 from seg2vid.warp import warp_labels
 
 
-def displacement_grid(
-    flow: Float[Tensor, "batch 2 height width"],
-) -> Float[Tensor, "batch 2 coarse_height coarse_width"]:
+def displacement_grid(flow: Flow) -> Float[Tensor, "batch 2 coarse_height coarse_width"]:
     """Average flow in pixels over each coarse cell."""
     return F.avg_pool2d(flow, OBJECT_FACTOR)
 
 
-def continue_motion(
-    motion: Motion, objects: Int[Tensor, "batch coarse_height coarse_width"]
-) -> Float[Tensor, "batch 3 coarse_height coarse_width"]:
-    """Hints for the next pass: every object goes on as it went in the pass that ends with
-    ``motion``.
+def continue_motion(motion: Motion, objects: Objects) -> Hints:
+    """Hints for the next pass: every object goes on as it went in the
+    pass that ends with ``motion``.
 
-    ``objects`` are those of the last frame. An object's cells share one displacement, averaged
-    over what was
-    visible of it; the background is left to z, which knows how perspective speeds things up.
+    ``objects`` are those of the last frame. An object's cells share one
+    displacement, averaged over what was visible of it; the background is left to z,
+    which knows how perspective speeds things up.
     """
     visible = motion.backward_visible[:, -1]
     travelled = displacement_grid(-motion.backward_flow[:, -1] * visible)
@@ -41,11 +37,9 @@ def continue_motion(
     return torch.cat((spread_rows(shared, objects) * confidence, confidence), 1)
 
 
-def continue_latent(
-    z: Latent, motion: Motion, objects: Int[Tensor, "batch coarse_height coarse_width"]
-) -> Latent:
-    """Carry z to the last frame of a pass: the background code stays, objects take their codes
-    along.
+def continue_latent(z: Latent, motion: Motion, objects: Objects) -> Latent:
+    """Carry z to the last frame of a pass: the background code stays,
+    objects take their codes along.
 
     ``objects`` are those of the last frame; an object that was hidden gets the code 0, the mean of
     the prior. A code without places on the coarse grid (the paper's) stays as it is.

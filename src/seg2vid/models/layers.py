@@ -11,12 +11,11 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seg2vid.structures import Features, Flow, Labels, Objects, Pictures
 from seg2vid.tools.errors import ModelError
 
 OBJECT_FACTOR = 8
-"""Objects, hints and the foreground code live on a grid this many times coarser than the
-picture.
-"""
+"""How many times coarser the grid of objects, hints and the foreground code is."""
 
 MAX_OBJECTS = 64
 """Objects told apart in one picture; further ones share the numbers of the first."""
@@ -33,9 +32,7 @@ COARSE_CELLS = 64
 """Cells of the coarse grid (an eighth of the picture) that one row stands for."""
 
 
-def coordinates(
-    features: Float[Tensor, "batch channel height width"],
-) -> Float[Tensor, "batch 2 height width"]:
+def coordinates(features: Features) -> Flow:
     """Return (x, y) of every pixel, scaled to [-1, 1]: perspective depends on where one looks."""
     batch, _, height, width = features.shape
     x = torch.linspace(-1, 1, width, device=features.device, dtype=features.dtype)
@@ -45,18 +42,10 @@ def coordinates(
 
 
 class ConvolutionBlock(nn.Sequential):
-    """Convolution, batch norm, leaky ReLU; ``stride`` 2 halves the resolution, ``dilation`` widens
-    the view.
-    """
+    """Convolution, batch norm, leaky ReLU; ``stride`` 2 halves the resolution."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        kernel: int = 3,
-        stride: int = 1,
-        dilation: int = 1,
+        self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1
     ) -> None:
         padding = dilation * (kernel - 1) // 2
         super().__init__(
@@ -77,67 +66,47 @@ class ResidualBlock(nn.Module):
             nn.BatchNorm2d(channels),
         )
 
-    def forward(
-        self, features: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
+    def forward(self, features: Features) -> Features:
         """Return features of the same shape."""
         return F.leaky_relu(features + self.body(features), 0.2)
 
 
-def to_colours(
-    picture: Float[Tensor, "batch 3 height width"], channels: int
-) -> Float[Tensor, "batch channel height width"]:
+def to_colours(picture: Pictures, channels: int) -> Features:
     """Return the picture with 3 channels as it is, or its grey value for ``channels`` 1."""
     return picture if channels == 3 else picture.mean(1, keepdim=True)
 
 
-def join(
-    *parts: Float[Tensor, "batch _ height width"],
-) -> Float[Tensor, "batch channel height width"]:
-    """Join along channels, with a pixel's channels side by side in memory: as convolutions, which
-    keep that layout, are fastest.
-    """
+def join(*parts: Float[Tensor, "batch _ height width"]) -> Features:
+    """Join along channels in channels-last memory layout, in which convolutions are fastest."""
     return torch.cat([part.contiguous(memory_format=torch.channels_last) for part in parts], 1)
 
 
-def upsample(
-    features: Float[Tensor, "batch channel height width"], *, factor: int = 2
-) -> Float[Tensor, "batch channel tall wide"]:
+def upsample(features: Features, *, factor: int = 2) -> Float[Tensor, "batch channel tall wide"]:
     """Enlarge by repeating pixels: the convolution that follows smooths."""
     return F.interpolate(features, scale_factor=factor, mode="nearest")
 
 
 class LabelEmbedding(nn.Module):
-    """A learned vector for each class: cheaper than convolving a one-hot map, and the same
-    function.
-    """
+    """A learned vector for each class: like convolving a one-hot map, but cheaper."""
 
     def __init__(self, num_channels: int, channels: int) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.randn(num_channels, channels) * 0.5)
 
-    def forward(
-        self, label_map: Int[Tensor, "batch height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
+    def forward(self, label_map: Labels) -> Features:
         """Look up each pixel's class, ids 0 ... num_channels - 1."""
         # A lookup, not a product, so that its cost does not grow with the number of classes.
         return rearrange(F.embedding(label_map, self.table), "b h w c -> b c h w")
 
 
-def coarse_labels(
-    label_map: Int[Tensor, "batch height width"], factor: int
-) -> Int[Tensor, "batch coarse_height coarse_width"]:
+def coarse_labels(label_map: Labels, factor: int) -> Objects:
     """Shrink a label map by reading the centre of each ``factor`` x ``factor`` block."""
     return label_map[:, factor // 2 :: factor, factor // 2 :: factor]
 
 
 def find_objects(
-    label_map: Int[Tensor, "batch height width"],
-    instance_map: Int[Tensor, "batch height width"] | None,
-    *,
-    foreground: tuple[int, ...],
-    factor: int,
-) -> Int[Tensor, "batch coarse_height coarse_width"]:
+    label_map: Labels, instance_map: Labels | None, *, foreground: tuple[int, ...], factor: int
+) -> Objects:
     """Number the foreground objects on a grid ``factor`` times coarser; 0 is background.
 
     With an instance map its objects are kept; without, connected areas of one class are one object.
@@ -151,12 +120,8 @@ def find_objects(
     return torch.stack([_renumber(sample) for sample in components])
 
 
-def _connected_components(
-    cells: Int[Tensor, "batch height width"],
-) -> Int[Tensor, "batch height width"]:
-    """Give each connected area of equal non-zero cells one number (the largest cell index in
-    it).
-    """
+def _connected_components(cells: Labels) -> Labels:
+    """Number connected areas of equal non-zero cells by the largest cell index in each."""
     batch, height, width = cells.shape
     index = torch.arange(1, height * width + 1, device=cells.device).view(1, height, width)
     number = torch.where(cells > 0, index.expand(batch, -1, -1), 0)
@@ -171,9 +136,7 @@ def _connected_components(
         number = grown
 
 
-def _shift(
-    cells: Int[Tensor, "batch height width"], axis: int, by: int
-) -> Int[Tensor, "batch height width"]:
+def _shift(cells: Labels, axis: int, by: int) -> Labels:
     """Shift without wrapping round: cells that enter are 0."""
     moved = torch.roll(cells, by, axis)
     moved.select(axis, 0 if by > 0 else moved.shape[axis] - 1).zero_()
@@ -188,13 +151,9 @@ def _renumber(cells: Int[Tensor, "height width"]) -> Int[Tensor, "height width"]
 
 
 def pool_rows(
-    features: Float[Tensor, "batch channel height width"],
-    rows: Int[Tensor, "batch height width"],
-    num_rows: int,
+    features: Features, rows: Labels, num_rows: int
 ) -> Float[Tensor, "batch row channel"]:
-    """Average the features over the pixels of each row number 0 ... num_rows - 1; 0 for a row
-    without pixels.
-    """
+    """Average the features of each row number 0 ... num_rows - 1; 0 for a row without pixels."""
     index = rows.flatten(1)
     values = rearrange(features.float(), "b c h w -> b (h w) c")
     total = values.new_zeros(values.shape[0], num_rows, values.shape[2])
@@ -202,18 +161,14 @@ def pool_rows(
     return total / count_rows(rows, num_rows).clamp(min=1).unsqueeze(-1)
 
 
-def count_rows(
-    rows: Int[Tensor, "batch height width"], num_rows: int
-) -> Float[Tensor, "batch row"]:
+def count_rows(rows: Labels, num_rows: int) -> Float[Tensor, "batch row"]:
     """Count the pixels of each row number 0 ... num_rows - 1."""
     index = rows.flatten(1)
     count = torch.zeros(index.shape[0], num_rows, device=rows.device)
     return count.scatter_add_(1, index, torch.ones_like(index, dtype=count.dtype))
 
 
-def spread_rows(
-    table: Float[Tensor, "batch row channel"], rows: Int[Tensor, "batch height width"]
-) -> Float[Tensor, "batch channel height width"]:
+def spread_rows(table: Float[Tensor, "batch row channel"], rows: Labels) -> Features:
     """Write to each pixel the row of the table that its number names."""
     index = rows.flatten(1).unsqueeze(-1).expand(-1, -1, table.shape[-1])
     return rearrange(table.gather(1, index), "b (h w) c -> b c h w", h=rows.shape[1])
@@ -224,9 +179,7 @@ _IS_EXACT = ContextVar("is_exact", default=False)
 
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """Compute in float32 within the block, so that figures do not depend on the processor's kind:
-    ``fast_arithmetic`` does nothing there.
-    """
+    """Compute in float32 within the block, so that figures do not depend on the processor."""
     token = _IS_EXACT.set(True)
     try:
         yield
@@ -236,24 +189,19 @@ def exact_arithmetic() -> Iterator[None]:
 
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Say whether bfloat16 is faster than float32 there: GPUs, processors with AVX-512 BF16."""
-    return device.type == "cuda" or (
-        device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    )
+    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
 
 
 def fast_arithmetic(device: torch.device) -> AbstractContextManager[Any]:
-    """Compute convolutions in bfloat16 where ``has_fast_bfloat16``: twice as fast, no visible
-    difference. Not within ``exact_arithmetic``.
-    """
+    """Use bfloat16 where it is fast, but not within ``exact_arithmetic``."""
     if _IS_EXACT.get() or not has_fast_bfloat16(device):
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def rows_of_code(objects: Int[Tensor, "batch coarse_height coarse_width"]) -> int:
-    """Return how many rows z has for a picture with this coarse grid.
-
-    Raises ``ModelError`` where the rows do not come out even.
+def rows_of_code(objects: Objects) -> int:
+    """Return how many rows z has for a picture with this coarse grid. Raises ``ModelError`` where
+    the rows do not come out even.
     """
     height, width = objects.shape[1:]
     rows, rest = divmod(height * width, COARSE_CELLS)

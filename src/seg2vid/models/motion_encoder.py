@@ -1,17 +1,15 @@
-"""Real clip + label map → q(z), in a background and a foreground branch. Training and motion
-transfer only.
+"""Real clip + label map → q(z), in a background and a foreground branch.
+Training and motion transfer only.
 
 Paper Sec. 3.2: each branch sees the whole clip and the semantics of its own half of the classes.
-Here the
-background code is one vector (the camera moves the background as a whole) and the foreground code
-is one
-vector for each object, so that an object moves in one piece.
+Here the background code is one vector (the camera moves the background as a whole) and the
+foreground code is one vector for each object, so that an object moves in one piece.
 """
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seg2vid.labels.space import LabelSpace
@@ -27,13 +25,11 @@ from seg2vid.models.layers import (
     spread_rows,
 )
 from seg2vid.models.paper.motion_encoder import PaperMotionEncoder
-from seg2vid.structures import Latent, Posterior
+from seg2vid.structures import Features, Frames, Labels, Latent, Objects, Pictures, Posterior
 
 
 class MotionBranch(nn.Module):
-    """The clip as differences from its first frame, with the semantics of one half of the
-    classes.
-    """
+    """The clip as differences from its first frame, with one half of the classes."""
 
     def __init__(self, num_frames: int, num_classes: int, width: int) -> None:
         super().__init__()
@@ -88,9 +84,7 @@ class FrameMatching(nn.Module):
 
 
 def correlation(
-    before: Float[Tensor, "batch channel height width"],
-    after: Float[Tensor, "batch channel height width"],
-    reach: tuple[int, int],
+    before: Features, after: Features, reach: tuple[int, int]
 ) -> Float[Tensor, "batch shift height width"]:
     """Return the inner product of ``after`` at each place with ``before`` at each place nearby.
 
@@ -154,15 +148,9 @@ class MotionEncoder(nn.Module):
             )
 
     def forward(
-        self,
-        first_frame: Float[Tensor, "batch 3 height width"],
-        frames: Float[Tensor, "batch time 3 height width"],
-        label_map: Int[Tensor, "batch height width"],
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
+        self, first_frame: Pictures, frames: Frames, label_map: Labels, objects: Objects
     ) -> Posterior:
-        """Encode a clip of RGB in [0, 1]; ``objects`` at an eighth of its resolution, from
-        ``find_objects``.
-        """
+        """Encode RGB in [0, 1]; ``objects`` from ``find_objects``, at an eighth of the size."""
         # Half resolution: displacements halve and so does the reach the convolutions need.
         video = self._half_size(first_frame, frames)
         changes = rearrange(video[:, 1:] - video[:, :1], "b t c h w -> b (t c) h w")
@@ -191,10 +179,8 @@ class MotionEncoder(nn.Module):
 
     @staticmethod
     def _half_size(
-        first_frame: Float[Tensor, "batch 3 height width"],
-        frames: Float[Tensor, "batch time 3 height width"],
+        first_frame: Pictures, frames: Frames
     ) -> Float[Tensor, "batch every_frame 3 half_height half_width"]:
-        """Return all frames, the first included, at half the resolution."""
         video = torch.cat((first_frame.unsqueeze(1), frames), 1)
         halved = F.avg_pool2d(rearrange(video, "b t c h w -> (b t) c h w"), 2)
         return rearrange(halved, "(b t) c h w -> b t c h w", b=len(frames))
@@ -204,7 +190,6 @@ class MotionEncoder(nn.Module):
         background: Float[Tensor, "batch channel coarse_height coarse_width"],
         matched: Float[Tensor, "batch time matched coarse_height coarse_width"],
     ) -> Float[Tensor, "batch both"]:
-        """Return mean and log variance of the background code: scene and camera in one vector."""
         batch = len(matched)
         pooled = F.adaptive_avg_pool2d(rearrange(matched, "b t c h w -> (b t) c h w"), (2, 8))
         camera = self.camera(pooled.flatten(1)).unflatten(0, (batch, -1)).flatten(1)
@@ -214,9 +199,8 @@ class MotionEncoder(nn.Module):
         self,
         foreground: Float[Tensor, "batch channel coarse_height coarse_width"],
         matched: Float[Tensor, "batch time matched coarse_height coarse_width"],
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
+        objects: Objects,
     ) -> Float[Tensor, "batch both coarse_height coarse_width"]:
-        """Return mean and log variance of the foreground code, alike in all cells of an object."""
         moved = rearrange(matched, "b t c h w -> b (t c) h w")
         cells = self.foreground_head(torch.cat((foreground, moved), 1))
         table = pool_rows(cells, objects, MAX_OBJECTS + 1)
@@ -244,19 +228,14 @@ def build_motion_encoder(config: ModelConfig) -> MotionEncoder | PaperMotionEnco
     )
 
 
-def _not_background(
-    table: Float[Tensor, "batch row channel"],
-) -> Float[Tensor, "row 1"]:
-    """Return 0 for row 0, the background, and 1 for every object."""
+def _not_background(table: Float[Tensor, "batch row channel"]) -> Float[Tensor, "row 1"]:
     is_object = torch.ones(table.shape[1], 1, dtype=table.dtype, device=table.device)
     is_object[0] = 0
     return is_object
 
 
 def draw_latent(posterior: Posterior, noise: Latent) -> Latent:
-    """Turn noise from N(0, I), as ``FlowDecoder.draw`` gives it, into z ~ q (the
-    reparameterisation trick).
-    """
+    """Turn noise, as ``FlowDecoder.draw`` gives it, into z ~ q (the reparameterisation trick)."""
     mean, log_variance = posterior.mean, posterior.log_variance
     return Latent(
         mean.background + noise.background * torch.exp(0.5 * log_variance.background),

@@ -1,10 +1,9 @@
-"""Box ``refiner``: warped frames + visibility → finished frames, and labels where nothing was
-visible.
+"""Box ``refiner``: warped frames + visibility → finished frames, and
+labels where nothing was visible.
 
 Paper Sec. 3.3 (post-processing network P of Eq. 2). A small gated U-Net (gated convolution: Yu et
-al., ICCV
-2019) that composites: what was visible is copied from the warped frame and stays sharp, the rest
-is painted.
+al., ICCV 2019) that composites: what was visible is copied from the warped frame and stays sharp,
+the rest is painted.
 """
 
 import torch

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seg2vid.models.config import SegmenterConfig
 from seg2vid.models.layers import ConvolutionBlock, ResidualBlock, coordinates, upsample
+from seg2vid.structures import Features, Pictures
 
 MULTIPLE = 16
 """Height and width of a picture are multiples of this."""
@@ -44,9 +45,7 @@ class Segmenter(nn.Module):
         # Four logits a cell at half resolution, folded out to full.
         self.to_logits = nn.Conv2d(widths[0], 4 * num_classes, 1)
 
-    def forward(
-        self, picture: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch class height width"]:
+    def forward(self, picture: Pictures) -> Float[Tensor, "batch class height width"]:
         """Return the logits of each pixel's class for RGB in [0, 1]."""
         features = self.enter(4 * picture - 2)
         skips = [features]
@@ -61,10 +60,7 @@ class Segmenter(nn.Module):
         logits = self.to_logits(self.dropout(features))
         return rearrange(logits, "b (c y x) h w -> b c (h y) (w x)", y=2, x=2)
 
-    def _look_around(
-        self, features: Float[Tensor, "batch channel height width"]
-    ) -> list[Float[Tensor, "batch view height width"]]:
-        """Pool the picture into few large cells and spread them out again."""
+    def _look_around(self, features: Features) -> list[Float[Tensor, "batch view height width"]]:
         size = features.shape[2:]
         pooled = (F.adaptive_avg_pool2d(features, (cells, 2 * cells)) for cells in VIEWS)
         return [

@@ -95,9 +95,8 @@ def judge_folder(folder: Path | None = None) -> Path:
 
 
 def find_judge(file_name: str, folder: Path | None = None) -> Path:
-    """Return the path of a judge's weights.
-
-    Raises ``ModelError`` saying where it was looked for, or that the bytes are not the pinned ones.
+    """Return the path of a judge's weights. Raises ``ModelError`` saying where it was looked for,
+    or that the bytes are not the pinned ones.
     """
     place = judge_folder(folder)
     path = place / file_name
@@ -174,10 +173,10 @@ def is_pinned(path: Path) -> bool:
 def convert_official(path: Path, folder: Path) -> Path:
     """Make a judge's file in ``folder`` from an official file, TorchScript or a state dictionary.
 
-    The names of its tensors tell which judge it is. Returns the path of the file;
-    ``is_pinned`` says whether its bytes are the known ones, without which it will not be loaded.
-    Where the FID Inception has its classes, they go into ``inception_classes_fp16.safetensors``
-    beside it. Raises ``ModelError`` where the file cannot be read or is none of the judges.
+    The names of its tensors tell which judge it is. Returns the path of the file; ``is_pinned``
+    says whether its bytes are the known ones, without which it will not be loaded. Where the FID
+    Inception has its classes, they go into ``inception_classes_fp16.safetensors`` beside it. Raises
+    ``ModelError`` where the file cannot be read or is none of the judges.
     """
     stored = _read_official(path)
     found = {name: _renamed(stored, name) for name in JUDGES}
@@ -195,7 +194,6 @@ def convert_official(path: Path, folder: Path) -> Path:
 
 
 def _renamed(stored: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors, of any shape, that look like those of this judge, under our names."""
     matches = {key: re.fullmatch(PATTERNS[name], key) for key in stored}
     precision = torch.float16 if JUDGES[name].is_half else torch.float32
     prefix = PREFIXES.get(name, "")
@@ -224,13 +222,11 @@ def _read_official(path: Path) -> dict[str, Tensor]:
 
 
 def _is_script(path: Path) -> bool:
-    """Say whether a zip file holds TorchScript."""
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in name for name in archive.namelist())
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> Path:
-    """Write tensors of any shape, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     copies = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
     with replacing(path) as temporary:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seg2vid.models.judges.files import find_judge
 from seg2vid.models.judges.inception import folded
+from seg2vid.structures import Frames
 from seg2vid.tools.errors import ModelError
 
 WEIGHTS = "i3d_kinetics400_fp16.safetensors"
@@ -102,9 +103,7 @@ class I3D(nn.Module):
             inputs = sum(widths[index] for index in (0, 2, 4, 5))
         self.logits = nn.Conv3d(inputs, CLASSES, 1)
 
-    def forward(
-        self, frames: Float[Tensor, "batch time 3 height width"]
-    ) -> Float[Tensor, "batch 400"]:
+    def forward(self, frames: Frames) -> Float[Tensor, "batch 400"]:
         """Return the logits of clips of any size, RGB in [0, 1], of at least 9 frames.
 
         Frames are resized to 224x224 bilinearly, nothing is smoothed before they shrink. Raises
@@ -164,9 +163,9 @@ def convolved(
 ) -> Float[Tensor, "batch channel_out time_out height_out width_out"]:
     """Apply the weights of ``layer``.
 
-    On a processor PyTorch computes one small clip by another path than two clips; oneDNN is called
-    here in its place: 0.51 s for 9 frames on one thread instead of 0.83 s, and the same logits
-    to 2.4e-5.
+    On a processor PyTorch computes one small clip by another path than two clips; oneDNN
+    is called here in its place: 0.51 s for 9 frames on one thread instead of 0.83 s, and
+    the same logits to 2.4e-5.
     """
     is_plain = clip.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     if is_plain and clip.device.type == "cpu" and torch._C._has_mkldnn:
@@ -176,9 +175,8 @@ def convolved(
 
 
 def load_i3d(folder: Path | None = None) -> I3D:
-    """Load ``i3d_kinetics400_fp16.safetensors``, frozen, in float32.
-
-    Raises ``ModelError`` where the file is missing or not the pinned one.
+    """Load ``i3d_kinetics400_fp16.safetensors``, frozen, in float32. Raises ``ModelError`` where
+    the file is missing or not the pinned one.
     """
     stored = load_file(find_judge(WEIGHTS, folder))
     weights = {f"logits.{part}": stored.pop(f"logits.conv3d.{part}") for part in PARTS}

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from seg2vid.models.judges.files import INCEPTION_CLASSES, find_judge, judge_folder
+from seg2vid.structures import Features, Pictures
 
 WEIGHTS = "inception_fid_fp16.safetensors"
 SIDE = 299
@@ -38,12 +39,12 @@ class InceptionOutput:
     features: Float[Tensor, "batch 2048"]
     """The mean over the last maps (``pool3``), not negative."""
     logits: Float[Tensor, "batch 1008"] | None
-    """Logits of the classes without their bias, as the Inception Score is usually taken; None
-    where the file of the classes is absent."""
+    """Logits without bias, as the Inception Score takes them; None without the file of the classes.
+    """
 
 
 def convolved(
-    picture: Float[Tensor, "batch channel height width"], convolutions: Iterable[nn.Module]
+    picture: Features, convolutions: Iterable[nn.Module]
 ) -> Float[Tensor, "batch channel_out height_out width_out"]:
     """Return what a chain of convolutions makes of it, each followed by a ReLU."""
     for convolution in convolutions:
@@ -51,9 +52,7 @@ def convolved(
     return picture
 
 
-def average_pooled(
-    picture: Float[Tensor, "batch channel height width"],
-) -> Float[Tensor, "batch channel height width"]:
+def average_pooled(picture: Features) -> Features:
     """Return the mean of each pixel's 3x3 neighbours inside the picture."""
     return F.avg_pool2d(picture, 3, 1, 1, count_include_pad=False)
 
@@ -87,9 +86,7 @@ class Block(nn.Module):
         if not is_reduction:
             self.tower_2 = Tower(inputs, [(pooled, 1, 1)])
 
-    def forward(
-        self, picture: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel_out height_out width_out"]:
+    def forward(self, picture: Features) -> Float[Tensor, "batch channel_out height_out width_out"]:
         """Return the joined maps, at half the resolution after a reduction."""
         parts = []
         for name, child in self.named_children():
@@ -117,9 +114,7 @@ class SplitBlock(nn.Module):
         self.tower_1_mixed_conv_1 = nn.Conv2d(384, 384, (3, 1), 1, (1, 0))
         self.tower_2_conv = nn.Conv2d(inputs, 192, 1)
 
-    def forward(
-        self, picture: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch 2048 height width"]:
+    def forward(self, picture: Features) -> Float[Tensor, "batch 2048 height width"]:
         """Return the joined maps."""
         one = convolved(picture, [self.tower_conv])
         other = convolved(picture, [self.tower_1_conv, self.tower_1_conv_1])
@@ -157,8 +152,8 @@ class Inception(nn.Module):
     """Picture → features and, where the weight file has them, classes.
 
     Computed in float32, also under autocast. Four street photographs of 256x128 together and each
-    alone gave the same bits on one thread; two threads moved features, 0 to 3.7, by at most
-    1.6e-6. ``network`` under bfloat16 autocast moves them by 2.5 % of their norm.
+    alone gave the same bits on one thread; two threads moved features, 0 to 3.7, by at most 1.6e-6.
+    ``network`` under bfloat16 autocast moves them by 2.5 % of their norm.
     """
 
     def __init__(self, *, has_classes: bool = False) -> None:
@@ -171,10 +166,7 @@ class Inception(nn.Module):
         self.mixed = Block(192, WIDE_TOWERS, pooled=32)
         self.mixed_1 = Block(256, WIDE_TOWERS, pooled=64)
         self.mixed_2 = Block(288, WIDE_TOWERS, pooled=64)
-        halving: Towers = {
-            "conv": [(384, 3, 3)],
-            "tower": [(64, 1, 1), (96, 3, 3), (96, 3, 3)],
-        }
+        halving: Towers = {"conv": [(384, 3, 3)], "tower": [(64, 1, 1), (96, 3, 3), (96, 3, 3)]}
         self.mixed_3 = Block(288, halving, is_reduction=True)
         self.mixed_4 = Block(768, long_towers(128), pooled=192)
         self.mixed_5 = Block(768, long_towers(160), pooled=192)
@@ -189,7 +181,7 @@ class Inception(nn.Module):
         self.mixed_10 = SplitBlock(2048, is_last=True)
         self.output = nn.Linear(2048, 1008, bias=False) if has_classes else None
 
-    def forward(self, picture: Float[Tensor, "batch 3 height width"]) -> InceptionOutput:
+    def forward(self, picture: Pictures) -> InceptionOutput:
         """Return what is seen in pictures of any size, RGB in [0, 1].
 
         Nothing is rounded to whole grey levels: files that hold 8 bits give the published features.
@@ -211,9 +203,7 @@ class Inception(nn.Module):
         return self.mixed_10(self.mixed_9(hidden)).mean((2, 3))
 
 
-def resized_as_tensorflow(
-    picture: Float[Tensor, "batch 3 height width"], side: int
-) -> Float[Tensor, "batch 3 side side"]:
+def resized_as_tensorflow(picture: Pictures, side: int) -> Float[Tensor, "batch 3 side side"]:
     """Resize bilinearly as TensorFlow 1 did: output pixel i reads position i * old / new.
 
     No half pixel is added and nothing is smoothed, unlike everywhere else in this project: the
@@ -248,8 +238,8 @@ def folded(
 
 
 def load_inception(folder: Path | None = None) -> Inception:
-    """Load ``inception_fid_fp16.safetensors``, frozen, in float32, and the classes if they are
-    there, ``inception_classes_fp16.safetensors``.
+    """Load ``inception_fid_fp16.safetensors``, frozen, in float32, and the classes
+    if they are there, ``inception_classes_fp16.safetensors``.
 
     Raises ``ModelError`` where the file is missing or not the pinned one.
     """

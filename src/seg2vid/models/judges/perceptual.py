@@ -1,6 +1,4 @@
-"""Frozen perceptual networks, AlexNet for LPIPS and VGG-16: shared by losses and metrics, never in
-a checkpoint.
-"""
+"""Frozen AlexNet (LPIPS) and VGG-16, shared by losses and metrics, never in a checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from seg2vid.models.judges.files import find_judge
+from seg2vid.structures import Pictures
 
 
 class AlexNetFeatures(nn.Module):
@@ -29,7 +28,7 @@ class AlexNetFeatures(nn.Module):
             }
         )
 
-    def forward(self, picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+    def forward(self, picture: Pictures) -> list[Tensor]:
         """Return the maps, (batch, channel, height, width) each, of a normalised picture."""
         maps = []
         hidden = picture
@@ -41,9 +40,7 @@ class AlexNetFeatures(nn.Module):
 
 
 class PerceptualDistance(nn.Module):
-    """LPIPS v0.1 with AlexNet (Zhang et al., CVPR 2018): 0 for equal pictures, about 0.7 for
-    unrelated ones.
-    """
+    """LPIPS v0.1 with AlexNet (Zhang et al., CVPR 2018): 0 if equal, about 0.7 if unrelated."""
 
     shift: Tensor
     scale: Tensor
@@ -58,11 +55,7 @@ class PerceptualDistance(nn.Module):
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
 
-    def forward(
-        self,
-        predicted: Float[Tensor, "batch 3 height width"],
-        target: Float[Tensor, "batch 3 height width"],
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, predicted: Pictures, target: Pictures) -> Float[Tensor, " batch"]:
         """Return the distance of each pair of pictures in [0, 1], at least 32 pixels on a side."""
         total = predicted.new_zeros(predicted.shape[0])
         for difference in self._differences(predicted, target):
@@ -70,9 +63,7 @@ class PerceptualDistance(nn.Module):
         return total
 
     def distance_map(
-        self,
-        predicted: Float[Tensor, "batch 3 height width"],
-        target: Float[Tensor, "batch 3 height width"],
+        self, predicted: Pictures, target: Pictures
     ) -> Float[Tensor, "batch height width"]:
         """Return where the distance lies: every layer's share enlarged bilinearly, and summed.
 
@@ -85,19 +76,13 @@ class PerceptualDistance(nn.Module):
             total = total + enlarged[:, 0]
         return total
 
-    def _differences(
-        self,
-        predicted: Float[Tensor, "batch 3 height width"],
-        target: Float[Tensor, "batch 3 height width"],
-    ) -> list[Tensor]:
+    def _differences(self, predicted: Pictures, target: Pictures) -> list[Tensor]:
         """Return the weighted squared difference in each layer: (batch, height, width) there."""
         pairs = zip(self._unit_maps(predicted), self._unit_maps(target), self.heads, strict=True)
         return [((one - other).square() * head).sum(1) for one, other, head in pairs]
 
-    def _unit_maps(self, picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
-        """Return the feature maps, each pixel's vector scaled to length one: (batch, channel,
-        height, width).
-        """
+    def _unit_maps(self, picture: Pictures) -> list[Tensor]:
+        """Return the feature maps, each pixel's vector scaled to length one."""
         normalised = (2 * picture - 1 - self.shift) / self.scale
         maps = self.network(normalised.contiguous(memory_format=torch.channels_last))
         return [m.float() / (m.float().norm(dim=1, keepdim=True) + 1e-10) for m in maps]
@@ -129,10 +114,8 @@ class VGGFeatures(nn.Module):
         self.register_buffer("shift", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
-    def forward(self, picture: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
-        """Return the maps, (batch, channel, height / f, width / f) for f = 1, 1, 2, 2, 4 ... 8, of
-        a picture in [0, 1] of at least 8 pixels on a side.
-        """
+    def forward(self, picture: Pictures) -> list[Tensor]:
+        """Return the maps at 1 / f of the size, f = 1, 1, 2, 2, 4 ... 8, of RGB in [0, 1]."""
         maps = []
         hidden = (picture - self.shift) / self.scale
         for place, layer in self.features.items():
@@ -143,9 +126,8 @@ class VGGFeatures(nn.Module):
 
 
 def load_vgg_features(folder: Path | None = None) -> VGGFeatures:
-    """Load VGG-16 from ``vgg16_features_fp16.safetensors``, frozen.
-
-    Raises ``ModelError`` where the file is missing.
+    """Load VGG-16 from ``vgg16_features_fp16.safetensors``, frozen. Raises ``ModelError``
+    where the file is missing.
     """
     judge = VGGFeatures()
     weights = load_file(find_judge("vgg16_features_fp16.safetensors", folder))
@@ -157,9 +139,7 @@ def load_vgg_features(folder: Path | None = None) -> VGGFeatures:
 
 
 def shifted_distance(
-    judge: PerceptualDistance,
-    predicted: Float[Tensor, "batch 3 height width"],
-    target: Float[Tensor, "batch 3 height width"],
+    judge: PerceptualDistance, predicted: Pictures, target: Pictures
 ) -> Float[Tensor, " batch"]:
     """Return the perceptual distance of both pictures cropped by the same random 0 ... 7 pixels.
 
@@ -171,8 +151,8 @@ def shifted_distance(
 
 
 def load_perceptual_distance(folder: Path | None = None) -> PerceptualDistance:
-    """Load LPIPS from ``alexnet_features.safetensors`` and ``lpips_v01_alex_lin.safetensors``,
-    frozen.
+    """Load LPIPS from ``alexnet_features.safetensors`` and
+    ``lpips_v01_alex_lin.safetensors``, frozen.
 
     Raises ``ModelError`` where a file is missing.
     """
@@ -201,9 +181,8 @@ class PerceptualNetworks:
 def load_perceptual_networks(
     folder: Path | None, *, perceptual: bool, features: bool
 ) -> PerceptualNetworks:
-    """Load those that are wanted from ``folder``, none without a folder.
-
-    Raises ``ModelError`` where a file is missing.
+    """Load those that are wanted from ``folder``, none without a folder. Raises ``ModelError``
+    where a file is missing.
     """
     if folder is None:
         return PerceptualNetworks()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seg2vid.models.judges.files import find_judge
 from seg2vid.models.layers import fast_arithmetic
+from seg2vid.structures import Features, Flow, Pictures
 from seg2vid.tools.errors import ModelError
 from seg2vid.warp import pixel_grid
 
@@ -48,7 +49,7 @@ class Bottleneck(nn.Module):
         )
 
     def forward(
-        self, features: Float[Tensor, "batch channel height width"]
+        self, features: Features
     ) -> Float[Tensor, "batch channel_out height_out width_out"]:
         """Return features at 1 / stride of the resolution."""
         hidden = F.relu(self.norm1(self.conv1(features)))
@@ -72,7 +73,7 @@ class Encoder(nn.Module):
         self.conv2 = nn.Conv2d(WIDTHS[-1], outputs, 1)
 
     def forward(
-        self, picture: Float[Tensor, "batch 3 height width"]
+        self, picture: Pictures
     ) -> Float[Tensor, "batch channel coarse_height coarse_width"]:
         """Return the features of a picture in [-1, 1]."""
         hidden = F.relu(self.norm1(self.conv1(picture)))
@@ -90,9 +91,7 @@ class MotionFeatures(nn.Module):
         self.conv = nn.Conv2d(128, 80, 3, 1, 1)
 
     def forward(
-        self,
-        flow: Float[Tensor, "batch 2 height width"],
-        correlation: Float[Tensor, "batch cells height width"],
+        self, flow: Flow, correlation: Float[Tensor, "batch cells height width"]
     ) -> Float[Tensor, "batch 82 height width"]:
         """Return features of both, the flow itself (in cells) last."""
         seen = F.relu(self.convc1(correlation))
@@ -110,9 +109,7 @@ class RecurrentUnit(nn.Module):
         self.convq = nn.Conv2d(HIDDEN + inputs, HIDDEN, 3, 1, 1)
 
     def forward(
-        self,
-        state: Float[Tensor, "batch hidden height width"],
-        heard: Float[Tensor, "batch channel height width"],
+        self, state: Float[Tensor, "batch hidden height width"], heard: Features
     ) -> Float[Tensor, "batch hidden height width"]:
         """Return the next state."""
         both = torch.cat((state, heard), 1)
@@ -129,9 +126,7 @@ class FlowHead(nn.Module):
         self.conv1 = nn.Conv2d(HIDDEN, 128, 3, 1, 1)
         self.conv2 = nn.Conv2d(128, 2, 3, 1, 1)
 
-    def forward(
-        self, state: Float[Tensor, "batch hidden height width"]
-    ) -> Float[Tensor, "batch 2 height width"]:
+    def forward(self, state: Float[Tensor, "batch hidden height width"]) -> Flow:
         """Return how much the flow changes, in cells."""
         return self.conv2(F.relu(self.conv1(state)))
 
@@ -150,8 +145,8 @@ class UpdateBlock(nn.Module):
         state: Float[Tensor, "batch hidden height width"],
         context: Float[Tensor, "batch context height width"],
         correlation: Float[Tensor, "batch cells height width"],
-        flow: Float[Tensor, "batch 2 height width"],
-    ) -> tuple[Float[Tensor, "batch hidden height width"], Float[Tensor, "batch 2 height width"]]:
+        flow: Flow,
+    ) -> tuple[Float[Tensor, "batch hidden height width"], Flow]:
         """Return the next state and flow."""
         # Places and correlations stay in full precision, the convolutions need not.
         with fast_arithmetic(flow.device):
@@ -175,11 +170,7 @@ class RaftSmall(nn.Module):
         self.cnet = Encoder(HIDDEN + CONTEXT, norm=nn.Identity)
         self.update_block = UpdateBlock()
 
-    def forward(
-        self,
-        first: Float[Tensor, "batch 3 height width"],
-        second: Float[Tensor, "batch 3 height width"],
-    ) -> Float[Tensor, "batch 2 height width"]:
+    def forward(self, first: Pictures, second: Pictures) -> Flow:
         """Return the flow in pixels, order (dx, dy), on the grid of ``first``, RGB in [0, 1].
 
         Pictures are looked at enlarged by ``scale``: the coarse grid then sees smaller things.
@@ -199,12 +190,7 @@ class RaftSmall(nn.Module):
         shrunk = F.interpolate(flow, (height, width), mode="bilinear", antialias=True)
         return shrunk * shrunk.new_tensor([width / wide, height / tall]).view(2, 1, 1)
 
-    def _estimate(
-        self,
-        first: Float[Tensor, "batch 3 height width"],
-        second: Float[Tensor, "batch 3 height width"],
-    ) -> Float[Tensor, "batch 2 height width"]:
-        """Return the flow in pixels between pictures in [-1, 1] of whole cells."""
+    def _estimate(self, first: Pictures, second: Pictures) -> Flow:
         with fast_arithmetic(first.device):
             maps = self.fnet(torch.cat((first, second))).float().chunk(2)
             state, context = self.cnet(first).float().split((HIDDEN, CONTEXT), 1)
@@ -219,10 +205,7 @@ class RaftSmall(nn.Module):
         return FACTOR * F.interpolate(flow, size, mode="bilinear", align_corners=True)
 
 
-def correlation_pyramid(
-    first: Float[Tensor, "batch channel height width"],
-    second: Float[Tensor, "batch channel height width"],
-) -> list[Float[Tensor, "pixels 1 _ _"]]:
+def correlation_pyramid(first: Features, second: Features) -> list[Float[Tensor, "pixels 1 _ _"]]:
     """Return how alike each cell of ``first`` is to all cells of ``second``, ever coarser.
 
     Each level is (batch * height * width, 1, height / f, width / f) for f = 1, 2, 4, 8.
@@ -235,8 +218,7 @@ def correlation_pyramid(
 
 
 def look_up(
-    pyramid: Sequence[Float[Tensor, "pixels 1 _ _"]],
-    position: Float[Tensor, "batch 2 height width"],
+    pyramid: Sequence[Float[Tensor, "pixels 1 _ _"]], position: Flow
 ) -> Float[Tensor, "batch cells height width"]:
     """Read the correlations around ``position`` (x, y) in cells, bilinear, 0 outside.
 
@@ -259,9 +241,8 @@ def look_up(
 def load_raft_small(
     folder: Path | None = None, *, iterations: int = 12, scale: float = 2.0
 ) -> RaftSmall:
-    """Load ``raft_small.safetensors``, frozen.
-
-    Raises ``ModelError`` where the file is missing or holds other tensors.
+    """Load ``raft_small.safetensors``, frozen. Raises ``ModelError`` where the file is
+    missing or holds other tensors.
     """
     network = RaftSmall(iterations=iterations, scale=scale)
     path = find_judge(WEIGHTS, folder)

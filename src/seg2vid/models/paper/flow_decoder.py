@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seg2vid.models.config import PaperConfig, Semantics
 from seg2vid.models.layers import CODE_CHANNELS, ROW, ConvolutionBlock, rows_of_code, to_colours
-from seg2vid.structures import Latent, Motion
+from seg2vid.structures import Features, Hints, Labels, Latent, Motion, Objects, Pictures
 
 
 class UpConvolution(nn.Sequential):
@@ -80,11 +80,11 @@ class PaperFlowDecoder(nn.Module):
 
     def forward(
         self,
-        first_frame: Float[Tensor, "batch 3 height width"],
-        label_map: Int[Tensor, "batch height width"],
+        first_frame: Pictures,
+        label_map: Labels,
         z: Latent,
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
-        hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None = None,
+        objects: Objects,
+        hints: Hints | None = None,
         times: Int[Tensor, " time"] | None = None,
         turning: Float[Tensor, "batch every_time"] | None = None,
     ) -> Motion:
@@ -112,11 +112,7 @@ class PaperFlowDecoder(nn.Module):
             visible[:, chosen, 1:],
         )
 
-    def _encode(
-        self,
-        first_frame: Float[Tensor, "batch 3 height width"],
-        label_map: Int[Tensor, "batch height width"],
-    ) -> list[Tensor]:
+    def _encode(self, first_frame: Pictures, label_map: Labels) -> list[Tensor]:
         """Return features (batch, channel, height / f, width / f) for f = 2, 4, 8, 16."""
         picture = to_colours(first_frame, self.config.channels)
         if self.num_channels:
@@ -130,7 +126,6 @@ class PaperFlowDecoder(nn.Module):
     def _fuse_code(
         self, sixteenth: Float[Tensor, "batch channel coarse_height coarse_width"], z: Latent
     ) -> Float[Tensor, "frames fused coarse_height coarse_width"]:
-        """Join image code and z; return what each frame's decoder starts from."""
         rows = rearrange(z.foreground, "b code row 1 -> b row code")
         background = rearrange(z.background, "b (row code) -> b row code", row=rows.shape[1])
         rows = torch.cat((background, rows), 2)
@@ -142,7 +137,6 @@ class PaperFlowDecoder(nn.Module):
     def _decode(
         self, seen: list[Tensor], fused: Float[Tensor, "frames fused coarse_height coarse_width"]
     ) -> Float[Tensor, "frames channel half_height half_width"]:
-        """Decode each frame with the image's skips; two 3-D convolutions join the frames."""
         half, quarter, eighth = (self._every_time(skip) for skip in seen[:3])
         features = torch.cat((self.decode_sixteenth(fused), eighth), 1)
         features = self._over_time(self.decode_eighth(features), self.time_quarter)
@@ -152,21 +146,13 @@ class PaperFlowDecoder(nn.Module):
     def _over_time(
         self, features: Float[Tensor, "frames channel height width"], block: nn.Module
     ) -> Float[Tensor, "frames channel height width"]:
-        """Apply a 3-D block to the frames of each sample."""
         clip = rearrange(features, "(b t) c h w -> b c t h w", t=self.num_frames)
         return rearrange(block(clip), "b c t h w -> (b t) c h w")
 
-    def _every_time(
-        self, features: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "frames channel height width"]:
-        """Show the same features to every frame."""
+    def _every_time(self, features: Features) -> Float[Tensor, "frames channel height width"]:
         return repeat(features, "b c h w -> (b t) c h w", t=self.num_frames)
 
-    def draw(
-        self,
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
-        generator: torch.Generator | None,
-    ) -> Latent:
+    def draw(self, objects: Objects, generator: torch.Generator | None) -> Latent:
         """Draw z ~ N(0, I), on the CPU so that a seed is a seed.
 
         With ``repeat_row`` one row is drawn and repeated, as in the authors' test scripts.

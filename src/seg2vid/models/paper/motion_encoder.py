@@ -1,14 +1,14 @@
 """The paper's motion encoder: real clip + label map → q(z), two encoders of one kind.
 
 Paper Sec. 3.2, layer sizes as in the authors' code (strided convolutions where Sec. 4.2 is
-remembered to say pooling). z is a grid: 64 channels at a sixteenth of the picture, cut into rows
-of 1024 numbers; each row gets mean and variance from the same two linear layers.
+remembered to say pooling). z is a grid: 64 channels at a sixteenth of the picture, cut into rows of
+1024 numbers; each row gets mean and variance from the same two linear layers.
 """
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seg2vid.models.config import PaperConfig, Semantics
@@ -20,7 +20,7 @@ from seg2vid.models.layers import (
     rows_of_code,
     to_colours,
 )
-from seg2vid.structures import Latent, Posterior
+from seg2vid.structures import Frames, Labels, Latent, Objects, Pictures, Posterior
 
 
 class SequenceEncoder(nn.Module):
@@ -84,11 +84,7 @@ class PaperMotionEncoder(nn.Module):
         )
 
     def forward(
-        self,
-        first_frame: Float[Tensor, "batch 3 height width"],
-        frames: Float[Tensor, "batch time 3 height width"],
-        label_map: Int[Tensor, "batch height width"],
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
+        self, first_frame: Pictures, frames: Frames, label_map: Labels, objects: Objects
     ) -> Posterior:
         """Encode [I_0, I_1 - I_0, ..., I_T - I_0] and the first frame's classes.
 
@@ -111,9 +107,7 @@ class PaperMotionEncoder(nn.Module):
 
 
 def _as_latent(parts: list[Float[Tensor, "batch row code"]]) -> Latent:
-    """Lay out rows as the carrier has them: background (batch, row * code), foreground (batch,
-    code, row, 1).
-    """
+    """Return background (batch, row * code) and foreground (batch, code, row, 1)."""
     background = parts[0].flatten(1)
     empty = parts[0][..., :0]
     foreground = rearrange(parts[1] if len(parts) > 1 else empty, "b row code -> b code row 1")

@@ -20,7 +20,6 @@ DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))
 
 
 def _blocks(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
-    """Chain convolution blocks of these widths."""
     pairs = zip((inputs, *widths[:-1]), widths, strict=True)
     return nn.Sequential(*(ConvolutionBlock(before, after) for before, after in pairs))
 
@@ -60,8 +59,8 @@ class PaperRefiner(nn.Module):
     ) -> tuple[Float[Tensor, "frames 3 height width"], None]:
         """Return finished frames in [0, 1], and no labels.
 
-        ``label_maps`` and ``first_frame`` are not looked at: the authors' network is not shown
-        them.
+        ``label_maps`` and ``first_frame`` are not looked at: the authors'
+        network is not shown them.
         """
         del label_maps, first_frame
         noise = self._noise(warped)

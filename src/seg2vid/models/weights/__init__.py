@@ -33,13 +33,11 @@ def list_models() -> list[ModelSummary]:
 
 
 def _bundled_folder() -> Path:
-    """Return the folder of the bundled weights: this one."""
     return Path(__file__).parent
 
 
 def find_weights(name: str) -> Path:
     """Return the weight file of a bundled model, a folder or a file, or fetch it from the hub.
-
     Raises ``ModelError`` for a name that is none of these.
     """
     available = [model.name for model in list_models()]
@@ -57,7 +55,6 @@ def find_weights(name: str) -> Path:
 
 
 def _fetch(name: str) -> Path:
-    """Fetch the weight file of ``user/name`` from the Hugging Face hub."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
