@@ -137,8 +137,8 @@ def test_one_of_each_is_added_by_the_lines(package: Path, repository: Path, tmp_
     insert(measure, '    "ssim": structural_similarity,\n', line)
     name = "from seg2vid.evaluation.metrics.image import brightness_error\n"
     insert(measure, "from seg2vid.evaluation.metrics.motion import", name)
-    info = 'MetricInfo("brightness", "Brightness", "", "lower", "pictures", "Mean brightness."),\n'
-    insert(package / "evaluation" / "metric_table.py", "        MetricInfo(\n", f"        {info}")
+    row = '    ("brightness", "Brightness", "", "lower", "pictures"): "Mean brightness.",\n'
+    insert(package / "evaluation" / "metric_table.py", '    ("lpips", ', row)
 
     append(package / "training" / "losses.py", LOSS)
     field = '    brightness: float = 0.0\n    """Weight of it."""\n'

@@ -12,19 +12,6 @@ from seg2vid.tools.errors import ModelError
 from seg2vid.warp import backward_warp, forward_backward_error
 
 
-def end_point_error(
-    flow: Float[Tensor, "batch time 2 height width"],
-    exact: Float[Tensor, "batch time 2 height width"],
-    visible: Float[Tensor, "batch time 1 height width"],
-) -> Float[Tensor, " batch"]:
-    """Mean distance in pixels between two flows, where ``visible`` is 1, of each sample.
-
-    The usual end-point error (Baker et al., IJCV 2011); 0 for a sample in which nothing is visible.
-    """
-    distance = (flow - exact).square().sum(2, keepdim=True).sqrt() * visible
-    return distance.sum((1, 2, 3, 4)) / visible.sum((1, 2, 3, 4)).clamp(min=1)
-
-
 def end_point_error_by_frame(
     flow: Float[Tensor, "batch time 2 height width"],
     exact: Float[Tensor, "batch time 2 height width"],
@@ -32,7 +19,8 @@ def end_point_error_by_frame(
 ) -> Float[Tensor, "batch time"]:
     """Mean distance in pixels between two flows, where ``visible`` is 1, of each frame: 0 is best.
 
-    nan for a frame in which nothing is visible, so that a mean over clips can leave it out.
+    The usual end-point error (Baker et al., IJCV 2011); nan for a frame in which nothing is
+    visible, so that a mean over clips can leave it out.
     """
     return _mean_by_frame((flow - exact).norm(dim=2, keepdim=True), visible > 0.5)
 
@@ -72,14 +60,6 @@ def _share(part: Int[Tensor, " batch"], whole: Int[Tensor, " batch"]) -> Float[T
     return torch.where(whole > 0, part / whole.clamp(min=1), 1.0)
 
 
-def hidden_f1(
-    visible: Float[Tensor, "batch time 1 height width"],
-    exact: Float[Tensor, "batch time 1 height width"],
-) -> Float[Tensor, " batch"]:
-    """F1 of finding the hidden pixels, of each sample: see ``VisibilityScores``."""
-    return visibility_scores(visible, exact).f1
-
-
 def hidden_average_precision(
     visible: Float[Tensor, "batch time 1 height width"],
     exact: Float[Tensor, "batch time 1 height width"],
@@ -97,26 +77,15 @@ def hidden_average_precision(
     return torch.where(total > 0, precision, 1.0)
 
 
-def consistency_error(motion: Motion) -> Float[Tensor, " batch"]:
-    """Mean forward-backward error in pixels where ``backward_visible`` is above a half, of each
-    sample: 0 is best, and nothing visible gives 0.
-    """
-    error, visible = _returning_error(motion), (motion.backward_visible > 0.5).float()
-    return (error * visible).sum((1, 2, 3, 4)) / visible.sum((1, 2, 3, 4)).clamp(min=1)
-
-
 def consistency_error_by_frame(motion: Motion) -> Float[Tensor, "batch time"]:
-    """The same of each frame; nan for a frame in which nothing is visible."""
-    return _mean_by_frame(_returning_error(motion), motion.backward_visible > 0.5)
-
-
-def _returning_error(motion: Motion) -> Float[Tensor, "batch time 1 height width"]:
-    """Return the forward-backward error of every pixel, in pixels."""
-    time = motion.backward_flow.shape[1]
-    forward = rearrange(motion.forward_flow, "b t d h w -> (b t) d h w")
-    backward = rearrange(motion.backward_flow, "b t d h w -> (b t) d h w")
+    """Mean forward-backward error in pixels where ``backward_visible`` is above a half, of each
+    frame: 0 is best. nan for a frame in which nothing is visible.
+    """
+    flows = (motion.backward_flow, motion.forward_flow)
+    backward, forward = (rearrange(flow, "b t d h w -> (b t) d h w") for flow in flows)
     error = forward_backward_error(backward, forward)
-    return rearrange(error, "(b t) c h w -> b t c h w", t=time)
+    error = rearrange(error, "(b t) c h w -> b t c h w", b=len(motion.backward_flow))
+    return _mean_by_frame(error, motion.backward_visible > 0.5)
 
 
 def _mean_by_frame(
