@@ -60,7 +60,10 @@ def write_part(parts: Path, name: str, clips: list[Clip], *, error: str | None =
             facts: dict[str, Any] = {"recording": name, "first": 3 * number}
             facts |= {"speed": 0.5 * number, "visible": 0.9}
             sample = encode_clip(clip, SPACE, facts, lossless=True)
-            figures.clips.append(preparation._add(writer, f"{name}-{number:06d}", sample) | facts)
+            key, offset = f"{name}-{number:06d}", writer.tarstream.offset
+            writer.write({"__key__": key, **sample})
+            size = writer.tarstream.offset - offset
+            figures.clips.append({"key": key, "offset": offset, "size": size} | facts)
             preparation._count(figures, clip)
         writer.close()
     recording = Recording(name, video=Path(f"{name}.mp4"))
