@@ -306,7 +306,6 @@ class Model:
 
 
 def _as_output(video: GeneratedVideo, seconds: float) -> Output:
-    """Turn a generated video into an output."""
     has_motion = video.frames.shape[1] > 0
     return Output(
         _with_first(video.first_frame, video.frames).clamp(0, 1),

@@ -104,7 +104,6 @@ class Cases:
 
     @cached_property
     def _recordings(self) -> dict[str, Recording]:
-        """The recordings of the protocol by name."""
         found = {entry.name: entry for entry in list_recordings(self.folder)}
         missing = sorted(set(self.protocol.starts) - set(found))
         if missing:
@@ -115,7 +114,6 @@ class Cases:
 
     @cached_property
     def _stills(self) -> StillFolder:
-        """The photos of the protocol."""
         size = {"height": self.protocol.height, "width": self.protocol.width}
         return StillFolder(self.folder, get_label_space("cityscapes"), **size)
 

@@ -248,7 +248,6 @@ def _of_sum(
 
 
 def _classes(results: Results, candidate: str) -> Entries:
-    """LPIPS and IoU of each class that the true labels show."""
     space = get_label_space("cityscapes")
     names = space.names[: space.void_id]
     sums, counts = (results.stacked(candidate, f"class_lpips_{part}") for part in ("sum", "count"))
@@ -284,7 +283,6 @@ def _iou_of(place: int) -> Callable[[Tensor], Tensor]:
 
 
 def _sets(results: Results, candidate: str) -> Entries:
-    """Distances between the sets of generated and real clips and frames."""
     protocol = results.protocol
     make_rows = _floor if candidate == "truth" else _distances
     pictures = frames_text(protocol.picture_times)
@@ -317,7 +315,6 @@ Features = Float[Tensor, "clips rows feature"]
 def _distances(
     results: Results, array: str, generated: Features, reference: Features
 ) -> Iterator[tuple[Interval, Row]]:
-    """Fréchet distance, its extrapolation and the kernel distance."""
     number = reference.shape[0] * reference.shape[1]
     frechet, unbiased, kernel = SETS[array]
     flat = [features.flatten(0, 1) for features in (generated, reference)]

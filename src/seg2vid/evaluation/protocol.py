@@ -113,7 +113,6 @@ def get_protocol(name_or_path: str | Path) -> Protocol:
 
 
 def _read(path: Path) -> Protocol:
-    """Read a protocol of the user's own."""
     try:
         return _parse(path.read_bytes(), str(path))
     except OSError as error:
@@ -167,5 +166,4 @@ def _check_kinds(values: Mapping[str, Any], source: str) -> None:
 
 
 def _wrong(source: str, what: str, got: str) -> Seg2VidError:
-    """Return the error for a wrong protocol file."""
     return Seg2VidError(f"{what} in protocol {source}", got=got, fix="repair the file")

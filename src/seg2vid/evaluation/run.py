@@ -186,7 +186,6 @@ def make_report(setup: Setup, cost: Cost) -> Report:
 
 
 def _describe(candidate: Any) -> dict[str, str]:
-    """Return what a report says of a candidate."""
     names = ("key", "title", "role", "about", "sha256")
     return {name: getattr(candidate, name) for name in names}
 
@@ -211,7 +210,6 @@ def changes(setup: Setup) -> dict[str, str]:
 
 
 def _remarks(changed: Mapping[str, str]) -> list[str]:
-    """Say each change in a sentence."""
     return [f"not the protocol as frozen: {name} {what}" for name, what in changed.items()]
 
 

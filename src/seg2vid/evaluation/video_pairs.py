@@ -141,7 +141,6 @@ class VideoPairs:
 
 
 def _read(path: Path, length: int) -> Float[Tensor, "frame 3 height width"]:
-    """Read the first ``length`` frames of a video."""
     pixels = torch.from_numpy(read_video(path)[:length])
     return pixels.permute(0, 3, 1, 2).float() / 255
 

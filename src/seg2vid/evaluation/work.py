@@ -81,7 +81,6 @@ class Setup:
         return (*found, *videos, *([model] if model else []), *others)
 
     def _photo_baselines(self) -> list[Candidate]:
-        """Return those baselines of single pictures that look something up."""
         if not {"nearest", "mean_colour"} & set(self.protocol.baselines):
             return []
         folder = self.cases.folder_of(self.protocol.training)

@@ -32,9 +32,7 @@ def pairwise_distances(
     return torch.stack([judge(first, second) for first, second in combinations(samples, 2)])
 
 
-def best_of_curve(
-    scores: Float[Tensor, "samples *figures"],
-) -> Float[Tensor, "samples *figures"]:
+def best_of_curve(scores: Float[Tensor, "samples *figures"]) -> Float[Tensor, "samples *figures"]:
     """Return the expected lowest score among n samples, for n = 1 ... number of samples.
 
     Row n - 1 is the mean over all subsets of n samples, drawn without repetition, of their lowest
@@ -43,14 +41,10 @@ def best_of_curve(
     The unit is that of the scores, which must not be nan.
     """
     count = len(scores)
+    places = range(1, count + 1)
     weights = [
-        [math.comb(count - place, size - 1) / math.comb(count, size) for place in _places(count)]
-        for size in _places(count)
+        [math.comb(count - place, size - 1) / math.comb(count, size) for place in places]
+        for size in places
     ]
     matrix = torch.tensor(weights, dtype=scores.dtype, device=scores.device)
     return torch.tensordot(matrix, scores.sort(0).values, dims=1)
-
-
-def _places(count: int) -> range:
-    """Count from 1."""
-    return range(1, count + 1)

@@ -19,6 +19,13 @@ from torchmetrics.image.kid import poly_kernel
 
 from seg2vid.tools.errors import ModelError
 
+Samples = Float[Tensor, "samples feature"]
+Others = Float[Tensor, "others feature"]
+Clips = Float[Tensor, "clips rows feature"]
+OtherClips = Float[Tensor, "clips others feature"]
+Weights = Float[Tensor, " samples"]
+OtherWeights = Float[Tensor, " others"]
+Scalar = Float[Tensor, ""]
 SUBSETS = 15
 """Points on the line of the unbiased distance (Chong & Forsyth, 2020)."""
 SMALLEST_SHARE = 0.5
@@ -27,9 +34,7 @@ DRAWN = 0.63
 """Share of the clips that a resampled set holds at least once: 1 - 1/e."""
 
 
-def frechet_distance(
-    generated: Float[Tensor, "samples feature"], reference: Float[Tensor, "others feature"]
-) -> Float[Tensor, ""]:
+def frechet_distance(generated: Samples, reference: Others) -> Scalar:
     """Fréchet distance of the Gaussians of two sets of features: 0 for equal sets, lower is better.
 
     |m_a - m_b|² + tr Σ_a + tr Σ_b - 2 tr (Σ_a Σ_b)^½ (Dowson & Landau, 1982; FID: Heusel et al.,
@@ -47,7 +52,7 @@ def frechet_distance(
     return (means + traces - 2 * overlap).clamp(min=0)
 
 
-def _factor(features: Float[Tensor, "samples feature"]) -> Float[Tensor, "rows feature"]:
+def _factor(features: Samples) -> Float[Tensor, "rows feature"]:
     """Return X with XᵀX the covariance, of as few rows as samples or features."""
     check_samples(features)
     factor = (features - features.mean(0)) / math.sqrt(len(features) - 1)
@@ -55,7 +60,7 @@ def _factor(features: Float[Tensor, "samples feature"]) -> Float[Tensor, "rows f
     return torch.linalg.qr(factor, mode="r").R if is_tall else factor
 
 
-def check_samples(features: Float[Tensor, "samples feature"]) -> None:
+def check_samples(features: Samples) -> None:
     """Raise ``ModelError`` for less than two samples: they have no variance."""
     if len(features) < 2:
         what, fix = "features of at least two samples", "evaluate more clips"
@@ -63,12 +68,8 @@ def check_samples(features: Float[Tensor, "samples feature"]) -> None:
 
 
 def unbiased_frechet_distance(
-    generated: Float[Tensor, "samples feature"],
-    reference: Float[Tensor, "others feature"],
-    *,
-    is_reference_shrunk: bool = True,
-    seed: int = 0,
-) -> Float[Tensor, ""]:
+    generated: Samples, reference: Others, *, is_reference_shrunk: bool = True, seed: int = 0
+) -> Scalar:
     """Fréchet distance extrapolated to infinitely many samples: lower is better, may be negative.
 
     The distance of N samples is biased by about c / N. So a straight line in 1/N is laid through
@@ -100,24 +101,19 @@ def unbiased_frechet_distance(
 
 
 def _pick(
-    features: Float[Tensor, "samples feature"], share: float, generator: np.random.Generator
+    features: Samples, share: float, generator: np.random.Generator
 ) -> Float[Tensor, "picked feature"]:
-    """Return a random subset, without repetition."""
     size = max(2, round(share * len(features)))
     order = generator.permutation(len(features))[:size]
     return features[torch.from_numpy(order).to(features.device)]
 
 
-def polynomial_kernel(
-    first: Float[Tensor, "samples feature"], second: Float[Tensor, "others feature"]
-) -> Float[Tensor, "samples others"]:
+def polynomial_kernel(first: Samples, second: Others) -> Float[Tensor, "samples others"]:
     """(x·y / d + 1)³ of every pair, d features, in float64 (KID; torchmetrics)."""
     return poly_kernel(first.double(), second.double(), degree=3, coef=1.0)
 
 
-def kernel_distance(
-    generated: Float[Tensor, "samples feature"], reference: Float[Tensor, "others feature"]
-) -> Float[Tensor, ""]:
+def kernel_distance(generated: Samples, reference: Others) -> Scalar:
     """Unbiased squared maximum mean discrepancy: 0 on average for equal distributions, lower is
     better, may be negative.
 
@@ -135,7 +131,7 @@ def kernel_distance(
     return total - 2 * polynomial_kernel(generated, reference).mean()
 
 
-def inception_score(logits: Float[Tensor, "samples class"]) -> Float[Tensor, ""]:
+def inception_score(logits: Float[Tensor, "samples class"]) -> Scalar:
     """Inception Score, from 1 to the number of classes: higher is said to be better.
 
     exp of the mean Kullback-Leibler divergence between the classes a judge sees in one picture and
@@ -172,11 +168,7 @@ class FrechetOverClips:
     63 % of them; where that is more than there are features, the distance of the rows themselves.
     """
 
-    def __init__(
-        self,
-        generated: Float[Tensor, "clips rows feature"],
-        reference: Float[Tensor, "clips others feature"],
-    ) -> None:
+    def __init__(self, generated: Clips, reference: OtherClips) -> None:
         self.generated, self.reference = generated.double(), reference.double()
         sets = [features.flatten(0, 1) for features in (self.generated, self.reference)]
         self.is_wide = max(map(len, sets)) * DRAWN <= sets[0].shape[1]
@@ -199,9 +191,7 @@ class FrechetOverClips:
         weights = [_weights(features, picked) for features in (self.generated, self.reference)]
         return self._weighted(weights[0], weights[1])
 
-    def _weighted(
-        self, first: Float[Tensor, " samples"], second: Float[Tensor, " others"]
-    ) -> float:
+    def _weighted(self, first: Weights, second: OtherWeights) -> float:
         """Return the distance of two sets in which each row stands as often as its weight says."""
         within_first, within_second, across = self.products
         means = [
@@ -222,19 +212,15 @@ class FrechetOverClips:
         return max(0.0, float(distance - 2 * _overlap(across, first, second)))
 
 
-def _weights(
-    features: Float[Tensor, "clips rows feature"], picked: Int[Tensor, " picked"]
-) -> Float[Tensor, " samples"]:
+def _weights(features: Clips, picked: Int[Tensor, " picked"]) -> Weights:
     """Return how often each row stands in the resampled set, rows in order of their clips."""
     counts = torch.bincount(picked, minlength=features.shape[0]).to(features)
     return counts.repeat_interleave(features.shape[1])
 
 
 def _overlap(
-    across: Float[Tensor, "samples others"],
-    first: Float[Tensor, " samples"],
-    second: Float[Tensor, " others"],
-) -> Float[Tensor, ""]:
+    across: Float[Tensor, "samples others"], first: Weights, second: OtherWeights
+) -> Scalar:
     """Tr (Σ_a Σ_b)^½ from the products of rows and their weights: the sum of singular values.
 
     A row that stands w times counts like one that is √w times as far from the mean.
@@ -254,11 +240,7 @@ def _overlap(
 class KernelOverClips:
     """``kernel_distance`` of any resampled set of clips: cheap, for kernels are computed once."""
 
-    def __init__(
-        self,
-        generated: Float[Tensor, "clips rows feature"],
-        reference: Float[Tensor, "clips others feature"],
-    ) -> None:
+    def __init__(self, generated: Clips, reference: OtherClips) -> None:
         self.sets = (generated, reference)
         first, second = (features.flatten(0, 1) for features in self.sets)
         self.across = polynomial_kernel(first, second)

@@ -11,6 +11,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio as signal_nois
 
 from seg2vid.tools.errors import ModelError
 
+Pictures = Float[Tensor, "pictures 3 height width"]
 DECIBEL_LIMIT = 100.0
 """What a mean over pictures counts for equal ones: an error of one part in 100,000."""
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -20,10 +21,7 @@ SMALLEST_SIDES = (11, 22, 44, 99, 176)
 
 
 def peak_signal_noise_ratio(
-    pictures: Float[Tensor, "pictures 3 height width"],
-    targets: Float[Tensor, "pictures 3 height width"],
-    *,
-    limit: float = float("inf"),
+    pictures: Pictures, targets: Pictures, *, limit: float = float("inf")
 ) -> Float[Tensor, " pictures"]:
     """Peak signal-to-noise ratio in decibels, -10 log10 of the mean squared error: higher is
     better.
@@ -35,10 +33,7 @@ def peak_signal_noise_ratio(
     return ratio.clamp(max=limit)
 
 
-def structural_similarity(
-    pictures: Float[Tensor, "pictures 3 height width"],
-    targets: Float[Tensor, "pictures 3 height width"],
-) -> Float[Tensor, " pictures"]:
+def structural_similarity(pictures: Pictures, targets: Pictures) -> Float[Tensor, " pictures"]:
     """SSIM in [-1, 1], 1 for equal pictures: higher is better (Wang et al., TIP 2004).
 
     Windows are Gaussian, 11 pixels wide with a deviation of 1.5; the picture is mirrored at its
@@ -54,8 +49,7 @@ def structural_similarity(
 
 
 def multiscale_structural_similarity(
-    pictures: Float[Tensor, "pictures 3 height width"],
-    targets: Float[Tensor, "pictures 3 height width"],
+    pictures: Pictures, targets: Pictures
 ) -> Float[Tensor, " pictures"]:
     """MS-SSIM in [0, 1], 1 for equal pictures: higher is better (Wang et al., Asilomar 2003).
 
@@ -76,7 +70,7 @@ def multiscale_structural_similarity(
     )
 
 
-def count_scales(pictures: Float[Tensor, "pictures 3 height width"]) -> int:
+def count_scales(pictures: Pictures) -> int:
     """Return how many scales of MS-SSIM fit into pictures: 1 to 5.
 
     Raises ``ModelError`` where not even one does.

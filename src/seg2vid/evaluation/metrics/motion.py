@@ -11,11 +11,12 @@ from seg2vid.structures import Carrier, Motion
 from seg2vid.tools.errors import ModelError
 from seg2vid.warp import backward_warp, forward_backward_error
 
+Flows = Float[Tensor, "batch time 2 height width"]
+Visible = Float[Tensor, "batch time 1 height width"]
+
 
 def end_point_error_by_frame(
-    flow: Float[Tensor, "batch time 2 height width"],
-    exact: Float[Tensor, "batch time 2 height width"],
-    visible: Float[Tensor, "batch time 1 height width"],
+    flow: Flows, exact: Flows, visible: Visible
 ) -> Float[Tensor, "batch time"]:
     """Mean distance in pixels between two flows, where ``visible`` is 1, of each frame: 0 is best.
 
@@ -41,10 +42,7 @@ class VisibilityScores(Carrier):
     """Their harmonic mean; 1 where none is hidden and none was said to be."""
 
 
-def visibility_scores(
-    visible: Float[Tensor, "batch time 1 height width"],
-    exact: Float[Tensor, "batch time 1 height width"],
-) -> VisibilityScores:
+def visibility_scores(visible: Visible, exact: Visible) -> VisibilityScores:
     """Compare two visibilities, each cut at a half, over all pixels of each sample."""
     said, hidden = visible.flatten(1) <= 0.5, exact.flatten(1) <= 0.5
     hits = (said & hidden).sum(1)
@@ -60,10 +58,7 @@ def _share(part: Int[Tensor, " batch"], whole: Int[Tensor, " batch"]) -> Float[T
     return torch.where(whole > 0, part / whole.clamp(min=1), 1.0)
 
 
-def hidden_average_precision(
-    visible: Float[Tensor, "batch time 1 height width"],
-    exact: Float[Tensor, "batch time 1 height width"],
-) -> Float[Tensor, " batch"]:
+def hidden_average_precision(visible: Visible, exact: Visible) -> Float[Tensor, " batch"]:
     """Average precision of ranking the hidden pixels first, of each sample, whatever the cut.
 
     Σ (recall_n - recall_n-1) precision_n over the pixels from the least visible on; by chance it is

@@ -4,14 +4,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+LabelMaps = Int[Tensor, "batch height width"]
+Confusion = Int[Tensor, "batch truth said"]
+
 
 def confusion_matrix(
-    said: Int[Tensor, "batch height width"],
-    exact: Int[Tensor, "batch height width"],
-    *,
-    num_classes: int,
-    void_id: int,
-) -> Int[Tensor, "batch truth said"]:
+    said: LabelMaps, exact: LabelMaps, *, num_classes: int, void_id: int
+) -> Confusion:
     """Count pixels by class in ``exact`` (rows) and class in ``said`` (columns), of each sample.
 
     There are ``num_classes`` rows, and one column more: the last one counts the pixels that were
@@ -30,9 +29,7 @@ def confusion_matrix(
     return matrices.view(len(said), cells + 1)[:, :-1].reshape(len(said), num_classes, columns)
 
 
-def intersection_over_union(
-    confusion: Int[Tensor, "batch truth said"],
-) -> Float[Tensor, "batch truth"]:
+def intersection_over_union(confusion: Confusion) -> Float[Tensor, "batch truth"]:
     """Intersection over union of each class, in [0, 1], higher is better (Jaccard; Everingham et
     al., IJCV 2010).
 
@@ -44,9 +41,7 @@ def intersection_over_union(
     return torch.where(truth > 0, right / (truth + said - right), torch.nan)
 
 
-def mean_intersection_over_union(
-    confusion: Int[Tensor, "batch truth said"],
-) -> Float[Tensor, " batch"]:
+def mean_intersection_over_union(confusion: Confusion) -> Float[Tensor, " batch"]:
     """MIoU in [0, 1], higher is better: the mean over the classes present in the truth.
 
     nan where there are none. Benchmarks add the matrices of a whole data set before they take it,
@@ -55,6 +50,6 @@ def mean_intersection_over_union(
     return intersection_over_union(confusion).nanmean(1)
 
 
-def pixel_accuracy_of(confusion: Int[Tensor, "batch truth said"]) -> Float[Tensor, " batch"]:
+def pixel_accuracy_of(confusion: Confusion) -> Float[Tensor, " batch"]:
     """Share of pixels in [0, 1] that were said right, higher is better; nan where none counts."""
     return confusion.diagonal(dim1=1, dim2=2).sum(1) / confusion.sum((1, 2))
