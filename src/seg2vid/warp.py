@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from seg2vid.structures import Features, Flows, Labels, Mask, Motion
+from seg2vid.structures import Features, Flow, Flows, Labels, Mask, Motion
 
 
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "2 height width"]:
@@ -32,14 +32,12 @@ def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "2 hei
     return torch.stack((grid_x, grid_y))
 
 
-def reading_position(
-    flow: Float[Tensor, "batch 2 height width"],
-) -> Float[Tensor, "batch 2 height width"]:
+def reading_position(flow: Flow) -> Flow:
     """Return the absolute position (x, y) in pixels that each pixel's flow points at."""
     return pixel_grid(flow.shape[-2], flow.shape[-1], like=flow) + flow.float()
 
 
-def is_inside(flow: Float[Tensor, "batch 2 height width"]) -> Mask:
+def is_inside(flow: Flow) -> Mask:
     """Return 1 where the flow points at a position within the picture, else 0."""
     height, width = flow.shape[-2:]
     x, y = reading_position(flow).unbind(1)
@@ -49,10 +47,7 @@ def is_inside(flow: Float[Tensor, "batch 2 height width"]) -> Mask:
 
 
 def backward_warp(
-    frame: Features,
-    flow: Float[Tensor, "batch 2 height width"],
-    *,
-    mode: Literal["bilinear", "nearest"] = "bilinear",
+    frame: Features, flow: Flow, *, mode: Literal["bilinear", "nearest"] = "bilinear"
 ) -> Features:
     """Read ``frame`` where ``flow`` says: ``result[y, x] = frame[y + dy, x + dx]`` (paper Eq. 2).
 
@@ -79,7 +74,7 @@ def warp_clip(frame: Features, flow: Flows) -> Float[Tensor, "batch time channel
     return rearrange(warped, "(b t) c h w -> b t c h w", t=time)
 
 
-def warp_labels(label_map: Labels, flow: Float[Tensor, "batch 2 height width"]) -> Labels:
+def warp_labels(label_map: Labels, flow: Flow) -> Labels:
     """Move a label or instance map by backward flow in pixels: the nearest id is read."""
     height, width = label_map.shape[-2:]
     x, y = reading_position(flow).round().long().unbind(1)
@@ -88,11 +83,8 @@ def warp_labels(label_map: Labels, flow: Float[Tensor, "batch 2 height width"]) 
     return moved.view_as(label_map)
 
 
-def compose_flows(
-    first: Float[Tensor, "batch 2 height width"], second: Float[Tensor, "batch 2 height width"]
-) -> Float[Tensor, "batch 2 height width"]:
-    """Follow ``second``, then ``first`` from where it led: ``second(p)
-    + first(p + second(p))``, pixels.
+def compose_flows(first: Flow, second: Flow) -> Flow:
+    """Follow ``second``, then ``first``: ``second(p) + first(p + second(p))``, in pixels.
 
     With backward flows 0←1 (``first``) and 1←2 (``second``) the result is the backward flow 0←2;
     with forward flows 1→2 (``first``) and 0→1 (``second``) it is the forward flow 0→2.
@@ -100,25 +92,19 @@ def compose_flows(
     return second + backward_warp(first, second)
 
 
-def forward_backward_error(
-    flow: Float[Tensor, "batch 2 height width"], reverse: Float[Tensor, "batch 2 height width"]
-) -> Mask:
+def forward_backward_error(flow: Flow, reverse: Flow) -> Mask:
     """Pixels by which following ``flow`` and then ``reverse`` misses the start (paper Eq. 5)."""
     # The small number keeps the gradient finite where the way closes exactly.
     return (compose_flows(reverse, flow).square().sum(1, keepdim=True) + 1e-12).sqrt()
 
 
 def visibility_from_flows(
-    flow: Float[Tensor, "batch 2 height width"],
-    reverse: Float[Tensor, "batch 2 height width"],
-    *,
-    relative: float = 0.01,
-    absolute: float = 0.5,
+    flow: Flow, reverse: Flow, *, relative: float = 0.01, absolute: float = 0.5
 ) -> Mask:
     """Return 1 where a pixel is also visible in the other frame, on the grid of ``flow``.
 
-    A pixel is visible where its flow stays inside the picture and the way there and back closes: |f
-    + b|² < relative (|f|² + |b|²) + absolute, in pixels² (Sundaram et al., ECCV 2010, Eq. 5).
+    A pixel is visible where its flow stays inside the picture and the way there and back closes:
+    |f + b|² < relative (|f|² + |b|²) + absolute, in pixels² (Sundaram et al., ECCV 2010, Eq. 5).
     """
     returned = backward_warp(reverse, flow)
     error = (flow + returned).square().sum(1, keepdim=True)

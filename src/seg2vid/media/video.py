@@ -1,15 +1,14 @@
 """Videos: written frame by frame with bounded memory, whole or not at all; and read back."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
-from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
@@ -30,109 +29,75 @@ _BT709 = 1
 """The number of BT.709 in the H.264 and VP9 headers, for matrix, primaries and transfer alike."""
 
 
-class _Encoder(Protocol):
-    def write(self, frame: Frame) -> None:
-        """Take the next frame, uint8 RGB (height, width, 3)."""
-
-    def close(self) -> None:
-        """Write what is still held back."""
-
-
-def _add_stream(
-    container: OutputContainer, codec: str, rate: Fraction, options: dict[str, str]
-) -> VideoStream:
-    stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=options))
-    stream.codec_context.time_base = 1 / rate
-    return stream
-
-
-class _ContainerEncoder:
-    """mp4 (H.264), webm (VP9) or animated webp through PyAV."""
+class _StreamEncoder:
+    """One video stream in a file through PyAV, whose clock ticks once for each frame."""
 
     def __init__(self, path: Path, ending: str, frames_per_second: Fraction) -> None:
-        self.container = av.open(str(path), "w", format=ending[1:], options=_MUXER_OPTIONS[ending])
-        codec, options = _CODECS[ending]
-        self.is_yuv = ending != ".webp"
-        self.stream = _add_stream(self.container, codec, frames_per_second, options)
-        self.stream.pix_fmt = "yuv420p" if self.is_yuv else "bgra"
-        self.time_base = 1 / frames_per_second
+        form = _FORMATS[ending]
+        self.container = av.open(str(path), "w", format=ending[1:], options=form.muxer)
+        stream = self.container.add_stream(form.codec, rate=frames_per_second, options=form.options)
+        self.stream = cast(VideoStream, stream)
+        self.stream.pix_fmt = form.pixels
+        self.stream.codec_context.time_base = self.time_base = 1 / frames_per_second
         self.count = 0
 
     def write(self, frame: Frame) -> None:
-        """Encode one frame.
-
-        H.264 and VP9 need even sides, so an odd side repeats its last row or column.
-        """
-        if self.is_yuv:
-            frame = np.pad(
-                frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), "edge"
-            )
         if self.count == 0:
-            self._set_up(*frame.shape[:2])
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        if self.is_yuv:
-            # Without matrix and range in the file, browsers guess them by size and colours shift.
-            picture = picture.reformat(
-                format="yuv420p",
-                dst_colorspace=Colorspace.ITU709,
-                src_color_range=ColorRange.JPEG,
-                dst_color_range=ColorRange.MPEG,
-            )
-            picture.colorspace, picture.color_range = _BT709, ColorRange.MPEG
-        picture.pts = self.count
-        picture.time_base = self.time_base
+            self.stream.height, self.stream.width = frame.shape[:2]
+        self._encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+
+    def _encode(self, picture: av.VideoFrame) -> None:
+        picture.pts, picture.time_base = self.count, self.time_base
         self.count += 1
         self.container.mux(self.stream.encode(picture))
 
-    def _set_up(self, height: int, width: int) -> None:
-        self.stream.height, self.stream.width = height, width
-        if self.is_yuv:
-            context = self.stream.codec_context
-            context.colorspace = context.color_primaries = context.color_trc = _BT709
-            context.color_range = ColorRange.MPEG
+    def _flush(self) -> None:
+        if self.count:
+            self.container.mux(self.stream.encode(None))
 
     def close(self) -> None:
         try:
-            if self.count:
-                self.container.mux(self.stream.encode(None))
+            self._flush()
         finally:
             self.container.close()
 
 
-_CODECS: dict[str, tuple[str, dict[str, str]]] = {
-    ".mp4": ("libx264", {"crf": "16", "preset": "medium"}),
-    ".webm": (
-        "libvpx-vp9",
-        {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
-    ),
-    ".webp": ("libwebp_anim", {"quality": "90", "compression_level": "4"}),
-}
-_MUXER_OPTIONS: dict[str, dict[str, str]] = {
-    ".mp4": {"movflags": "+faststart"},
-    ".webm": {},
-    ".webp": {"loop": "0"},
-}
+class _YuvEncoder(_StreamEncoder):
+    """mp4 (H.264) or webm (VP9), in the colours of BT.709."""
+
+    def write(self, frame: Frame) -> None:
+        # H.264 and VP9 need even sides, so an odd side repeats its last row or column.
+        frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), "edge")
+        if self.count == 0:
+            context = self.stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            context.color_range = ColorRange.MPEG
+        super().write(frame)
+
+    def _encode(self, picture: av.VideoFrame) -> None:
+        # Without matrix and range in the file, browsers guess them by size and colours shift.
+        picture = picture.reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+        )
+        picture.colorspace, picture.color_range = _BT709, ColorRange.MPEG
+        super()._encode(picture)
 
 
-class _GifEncoder:
-    """An endless gif with one palette.
+class _GifEncoder(_StreamEncoder):
+    """An endless gif with one palette; its ordered dithering does not flicker in motion."""
 
-    Ordered dithering, because a fixed pattern does not flicker in motion.
-    """
-
-    def __init__(self, path: Path, frames_per_second: Fraction) -> None:
-        self.container = av.open(str(path), "w", format="gif", options={"loop": "0"})
-        self.stream = _add_stream(self.container, "gif", frames_per_second, {})
-        self.stream.pix_fmt = "pal8"
-        self.time_base = 1 / frames_per_second
+    def __init__(self, path: Path, ending: str, frames_per_second: Fraction) -> None:
+        super().__init__(path, ending, frames_per_second)
         self.early: list[Frame] = []
         self.palette: Image.Image | None = None
         self.entries = np.full((256, 4), 255, dtype=np.uint8)
-        self.count = 0
 
     def write(self, frame: Frame) -> None:
         if self.palette is not None:
-            self._encode(frame)
+            self._dither(frame)
             return
         self.early.append(frame)
         if len(self.early) == PALETTE_FRAMES:
@@ -148,28 +113,21 @@ class _GifEncoder:
         self.entries[: len(colours), 1:] = colours
         self.stream.height, self.stream.width = self.early[0].shape[:2]
         for frame in self.early:
-            self._encode(frame)
+            self._dither(frame)
         self.early.clear()
 
-    def _encode(self, frame: Frame) -> None:
+    def _dither(self, frame: Frame) -> None:
         height, width = frame.shape[:2]
         pattern = _BAYER[np.arange(height)[:, None] % 4, np.arange(width)[None] % 4]
         dithered = np.clip(frame + pattern[..., None], 0, 255).astype(np.uint8)
         image = Image.fromarray(dithered).quantize(palette=self.palette, dither=Image.Dither.NONE)
         indices_and_palette: Any = (np.asarray(image), self.entries)
-        picture = av.VideoFrame.from_ndarray(indices_and_palette, format="pal8")
-        picture.pts, picture.time_base = self.count, self.time_base
-        self.count += 1
-        self.container.mux(self.stream.encode(picture))
+        self._encode(av.VideoFrame.from_ndarray(indices_and_palette, format="pal8"))
 
-    def close(self) -> None:
-        try:
-            if self.early:
-                self._make_palette()
-            if self.count:
-                self.container.mux(self.stream.encode(None))
-        finally:
-            self.container.close()
+    def _flush(self) -> None:
+        if self.early:
+            self._make_palette()
+        super()._flush()
 
 
 _BAYER = (np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) - 7.5) / 2
@@ -188,15 +146,30 @@ class _FolderEncoder:
         self.count += 1
 
     def close(self) -> None:
-        """Do nothing: every file is already whole."""
+        pass  # every file is already whole
 
 
-_ENCODERS: dict[str, Callable[[Path, Fraction], _Encoder]] = {
-    ".mp4": lambda path, rate: _ContainerEncoder(path, ".mp4", rate),
-    ".webm": lambda path, rate: _ContainerEncoder(path, ".webm", rate),
-    ".webp": lambda path, rate: _ContainerEncoder(path, ".webp", rate),
-    ".gif": _GifEncoder,
-    "": lambda path, _: _FolderEncoder(path),
+class _Format(NamedTuple):
+    encoder: type[_StreamEncoder]
+    codec: str
+    pixels: str
+    options: dict[str, str] = {}
+    muxer: dict[str, str] = {}
+
+
+_VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
+_WEBP = {"quality": "90", "compression_level": "4"}
+_FORMATS = {
+    ".mp4": _Format(
+        _YuvEncoder,
+        "libx264",
+        "yuv420p",
+        {"crf": "16", "preset": "medium"},
+        {"movflags": "+faststart"},
+    ),
+    ".webm": _Format(_YuvEncoder, "libvpx-vp9", "yuv420p", _VP9),
+    ".webp": _Format(_StreamEncoder, "libwebp_anim", "bgra", _WEBP, {"loop": "0"}),
+    ".gif": _Format(_GifEncoder, "gif", "pal8", {}, {"loop": "0"}),
 }
 
 
@@ -206,19 +179,17 @@ def video_ending(path: Path) -> str:
     Raises ``MediaError`` for any other.
     """
     ending = path.suffix.lower()
-    if ending not in _ENCODERS and path.is_dir():
+    if ending == "" or (ending not in _FORMATS and path.is_dir()):
         return ""
-    if ending not in _ENCODERS:
-        endings = ", ".join(filter(None, _ENCODERS))
+    if ending not in _FORMATS:
+        endings = ", ".join(_FORMATS)
         what, got = f"a video ending in {endings}, or a folder name for png frames", repr(path.name)
         raise MediaError(what, got=got, fix="change the ending")
     return ending
 
 
 def frame_rate(frames_per_second: float) -> Fraction:
-    """Return the rate as a fraction. Raises ``MediaError`` for one that is not above
-    0 and at most 240.
-    """
+    """Return the rate as a fraction; raise ``MediaError`` unless above 0 and at most 240."""
     if not math.isfinite(frames_per_second) or not 0 < frames_per_second <= 240:
         what = "frames per second above 0 and at most 240"
         raise MediaError(what, got=frames_per_second, fix="12 is a good start")
@@ -240,9 +211,12 @@ class VideoWriter:
         self.path = path
         self.replacement = Replacement(path, is_folder=ending == "")
         self.shape: tuple[int, ...] | None = None
-        self._encoder: _Encoder | None = None
+        self._encoder: _StreamEncoder | _FolderEncoder | None = None
+        place = self.replacement.temporary
         try:
-            self._encoder = _ENCODERS[ending](self.replacement.temporary, rate)
+            self._encoder = (
+                _FORMATS[ending].encoder(place, ending, rate) if ending else _FolderEncoder(place)
+            )
         except BaseException:
             self.replacement.discard()
             raise
