@@ -281,18 +281,14 @@ class Model:
         """Draw the futures of clip ``number``."""
         first_seed = self.protocol.seed + SEEDS_OF_A_CLIP * number
         seeds = [first_seed + sample for sample in range(self.protocol.samples)]
-        is_given = self.protocol.task == "prediction"
         start = time.perf_counter()
         if self.protocol.is_still:
             frames = self._paint(clip, seeds)
             labels = clip.label_map.expand(len(seeds), -1, -1).unsqueeze(1)
             return Output(frames, labels, None, time.perf_counter() - start)
-        video = self.pipeline(
-            clip.label_map,
-            num_frames=clip.frames.shape[1],
-            first_frame=clip.first_frame if is_given else None,
-            seed=seeds,
-        )
+        given = clip.first_frame if self.protocol.task == "prediction" else None
+        count = clip.frames.shape[1]
+        video = self.pipeline(clip.label_map, num_frames=count, first_frame=given, seed=seeds)
         return _as_output(video, time.perf_counter() - start)
 
     def _paint(self, clip: Clip, seeds: list[int]) -> Float[Tensor, "samples 1 3 height width"]:
@@ -361,9 +357,10 @@ class PosteriorModel:
         labels = clip.label_map if clip.label_maps is None else clip.label_maps
         maps = labels if labels.ndim == 4 else labels.unsqueeze(1).expand(-1, count, -1, -1)
         every_map = _with_first(clip.label_map, maps)
-        codes = []
-        for begin in range(0, count - pipeline.num_frames + 1, pipeline.num_frames):
-            codes.append(encode_motion(pipeline, frames[:, begin:], every_map[:, begin]))
+        codes = [
+            encode_motion(pipeline, frames[:, begin:], every_map[:, begin])
+            for begin in range(0, count - pipeline.num_frames + 1, pipeline.num_frames)
+        ]
         if not codes:
             what = f"clips of at least {pipeline.num_frames} frames after the first"
             fix = "use another protocol, or leave the posterior out"

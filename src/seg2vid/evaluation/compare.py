@@ -186,7 +186,6 @@ def _interval(figure: Mapping[str, Any]) -> Interval:
 def _change(
     readings: tuple[Reading, Reading], keys: tuple[str, str], metric: Mapping[str, Any], frames: str
 ) -> Change:
-    """Return one figure of both with the interval of their difference."""
     first, second = (
         _interval(reading.figure(key, metric["key"], frames))
         for reading, key in zip(readings, keys, strict=True)
@@ -321,7 +320,6 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
 
 
 def _row(change: Change) -> list[str]:
-    """One figure as the cells of a line."""
     first, second = (number_text(i.value, change.decimals) for i in (change.first, change.second))
     half = (change.difference.high - change.difference.low) / 2
     # A paired difference is known better than either figure: it gets the digits it has.

@@ -79,9 +79,9 @@ class Judges:
     """Labels pictures; it comes with the package and has seen no generated picture."""
     perceptual: PerceptualDistance | None = None
     inception: nn.Module | None = None
-    """``models.inception.Inception``."""
+    """``models.judges.inception.Inception``."""
     i3d: nn.Module | None = None
-    """``models.i3d.I3D``."""
+    """``models.judges.i3d.I3D``."""
     flow: FlowTeacher | None = None
 
     def to(self, device: str) -> "Judges":

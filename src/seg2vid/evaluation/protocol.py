@@ -100,9 +100,13 @@ def get_protocol(name_or_path: str | Path) -> Protocol:
     Raises ``Seg2VidError`` for one that is unknown or wrong.
     """
     name = str(name_or_path)
-    known = list_protocols()
     if name.endswith((".yaml", ".yml")):
-        return _read(Path(name))
+        try:
+            return _parse(Path(name).read_bytes(), name)
+        except OSError as error:
+            got = f"{name}: {error.strerror or error}"
+            raise Seg2VidError("a protocol file", got=got, fix="check the path") from None
+    known = list_protocols()
     versions = [entry for entry in known if entry.rpartition("-v")[0] == name]
     if name not in known and not versions:
         what = f"a protocol ({', '.join(known)}) or the path of a .yaml file"
@@ -110,14 +114,6 @@ def get_protocol(name_or_path: str | Path) -> Protocol:
     newest = max(versions, key=lambda entry: int(entry.rpartition("-v")[2]), default=name)
     chosen = name if name in known else newest
     return _parse((PROTOCOLS / f"{chosen}.yaml").read_bytes(), name)
-
-
-def _read(path: Path) -> Protocol:
-    try:
-        return _parse(path.read_bytes(), str(path))
-    except OSError as error:
-        got = f"{path}: {error.strerror or error}"
-        raise Seg2VidError("a protocol file", got=got, fix="check the path") from None
 
 
 def _parse(content: bytes, source: str) -> Protocol:

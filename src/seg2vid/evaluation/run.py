@@ -89,15 +89,12 @@ def run(options: EvaluateOptions) -> Iterator[str]:
 def make_setup(options: EvaluateOptions) -> Setup:
     """Turn options into what the work needs; raise ``Seg2VidError`` for what does not fit."""
     if options.clips is not None and options.clips < 1:
-        what = "--clips of at least 1"
-        raise Seg2VidError(what, got=options.clips, fix="use --clips 1 or more")
+        fix = "use --clips 1 or more"
+        raise Seg2VidError("--clips of at least 1", got=options.clips, fix=fix)
     has_gpu = torch.cuda.is_available()
     if options.device not in ("auto", "cpu") and not has_gpu:
-        what, fix = "a device that is there", "use --device cpu"
-        raise Seg2VidError(what, got=options.device, fix=fix)
-    device = options.device
-    if device == "auto":
-        device = "cuda" if has_gpu else "cpu"
+        raise Seg2VidError("a device that is there", got=options.device, fix="use --device cpu")
+    usual = "cuda" if has_gpu else "cpu"
     return Setup(
         protocol=options.protocol,
         work=options.output / WORK,
@@ -107,7 +104,7 @@ def make_setup(options: EvaluateOptions) -> Setup:
         judges=options.judges,
         limit=options.clips,
         pairs=options.pairs,
-        device=device,
+        device=usual if options.device == "auto" else options.device,
     )
 
 
@@ -261,8 +258,7 @@ def compare_videos(videos: Path, reference: Path) -> tuple[Protocol, VideoPairs]
     height, width = pairs.size
     last = pairs.length - 1
     if last < 1:
-        what = "videos of at least two frames"
-        raise MediaError(what, got=pairs.length, fix="give longer ones")
+        raise MediaError("videos of at least two frames", got=pairs.length, fix="give longer ones")
     task: Any = "prediction" if pairs.has_given_frame else "generation"
     times = tuple(sorted({1, (last + 1) // 2, last}))
     protocol = Protocol(
@@ -316,9 +312,8 @@ def _claim(output: Path, settings: Mapping[str, Any]) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        got = f"{output}: {error.strerror or error}"
-        fix = "choose another -o"
-        raise MediaError("a folder that can be written", got=got, fix=fix) from None
+        what, got = "a folder that can be written", f"{output}: {error.strerror or error}"
+        raise MediaError(what, got=got, fix="choose another -o") from None
     path = output / SETTINGS
     if path.is_file():
         before = json.loads(path.read_text("utf-8"))

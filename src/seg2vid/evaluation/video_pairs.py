@@ -85,30 +85,26 @@ class VideoPairs:
     @cached_property
     def length(self) -> int:
         """Frames of the shortest video of all, first frame included: so many are judged."""
-        paths = [*self._paired_references, *(p for some in self.futures.values() for p in some)]
-        return min(len(read_video(path)) for path in paths)
+        return min(len(read_video(path)) for _, path in self._paths)
 
     @property
-    def _paired_references(self) -> list[Path]:
-        return [self.references[name] for name in self.names]
+    def _paths(self) -> list[tuple[str, Path]]:
+        """All paired videos with the names of their pairs, the real one of each first."""
+        return [(n, path) for n in self.names for path in (self.references[n], *self.futures[n])]
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all videos on both sides: figures of other ones are not taken for theirs."""
         found = hashlib.sha256()
-        for name in self.names:
-            for path in (self.references[name], *self.futures[name]):
-                for file in sorted(path.glob("*.png")) if path.is_dir() else [path]:
-                    found.update(f"{name} {file.name} {digest_of(file)}\n".encode())
+        for name, path in self._paths:
+            for file in sorted(path.glob("*.png")) if path.is_dir() else [path]:
+                found.update(f"{name} {file.name} {digest_of(file)}\n".encode())
         return found.hexdigest()
 
     @cached_property
     def size(self) -> tuple[int, int]:
         """Height and width of all videos; raises ``MediaError`` where they differ."""
-        sizes = {}
-        for name in self.names:
-            for path in (self.references[name], *self.futures[name]):
-                sizes[path] = read_video(path).shape[1:3]
+        sizes = {path: read_video(path).shape[1:3] for _, path in self._paths}
         first, (height, width) = next(iter(sizes.items()))
         for path, (other_height, other_width) in sizes.items():
             if (other_height, other_width) != (height, width):
