@@ -90,9 +90,9 @@ class ClipFolder:
 def clip_from_arrays(arrays: Mapping[str, Tensor], frames_per_second: float) -> Clip:
     """Turn the arrays of a toy-city clip into a batch of one.
 
-    Arrays as in ``ToyCityClip``: frames (time + 1, height, width, 3) uint8, maps (time + 1,
-    height, width),
-    flow (time, 2, height, width) in pixels, visibility (time, height, width), ego-motion (time, 3).
+    Arrays as in ``ToyCityClip``: frames (time + 1, height, width, 3) uint8, maps (time + 1, height,
+    width), flow (time, 2, height, width) in pixels, visibility (time, height, width), ego-motion
+    (time, 3).
     """
     frames = _pictures(arrays["frames"])
     labels = arrays["label_maps"].long().unsqueeze(0)

@@ -4,7 +4,7 @@
 
     DATASET/
         index.json          what it holds: counts, histograms, provenance, place of every clip
-        train-000000.tar    shards: uncompressed tar, one sample a clip (``clip_sample.py``)
+        train-000000.tar    shards: uncompressed tar, one sample a clip (``sample.py``)
         val-000000.tar
         report.html         the same for people
 """

@@ -16,11 +16,7 @@ WeightedSources = list[tuple[ClipSource, float]]
 
 
 def open_training_data(
-    places: Sequence[str],
-    weights: Sequence[float],
-    model: ModelConfig,
-    *,
-    holds_out: bool = True,
+    places: Sequence[str], weights: Sequence[float], model: ModelConfig, *, holds_out: bool = True
 ) -> tuple[WeightedSources, LabelSpace]:
     """Open every place and return the sources and the label space that all of them share.
 
@@ -38,13 +34,12 @@ def open_training_data(
         what = f"a weight above 0 for each of {len(places)} datasets"
         got = ", ".join(map(str, weights))
         raise MediaError(what, got=got, fix="give --data-weights in the order of --data")
-    cityscapes = get_label_space("cityscapes")
     opened: WeightedSources = []
     spaces: dict[str, LabelSpace] = {}
     for number, place in enumerate(places):
-        source = _open(place, "train", cityscapes, model, clips="train" if holds_out else "all")
+        source = _open(place, "train", model, clips="train" if holds_out else "all")
         opened.append((source, weights[number] if weights else float(len(source))))
-        spaces[place] = getattr(source, "space", cityscapes)
+        spaces[place] = getattr(source, "space", get_label_space("cityscapes"))
     first = spaces[places[0]]
     for place, space in spaces.items():
         if space.names != first.names:
@@ -70,8 +65,7 @@ def open_validation_data(
         has_index = Path(place).name == INDEX or (Path(place) / INDEX).is_file()
         if has_index and not is_named and not read_index(place)["counts"]["clips"].get("val"):
             continue
-        cityscapes = get_label_space("cityscapes")
-        source = _open(place, "val", cityscapes, model, clips="all" if is_named else "val")
+        source = _open(place, "val", model, clips="all" if is_named else "val")
         found += [source] if len(source) else []
     if is_named and not found:
         what, fix = "folders with clips for --validation", "prepare or copy them to a disk"
@@ -80,12 +74,7 @@ def open_validation_data(
 
 
 def _open(
-    place: str,
-    split: str,
-    cityscapes: LabelSpace,
-    model: ModelConfig,
-    *,
-    clips: Literal["all", "train", "val"],
+    place: str, split: str, model: ModelConfig, *, clips: Literal["all", "train", "val"]
 ) -> ClipSource:
     """Open one place by what lies there; ``clips`` is the split of a folder of clips."""
     if is_url(place):
@@ -94,7 +83,8 @@ def _open(
     if path.name == INDEX or (path / INDEX).is_file():
         return PreparedDataset(path, split)
     if (path / "photos").is_dir():
-        return StillFolder(path, cityscapes, height=model.height, width=model.width)
+        space = get_label_space("cityscapes")
+        return StillFolder(path, space, height=model.height, width=model.width)
     if (path / "parts").is_dir():
         what, fix = f"a finished dataset at {place}", "run its `seg2vid prepare` command again"
         raise MediaError(what, got="one that was begun", fix=fix)

@@ -20,7 +20,7 @@ SPEED_BARS = 40
 END = bytes(1024)
 """Two empty blocks end a tar."""
 Part = Mapping[str, Any]
-"""What ``preparation.prepare_recording`` wrote of one recording."""
+"""What ``part.prepare_recording`` wrote of one recording."""
 
 
 def read_parts(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -163,9 +163,7 @@ def _motion(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not speeds:
         return {"measured": False}
     bars, _ = np.histogram(
-        np.minimum(speeds, SPEED_STEP * SPEED_BARS - 1e-6),
-        SPEED_BARS,
-        (0, SPEED_STEP * SPEED_BARS),
+        np.minimum(speeds, SPEED_STEP * SPEED_BARS - 1e-6), SPEED_BARS, (0, SPEED_STEP * SPEED_BARS)
     )
     visible = np.mean([clip["visible"] for clip in clips if clip["visible"] is not None])
     return {

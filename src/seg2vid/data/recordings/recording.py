@@ -225,5 +225,5 @@ def list_runs(numbers: Sequence[int]) -> tuple[tuple[int, int], ...]:
 
 def missing(what: str, *, looked: Path | str, layout: str) -> MediaError:
     """Return the ``MediaError`` for a tree in which ``what`` was looked for at ``looked``."""
-    fix = f"see the tree in `seg2vid prepare --help` or the docstring of data/{layout}.py"
+    fix = f"see the tree in `seg2vid prepare --help` or the docstring of recordings/{layout}.py"
     return MediaError(what, got=f"nothing at {looked}", fix=fix)
