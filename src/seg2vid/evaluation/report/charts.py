@@ -65,15 +65,14 @@ def line_chart(lines: Sequence[Line], *, title: str, axis: str) -> Markup:
     _set_axes(axes, lines, axis)
     hints = []
     for line in reversed(lines):
-        pen, dash = PENS[line.stroke.hue], [float(part) for part in line.stroke.dash.split()]
+        pen, width = PENS[line.stroke.hue], line.stroke.width
         if len(line.band()) > 1:
             times, lows, highs = zip(*line.band(), strict=True)
             axes.fill_between(times, lows, highs, color=pen, alpha=0.14, lw=0, clip_on=False)
         values = [value if is_number(value) else math.nan for value in line.values]
-        times = line.times[: len(values)]
-        style = (0, [part / line.stroke.width for part in dash]) if dash else "-"
-        width = line.stroke.width
-        axes.plot(times, values, color=pen, ls=style, lw=width, marker="o", ms=4, clip_on=False)
+        dashes = tuple(float(part) / width for part in line.stroke.dash.split())
+        (curve,) = axes.plot(line.times[: len(values)], values, color=pen, lw=width, marker="o")
+        curve.set(ls=(0, dashes) if dashes else "-", markersize=4, clip_on=False)
         hints += [f"{line.title}: {value:.4g} at {time:g}" for time, value in line.points()]
     _set_labels(axes, lines)
     names = ", ".join(line.title for line in lines)

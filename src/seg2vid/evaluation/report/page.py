@@ -39,30 +39,20 @@ def render(report: Entry, gallery: Gallery) -> str:
     """Return the page of a report with the clips of a gallery."""
     reading, protocol = Reading(report), report["protocol"]
     titles = [c["title"] for c in report["candidates"] if c["role"] in ("model", "other")]
-    panels = _panels(reading)
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            reading=reading,
-            report=report,
-            protocol=protocol,
-            provenance={"time": "", "commit": ""} | report["provenance"],
-            title=", ".join(titles) or "Baselines",
-            changes="; ".join(f"{key}: {value}" for key, value in protocol["changed"].items()),
-            is_still=protocol["task"] == "stills",
-            main=words.main_metric(report),
-            panels={
-                "diversity": [p for p in panels if p.metric["group"] == "diversity"],
-                "others": [p for p in panels if p.metric["group"] != "diversity"],
-            },
-            drawn={curve["candidate"] for curve in report["curves"]},
-            gallery=gallery,
-            captions={
-                c.name: _caption(reading, c.name) for s in gallery.sections.values() for c in s
-            },
-            sources=_sources(report),
-        )
+    template = environment().get_template("report.html")
+    return template.render(
+        reading=reading,
+        report=report,
+        protocol=protocol,
+        provenance={"time": "", "commit": ""} | report["provenance"],
+        title=", ".join(titles) or "Baselines",
+        changes="; ".join(f"{key}: {value}" for key, value in protocol["changed"].items()),
+        is_still=protocol["task"] == "stills",
+        main=words.main_metric(report),
+        panels=_panels(reading),
+        drawn={curve["candidate"] for curve in report["curves"]},
+        gallery=gallery,
+        sources=_sources(report),
     )
 
 
@@ -118,24 +108,6 @@ def _panels(reading: Reading) -> list[Panel]:
             chart = line_chart(lines, title=metric["title"], axis=axis)
             panels.append(Panel(metric, axis, lines, chart))
     return panels
-
-
-def _caption(reading: Reading, clip: str) -> Markup:
-    """The name of a clip and its value by the main metric for each candidate."""
-    text = Markup("<b>{}</b>").format(clip)
-    if (metric := words.main_metric(reading.report)) is not None:
-        decimals = reading.decimals(metric["key"])
-        values = [
-            f"{candidate['title']} {number_text(value, decimals)}"
-            for candidate in reading.candidates
-            if is_number(
-                value := words.clip_values(reading.report, metric["key"], [candidate["key"]]).get(
-                    clip
-                )
-            )
-        ]
-        text += Markup("<br>{}: {}").format(metric["title"], ", ".join(values) or "no value")
-    return Markup("<figcaption>{}</figcaption>").format(text)
 
 
 def _sources(report: Entry) -> dict[str, Mapping[str, Any]]:

@@ -76,11 +76,6 @@ class Reading:
         order = list(ROLES)
         return sorted(self.report["candidates"], key=lambda c: order.index(c["role"]))
 
-    def competing_and_apart(self) -> tuple[list[Entry], list[Entry]]:
-        """Return the candidates that compete and those that see more than the others."""
-        apart = [c for c in self.candidates if c["role"] not in COMPETING]
-        return [c for c in self.candidates if c["role"] in COMPETING], apart
-
     @cached_property
     def _figures(self) -> dict[tuple[str, str, str], Entry]:
         figures = self.report["figures"]
@@ -182,6 +177,13 @@ class Reading:
                 largest,
                 decimals_for(largest, digits=3) if largest > 0 else 2,
             )
+
+    def clip_texts(self, metric: Entry, clip: str) -> Iterator[tuple[Entry, str]]:
+        """Yield the candidates that have a value of a clip, each with its value as text."""
+        for candidate in self.candidates:
+            value = clip_values(self.report, metric["key"], [candidate["key"]]).get(clip)
+            if is_number(value):
+                yield candidate, number_text(value, self.decimals(metric["key"]))
 
     def wins(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield how often the model beats each rival by the main metric.
