@@ -91,11 +91,11 @@ def translating(dx: int, dy: int, count: int = 4) -> Clip:
 
 
 def test_the_truth_is_the_clip_itself(clip: Clip) -> None:
-    judged = BASELINES["truth"].make(clip, 3)
-    assert torch.equal(judged.frames, whole(clip))
-    assert torch.equal(judged.label_maps[:, 0], clip.label_map)
-    assert torch.equal(judged.label_maps[:, 1:], clip.label_maps)
-    assert judged.motion is clip.motion
+    output = BASELINES["truth"].make(clip, 3)
+    assert torch.equal(output.frames, whole(clip))
+    assert torch.equal(output.label_maps[:, 0], clip.label_map)
+    assert torch.equal(output.label_maps[:, 1:], clip.label_maps)
+    assert output.motion is clip.motion
     unlabelled = BASELINES["truth"].make(replace(clip, label_maps=None), 0)
     assert unlabelled.label_maps is None, "the first map alone says nothing of the others"
     photo = BASELINES["truth"].make(shortened(clip, 0), 0)
@@ -103,33 +103,33 @@ def test_the_truth_is_the_clip_itself(clip: Clip) -> None:
 
 
 def test_repeating_shows_the_first_frame_and_does_not_move(clip: Clip) -> None:
-    judged = BASELINES["repeat"].make(clip, 0)
-    assert judged.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
-    assert all(torch.equal(frame, clip.first_frame) for frame in judged.frames.unbind(1))
-    assert all(torch.equal(labels, clip.label_map) for labels in judged.label_maps.unbind(1))
-    assert judged.motion.backward_flow.shape == (1, 3, 2, HEIGHT, WIDTH)
-    assert not judged.motion.backward_flow.any() and not judged.motion.forward_flow.any()
-    assert judged.motion.forward_visible.all() and judged.motion.backward_visible.all()
+    output = BASELINES["repeat"].make(clip, 0)
+    assert output.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
+    assert all(torch.equal(frame, clip.first_frame) for frame in output.frames.unbind(1))
+    assert all(torch.equal(labels, clip.label_map) for labels in output.label_maps.unbind(1))
+    assert output.motion.backward_flow.shape == (1, 3, 2, HEIGHT, WIDTH)
+    assert not output.motion.backward_flow.any() and not output.motion.forward_flow.any()
+    assert output.motion.forward_visible.all() and output.motion.backward_visible.all()
 
 
 def test_extrapolated_flow_goes_on_as_it_began() -> None:
     clip = translating(2, 1)
-    judged = BASELINES["extrapolated"].make(clip, 0)
+    output = BASELINES["extrapolated"].make(clip, 0)
     inside = (..., slice(16, -16), slice(16, -16))
     for time in range(3):
         expected = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1) * (time + 1)
-        flows = (judged.motion.forward_flow[:, time], -judged.motion.backward_flow[:, time])
+        flows = (output.motion.forward_flow[:, time], -output.motion.backward_flow[:, time])
         for flow in flows:
             error = (flow - expected)[inside].norm(dim=1)
             assert float(error.mean()) < 0.1 * (time + 1) and float(error.median()) < 0.25
-    assert torch.equal(judged.frames[:, 0], clip.first_frame)
-    errors = (judged.frames[:, 1:] - clip.frames)[inside].abs().mean((0, 2, 3, 4))
+    assert torch.equal(output.frames[:, 0], clip.first_frame)
+    errors = (output.frames[:, 1:] - clip.frames)[inside].abs().mean((0, 2, 3, 4))
     still = (clip.first_frame[:, None] - clip.frames)[inside].abs().mean((0, 2, 3, 4))
     assert bool((errors < 0.05 * still).all())
     # Labels move with the frames, by whole pixels.
     moved = clip.label_map[:, 16 - 3 : -16 - 3, 16 - 6 : -16 - 6]
-    assert float((judged.label_maps[:, 3][inside] == moved).float().mean()) > 0.98
-    assert float(judged.motion.backward_visible[..., 0, 0].max()) == 0, "the corner is new"
+    assert float((output.label_maps[:, 3][inside] == moved).float().mean()) > 0.98
+    assert float(output.motion.backward_visible[..., 0, 0].max()) == 0, "the corner is new"
 
 
 def test_extrapolation_sees_no_third_frame() -> None:
@@ -143,24 +143,24 @@ def test_extrapolation_sees_no_third_frame() -> None:
 def test_samples_are_those_of_the_pipeline_one_by_one(
     clip: Clip, model: Model, pipeline: Seg2VidPipeline
 ) -> None:
-    judged = model.make(clip, 7)
-    assert judged.frames.shape == (2, 4, 3, HEIGHT, WIDTH) and judged.seconds > 0
+    output = model.make(clip, 7)
+    assert output.frames.shape == (2, 4, 3, HEIGHT, WIDTH) and output.seconds > 0
     for sample in range(2):
         alone = pipeline(
             clip.label_map, num_frames=3, first_frame=clip.first_frame, seed=7000 + sample
         )
-        torch.testing.assert_close(judged.frames[sample, 1:], alone.frames[0].clamp(0, 1))
-        assert torch.equal(judged.label_maps[sample, 1:], alone.label_maps[0])
+        torch.testing.assert_close(output.frames[sample, 1:], alone.frames[0].clamp(0, 1))
+        assert torch.equal(output.label_maps[sample, 1:], alone.label_maps[0])
         torch.testing.assert_close(
-            judged.motion.backward_flow[sample], alone.motion.backward_flow[0]
+            output.motion.backward_flow[sample], alone.motion.backward_flow[0]
         )
-    assert not torch.equal(judged.frames[0, 1:], judged.frames[1, 1:])
+    assert not torch.equal(output.frames[0, 1:], output.frames[1, 1:])
 
 
 def test_the_given_frame_comes_back_bit_by_bit(clip: Clip, model: Model) -> None:
-    judged = model.make(clip, 0)
-    assert all(torch.equal(frame, clip.first_frame[0]) for frame in judged.frames[:, 0])
-    assert torch.equal(judged.label_maps[:, 0], clip.label_map.expand(2, -1, -1))
+    output = model.make(clip, 0)
+    assert all(torch.equal(frame, clip.first_frame[0]) for frame in output.frames[:, 0])
+    assert torch.equal(output.label_maps[:, 0], clip.label_map.expand(2, -1, -1))
 
 
 @pytest.mark.usefixtures("exact")
@@ -180,47 +180,47 @@ def test_a_clip_is_the_same_whatever_stands_beside_it(clip: Clip, model: Model) 
 def test_a_label_map_alone_gives_another_first_frame(
     clip: Clip, model: Model, pipeline: Seg2VidPipeline
 ) -> None:
-    judged = replace(model, protocol=GENERATION).make(clip, 0)
+    output = replace(model, protocol=GENERATION).make(clip, 0)
     alone = pipeline(clip.label_map, num_frames=3, seed=1)
-    torch.testing.assert_close(judged.frames[1, 0], alone.first_frame[0])
-    assert not torch.equal(judged.frames[0, 0], clip.first_frame[0])
+    torch.testing.assert_close(output.frames[1, 0], alone.first_frame[0])
+    assert not torch.equal(output.frames[0, 0], clip.first_frame[0])
 
 
 @pytest.mark.usefixtures("exact")
 def test_a_still_is_the_first_frame_of_the_pipeline(
     clip: Clip, model: Model, pipeline: Seg2VidPipeline
 ) -> None:
-    judged = replace(model, protocol=still_protocol()).make(shortened(clip, 0), 2)
-    assert judged.frames.shape == (2, 1, 3, HEIGHT, WIDTH) and judged.motion is None
+    output = replace(model, protocol=still_protocol()).make(shortened(clip, 0), 2)
+    assert output.frames.shape == (2, 1, 3, HEIGHT, WIDTH) and output.motion is None
     for sample in range(2):
         alone = pipeline(clip.label_map, num_frames=0, seed=2000 + sample)
-        torch.testing.assert_close(judged.frames[sample, 0], alone.first_frame[0].clamp(0, 1))
-        assert torch.equal(judged.label_maps[sample, 0], clip.label_map[0])
+        torch.testing.assert_close(output.frames[sample, 0], alone.first_frame[0].clamp(0, 1))
+        assert torch.equal(output.label_maps[sample, 0], clip.label_map[0])
 
 
 @pytest.mark.usefixtures("exact")
 def test_a_generated_start_is_repeated(clip: Clip, model: Model) -> None:
     generating = replace(model, protocol=GENERATION)
-    judged = StillStart(generating).make(clip, 4)
+    output = StillStart(generating).make(clip, 4)
     first = generating.make(clip, 4).frames[0, 0]
-    assert judged.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
-    assert all(torch.allclose(frame, first, atol=1e-6) for frame in judged.frames[0])
-    assert not judged.motion.backward_flow.any()
+    assert output.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
+    assert all(torch.allclose(frame, first, atol=1e-6) for frame in output.frames[0])
+    assert not output.motion.backward_flow.any()
 
 
 @pytest.mark.usefixtures("exact")
 def test_the_oracle_plays_the_motion_that_its_encoder_finds(
     clip: Clip, model: Model, pipeline: Seg2VidPipeline
 ) -> None:
-    judged = PosteriorModel(model).make(clip, 0)
+    output = PosteriorModel(model).make(clip, 0)
     code = encode_motion(pipeline, whole(clip), clip.label_map)
     video = pipeline(clip.label_map, num_frames=3, first_frame=clip.first_frame, z=code.z)
-    torch.testing.assert_close(judged.frames[:, 1:], video.frames.clamp(0, 1))
-    torch.testing.assert_close(judged.motion.backward_flow, video.motion.backward_flow)
-    assert torch.equal(judged.frames[:, 0], clip.first_frame)
-    assert torch.equal(PosteriorModel(model).make(clip, 5).frames, judged.frames)
+    torch.testing.assert_close(output.frames[:, 1:], video.frames.clamp(0, 1))
+    torch.testing.assert_close(output.motion.backward_flow, video.motion.backward_flow)
+    assert torch.equal(output.frames[:, 0], clip.first_frame)
+    assert torch.equal(PosteriorModel(model).make(clip, 5).frames, output.frames)
     other = replace(clip, frames=clip.frames.flip(1))
-    assert not torch.equal(PosteriorModel(model).make(other, 0).frames, judged.frames)
+    assert not torch.equal(PosteriorModel(model).make(other, 0).frames, output.frames)
 
 
 @pytest.mark.parametrize(("length", "starts"), [(1, (0, 1, 2)), (2, (0,))])
@@ -239,9 +239,9 @@ def test_the_oracle_encodes_every_whole_pass(
 
     monkeypatch.setattr(module, "encode_motion", watch)
     name = write_model(tmp_path / "short", replace(CONFIG, num_frames=length))
-    judged = PosteriorModel(Model("model", name, "model", TINY)).make(clip, 0)
-    assert judged.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
-    assert judged.motion.backward_flow.shape == (1, 3, 2, HEIGHT, WIDTH)
+    output = PosteriorModel(Model("model", name, "model", TINY)).make(clip, 0)
+    assert output.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
+    assert output.motion.backward_flow.shape == (1, 3, 2, HEIGHT, WIDTH)
     maps = torch.cat((clip.label_map[:, None], clip.label_maps), 1)
     assert len(seen) == len(starts)
     for (frames, labels), start in zip(seen, starts, strict=True):
@@ -258,12 +258,12 @@ def test_the_oracle_needs_a_whole_pass(clip: Clip, model: Model) -> None:
 @pytest.mark.usefixtures("exact")
 def test_motion_of_several_passes_is_that_to_the_first_frame(clip: Clip, tmp_path: Path) -> None:
     name = write_model(tmp_path / "short", replace(CONFIG, num_frames=1))
-    judged = Model("model", name, "model", TINY).make(clip, 0)
+    output = Model("model", name, "model", TINY).make(clip, 0)
     pipeline = Seg2VidPipeline.from_pretrained(name)
     video = pipeline(clip.label_map, num_frames=3, first_frame=clip.first_frame, seed=[0, 1])
     assert video.pass_starts == (0, 1, 2)
-    assert torch.equal(judged.motion.backward_flow[:, 0], video.motion.backward_flow[:, 0])
-    assert not torch.equal(judged.motion.backward_flow[:, 1], video.motion.backward_flow[:, 1])
+    assert torch.equal(output.motion.backward_flow[:, 0], video.motion.backward_flow[:, 0])
+    assert not torch.equal(output.motion.backward_flow[:, 1], video.motion.backward_flow[:, 1])
 
 
 def test_candidates_say_who_they_are(model: Model, weights: str, tmp_path: Path) -> None:

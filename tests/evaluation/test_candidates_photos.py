@@ -82,12 +82,12 @@ def test_nearest_is_that_of_a_slow_search(photos: TrainingPhotos) -> None:
 
 def test_the_nearest_photo_is_shown_with_its_own_labels(photos: TrainingPhotos) -> None:
     candidate = photos.baselines["nearest"]
-    judged = candidate.make(clip_of(halves(0, 3)), 9)
+    output = candidate.make(clip_of(halves(0, 3)), 9)
     found = photos.stills.read(1)
     assert isinstance(candidate, Candidate)
-    assert torch.equal(judged.frames[:, 0], found.first_frame)
-    assert torch.equal(judged.label_maps[:, 0], found.label_map)
-    assert judged.motion is None
+    assert torch.equal(output.frames[:, 0], found.first_frame)
+    assert torch.equal(output.label_maps[:, 0], found.label_map)
+    assert output.motion is None
 
 
 def test_mean_colours_are_those_of_all_pixels_of_a_class(photos: TrainingPhotos) -> None:
@@ -97,11 +97,11 @@ def test_mean_colours_are_those_of_all_pixels_of_a_class(photos: TrainingPhotos)
     torch.testing.assert_close(colours[0], road)
     torch.testing.assert_close(colours[2], torch.tensor([255.0, 102, 102]) / 255)
     assert not colours[5].any(), "a class that no photo shows is black"
-    judged = photos.baselines["mean_colour"].make(clip_of(halves(0, 2)), 0)
-    assert judged.frames.shape == (1, 1, 3, 32, 64)
-    torch.testing.assert_close(judged.frames[0, 0, :, 7, 3], road)
-    torch.testing.assert_close(judged.frames[0, 0, :, 7, 40], colours[2])
-    assert torch.equal(judged.label_maps[:, 0], halves(0, 2))
+    output = photos.baselines["mean_colour"].make(clip_of(halves(0, 2)), 0)
+    assert output.frames.shape == (1, 1, 3, 32, 64)
+    torch.testing.assert_close(output.frames[0, 0, :, 7, 3], road)
+    torch.testing.assert_close(output.frames[0, 0, :, 7, 40], colours[2])
+    assert torch.equal(output.label_maps[:, 0], halves(0, 2))
 
 
 def test_missing_photos_are_told(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ Report = dict[str, Any]
 """What ``report.json`` holds; docs/evaluation.md tells its fields."""
 FORMAT = 1
 REPORT, PAGE, WORK, SETTINGS = "report.json", "report.html", "work", "settings.json"
+DESCRIBED = ("key", "title", "role", "about", "sha256")
+"""What a report says of a candidate."""
 MEASURED = 2
 """Clips after which the rest is foretold; the first one loads the judges."""
 SHOWN = ("lpips", "ms_ssim", "fvd", "fid", "kid", "epe_backward", "warping_error", "miou_truth")
@@ -154,7 +156,7 @@ def make_report(setup: Setup, cost: Cost) -> Report:
     return {
         "format": FORMAT,
         "protocol": {**asdict(protocol), "changed": changed},
-        "candidates": [_describe(candidate) for candidate in candidates],
+        "candidates": [{name: getattr(one, name) for name in DESCRIBED} for one in candidates],
         "metrics": [asdict(info) for info in METRICS.values() if info.key in judged],
         **lists,
         "clips": {"names": list(setup.cases.names), "values": clip_values(results)},
@@ -180,11 +182,6 @@ def make_report(setup: Setup, cost: Cost) -> Report:
             },
         },
     }
-
-
-def _describe(candidate: Any) -> dict[str, str]:
-    names = ("key", "title", "role", "about", "sha256")
-    return {name: getattr(candidate, name) for name in names}
 
 
 def changes(setup: Setup) -> dict[str, str]:
