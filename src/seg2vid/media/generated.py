@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -67,26 +67,21 @@ class GeneratedVideo(Carrier):
 def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
     """Join the passes of one video along time: what ``Seg2VidPipeline.stream`` yields, in order."""
 
-    def over_time(values: list[Tensor]) -> Tensor:
-        return torch.cat(values, 1)
+    def over_time(carriers: Sequence[Carrier], name: str) -> Tensor | None:
+        values = [getattr(carrier, name) for carrier in carriers]
+        return None if any(value is None for value in values) else torch.cat(values, 1)
 
     motions = [chunk.motion for chunk in passes]
-    has_instances = all(chunk.instance_maps is not None for chunk in passes)
+    fields: dict[str, Any] = {
+        field.name: over_time(motions, field.name) for field in dataclasses.fields(Motion)
+    }
+    names = ("frames", "label_maps", "instance_maps")
+    joined: dict[str, Any] = {name: over_time(passes, name) for name in names}
     return dataclasses.replace(
         passes[0],
-        frames=over_time([chunk.frames for chunk in passes]),
-        label_maps=over_time([chunk.label_maps for chunk in passes]),
-        motion=Motion(
-            *(
-                over_time([getattr(motion, field.name) for motion in motions])
-                for field in dataclasses.fields(Motion)
-                if getattr(motions[0], field.name) is not None
-            )
-        ),
+        motion=Motion(**fields),
         pass_starts=tuple(start for chunk in passes for start in chunk.pass_starts),
-        instance_maps=over_time([chunk.instance_maps for chunk in passes])  # type: ignore[misc]
-        if has_instances
-        else None,
+        **joined,
     )
 
 

@@ -28,6 +28,8 @@ from seg2vid.models.layers import (
 )
 from seg2vid.structures import Carrier, Features, Labels, Objects, Pictures
 
+Condition = Float[Tensor, "batch condition height width"]
+
 
 @dataclass(frozen=True)
 class Look(Carrier):
@@ -74,9 +76,7 @@ class Modulation(nn.Module):
         self.scale_and_shift = nn.Conv2d(condition, 2 * channels, 1)
 
     def forward(
-        self,
-        features: Float[Tensor, "batch channel _ _"],
-        condition: Float[Tensor, "batch condition height width"],
+        self, features: Float[Tensor, "batch channel _ _"], condition: Condition
     ) -> Features:
         """Return activated features, as large as the condition is."""
         scale, shift = self.scale_and_shift(condition).chunk(2, dim=1)
@@ -96,9 +96,7 @@ class ModulatedBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(
-        self,
-        features: Float[Tensor, "batch inputs _ _"],
-        condition: Float[Tensor, "batch condition height width"],
+        self, features: Float[Tensor, "batch inputs _ _"], condition: Condition
     ) -> Float[Tensor, "batch outputs height width"]:
         """Return features with ``outputs`` channels, as large as the condition is.
 
@@ -110,11 +108,7 @@ class ModulatedBlock(nn.Module):
         return hidden + _enlarge(self.shortcut(features), like=condition)
 
 
-def _enlarge(
-    features: Float[Tensor, "batch channel _ _"],
-    *,
-    like: Float[Tensor, "batch condition height width"],
-) -> Features:
+def _enlarge(features: Float[Tensor, "batch channel _ _"], *, like: Condition) -> Features:
     factor = like.shape[-1] // features.shape[-1]
     return features if factor == 1 else upsample(features, factor=factor)
 

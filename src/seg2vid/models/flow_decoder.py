@@ -36,6 +36,8 @@ from seg2vid.structures import (
 )
 from seg2vid.warp import backward_warp, turning_flow
 
+Quarter = Float[Tensor, "batch channel quarter_height quarter_width"]
+
 FLOW_FACTOR = 4
 """Flow is decoded on a grid this many times coarser than the picture."""
 
@@ -166,10 +168,7 @@ class FlowDecoder(nn.Module):
         z: Latent,
         objects: Objects,
         hints: Hints | None,
-    ) -> tuple[
-        Float[Tensor, "batch channel quarter_height quarter_width"],
-        Float[Tensor, "batch coarse_channel sixteenth_height sixteenth_width"],
-    ]:
+    ) -> tuple[Quarter, Float[Tensor, "batch coarse_channel sixteenth_height sixteenth_width"]]:
         """Join what is seen with z and hints, from coarse to fine; return fine, coarse features."""
         quarter, eighth, sixteenth = self.encoder(first_frame, label_map)
         code = self.spread_code(z.background.to(sixteenth.dtype))[:, :, None, None]
@@ -190,9 +189,7 @@ class FlowDecoder(nn.Module):
         return torch.cat((z.foreground, is_object, wanted, confidence), 1)
 
     def _forward_motion(
-        self,
-        features: Float[Tensor, "batch channel quarter_height quarter_width"],
-        times: Int[Tensor, " time"],
+        self, features: Quarter, times: Int[Tensor, " time"]
     ) -> tuple[Flows, Masks]:
         every = rearrange(self.forward_head(features).float(), "b (t c) h w -> b t c h w", c=3)
         coarse = rearrange(every[:, times], "b t c h w -> b (t c) h w")
@@ -201,10 +198,7 @@ class FlowDecoder(nn.Module):
         return fine[:, :, :2], torch.sigmoid(fine[:, :, 2:] + 2)
 
     def _backward_motion(
-        self,
-        features: Float[Tensor, "batch channel quarter_height quarter_width"],
-        times: Int[Tensor, " time"],
-        yaw: Float[Tensor, "batch time"],
+        self, features: Quarter, times: Int[Tensor, " time"], yaw: Float[Tensor, "batch time"]
     ) -> tuple[Flows, Masks]:
         own = rearrange(self.split_times(features), "b (t c) h w -> b t c h w", t=self.num_frames)
         own = own[:, times] + self.time_embedding[times, :, None, None].to(own.dtype)

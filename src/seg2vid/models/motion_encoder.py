@@ -27,6 +27,9 @@ from seg2vid.models.layers import (
 from seg2vid.models.paper.motion_encoder import PaperMotionEncoder
 from seg2vid.structures import Features, Frames, Labels, Latent, Objects, Pictures, Posterior
 
+Coarse = Float[Tensor, "batch channel coarse_height coarse_width"]
+Matched = Float[Tensor, "batch time matched coarse_height coarse_width"]
+
 
 class MotionBranch(nn.Module):
     """The clip as differences from its first frame, with one half of the classes."""
@@ -42,9 +45,7 @@ class MotionBranch(nn.Module):
             ResidualBlock(3 * width),
         )
 
-    def forward(
-        self, clip: Float[Tensor, "batch inputs height width"]
-    ) -> Float[Tensor, "batch channel coarse_height coarse_width"]:
+    def forward(self, clip: Float[Tensor, "batch inputs height width"]) -> Coarse:
         """Return features at a quarter of the input's resolution."""
         return self.body(clip)
 
@@ -185,21 +186,14 @@ class MotionEncoder(nn.Module):
         halved = F.avg_pool2d(rearrange(video, "b t c h w -> (b t) c h w"), 2)
         return rearrange(halved, "(b t) c h w -> b t c h w", b=len(frames))
 
-    def _background_code(
-        self,
-        background: Float[Tensor, "batch channel coarse_height coarse_width"],
-        matched: Float[Tensor, "batch time matched coarse_height coarse_width"],
-    ) -> Float[Tensor, "batch both"]:
+    def _background_code(self, background: Coarse, matched: Matched) -> Float[Tensor, "batch both"]:
         batch = len(matched)
         pooled = F.adaptive_avg_pool2d(rearrange(matched, "b t c h w -> (b t) c h w"), (2, 8))
         camera = self.camera(pooled.flatten(1)).unflatten(0, (batch, -1)).flatten(1)
         return self.background_head(torch.cat((self.scene(background), camera), 1))
 
     def _object_code(
-        self,
-        foreground: Float[Tensor, "batch channel coarse_height coarse_width"],
-        matched: Float[Tensor, "batch time matched coarse_height coarse_width"],
-        objects: Objects,
+        self, foreground: Coarse, matched: Matched, objects: Objects
     ) -> Float[Tensor, "batch both coarse_height coarse_width"]:
         moved = rearrange(matched, "b t c h w -> b (t c) h w")
         cells = self.foreground_head(torch.cat((foreground, moved), 1))

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from seg2vid.models.config import RefinerConfig
 from seg2vid.models.layers import LabelEmbedding, upsample
 
+Stack = Float[Tensor, "frames 3 height width"]
+
 
 class GatedConvolution(nn.Module):
     """A convolution that decides, pixel by pixel, how much of its result to let through.
@@ -59,13 +61,11 @@ class Refiner(nn.Module):
 
     def forward(
         self,
-        warped: Float[Tensor, "frames 3 height width"],
+        warped: Stack,
         visible: Float[Tensor, "frames 1 height width"],
         label_maps: Int[Tensor, "frames height width"],
-        first_frame: Float[Tensor, "frames 3 height width"],
-    ) -> tuple[
-        Float[Tensor, "frames 3 height width"], Float[Tensor, "frames class half_height half_width"]
-    ]:
+        first_frame: Stack,
+    ) -> tuple[Stack, Float[Tensor, "frames class half_height half_width"]]:
         """Return finished frames in [0, 1] and label logits; ``label_maps`` are the warped ones.
 
         Logits come at half resolution, one for each 2 x 2 pixels.

@@ -7,14 +7,16 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TypeVar
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from seg2vid.tools.errors import ModelError
 from seg2vid.tools.files import digest_of, replacing
 
+Network = TypeVar("Network", bound=nn.Module)
 JUDGES_VARIABLE = "SEG2VID_JUDGES"
 
 
@@ -31,6 +33,10 @@ class JudgeFile:
     source: str
     """Where the official file lies that ours was made from."""
     licence: str
+    pattern: str
+    """What the official names of its tensors look like; the group is our name."""
+    prefix: str = ""
+    """What our names begin with beyond that."""
 
 
 JUDGES = {
@@ -41,6 +47,7 @@ JUDGES = {
         sha256="9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9",
         source="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
         licence="BSD-3-Clause",
+        pattern=r"(features\.(?:0|3|6|8|10)\.(?:weight|bias))",
     ),
     "lpips_v01_alex_lin.safetensors": JudgeFile(
         what="LPIPS 0.1, weights of AlexNet's channels",
@@ -49,6 +56,7 @@ JUDGES = {
         sha256="255d6454292d155a069f693a111769acec003d588617b250f24775369c816e04",
         source="torchmetrics/functional/image/lpips_models/alex.pth in the wheel of torchmetrics",
         licence="BSD-2-Clause",
+        pattern=r"(lin\d\.model\.1\.weight)",
     ),
     "vgg16_features_fp16.safetensors": JudgeFile(
         what="VGG-16 up to relu4_3, for the feature term",
@@ -57,6 +65,7 @@ JUDGES = {
         sha256="d1164efb1be15ba6eb6f98237be29213ac2ed6598e2e97c49feefcc6ecee4d8d",
         source="https://download.pytorch.org/models/vgg16-397923af.pth",
         licence="BSD-3-Clause",
+        pattern=r"(features\.(?:0|2|5|7|10|12|14|17|19|21)\.(?:weight|bias))",
     ),
     "inception_fid_fp16.safetensors": JudgeFile(
         what="FID Inception of 2015-12-05, for FID and KID",
@@ -66,6 +75,8 @@ JUDGES = {
         source="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
         "inception-2015-12-05.pt",
         licence="Apache-2.0",
+        pattern=r"(?:.*\.)?(layers\..+\.(?:weight|beta|mean|var))",
+        prefix="net.",
     ),
     "i3d_kinetics400_fp16.safetensors": JudgeFile(
         what="I3D trained on Kinetics-400, for the Fréchet video distance",
@@ -74,6 +85,8 @@ JUDGES = {
         sha256="692cd82e05dd37984daf811c313c8570dad325ffdd2b90b150ab63fa5228a116",
         source="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt",
         licence="Apache-2.0",
+        pattern=r"(?:.*\.)?((?:Conv3d_\w+|Mixed_\w+\.\w+|logits)\.(?:conv3d|bn)"
+        r"\.(?:weight|bias|running_mean|running_var))",
     ),
     "raft_small.safetensors": JudgeFile(
         what="RAFT-small, optical flow",
@@ -82,6 +95,7 @@ JUDGES = {
         sha256="c1262e5cb6bb1b0bc10577a9a4f6967909ba425f29cf1ad73d9dd78391492082",
         source="raft-small.pth in models.zip of https://github.com/princeton-vl/RAFT",
         licence="BSD-3-Clause",
+        pattern=r"(?:module\.)?((?:fnet|cnet|update_block)\..+)",
     ),
 }
 """The judges' files, which are pinned to their bytes; a file of another name is not."""
@@ -114,23 +128,19 @@ def find_judge(file_name: str, folder: Path | None = None) -> Path:
     return path
 
 
+def load_weights(file_name: str, folder: Path | None = None) -> dict[str, Tensor]:
+    """Read a judge's tensors in float32; raise ``ModelError`` as ``find_judge`` does."""
+    stored = load_file(find_judge(file_name, folder))
+    return {name: tensor.float() for name, tensor in stored.items()}
+
+
+def frozen(network: Network, weights: dict[str, Tensor]) -> Network:
+    """Return the network with these weights, for evaluation only."""
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
+
+
 INCEPTION = "inception_fid_fp16.safetensors"
-PATTERNS = {
-    "alexnet_features.safetensors": r"(features\.(?:0|3|6|8|10)\.(?:weight|bias))",
-    "lpips_v01_alex_lin.safetensors": r"(lin\d\.model\.1\.weight)",
-    "vgg16_features_fp16.safetensors": (
-        r"(features\.(?:0|2|5|7|10|12|14|17|19|21)\.(?:weight|bias))"
-    ),
-    INCEPTION: r"(?:.*\.)?(layers\..+\.(?:weight|beta|mean|var))",
-    "i3d_kinetics400_fp16.safetensors": (
-        r"(?:.*\.)?((?:Conv3d_\w+|Mixed_\w+\.\w+|logits)\.(?:conv3d|bn)"
-        r"\.(?:weight|bias|running_mean|running_var))"
-    ),
-    "raft_small.safetensors": r"(?:module\.)?((?:fnet|cnet|update_block)\..+)",
-}
-"""What the official names of a judge's tensors look like; the group is our name."""
-PREFIXES = {INCEPTION: "net."}
-"""What our names begin with beyond that."""
 CLASSES_PATTERN = r"(?:.*\.)?output\.weight"
 
 
@@ -179,7 +189,7 @@ def convert_official(path: Path, folder: Path) -> Path:
     ``ModelError`` where the file cannot be read or is none of the judges.
     """
     stored = _read_official(path)
-    found = {name: _renamed(stored, name) for name in JUDGES}
+    found = {name: _renamed(stored, judge) for name, judge in JUDGES.items()}
     fitting = [name for name, own in found.items() if len(own) == JUDGES[name].tensors]
     if len(fitting) != 1:
         what = f"the tensors of one of the judges {', '.join(JUDGES)} in {path}"
@@ -193,14 +203,13 @@ def convert_official(path: Path, folder: Path) -> Path:
     return _save(found[name], folder / name)
 
 
-def _renamed(stored: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    matches = {key: re.fullmatch(PATTERNS[name], key) for key in stored}
-    precision = torch.float16 if JUDGES[name].is_half else torch.float32
-    prefix = PREFIXES.get(name, "")
+def _renamed(stored: dict[str, Tensor], judge: JudgeFile) -> dict[str, Tensor]:
+    precision = torch.float16 if judge.is_half else torch.float32
+    matches = {key: re.fullmatch(judge.pattern, key) for key in stored}
     return {
-        prefix + match[1]: stored[key].to(precision)
+        judge.prefix + match[1]: stored[key].to(precision)
         for key, match in matches.items()
-        if match is not None
+        if match
     }
 
 

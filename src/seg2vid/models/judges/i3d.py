@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seg2vid.models.judges.files import find_judge
+from seg2vid.models.judges.files import frozen, load_weights
 from seg2vid.models.judges.inception import folded
 from seg2vid.structures import Frames
 from seg2vid.tools.errors import ModelError
+
+Volume = Float[Tensor, "batch channel time height width"]
+Result = Float[Tensor, "batch channel_out time_out height_out width_out"]
 
 WEIGHTS = "i3d_kinetics400_fp16.safetensors"
 SIDE = 224
@@ -56,9 +58,7 @@ POOLED_BEFORE: dict[str, Triple] = {"Mixed_4b": CUBE, "Mixed_5b": (2, 2, 2)}
 class Convolution(nn.Conv3d):
     """Convolution with TensorFlow's SAME padding, and a ReLU."""
 
-    def forward(
-        self, clip: Float[Tensor, "batch channel time height width"]
-    ) -> Float[Tensor, "batch channel_out time_out height_out width_out"]:
+    def forward(self, clip: Volume) -> Result:
         """Return the maps, at 1 / stride of the size, rounded up."""
         clip, padding = same_padded(clip, self.kernel_size, self.stride)
         return F.relu(convolved(clip, self, padding), inplace=True)
@@ -74,9 +74,7 @@ class Mixed(nn.Module):
         self.b2a, self.b2b = Convolution(inputs, widths[3], 1), Convolution(*widths[3:5], 3)
         self.b3b = Convolution(inputs, widths[5], 1)
 
-    def forward(
-        self, clip: Float[Tensor, "batch channel time height width"]
-    ) -> Float[Tensor, "batch channel_out time height width"]:
+    def forward(self, clip: Volume) -> Float[Tensor, "batch channel_out time height width"]:
         """Return the joined maps."""
         pooled = self.b3b(max_pooled(clip, CUBE, (1, 1, 1)))
         branches = (self.b0(clip), self.b1b(self.b1a(clip)), self.b2b(self.b2a(clip)), pooled)
@@ -132,7 +130,7 @@ class I3D(nn.Module):
 
 
 def same_padded(
-    clip: Float[Tensor, "batch channel time height width"], kernel: Triple, stride: Triple
+    clip: Volume, kernel: Triple, stride: Triple
 ) -> tuple[Float[Tensor, "batch channel _ _ _"], Triple]:
     """Return the clip and the padding on both sides that amount to TensorFlow's SAME.
 
@@ -151,16 +149,14 @@ def same_padded(
 
 
 def max_pooled(
-    clip: Float[Tensor, "batch channel time height width"], kernel: Triple, stride: Triple
+    clip: Volume, kernel: Triple, stride: Triple
 ) -> Float[Tensor, "batch channel time_out height_out width_out"]:
     """Return the maximum of each window, SAME padded."""
     clip, padding = same_padded(clip, kernel, stride)
     return F.max_pool3d(clip, kernel, stride, padding)
 
 
-def convolved(
-    clip: Float[Tensor, "batch channel time height width"], layer: nn.Conv3d, padding: Triple
-) -> Float[Tensor, "batch channel_out time_out height_out width_out"]:
+def convolved(clip: Volume, layer: nn.Conv3d, padding: Triple) -> Result:
     """Apply the weights of ``layer``.
 
     On a processor PyTorch computes one small clip by another path than two clips; oneDNN
@@ -178,7 +174,7 @@ def load_i3d(folder: Path | None = None) -> I3D:
     """Load ``i3d_kinetics400_fp16.safetensors``, frozen, in float32. Raises ``ModelError`` where
     the file is missing or not the pinned one.
     """
-    stored = load_file(find_judge(WEIGHTS, folder))
+    stored = load_weights(WEIGHTS, folder)
     weights = {f"logits.{part}": stored.pop(f"logits.conv3d.{part}") for part in PARTS}
     for key in (key for key in stored if key.endswith("conv3d.weight")):
         place = key.removesuffix("conv3d.weight")
@@ -186,7 +182,6 @@ def load_i3d(folder: Path | None = None) -> I3D:
         pair = folded(stored[key], **norm)
         name = f"mixed.{place}" if place.startswith("Mixed") else place
         weights |= {name + part: tensor for part, tensor in zip(PARTS, pair, strict=True)}
-    network = I3D()
-    network.load_state_dict(weights)
+    network = frozen(I3D(), weights)
     nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)
-    return network.eval().requires_grad_(False)
+    return network

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seg2vid.models.judges.files import INCEPTION_CLASSES, find_judge, judge_folder
+from seg2vid.models.judges.files import INCEPTION_CLASSES, frozen, judge_folder, load_weights
 from seg2vid.structures import Features, Pictures
 
 WEIGHTS = "inception_fid_fp16.safetensors"
@@ -238,12 +238,8 @@ def folded(
 
 
 def load_inception(folder: Path | None = None) -> Inception:
-    """Load ``inception_fid_fp16.safetensors``, frozen, in float32, and the classes
-    if they are there, ``inception_classes_fp16.safetensors``.
-
-    Raises ``ModelError`` where the file is missing or not the pinned one.
-    """
-    stored = load_file(find_judge(WEIGHTS, folder))
+    """Load the weights, and the classes if their file is there; raise as ``find_judge`` does."""
+    stored = load_weights(WEIGHTS, folder)
     weights = {}
     for key in (key for key in stored if key.endswith(".weight")):
         place, name = key.removesuffix("weight"), key.removeprefix(PREFIX)
@@ -253,7 +249,6 @@ def load_inception(folder: Path | None = None) -> Inception:
     classes = judge_folder(folder) / INCEPTION_CLASSES
     if has_classes := classes.is_file():
         weights |= {"output.weight": load_file(classes)["net.output.weight"]}
-    network = Inception(has_classes=has_classes)
-    network.load_state_dict(weights)
+    network = frozen(Inception(has_classes=has_classes), weights)
     nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
-    return network.eval().requires_grad_(False)
+    return network

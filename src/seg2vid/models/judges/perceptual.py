@@ -6,10 +6,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seg2vid.models.judges.files import find_judge
+from seg2vid.models.judges.files import frozen, load_weights
 from seg2vid.structures import Pictures
 
 
@@ -126,16 +125,10 @@ class VGGFeatures(nn.Module):
 
 
 def load_vgg_features(folder: Path | None = None) -> VGGFeatures:
-    """Load VGG-16 from ``vgg16_features_fp16.safetensors``, frozen. Raises ``ModelError``
-    where the file is missing.
-    """
+    """Load VGG-16, frozen; raise ``ModelError`` where the file is missing."""
     judge = VGGFeatures()
-    weights = load_file(find_judge("vgg16_features_fp16.safetensors", folder))
-    judge.load_state_dict(
-        {name: tensor.float() for name, tensor in weights.items()}
-        | {"shift": judge.shift, "scale": judge.scale}
-    )
-    return judge.eval().requires_grad_(False)
+    weights = load_weights("vgg16_features_fp16.safetensors", folder)
+    return frozen(judge, weights | {"shift": judge.shift, "scale": judge.scale})
 
 
 def shifted_distance(
@@ -151,14 +144,10 @@ def shifted_distance(
 
 
 def load_perceptual_distance(folder: Path | None = None) -> PerceptualDistance:
-    """Load LPIPS from ``alexnet_features.safetensors`` and
-    ``lpips_v01_alex_lin.safetensors``, frozen.
-
-    Raises ``ModelError`` where a file is missing.
-    """
+    """Load AlexNet and LPIPS's heads, frozen; raise ``ModelError`` where a file is missing."""
     judge = PerceptualDistance()
-    judge.network.load_state_dict(load_file(find_judge("alexnet_features.safetensors", folder)))
-    heads = load_file(find_judge("lpips_v01_alex_lin.safetensors", folder))
+    judge.network.load_state_dict(load_weights("alexnet_features.safetensors", folder))
+    heads = load_weights("lpips_v01_alex_lin.safetensors", folder)
     for index, head in enumerate(judge.heads):
         head.data.copy_(heads[f"lin{index}.model.1.weight"])
     return judge.eval().requires_grad_(False)

@@ -13,11 +13,14 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seg2vid.models.judges.files import find_judge
+from seg2vid.models.judges.files import find_judge, frozen
 from seg2vid.models.layers import fast_arithmetic
 from seg2vid.structures import Features, Flow, Pictures
 from seg2vid.tools.errors import ModelError
 from seg2vid.warp import pixel_grid
+
+State = Float[Tensor, "batch hidden height width"]
+Cells = Float[Tensor, "batch cells height width"]
 
 WEIGHTS = "raft_small.safetensors"
 WIDTHS = (32, 64, 96)
@@ -90,9 +93,7 @@ class MotionFeatures(nn.Module):
         self.convf2 = nn.Conv2d(64, 32, 3, 1, 1)
         self.conv = nn.Conv2d(128, 80, 3, 1, 1)
 
-    def forward(
-        self, flow: Flow, correlation: Float[Tensor, "batch cells height width"]
-    ) -> Float[Tensor, "batch 82 height width"]:
+    def forward(self, flow: Flow, correlation: Cells) -> Float[Tensor, "batch 82 height width"]:
         """Return features of both, the flow itself (in cells) last."""
         seen = F.relu(self.convc1(correlation))
         moved = F.relu(self.convf2(F.relu(self.convf1(flow))))
@@ -108,9 +109,7 @@ class RecurrentUnit(nn.Module):
         self.convr = nn.Conv2d(HIDDEN + inputs, HIDDEN, 3, 1, 1)
         self.convq = nn.Conv2d(HIDDEN + inputs, HIDDEN, 3, 1, 1)
 
-    def forward(
-        self, state: Float[Tensor, "batch hidden height width"], heard: Features
-    ) -> Float[Tensor, "batch hidden height width"]:
+    def forward(self, state: State, heard: Features) -> State:
         """Return the next state."""
         both = torch.cat((state, heard), 1)
         update, keep = self.convz(both).sigmoid(), self.convr(both).sigmoid()
@@ -126,7 +125,7 @@ class FlowHead(nn.Module):
         self.conv1 = nn.Conv2d(HIDDEN, 128, 3, 1, 1)
         self.conv2 = nn.Conv2d(128, 2, 3, 1, 1)
 
-    def forward(self, state: Float[Tensor, "batch hidden height width"]) -> Flow:
+    def forward(self, state: State) -> Flow:
         """Return how much the flow changes, in cells."""
         return self.conv2(F.relu(self.conv1(state)))
 
@@ -142,11 +141,11 @@ class UpdateBlock(nn.Module):
 
     def forward(
         self,
-        state: Float[Tensor, "batch hidden height width"],
+        state: State,
         context: Float[Tensor, "batch context height width"],
-        correlation: Float[Tensor, "batch cells height width"],
+        correlation: Cells,
         flow: Flow,
-    ) -> tuple[Float[Tensor, "batch hidden height width"], Flow]:
+    ) -> tuple[State, Flow]:
         """Return the next state and flow."""
         # Places and correlations stay in full precision, the convolutions need not.
         with fast_arithmetic(flow.device):
@@ -217,9 +216,7 @@ def correlation_pyramid(first: Features, second: Features) -> list[Float[Tensor,
     return pyramid
 
 
-def look_up(
-    pyramid: Sequence[Float[Tensor, "pixels 1 _ _"]], position: Flow
-) -> Float[Tensor, "batch cells height width"]:
+def look_up(pyramid: Sequence[Float[Tensor, "pixels 1 _ _"]], position: Flow) -> Cells:
     """Read the correlations around ``position`` (x, y) in cells, bilinear, 0 outside.
 
     Channels: level by level, within one from left to right and there from top to bottom.
@@ -244,11 +241,9 @@ def load_raft_small(
     """Load ``raft_small.safetensors``, frozen. Raises ``ModelError`` where the file is
     missing or holds other tensors.
     """
-    network = RaftSmall(iterations=iterations, scale=scale)
     path = find_judge(WEIGHTS, folder)
     try:
-        network.load_state_dict(load_file(path))
+        return frozen(RaftSmall(iterations=iterations, scale=scale), load_file(path))
     except RuntimeError as error:
         what, fix = f"the tensors of RAFT-small in {path}", "take the authors' raft-small weights"
         raise ModelError(what, got=str(error)[:300], fix=fix) from error
-    return network.eval().requires_grad_(False)

@@ -15,6 +15,8 @@ from seg2vid.models.config import PaperConfig, Semantics
 from seg2vid.models.layers import CODE_CHANNELS, ROW, ConvolutionBlock, rows_of_code, to_colours
 from seg2vid.structures import Features, Hints, Labels, Latent, Motion, Objects, Pictures
 
+Stack = Float[Tensor, "frames channel height width"]
+
 
 class UpConvolution(nn.Sequential):
     """Two convolution blocks, then bilinear enlargement to twice the size."""
@@ -143,13 +145,11 @@ class PaperFlowDecoder(nn.Module):
         features = self.decode_quarter(torch.cat((features, quarter), 1))
         return torch.cat((self._over_time(features, self.time_half), half), 1)
 
-    def _over_time(
-        self, features: Float[Tensor, "frames channel height width"], block: nn.Module
-    ) -> Float[Tensor, "frames channel height width"]:
+    def _over_time(self, features: Stack, block: nn.Module) -> Stack:
         clip = rearrange(features, "(b t) c h w -> b c t h w", t=self.num_frames)
         return rearrange(block(clip), "b c t h w -> (b t) c h w")
 
-    def _every_time(self, features: Features) -> Float[Tensor, "frames channel height width"]:
+    def _every_time(self, features: Features) -> Stack:
         return repeat(features, "b c h w -> (b t) c h w", t=self.num_frames)
 
     def draw(self, objects: Objects, generator: torch.Generator | None) -> Latent:

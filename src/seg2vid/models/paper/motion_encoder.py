@@ -22,6 +22,8 @@ from seg2vid.models.layers import (
 )
 from seg2vid.structures import Frames, Labels, Latent, Objects, Pictures, Posterior
 
+Rows = Float[Tensor, "batch row code"]
+
 
 class SequenceEncoder(nn.Module):
     """One motion encoder: the clip with the semantics of its classes → mean and log variance."""
@@ -40,9 +42,7 @@ class SequenceEncoder(nn.Module):
         self.mean = nn.Linear(ROW, code)
         self.log_variance = nn.Linear(ROW, code)
 
-    def forward(
-        self, clip: Float[Tensor, "batch inputs height width"]
-    ) -> tuple[Float[Tensor, "batch row code"], Float[Tensor, "batch row code"]]:
+    def forward(self, clip: Float[Tensor, "batch inputs height width"]) -> tuple[Rows, Rows]:
         """Return mean and log variance of every row."""
         rows = self.body(clip).reshape(len(clip), -1, ROW).float()
         return self.mean(rows), self.log_variance(rows).clamp(*LOG_VARIANCE_RANGE)
@@ -106,7 +106,7 @@ class PaperMotionEncoder(nn.Module):
         return Posterior(mean, log_variance, numbers.expand(len(objects), -1, -1).contiguous())
 
 
-def _as_latent(parts: list[Float[Tensor, "batch row code"]]) -> Latent:
+def _as_latent(parts: list[Rows]) -> Latent:
     """Return background (batch, row * code) and foreground (batch, code, row, 1)."""
     background = parts[0].flatten(1)
     empty = parts[0][..., :0]

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from seg2vid.models.layers import ConvolutionBlock, to_colours
 
+Stack = Float[Tensor, "frames 3 height width"]
+
 NOISE_SEED = 0
 """Seeds the noise of generation, so that equal inputs give equal bytes."""
 ENCODER = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -52,11 +54,11 @@ class PaperRefiner(nn.Module):
 
     def forward(
         self,
-        warped: Float[Tensor, "frames 3 height width"],
+        warped: Stack,
         visible: Float[Tensor, "frames 1 height width"],
         label_maps: Int[Tensor, "frames height width"],
-        first_frame: Float[Tensor, "frames 3 height width"],
-    ) -> tuple[Float[Tensor, "frames 3 height width"], None]:
+        first_frame: Stack,
+    ) -> tuple[Stack, None]:
         """Return finished frames in [0, 1], and no labels.
 
         ``label_maps`` and ``first_frame`` are not looked at: the authors'
@@ -77,9 +79,7 @@ class PaperRefiner(nn.Module):
         picture = torch.sigmoid(self.to_picture(hidden).float())
         return picture.expand(-1, 3, -1, -1), None
 
-    def _noise(
-        self, warped: Float[Tensor, "frames 3 height width"]
-    ) -> Float[Tensor, "1 3 height width"]:
+    def _noise(self, warped: Stack) -> Float[Tensor, "1 3 height width"]:
         """Draw one picture of noise for all frames: anew in training, the same in generation."""
         generator = None if self.training else torch.Generator().manual_seed(NOISE_SEED)
         return torch.randn(1, *warped.shape[1:], generator=generator).to(warped)
