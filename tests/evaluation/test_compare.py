@@ -173,7 +173,7 @@ def test_unknown_candidates_are_errors() -> None:
     other = make_report()
     other["candidates"] = other["candidates"][1:]
     with pytest.raises(
-        Seg2VidError, match="a judged candidate; got only repeat, extrapolated, truth"
+        Seg2VidError, match="an evaluated candidate; got only repeat, extrapolated, truth"
     ):
         compare(report, other)
 

@@ -110,7 +110,7 @@ def compare(
 ) -> Comparison:
     """Compare a candidate of each of two evaluations under the same protocol.
 
-    Candidates are named by key; without a name it is the model, or what else was judged. Where both
+    Candidates are named by key; without a name it is the model, or what else is evaluated. Where both
     hold values of the same clips, the interval of the difference is a paired bootstrap over them.
     Otherwise both intervals are combined as independent, which is too wide for equal clips.
 
@@ -151,7 +151,7 @@ def _spans(readings: tuple[Reading, Reading]) -> Iterator[tuple[Mapping[str, Any
 
 
 def _check_protocols(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
-    """Raise ``Seg2VidError`` unless both were judged under the same protocol, to the letter."""
+    """Raise ``Seg2VidError`` unless both were made under the same protocol, to the letter."""
     for key, name in (("name", "protocol"), ("sha256", "checksum of the protocol")):
         values = [report["protocol"].get(key) for report in (first, second)]
         if values[0] != values[1]:
@@ -170,7 +170,7 @@ def _candidate(report: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
         if candidate["key"] in chosen:
             return candidate
     keys = ", ".join(candidate["key"] for candidate in report["candidates"]) or "none"
-    what = "a judged candidate" if key is None else f"a candidate {key}"
+    what = "an evaluated candidate" if key is None else f"a candidate {key}"
     raise Seg2VidError(what, got=f"only {keys}", fix="name one of these")
 
 
@@ -313,8 +313,8 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
     yield ""
     yield from comparison.only_in_one
     clear = sum(change.verdict in (BETTER, WORSE) for change in comparison.changes)
-    judged = sum(change.verdict != UNKNOWN for change in comparison.changes)
-    yield f"{clear} of {judged} differences are beyond noise; chance alone gives about 1 in 20."
+    known = sum(change.verdict != UNKNOWN for change in comparison.changes)
+    yield f"{clear} of {known} differences are beyond noise; chance alone gives about 1 in 20."
     if any(not change.is_paired and change.verdict != UNKNOWN for change in comparison.changes):
         yield "* without values by clip: taken as independent, which hides small differences."
 
