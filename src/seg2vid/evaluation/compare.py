@@ -110,9 +110,9 @@ def compare(
 ) -> Comparison:
     """Compare a candidate of each of two evaluations under the same protocol.
 
-    Candidates are named by key; without a name it is the model, or what else is evaluated. Where both
-    hold values of the same clips, the interval of the difference is a paired bootstrap over them.
-    Otherwise both intervals are combined as independent, which is too wide for equal clips.
+    Candidates are named by key; without a name it is the model, or what else is evaluated. Where
+    both hold values of the same clips, the interval of the difference is a paired bootstrap over
+    them. Otherwise both intervals are combined as independent, which is too wide for equal clips.
 
     Raises ``Seg2VidError`` for different protocols and for a candidate that is not there.
     """
