@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,7 +22,7 @@ from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.drawing import flow_to_colours, overlay
 from seg2vid.media.pictures import write_flow, write_label_map
-from seg2vid.media.video import VideoWriter, frame_rate, video_ending
+from seg2vid.media.video import AllOrNothing, VideoWriter, frame_rate, video_ending
 from seg2vid.structures import Carrier, Frames, LabelFrames, Labels, Latent, Motion, Pictures
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import check_place, commit_all
@@ -118,7 +117,7 @@ def check_output(path: Path, *, extras: Sequence[str], frames_per_second: float)
         check_place(place, is_folder=is_folder)
 
 
-class VideoSink:
+class VideoSink(AllOrNothing):
     """Writes a generated video (sample 0 of each pass) and its extras: all outputs appear, or none.
 
     A context manager like ``VideoWriter``. The flow drawn is ``backward_flow``, relative to the
@@ -240,23 +239,6 @@ class VideoSink:
         """Stop, and delete what was written so far."""
         for writer in reversed(self._writers.values()):
             writer.discard()
-
-    def __enter__(self) -> "VideoSink":
-        """Return the sink."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Move all outputs to their places, or delete them after an error."""
-        try:
-            if kind is None:
-                self.close()
-        finally:
-            self.discard()
 
 
 def save_video(video: GeneratedVideo, path: Path, *, extras: tuple[str, ...] = ()) -> Path:

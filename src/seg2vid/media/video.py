@@ -4,8 +4,7 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import av
 import numpy as np
@@ -18,6 +17,7 @@ from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import Replacement
 
 Frame = UInt8[np.ndarray, "height width 3"]
+Writer = TypeVar("Writer", bound="AllOrNothing")
 
 PALETTE_FRAMES = 8
 """Frames from which the one palette of a gif is made; they are all that is ever held back."""
@@ -196,16 +196,36 @@ def frame_rate(frames_per_second: float) -> Fraction:
     return max(Fraction(frames_per_second).limit_denominator(1001), Fraction(1, 1001))
 
 
-class VideoWriter:
+class AllOrNothing:
+    """A context manager: what is written appears if the block ends well, else leaves no trace."""
+
+    def close(self) -> object:
+        """Finish and move everything to its place."""
+        raise NotImplementedError
+
+    def discard(self) -> None:
+        """Stop, and delete what was written so far."""
+        raise NotImplementedError
+
+    def __enter__(self: Writer) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self.discard()
+
+
+class VideoWriter(AllOrNothing):
     """Writes frames to mp4, webm, gif, webp or a folder of png, by the ending of ``path``.
 
     A context manager: the output appears if the block ends well; a failed block leaves no trace.
     """
 
     def __init__(self, path: Path, *, frames_per_second: float) -> None:
-        """Check the place and open a temporary sibling. Raises ``MediaError``
-        for what cannot be written.
-        """
+        """Open a temporary sibling; raise ``MediaError`` for what cannot be written."""
         ending = video_ending(path)
         rate = frame_rate(frames_per_second)
         self.path = path
@@ -253,23 +273,10 @@ class VideoWriter:
         finally:
             self.replacement.discard()
 
-    def __enter__(self) -> "VideoWriter":
-        """Return the writer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Move the finished video to its place, or delete it after an error."""
-        try:
-            if kind is None:
-                self.finish()
-                self.replacement.commit()
-        finally:
-            self.discard()
+    def close(self) -> None:
+        """Move the finished video to its place."""
+        self.finish()
+        self.replacement.commit()
 
 
 def iterate_video(path: Path) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
