@@ -24,9 +24,7 @@ COLOUR_TOLERANCE = 32.0
 def one_hot(
     label_maps: Int[Tensor, "*batch height width"], num_channels: int
 ) -> Float[Tensor, "*batch class height width"]:
-    """Return one plane of 0 and 1 per id. Raises ``LabelMapError`` when an id is not in
-    0 ... num_channels - 1.
-    """
+    """Return one plane of 0 and 1 per id; raise ``LabelMapError`` for ids out of range."""
     lowest, highest = (int(bound) for bound in label_maps.aminmax())
     if lowest < 0 or highest >= num_channels:
         raise LabelMapError(
@@ -41,9 +39,7 @@ def one_hot(
 def colourise(
     ids: Integer[np.ndarray, "*batch height width"], space: LabelSpace
 ) -> UInt8[np.ndarray, "*batch height width 3"]:
-    """Return the map in the colours of its classes, RGB. Raises ``LabelMapError``
-    for ids outside the space.
-    """
+    """Return the map in RGB colours; raise ``LabelMapError`` for ids outside the space."""
     _check_ids(ids, space)
     return np.take(space.colours, ids, axis=0)
 

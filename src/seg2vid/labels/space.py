@@ -110,9 +110,7 @@ class LabelSpace:
     def from_dict(
         cls, values: Mapping[str, Any], *, source: str = "the label space"
     ) -> "LabelSpace":
-        """Build a space from plain values. Raises ``LabelMapError``, naming ``source``, for
-        what is wrong in them.
-        """
+        """Build a space from plain values; raise ``LabelMapError`` naming ``source``."""
         entries = values.get("classes") if isinstance(values, Mapping) else None
         if not isinstance(entries, list) or not entries:
             raise _space_error(source, "no list `classes`", "a name and a list `classes`")

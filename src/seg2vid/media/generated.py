@@ -93,9 +93,7 @@ def to_pixels(
 
 
 def output_paths(path: Path, extras: Sequence[str]) -> dict[str, Path]:
-    """Return where the frames and each extra go. Raises ``MediaError`` for
-    an unknown extra or ending.
-    """
+    """Return where frames and extras go; raise ``MediaError`` for an unknown extra or ending."""
     is_folder = video_ending(path) == ""
     for extra in extras:
         if extra not in EXTRAS:

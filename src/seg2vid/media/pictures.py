@@ -68,9 +68,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def write_image(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:
-    """Write RGB as png, jpg or webp by the ending. Raises ``MediaError``
-    for another ending or place.
-    """
+    """Write RGB as png, jpg or webp by the ending; raise ``MediaError`` for any other."""
     if path.suffix.lower() not in FORMATS:
         what, got = f"a picture ending in {', '.join(FORMATS)}", repr(path.name)
         raise MediaError(what, got=got, fix="change the ending")

@@ -200,9 +200,7 @@ def fast_arithmetic(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def rows_of_code(objects: Objects) -> int:
-    """Return how many rows z has for a picture with this coarse grid. Raises ``ModelError`` where
-    the rows do not come out even.
-    """
+    """Return how many rows z has for this coarse grid; raise ``ModelError`` if they are uneven."""
     height, width = objects.shape[1:]
     rows, rest = divmod(height * width, COARSE_CELLS)
     if rest or not rows:

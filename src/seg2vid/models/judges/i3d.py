@@ -171,9 +171,7 @@ def convolved(clip: Volume, layer: nn.Conv3d, padding: Triple) -> Result:
 
 
 def load_i3d(folder: Path | None = None) -> I3D:
-    """Load ``i3d_kinetics400_fp16.safetensors``, frozen, in float32. Raises ``ModelError`` where
-    the file is missing or not the pinned one.
-    """
+    """Load I3D, frozen, in float32; raise ``ModelError`` as ``find_judge`` does."""
     stored = load_weights(WEIGHTS, folder)
     weights = {f"logits.{part}": stored.pop(f"logits.conv3d.{part}") for part in PARTS}
     for key in (key for key in stored if key.endswith("conv3d.weight")):

@@ -170,9 +170,7 @@ class PerceptualNetworks:
 def load_perceptual_networks(
     folder: Path | None, *, perceptual: bool, features: bool
 ) -> PerceptualNetworks:
-    """Load those that are wanted from ``folder``, none without a folder. Raises ``ModelError``
-    where a file is missing.
-    """
+    """Load those wanted, none without a folder; raise ``ModelError`` where a file is missing."""
     if folder is None:
         return PerceptualNetworks()
     return PerceptualNetworks(

@@ -238,9 +238,7 @@ def look_up(pyramid: Sequence[Float[Tensor, "pixels 1 _ _"]], position: Flow) ->
 def load_raft_small(
     folder: Path | None = None, *, iterations: int = 12, scale: float = 2.0
 ) -> RaftSmall:
-    """Load ``raft_small.safetensors``, frozen. Raises ``ModelError`` where the file is
-    missing or holds other tensors.
-    """
+    """Load RAFT-small, frozen; raise ``ModelError`` for a file missing or with other tensors."""
     path = find_judge(WEIGHTS, folder)
     try:
         return frozen(RaftSmall(iterations=iterations, scale=scale), load_file(path))
