@@ -117,8 +117,8 @@ def draw_curves(
     columns = {name: {1: 1, 2: 2, 4: 2}.get(len(panels), 3) for name, panels in sections.items()}
     heights = [-(-len(panels) // columns[name]) for name, panels in sections.items()]
     height = 0.5 + 2.6 * sum(heights) + 0.35 * len(sections)
-    figure = Figure(figsize=(INCHES, height), dpi=DOTS, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", color=INK)
+    figure = Figure(figsize=(INCHES, height), dpi=DOTS)
+    figure.text(0.99, 0.998, title, ha="right", va="top", color=INK)
     known = [step for curve in curves.values() for step, _ in curve[:1] + curve[-1:]]
     first, last = min(known, default=0), max(known, default=1)
     steps = (0.0 if first <= last / 2 else float(first), float(max(last, first + 1)))
@@ -126,7 +126,11 @@ def draw_curves(
     for part, rows, (name, panels) in zip(parts[:, 0], heights, sections.items(), strict=False):
         part.suptitle(name, x=0.01, ha="left", color=FAINT)
         is_measured = name == VALIDATION
-        grid = part.subplots(rows, columns[name], squeeze=False).flatten()
+        # Placed by hand: matplotlib's own layout draws everything several times to find room.
+        tall = 0.35 + 2.6 * rows
+        room = {"left": 0.05, "right": 0.99, "bottom": 0.5 / tall, "top": 1 - 0.65 / tall}
+        space = {"hspace": 0.45, "wspace": 0.15}
+        grid = part.subplots(rows, columns[name], squeeze=False, gridspec_kw=room | space).flatten()
         for axes, (heading, lines) in zip(grid, panels.items(), strict=False):
             colours = _colours(lines, panels if is_measured else {})
             _draw_panel(axes, heading, lines, colours, is_measured)
