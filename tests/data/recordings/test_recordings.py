@@ -1,9 +1,11 @@
 """Layouts: each is recognised by its folders; what is unknown, absent or there twice is named."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from seg2vid.data.prepare.settings import Layout
 from seg2vid.data.recordings import LAYOUTS, find_layout, list_recordings
 from seg2vid.tools.errors import MediaError
 from tests.data.recordings.test_adapters import names, touch
@@ -52,3 +54,7 @@ def test_wrong_layouts_and_paths_are_named(kth_root: Path) -> None:
     message = r"got person01_boxing_d1 at .*person01_boxing_d1_uncomp\.avi and at .*; remove one"
     with pytest.raises(MediaError, match=message):
         list_recordings(kth_root)
+
+
+def test_the_option_of_prepare_names_every_layout() -> None:
+    assert get_args(Layout) == ("auto", *LAYOUTS)
