@@ -108,8 +108,8 @@ class Clip(Carrier):
 class Latent(Carrier):
     """The latent z of the motion: one code for the background, one per foreground object.
 
-    The foreground code is spatial but constant over each object:
-    all zero outside foreground objects.
+    The foreground code is spatial but constant over each object: all zero outside foreground
+    objects.
     """
 
     background: Float[Tensor, "batch background_code"]

@@ -172,8 +172,8 @@ class VideoSink(AllOrNothing):
         return self._writers[name].replacement.temporary
 
     def write(self, chunk: GeneratedVideo) -> None:
-        """Append one pass: its frames, and before the first pass the
-        first frame. Raises ``MediaError``.
+        """Append one pass: its frames, and before the first pass the first frame. Raises
+        ``MediaError``.
         """
         if self.count == 0:
             self._write_first(chunk)

@@ -1,6 +1,7 @@
 """Videos: written frame by frame with bounded memory, whole or not at all; and read back."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -196,16 +197,16 @@ def frame_rate(frames_per_second: float) -> Fraction:
     return max(Fraction(frames_per_second).limit_denominator(1001), Fraction(1, 1001))
 
 
-class AllOrNothing:
+class AllOrNothing(ABC):
     """A context manager: what is written appears if the block ends well, else leaves no trace."""
 
+    @abstractmethod
     def close(self) -> object:
         """Finish and move everything to its place."""
-        raise NotImplementedError
 
+    @abstractmethod
     def discard(self) -> None:
         """Stop, and delete what was written so far."""
-        raise NotImplementedError
 
     def __enter__(self: Writer) -> Writer:
         return self
@@ -242,8 +243,8 @@ class VideoWriter(AllOrNothing):
             raise
 
     def write(self, frame: Frame) -> None:
-        """Append one frame, uint8 RGB (height, width, 3), all of one
-        size. Raises ``MediaError`` otherwise.
+        """Append one frame, uint8 RGB (height, width, 3), all of one size. Raises ``MediaError``
+        otherwise.
         """
         if self._encoder is None:
             raise MediaError("an open writer", got="a closed one", fix="open a new one")

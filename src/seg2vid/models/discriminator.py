@@ -1,9 +1,9 @@
-"""The judge of first frames: a segmentation network with one
-class more, "generated". Training only.
+"""The discriminator of first frames: a segmentation network with one class more, "generated".
+Training only.
 
 Schönfeld et al., "You Only Need Adversarial Supervision for Semantic Image Synthesis", ICLR 2021:
-the judge names the class of every pixel of a real frame and calls generated ones generated, so that
-a generator can please it only by painting what the label map says.
+it names the class of every pixel of a real frame and calls generated ones generated, so that a
+generator can please it only by painting what the label map says.
 """
 
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ class Discriminator(nn.Module):
         self.to_logits = nn.Conv2d(width, 4 * (num_channels + 1), 1)
 
     def forward(self, frame: Pictures) -> Float[Tensor, "batch class height width"]:
-        """Judge RGB in [0, 1]; height and width must be multiples of 16."""
+        """Classify RGB in [0, 1]; height and width must be multiples of 16."""
         features = join(2 * frame - 1)
         skips = []
         for down in self.down:

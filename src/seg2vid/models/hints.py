@@ -19,8 +19,8 @@ def displacement_grid(flow: Flow) -> Float[Tensor, "batch 2 coarse_height coarse
 
 
 def continue_motion(motion: Motion, objects: Objects) -> Hints:
-    """Hints for the next pass: every object goes on as it went in the
-    pass that ends with ``motion``.
+    """Hints for the next pass: every object goes on as it went in the pass that ends with
+    ``motion``.
 
     ``objects`` are those of the last frame. An object's cells share one
     displacement, averaged over what was visible of it; the background is left to z,
