@@ -410,6 +410,20 @@ def test_a_dataclass_says_what_a_verb_takes(capsys) -> None:
         arguments.parse("repeat", Repeat, ["hi", "-o", "out", "--voice.pitch"])
 
 
+def test_a_dotted_field_and_those_within_it_come_in_any_order() -> None:
+    whole, part = ["--voice.throat", "{width: 1}"], ["--voice.throat.length", "2"]
+    value = ["--voice.throat", "1"]
+    for words in (whole + part, part + whole):
+        options = arguments.parse("repeat", Repeat, ["hi", "-o", "out", *words])
+        assert options.voice == {"throat": {"width": 1, "length": 2}}
+    for words in (value + part, part + value):
+        with pytest.raises(
+            Seg2VidError,
+            match=r"^Expected fields for --voice\.throat\.length .*; got 1 in their place; leave",
+        ):
+            arguments.parse("repeat", Repeat, ["hi", "-o", "out", *words])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Open:
     """Open places."""

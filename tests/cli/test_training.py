@@ -46,6 +46,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "tiny", CONFIG)
+    monkeypatch.setattr("seg2vid.training.keeper.write_curves", lambda *_, **__: None)
 
 
 def run(*words: object) -> int:

@@ -13,7 +13,7 @@ import torch
 from seg2vid.data.clips import TrainingBatches
 from seg2vid.structures import Clip
 from seg2vid.training import cost as train_cost
-from seg2vid.training import fine_tune, validation
+from seg2vid.training import fine_tune, keeper, validation
 from seg2vid.training import run as train
 from seg2vid.training.config import RunConfig
 from seg2vid.training.cost import (
@@ -26,6 +26,7 @@ from seg2vid.training.cost import (
     settings_end,
     total_seconds,
 )
+from seg2vid.training.curves import write_curves
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.folder import read_state
 from seg2vid.training.motion import MotionStage
@@ -225,6 +226,7 @@ def test_disk_is_foretold(tmp_path: Path, source: Rendered, kind: str) -> None:
     settings = replace(QUIET, measured_steps=1, sheet_every=1, validate_every=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(validation.FIGURES, type(stage), figures)
+        patch.setattr(keeper, "write_curves", write_curves)
         train.run(stage, [(source, 1.0)], tmp_path, settings, [source])
     foretold = json.loads((tmp_path / "starts.json").read_text())[0]["forecast"]["disk_bytes"]
     logs = 4 * train_cost.LOG_LINE

@@ -19,8 +19,9 @@ from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import DivergenceError, MediaError, TrainingError
 from seg2vid.training import run as train
-from seg2vid.training import validation
+from seg2vid.training import keeper, validation
 from seg2vid.training.config import FirstFrameTrainingConfig, RunConfig
+from seg2vid.training.curves import write_curves
 from seg2vid.training.failures import read_batch
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.folder import read_state
@@ -125,6 +126,7 @@ def run(
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(validation.FIGURES, MotionStage, figures)
         patch.setattr(MotionStage, "take_turns", watched)
+        patch.setattr(keeper, "write_curves", write_curves)
         start(folder, source, settings, training, validation=source)
     return folder, seen
 
@@ -180,6 +182,22 @@ def test_log_holds_means_over_the_steps_since_the_last_line(
     assert float(row["pace/steps a second"]) > 0
     shown = [float(row["validation/accuracy"]) for row in rows if row["validation/accuracy"]]
     assert shown == [2.0, 3.0]
+
+
+@pytest.mark.parametrize(("seconds", "wanted"), [(60, [4]), (0, [2, 4])])
+def test_curves_are_drawn_at_the_end_and_at_savings_some_time_apart(
+    tmp_path: Path,
+    source: Rendered,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: int,
+    wanted: list[int],
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(keeper, "CURVES_EVERY", seconds)
+    monkeypatch.setattr(keeper, "write_curves", lambda _, title, **__: titles.append(title))
+    stage = FirstFrameStage(SMALL, replace(FIRST_FRAME_TRAINING, steps=4))
+    train.run(stage, [(source, 1.0)], tmp_path, replace(QUIET, save_every=2))
+    assert titles == [f"FirstFrameStage, step {step}" for step in wanted]
 
 
 # The best weights.

@@ -61,12 +61,16 @@ def parse(name: str, kind: Any, words: Sequence[str]) -> Any:
     ]
     given = vars(parser.parse_args(words))
     options: dict[str, Any] = {f.name: {} for f in fields(kind) if f.type == dict[str, Any]}
-    for action, option in declared:
+    # Fields before those within them, which are laid over them.
+    for action, option in sorted(declared, key=lambda pair: pair[0].dest.count(".")):
         if action.dest in given:
             *parents, last = action.dest.split(".")
             inner = options
             for parent in parents:
                 inner = inner.setdefault(parent, {})
+                if not isinstance(inner, dict):
+                    what, fix = f"fields for {_label(action)} to be among", "leave one of them out"
+                    raise Seg2VidError(what, got=f"{inner!r} in their place", fix=fix)
             inner[last] = convert(given[action.dest], option, _label(action))
     return kind(**options)
 

@@ -32,6 +32,9 @@ from seg2vid.training.validation import (
     write_samples,
 )
 
+CURVES_EVERY = 60
+"""Least seconds between two pictures of the curves: one takes about a second."""
+
 
 class RunKeeper(Callback):
     """Keeps the folder of a run; only the first process writes."""
@@ -62,7 +65,7 @@ class RunKeeper(Callback):
         self.is_stopping = False
         self.sums: dict[str, Tensor] = {}
         self.batches = 0
-        self.last_logged = time.perf_counter()
+        self.last_logged = self.last_drawn = self.began
         self.figures: Figures = {}
         # What the best weights of earlier starts came to.
         best = output / "best.safetensors"
@@ -125,6 +128,8 @@ class RunKeeper(Callback):
                     write_samples(pl_module, self.sheet_clip, self.output)
             if self._is_due(step, "save", is_last=is_last):
                 self.save(pl_module)
+                if not is_last and time.perf_counter() - self.last_drawn >= CURVES_EVERY:
+                    self._draw_curves(pl_module)
         if is_last and step < self.end:
             trainer.should_stop = True
 
@@ -187,13 +192,13 @@ class RunKeeper(Callback):
             if math.isfinite(value) and (math.isnan(than) or is_better(name, value, than)):
                 self.best = {"figure": name, "value": value, "step": step}
                 self._save_weights(stage, "best.safetensors")
-            self._draw_curves(stage)
         self.last_logged = time.perf_counter()
 
     def _draw_curves(self, stage: Stage) -> None:
         title = f"{type(stage).__name__}, step {int(stage.step)}"
         with room_for("curves.png", self.output):
             write_curves(self.output, title=title, best_step=self.best.get("step"))
+        self.last_drawn = time.perf_counter()
 
     def save(self, stage: Stage) -> None:
         """Write the state to go on from and the weights, each whole or not at all."""
