@@ -18,8 +18,8 @@ from torch.utils.data import get_worker_info
 from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import DivergenceError, MediaError, TrainingError
-from seg2vid.training import run as train
 from seg2vid.training import keeper, validation
+from seg2vid.training import run as train
 from seg2vid.training.config import FirstFrameTrainingConfig, RunConfig
 from seg2vid.training.curves import write_curves
 from seg2vid.training.failures import read_batch
