@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from seg2vid.data.sample import decode_clip, decode_still, encode_clip, still_of
+from seg2vid.data.sample import decode_clip, encode_clip, still_of
 from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip
 from tests.data.test_clips import assert_same
@@ -124,8 +124,8 @@ def test_more_than_a_hundred_frames_stay_in_order() -> None:
     # As they come from a tar that was sorted by name.
     files = dict(sorted(files.items()))
     assert_same(decode_clip(files, SPACE), clip)
-    assert_same(decode_still(files, SPACE, 101), still_of(clip, 101))
-    assert float(decode_still(files, SPACE, 101).first_frame.max() * 255) == pytest.approx(101)
+    assert_same(decode_clip(files, SPACE, 101), still_of(clip, 101))
+    assert float(decode_clip(files, SPACE, 101).first_frame.max() * 255) == pytest.approx(101)
 
 
 # Stills.
@@ -138,7 +138,7 @@ def test_a_still_is_that_frame_of_the_clip(time: int, lossless: bool, instances:
     files = encode_clip(make_clip(6, instances=instances), SPACE, {}, lossless=lossless)
     clip = decode_clip(files, SPACE)
     labels = torch.cat((clip.label_map[:, None], clip.label_maps), 1)
-    for still in (decode_still(files, SPACE, time), still_of(clip, time)):
+    for still in (decode_clip(files, SPACE, time), still_of(clip, time)):
         assert torch.equal(still.first_frame[0], video_of(clip)[time])
         assert torch.equal(still.label_map, labels[:, time])
         if instances:
@@ -152,9 +152,9 @@ def test_a_still_is_that_frame_of_the_clip(time: int, lossless: bool, instances:
 
 @given(time=st.integers(0, 999))
 def test_the_time_of_a_still_goes_round(time: int) -> None:
-    assert_same(decode_still(FILES, SPACE, time), decode_still(FILES, SPACE, time % 3))
+    assert_same(decode_clip(FILES, SPACE, time), decode_clip(FILES, SPACE, time % 3))
     assert_same(still_of(CLIP, time), still_of(CLIP, time % 3))
-    assert_same(still_of(CLIP, time), decode_still(FILES, SPACE, time))
+    assert_same(still_of(CLIP, time), decode_clip(FILES, SPACE, time))
 
 
 CLIP = make_clip(7)
@@ -164,7 +164,7 @@ FILES = encode_clip(CLIP, SPACE, {}, lossless=True)
 def test_a_still_needs_no_motion_to_be_read() -> None:
     files = encode_clip(make_clip(8, motion=True), SPACE, {}, lossless=True)
     files["motion.safetensors"] = files["02.png"] = b"never looked at"
-    assert_same(decode_still(files, SPACE, 1), still_of(make_clip(8), 1))
+    assert_same(decode_clip(files, SPACE, 1), still_of(make_clip(8), 1))
 
 
 def test_the_still_of_a_clip_whose_later_frames_are_not_labelled_is_its_first() -> None:

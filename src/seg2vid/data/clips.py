@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Integer, UInt8
 from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,6 +18,8 @@ from seg2vid.data.toycity.render import render_clip
 from seg2vid.structures import Clip, Motion, join_batch
 from seg2vid.tools.errors import MediaError
 
+StoredFrames = UInt8[Tensor, "all_times height width 3"]
+Maps = Integer[Tensor, "_ height width"]
 READ_ARRAYS = tuple(name for name in CLIP_ARRAYS if name != "depth")
 """What is read of a clip's file."""
 HELD_OUT = 20
@@ -36,6 +38,27 @@ class ClipSource(Protocol):
 
     def read_still(self, index: int, time: int, /) -> Clip:
         """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
+
+
+def clip_of(
+    frames: StoredFrames, label_maps: Maps, instance_maps: Maps | None = None, **more: Any
+) -> Clip:
+    """Make a batch of one of pictures and maps as they are stored; ``more`` are other fields.
+
+    Maps are those of every frame, or of the first alone: then the clip has none of later frames.
+    """
+    pictures = frames.permute(0, 3, 1, 2).float().div(255).unsqueeze(0)
+    labels = label_maps.long().unsqueeze(0)
+    objects = None if instance_maps is None else instance_maps.long().unsqueeze(0)
+    return Clip(
+        pictures[:, 0],
+        pictures[:, 1:],
+        labels[:, 0],
+        label_maps=labels[:, 1:] if labels.shape[1] > 1 else None,
+        instance_map=None if objects is None else objects[:, 0],
+        instance_maps=None if objects is None or objects.shape[1] == 1 else objects[:, 1:],
+        **more,
+    )
 
 
 @dataclass(frozen=True)
@@ -63,9 +86,8 @@ class ClipFolder:
         every = sorted(self.directory.glob("clip_*.safetensors"))
         if self.split == "all":
             return every
-        is_held_out = [number % HELD_OUT == HELD_OUT - 1 for number in range(len(every))]
-        wanted = self.split == "val"
-        return [path for path, out in zip(every, is_held_out, strict=True) if out == wanted]
+        is_val = self.split == "val"
+        return [path for at, path in enumerate(every, 1) if (at % HELD_OUT == 0) == is_val]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -80,34 +102,21 @@ class ClipFolder:
     def read_still(self, index: int, time: int, /) -> Clip:
         """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
         with safe_open(self.files[index], "pt") as file:
-            count = file.get_slice("frames").get_shape()[0]
-            frame = _pictures(file.get_slice("frames")[time % count : time % count + 1])
-            label_map = file.get_slice("label_maps")[time % count].long().unsqueeze(0)
-            instance_map = file.get_tensor("instance_maps")[time % count].long().unsqueeze(0)
-        return Clip(frame[:, 0], frame[:, 1:], label_map, instance_map=instance_map)
+            time %= file.get_slice("frames").get_shape()[0]
+            names = ("frames", "label_maps", "instance_maps")
+            return clip_of(*(file.get_slice(name)[time : time + 1] for name in names))
 
 
 def clip_from_arrays(arrays: Mapping[str, Tensor], frames_per_second: float) -> Clip:
-    """Turn the arrays of a toy-city clip into a batch of one.
-
-    Arrays as in ``ToyCityClip``: frames (time + 1, height, width, 3) uint8, maps (time + 1, height,
-    width), flow (time, 2, height, width) in pixels, visibility (time, height, width), ego-motion
-    (time, 3).
-    """
-    frames = _pictures(arrays["frames"])
-    labels = arrays["label_maps"].long().unsqueeze(0)
-    instances = arrays["instance_maps"].long().unsqueeze(0)
+    """Turn the arrays of a ``ToyCityClip`` into a batch of one."""
     motion = Motion(
         *(arrays[name].float().unsqueeze(0) for name in ("forward_flow", "backward_flow")),
         *(arrays[f"{way}_visible"].float()[None, :, None] for way in ("forward", "backward")),
     )
-    return Clip(
-        first_frame=frames[:, 0],
-        frames=frames[:, 1:],
-        label_map=labels[:, 0],
-        label_maps=labels[:, 1:],
-        instance_map=instances[:, 0],
-        instance_maps=instances[:, 1:],
+    return clip_of(
+        arrays["frames"],
+        arrays["label_maps"],
+        arrays["instance_maps"],
         motion=motion,
         ego_motion=arrays["ego_motion"].float().unsqueeze(0),
         frames_per_second=frames_per_second,
@@ -117,24 +126,14 @@ def clip_from_arrays(arrays: Mapping[str, Tensor], frames_per_second: float) -> 
 def render_toycity(seed: int, config: ToyCityConfig) -> Clip:
     """Render the toy-city clip of this seed as a batch of one, without touching the disk."""
     rendered = render_clip(seed, config)
-    arrays = {
-        # PyTorch computes little with unsigned 16-bit numbers.
-        name: torch.from_numpy(array.astype(np.int64) if array.dtype == np.uint16 else array)
-        for name, array in ((name, getattr(rendered, name)) for name in READ_ARRAYS)
-    }
+    arrays = {name: torch.from_numpy(getattr(rendered, name)) for name in READ_ARRAYS}
     return clip_from_arrays(arrays, rendered.frames_per_second)
 
 
-def _pictures(
-    frames: UInt8[Tensor, "time height width 3"],
-) -> Float[Tensor, "1 time 3 height width"]:
-    """Turn stored pictures (time, height, width, 3), uint8, into a batch of one in [0, 1]."""
-    return frames.permute(0, 3, 1, 2).float().div(255).unsqueeze(0)
-
-
 def stack(clips: list[Clip]) -> Clip:
-    """Join clips along the batch axis, with what all of them have: sources differ in what they
-    know. Raises ``MediaError`` for clips of different size or length.
+    """Join clips along the batch axis, with what all of them have: sources know different things.
+
+    Raises ``MediaError`` for clips of different size or length.
     """
     sizes = sorted({tuple(clip.frames.shape[1:]) for clip in clips})
     if len(sizes) > 1:
@@ -149,17 +148,12 @@ def stack(clips: list[Clip]) -> Clip:
 
 
 def mirror(clip: Clip) -> Clip:
-    """Mirror a clip left to right: pictures and maps flip, horizontal displacement and yaw change
-    sign.
-    """
+    """Mirror a clip left to right; horizontal displacement and yaw change sign."""
     flipped = replace(clip, ego_motion=None).map(lambda tensor: tensor.flip(-1))
-    if clip.motion is not None and flipped.motion is not None:
-        sign = torch.tensor([-1.0, 1.0]).view(1, 1, 2, 1, 1)
-        motion = flipped.motion
-        flows = (motion.forward_flow * sign, motion.backward_flow * sign)
-        flipped = replace(
-            flipped, motion=replace(motion, forward_flow=flows[0], backward_flow=flows[1])
-        )
+    if (motion := flipped.motion) is not None:
+        sign = torch.tensor([-1.0, 1.0]).view(2, 1, 1)
+        flows = {name: getattr(motion, name) * sign for name in ("forward_flow", "backward_flow")}
+        flipped = replace(flipped, motion=replace(motion, **flows))
     if clip.ego_motion is not None:
         flipped = replace(flipped, ego_motion=clip.ego_motion * torch.tensor([1.0, -1.0, -1.0]))
     return flipped
@@ -190,12 +184,9 @@ class TrainingBatches(Dataset[Clip]):
         self.sources = [source for source, _ in sources]
         weights = np.array([weight for _, weight in sources])
         self.chances = weights / weights.sum()
-        self.batch_size = batch_size
-        self.steps = range(start, steps)
-        self.seed = seed
-        self.stills = stills
-        self.accumulate = accumulate
-        self.rank, self.world = rank, world
+        self.batch_size, self.steps = batch_size, range(start, steps)
+        self.seed, self.stills = seed, stills
+        self.accumulate, self.rank, self.world = accumulate, rank, world
 
     def __getitem__(self, index: int) -> Clip:
         """Return this process's batch number ``index`` of those that are left."""

@@ -11,9 +11,7 @@
 
 import io
 import json
-import os
 import tarfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from seg2vid.data.sample import Sample, decode_clip, decode_still, still_of
+from seg2vid.data.sample import Sample, decode_clip, still_of
 from seg2vid.labels.space import LabelSpace
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError, Seg2VidError
@@ -39,7 +37,7 @@ def read_index(place: str | Path) -> dict[str, Any]:
     fix = "make one: seg2vid prepare SOURCE -o DATASET"
     try:
         if is_url(name):
-            with _open_url(name) as stream:
+            with webdataset().gopen(name) as stream:
                 text = stream.read().decode()
         else:
             text = Path(name).read_text("utf-8")
@@ -56,10 +54,6 @@ def read_index(place: str | Path) -> dict[str, Any]:
 def is_url(place: str | Path) -> bool:
     """Say whether a place is read by WebDataset: http, gs, s3 through ``pipe:`` ..."""
     return "://" in str(place) or str(place).startswith("pipe:")
-
-
-def _open_url(url: str) -> Any:
-    return webdataset().gopen(url)
 
 
 def webdataset() -> Any:
@@ -122,15 +116,17 @@ class PreparedDataset:
 
     def read_still(self, index: int, time: int, /) -> Clip:
         """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
-        return _uniform(decode_still(self.files(index), self.space, time), self.index)
+        return _uniform(decode_clip(self.files(index), self.space, time), self.index)
 
     def files(self, index: int) -> Sample:
         """Read the files of one sample: one seek in one shard."""
         clip = self.clips[index]
-        handle = _open_shard(self.shards[clip["shard"]])
-        content = os.pread(handle, clip["size"], clip["offset"])
+        shard = self.shards[clip["shard"]]
+        with shard.open("rb") as stream:
+            stream.seek(clip["offset"])
+            content = stream.read(clip["size"])
         if len(content) < clip["size"]:
-            what = f"{clip['size']} bytes at {clip['offset']} of {self.shards[clip['shard']]}"
+            what = f"{clip['size']} bytes at {clip['offset']} of {shard}"
             raise MediaError(what, got=len(content), fix="copy the dataset again")
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             return {
@@ -142,22 +138,6 @@ class PreparedDataset:
 def _uniform(clip: Clip, index: Mapping[str, Any]) -> Clip:
     """Leave out the instance maps unless every clip has them, so that clips can be joined."""
     return clip if index["has_instances"] else replace(clip, instance_map=None, instance_maps=None)
-
-
-_HANDLES = threading.local()
-"""Shards that this process has open: a thousand reads do not open a thousand files."""
-MOST_HANDLES = 64
-
-
-def _open_shard(path: Path) -> int:
-    """Return a descriptor of a shard, opened once for each process and thread."""
-    key = (os.getpid(), str(path), path.stat().st_mtime_ns)
-    handles: dict[Any, int] = _HANDLES.__dict__.setdefault("open", {})
-    if key not in handles:
-        while len(handles) >= MOST_HANDLES:
-            os.close(handles.pop(next(iter(handles))))
-        handles[key] = os.open(path, os.O_RDONLY)
-    return handles[key]
 
 
 class StreamedDataset:
@@ -200,14 +180,12 @@ class StreamedDataset:
 
 
 def _read_shards(shards: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the samples of shards given by ``url``, each closed when it is done: WebDataset's own
-    stage leaves files and processes open.
-    """
-    reading = webdataset().tariterators
+    # WebDataset's own stage leaves files and processes open.
+    library = webdataset()
     for shard in shards:
-        with _open_url(shard["url"]) as stream:
-            files = reading.tar_file_expander([{**shard, "stream": stream}])
-            yield from reading.group_by_keys(files)
+        with library.gopen(shard["url"]) as stream:
+            files = library.tariterators.tar_file_expander([{**shard, "stream": stream}])
+            yield from library.tariterators.group_by_keys(files)
 
 
 SHUFFLED = 256

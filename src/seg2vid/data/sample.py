@@ -12,18 +12,19 @@
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Int, Integer
+from jaxtyping import Integer, Shaped
 from PIL import Image
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from seg2vid.data.clips import clip_of
 from seg2vid.labels.convert import from_file_ids, to_file_ids
 from seg2vid.labels.space import LabelSpace
 from seg2vid.structures import Clip, Motion
@@ -45,20 +46,19 @@ def encode_clip(
 
     Pictures are JPEG unless ``lossless``. Frames without label map are all void.
     """
-    frames = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)[0]
     files: Sample = {}
     kind = "png" if lossless else "jpg"
-    pixels = rearrange((frames * 255).round().byte(), "t c h w -> t h w c").numpy()
-    for time, frame in enumerate(pixels):
+    pixels = (_all_times(clip.first_frame, clip.frames) * 255).round().astype(np.uint8)
+    for time, frame in enumerate(rearrange(pixels, "t c h w -> t h w c")):
         files[f"{time:02d}.{kind}"] = _picture(frame, kind)
     others = clip.label_maps
     if others is None:
-        shape = (*clip.frames.shape[:2], *frames.shape[-2:])
+        shape = (*clip.frames.shape[:2], *clip.frames.shape[-2:])
         others = clip.label_map.new_full(shape, space.void_id)
-    for time, ids in enumerate(_maps(clip.label_map, others)):
+    for time, ids in enumerate(_all_times(clip.label_map, others)):
         files[f"{time:02d}.labels.png"] = _picture(to_file_ids(ids, space))
     if clip.instance_map is not None and clip.instance_maps is not None:
-        for time, numbers in enumerate(_maps(clip.instance_map, clip.instance_maps)):
+        for time, numbers in enumerate(_all_times(clip.instance_map, clip.instance_maps)):
             files[f"{time:02d}.instances.png"] = _picture(numbers.astype(np.uint16))
     if clip.motion is not None:
         motion = {name: getattr(clip.motion, name)[0] for name in (*FLOWS, *MASKS)}
@@ -69,40 +69,29 @@ def encode_clip(
     return files
 
 
-def decode_clip(files: Mapping[str, bytes], space: LabelSpace) -> Clip:
-    """Turn the files of a sample back into a batch of one."""
-    pictures = _list_pictures(files)
-    frames = np.stack([_read(files[name]) for name in pictures])
-    video = rearrange(torch.from_numpy(frames), "t h w c -> 1 t c h w").float().div(255)
-    label_maps = _read_maps(files, "labels", len(pictures))
+def decode_clip(files: Mapping[str, bytes], space: LabelSpace, only: int | None = None) -> Clip:
+    """Turn the files of a sample back into a batch of one.
+
+    With ``only`` it is that frame (modulo the clip's length) alone, without further frames; no
+    other is decoded.
+    """
+    pictures = [match for name in files if (match := re.fullmatch(r"(\d+)\.(jpg|png)", name))]
+    pictures.sort(key=lambda match: int(match[1]))  # 99 comes before 100
+    if only is not None:
+        pictures = [pictures[only % len(pictures)]]
+    label_maps = _read([files[f"{match[1]}.labels.png"] for match in pictures])
     ids = np.stack([from_file_ids(values, space) for values in label_maps])
-    labels = torch.from_numpy(ids).long().unsqueeze(0)
-    instances = None
-    if "00.instances.png" in files:
-        numbers = np.stack(_read_maps(files, "instances", len(pictures)))
-        instances = torch.from_numpy(numbers.astype(np.int64)).unsqueeze(0)
-    return Clip(
-        video[:, 0],
-        video[:, 1:],
-        labels[:, 0],
-        label_maps=labels[:, 1:],
-        instance_map=None if instances is None else instances[:, 0],
-        instance_maps=None if instances is None else instances[:, 1:],
-        motion=_read_motion(files),
-        frames_per_second=float(json.loads(files["json"])["frames_per_second"]),
+    objects = [f"{match[1]}.instances.png" for match in pictures]
+    known: dict[str, Any] = {}
+    if only is None:
+        known["frames_per_second"] = float(json.loads(files["json"])["frames_per_second"])
+        known["motion"] = _read_motion(files)
+    return clip_of(
+        torch.from_numpy(_read([files[match[0]] for match in pictures])),
+        torch.from_numpy(ids),
+        torch.from_numpy(_read([files[o] for o in objects])) if objects[0] in files else None,
+        **known,
     )
-
-
-def decode_still(files: Mapping[str, bytes], space: LabelSpace, time: int) -> Clip:
-    """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
-    pictures = _list_pictures(files)
-    number, _, ending = pictures[time % len(pictures)].partition(".")
-    kept = {"json": files["json"]}
-    for kind in (ending, "labels.png", "instances.png"):
-        if f"{number}.{kind}" in files:
-            kept[f"00.{kind}"] = files[f"{number}.{kind}"]
-    still = decode_clip(kept, space)
-    return Clip(still.first_frame, still.frames, still.label_map, instance_map=still.instance_map)
 
 
 def still_of(clip: Clip, time: int) -> Clip:
@@ -117,20 +106,13 @@ def still_of(clip: Clip, time: int) -> Clip:
     return Clip(frame, clip.frames[:, :0], label_map, instance_map=instance_map)
 
 
-def _maps(
-    first: Int[Tensor, "1 height width"], others: Int[Tensor, "1 time height width"]
-) -> Int[np.ndarray, "all_times height width"]:
+def _all_times(
+    first: Shaped[Tensor, "1 *any"], others: Shaped[Tensor, "1 time *any"]
+) -> Shaped[np.ndarray, "all_times *any"]:
     return torch.cat((first.unsqueeze(1), others), 1)[0].numpy()
 
 
-def _list_pictures(files: Mapping[str, bytes]) -> list[str]:
-    """Name the pictures in order of time: 99 comes before 100."""
-    names = [name for name in files if re.fullmatch(r"\d+\.(jpg|png)", name)]
-    return sorted(names, key=lambda name: int(name.partition(".")[0]))
-
-
 def _picture(pixels: Integer[np.ndarray, "height width *rgb"], kind: str = "png") -> bytes:
-    """Write pixels to the bytes of a picture file, ``jpg`` with full colour resolution."""
     buffer = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if kind == "jpg":
@@ -140,15 +122,8 @@ def _picture(pixels: Integer[np.ndarray, "height width *rgb"], kind: str = "png"
     return buffer.getvalue()
 
 
-def _read(content: bytes) -> Integer[np.ndarray, "height width *rgb"]:
-    return np.array(Image.open(io.BytesIO(content)))
-
-
-def _read_maps(
-    files: Mapping[str, bytes], kind: str, count: int
-) -> list[Integer[np.ndarray, "height width"]]:
-    names = [f"{time:02d}.{kind}.png" for time in range(count)]
-    return [_read(files[name]) for name in names if name in files]
+def _read(contents: Sequence[bytes]) -> Integer[np.ndarray, "time height width *rgb"]:
+    return np.stack([np.array(Image.open(io.BytesIO(content))) for content in contents])
 
 
 def _read_motion(files: Mapping[str, bytes]) -> Motion | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from seg2vid.data.clips import clip_of
 from seg2vid.data.recordings.recording import PICTURES, list_pictures
 from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import LabelSpace
@@ -50,13 +51,11 @@ class StillFolder:
     def read(self, index: int) -> Clip:
         """Read a photo and its label map as a clip without further frames, a batch of one."""
         photo = self.photos[index]
-        pixels = fit_image(read_image(photo), height=self.height, width=self.width)
-        frame = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255).unsqueeze(0)
+        size = {"height": self.height, "width": self.width}
+        pixels = fit_image(read_image(photo), **size)
         ids = read_label_map(self.label_file(photo), space=self.space).ids
-        void = self.space.void_id
-        ids = fit_label_map(ids, height=self.height, width=self.width, fill=void).ids
-        no_frames = frame.unsqueeze(1)[:, :0]
-        return Clip(frame, no_frames, torch.from_numpy(ids).long().unsqueeze(0))
+        ids = fit_label_map(ids, **size, fill=self.space.void_id).ids
+        return clip_of(torch.from_numpy(pixels[None]), torch.from_numpy(ids[None]))
 
     def read_still(self, index: int, _time: int) -> Clip:
         """Read the same: there is one time only."""
