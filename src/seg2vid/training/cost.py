@@ -31,18 +31,6 @@ LOG_LINE = 700
 """Bytes of one line of the two logs together."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What was measured on a copy of the stage."""
-
-    flops: float
-    seconds: list[float]
-    """Of one step, in each phase of the stage."""
-    extra_seconds: float
-    memory: int
-    disk: int
-
-
 def measure_cost(
     stage: Stage,
     batches: TrainingBatches,
@@ -50,8 +38,11 @@ def measure_cost(
     validation: Sequence[Picked],
     *,
     device: torch.device,
-) -> Cost:
-    """Let a copy of the stage take a few steps, validate, draw and save on ``device``; time it."""
+) -> dict[str, Any]:
+    """Let a copy of the stage take a few steps, validate, draw and save on ``device``.
+
+    Returns what ``Forecast`` is to say of that.
+    """
     networks = stage.perceptual_networks
     networks.to(device)
     twin = copy.deepcopy(stage, {id(networks): networks}).to(device).train()
@@ -66,11 +57,10 @@ def measure_cost(
         twin.step.fill_(max(phase, int(stage.step)))
         every = range(settings.measured_steps + 1)
         times = [_time(lambda: _step(twin, optimizers, batches, settings)) for _ in every]
-        step = statistics.median(times[1:])
+        seconds.append(statistics.median(times[1:]))
         if settings.workers:  # Clips are read ahead: that hides behind the step.
             reading = loading * batches.accumulate
-            step = max(step - reading, reading / settings.workers)
-        seconds.append(step)
+            seconds[-1] = max(seconds[-1] - reading, reading / settings.workers)
     with FlopCounterMode(display=False) as counter:
         _step(twin, optimizers, batches, settings)
     validate = 0.0
@@ -78,15 +68,20 @@ def measure_cost(
         held_out = read_picked(validation[0], is_still=stage.stills)
         figures = measure(twin, held_out)
         validate = _time(lambda: measure(twin, held_out)) * len(validation)
-        # For its memory: what is drawn at every validation.
+        # For its memory: what is drawn at savings.
         ramp = [(step, float(step)) for step in range(200)]
         draw_curves({f"validation/{name}": ramp for name in figures}, title="")
     twin.step.copy_(stage.step)  # What is left of the run, not of the measured steps.
     extra, disk = _measure_keeping(twin, optimizers, batches[0], settings, validate)
     del held
     own = [*twin.parameters(), *twin.buffers()]
-    memory = peak_memory() - sum(tensor.numel() * tensor.element_size() for tensor in own)
-    return Cost(float(counter.get_total_flops()), seconds, extra, memory, disk)
+    return {
+        "flops_per_step": float(counter.get_total_flops()),
+        "seconds_per_step": seconds[-1],
+        "seconds": extra + seconds_of_steps(stage, seconds, settings_end(stage, settings)),
+        "memory_bytes": peak_memory() - sum(one.numel() * one.element_size() for one in own),
+        "disk_bytes": disk,
+    }
 
 
 def _time(function: Callable[[], Any]) -> float:
@@ -112,10 +107,7 @@ def _step(
 def _measure_keeping(
     twin: Stage, optimizers: list[Any], clip: Clip, settings: RunConfig, validate: float
 ) -> tuple[float, int]:
-    """Return the seconds and bytes of everything beside the steps, for the whole run.
-
-    One validation takes ``validate`` seconds.
-    """
+    """Return the seconds and bytes of all beside the steps; a validation takes ``validate`` s."""
 
     def save() -> None:
         states = [optimizer.state_dict() for optimizer in optimizers]
@@ -140,7 +132,6 @@ def _measure_keeping(
 
 
 def _count(steps: int, every: int) -> int:
-    """Return how often something happens that comes every so many steps and at the end."""
     return -(-steps // every) if every else 0
 
 
@@ -150,14 +141,12 @@ def settings_end(stage: Stage, settings: RunConfig) -> int:
     return min(steps, settings.max_steps or steps)
 
 
-def total_seconds(stage: Stage, cost: Cost, end: int) -> float:
-    """Return the seconds of all steps that are left, phase by phase, and of what goes beside."""
+def seconds_of_steps(stage: Stage, seconds: Sequence[float], end: int) -> float:
+    """Return how long all steps until ``end`` take, each the ``seconds`` of its phase."""
     begins = [*stage.phases(), max(end, *stage.phases())]
+    spans = zip(seconds, begins, begins[1:], strict=False)
     now = int(stage.step)
-    total = cost.extra_seconds
-    for seconds, begin, until in zip(cost.seconds, begins, begins[1:], strict=False):
-        total += seconds * max(0, min(until, end) - max(begin, now))
-    return total
+    return sum(each * max(0, min(until, end) - max(begin, now)) for each, begin, until in spans)
 
 
 @dataclass(frozen=True)
@@ -271,12 +260,4 @@ def foretell(
     )
     if not settings.measured_steps:
         return forecast
-    cost = measure_cost(stage, batches, settings, picked, device=device)
-    return replace(
-        forecast,
-        flops_per_step=cost.flops,
-        seconds_per_step=cost.seconds[-1],
-        seconds=total_seconds(stage, cost, forecast.end),
-        memory_bytes=cost.memory,
-        disk_bytes=cost.disk,
-    )
+    return replace(forecast, **measure_cost(stage, batches, settings, picked, device=device))
