@@ -30,6 +30,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 import yaml
@@ -353,10 +354,12 @@ def test_only_the_first_process_touches_the_folder(
         monkeypatch.setattr(noted, "rank", 0)
     met: list[Any] = []
 
-    def fit(trainer: Any, _stage: Any, batches: Any, _keeper: Any) -> None:
+    def fit(trainer: Any, stage: Any, loader: Any) -> None:
+        batches = loader.dataset.batches
         met.append((trainer.global_rank, trainer.world_size, batches.rank, batches.world))
+        stage.step.fill_(stage.training_config.steps)
 
-    monkeypatch.setattr(train, "_fit", fit)
+    monkeypatch.setattr(lightning.Trainer, "fit", fit)
     nodes, devices = (2, 1) if launcher == "two machines" else (1, 2)
     settings = replace(QUIET, nodes=nodes, devices=devices)
     sources = [(ClipFolder(clips), 1.0)]

@@ -50,8 +50,7 @@ def measure_cost(
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["initial_lr"] = 0.0  # Steps that cost what they cost, and lead nowhere.
     loading = _time(lambda: batches[0])
-    # What a run holds beside the batch of the step: the next one, and the clips it draws.
-    held = [batches[0] for _ in "ab"]
+    held = batches[0]  # What a run holds beside the batch of the step: the next one.
     seconds = []
     for phase in stage.phases():
         twin.step.fill_(max(phase, int(stage.step)))

@@ -18,6 +18,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -161,3 +162,19 @@ def note_start(folder: Path, **facts: Any) -> None:
     starts = json.loads(path.read_text("utf-8")) if path.is_file() else []
     starts.append({**describe_environment(), **facts})
     write_text(path, json.dumps(starts, indent=1) + "\n")
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raise ``TrainingError`` where ``needed`` bytes would not fit on the disk."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        what = f"{needed / 2**20:.0f} MiB of room in {folder}"
+        got, fix = f"{free / 2**20:.0f} MiB free", "free some space, or choose another place"
+        raise TrainingError(what, got=got, fix=fix)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a killed start left half written: the last is of the safetensors library."""
+    for pattern in (".*.partial*", ".*.safetensors.*", ".tmp*"):
+        for path in folder.rglob(pattern):
+            path.unlink(missing_ok=True)

@@ -8,10 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
 
 from seg2vid.models.checkpoint import load_checkpoint, save_checkpoint
 from seg2vid.structures import Clip
@@ -51,27 +49,24 @@ class RunKeeper(Callback):
         seconds: float = 0.0,
         validates_first: bool = False,
     ) -> None:
-        """Keep ``output`` until step ``end``.
+        """Keep ``output`` until step ``end``; earlier starts took ``seconds``.
 
-        ``provenance`` is written into the weights, ``seconds`` are those that earlier starts took.
-        With ``validates_first`` the weights that a run begins with are measured, too.
+        ``provenance`` is written into the weights. With ``validates_first`` the weights that a run
+        begins with are measured, too.
         """
         super().__init__()
         self.output, self.settings, self.end = output, settings, end
-        self.sheet_clip, self.validation = sheet_clip, validation
-        self.provenance = provenance
+        self.sheet_clip, self.validation, self.provenance = sheet_clip, validation, provenance
         self.earlier, self.began = seconds, time.perf_counter()
         self.validates_first = validates_first
         self.is_stopping = False
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, Any] = {}
         self.batches = 0
         self.last_logged = self.last_drawn = self.began
         self.figures: Figures = {}
-        # What the best weights of earlier starts came to.
-        best = output / "best.safetensors"
-        self.best: dict[str, Any] = (
-            load_checkpoint(best).provenance["best"] if best.is_file() else {}
-        )
+        self.best: dict[str, Any] = {}
+        if (best := output / "best.safetensors").is_file():  # of earlier starts
+            self.best = load_checkpoint(best).provenance["best"]
         self._handlers: dict[int, Any] = {}
 
     @property
@@ -110,10 +105,9 @@ class RunKeeper(Callback):
     ) -> None:
         """After the last batch of a step: log, validate, draw and save what is due."""
         for name, term in pl_module.terms.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(term)) + term
+            self.sums[name] = self.sums.get(name, 0) + term
         self.batches += 1
-        accumulate = pl_module.training_config.accumulate
-        if (batch_idx + 1) % accumulate:
+        if (batch_idx + 1) % pl_module.training_config.accumulate:
             return
         step = int(pl_module.step)
         pl_module.measures_gradients = self._is_due(step + 1, "log")
@@ -148,7 +142,6 @@ class RunKeeper(Callback):
         return step == self.end or stops
 
     def _log(self, trainer: Any, stage: Stage, step: int) -> None:
-        """Write means over the steps since the last line, gradients, rates and the pace."""
         values = {f"train/{name}": float(total) / self.batches for name, total in self.sums.items()}
         values["loss"] = sum(values.values())
         values |= {f"gradient/{name}": norm for name, norm in stage.gradient_norms.items()}
@@ -184,12 +177,12 @@ class RunKeeper(Callback):
             rows = [row for part in gathered for row in part]
         self.figures = average(rows)
         name = find_choice(self.figures, self.settings.choose_by)
-        value = self.figures[name]
         if trainer.global_rank == 0:
             named = {f"validation/{key}": figure for key, figure in self.figures.items()}
             self._write_row(trainer, named, step)
-            than = self.best.get("value", math.nan) if self.best.get("figure") == name else math.nan
-            if math.isfinite(value) and (math.isnan(than) or is_better(name, value, than)):
+            value, best = self.figures[name], self.best
+            is_first = best.get("figure") != name
+            if math.isfinite(value) and (is_first or is_better(name, value, best["value"])):
                 self.best = {"figure": name, "value": value, "step": step}
                 self._save_weights(stage, "best.safetensors")
         self.last_logged = time.perf_counter()
@@ -202,17 +195,13 @@ class RunKeeper(Callback):
 
     def save(self, stage: Stage) -> None:
         """Write the state to go on from and the weights, each whole or not at all."""
-        tensors = dict(stage.state_dict())
-        given = stage.optimizers(use_pl_optimizer=False)
-        optimizers = given if isinstance(given, list) else [given]
-        states = [optimizer.state_dict() for optimizer in optimizers]
-        notes = {"seconds": self.seconds, "step": int(stage.step)}
         # The state last: a run that was killed between the two takes these steps again.
         self._save_weights(stage, "model.safetensors")
-        write_state(self.output, RunState(tensors, states, notes))
+        states = [optimizer.state_dict() for optimizer in stage.trainer.optimizers]
+        notes = {"seconds": self.seconds, "step": int(stage.step)}
+        write_state(self.output, RunState(dict(stage.state_dict()), states, notes))
 
     def _save_weights(self, stage: Stage, name: str) -> None:
-        """Write the boxes to ship, with how they came about."""
         done = self.provenance | {"steps_done": int(stage.step), "seconds": round(self.seconds)}
         if self.figures:
             done |= {"validation": self.figures, "best": self.best}
@@ -228,13 +217,13 @@ class RunKeeper(Callback):
         if trainer.global_rank:
             return
         self._draw_curves(pl_module)
-        files = [path for path in self.output.rglob("*") if path.is_file()]
+        sizes = [path.stat().st_size for path in self.output.rglob("*") if path.is_file()]
         done = {
             "steps": int(pl_module.step),
             "is_done": int(pl_module.step) == self.end,
             "seconds": self.seconds,
             "peak_memory_bytes": peak_memory(),
-            "disk_bytes": sum(path.stat().st_size for path in files),
+            "disk_bytes": sum(sizes),
             "best": self.best,
             "validation": self.figures,
         }

@@ -5,7 +5,6 @@ killed and started again goes on as if nothing had happened.
 """
 
 import logging
-import shutil
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,12 +26,12 @@ from seg2vid.tools.errors import MediaError, Seg2VidError, TrainingError
 from seg2vid.training import fine_tune
 from seg2vid.training import folder as run_folder
 from seg2vid.training.config import STAGE_NAMES, RunConfig
-from seg2vid.training.cost import Forecast, foretell, settings_end
+from seg2vid.training.cost import foretell, settings_end
 from seg2vid.training.failures import told_in_one_line
 from seg2vid.training.keeper import RunKeeper
 from seg2vid.training.recipes import make_stage
 from seg2vid.training.stage import Stage
-from seg2vid.training.validation import Picked, pick_clips, read_picked
+from seg2vid.training.validation import pick_clips, read_picked
 
 LOGGER = logging.getLogger(__name__)
 
@@ -103,9 +102,9 @@ def run(
     configuration, the disk or the memory is full, or the losses are no longer finite
     (``DivergenceError``), ``MediaError`` where clips have another size.
     """
-    check_settings(settings)
-    trainer = make_trainer(output, settings)
-    training = to_dict(stage.training_config)
+    _check_settings(settings)
+    trainer = _make_trainer(output, settings)
+    weights, training = output / "model.safetensors", to_dict(stage.training_config)
     about = {"clips": sum(len(source) for source, _ in sources), "origin": origin or {}}
     resolved = {
         "stage": STAGE_NAMES[type(stage.training_config)],
@@ -121,21 +120,25 @@ def run(
     batches = make_batches(stage, sources, settings, trainer)
     if len(batches) == 0:
         LOGGER.info("%s: %d steps are done", output, int(stage.step))
-        return output / "model.safetensors"
+        return weights
     picked = pick_clips(validation, settings.validation_clips if settings.validate_every else 0)
-    _check_clips(stage, batches, picked)
+    # Held-out clips are drawn where there are some, always the same.
+    shown = picked[: max(batches.batch_size, 2)]
+    held_out = [read_picked(one, is_still=stage.stills) for one in shown]
+    _check_clips(stage.model, [batches[0], *held_out])
+    sheet_clip = stack(held_out) if held_out else batches[0]
     if trainer.global_rank == 0:
         if not settings.dry_run:
             run_folder.claim(output, resolved)
-            _sweep(output)
+            run_folder.sweep(output)
         world, device = trainer.world_size, trainer.strategy.root_device
         forecast = foretell(stage, batches, picked, settings, world=world, device=device)
         LOGGER.info("%s\n%s", _describe_config(stage), forecast.describe())
         if not settings.dry_run:
-            _check_disk(output, forecast)
+            run_folder.check_room(output, forecast.disk_bytes)
             run_folder.note_start(output, forecast=to_dict(forecast))
     if settings.dry_run:
-        return output / "model.safetensors"
+        return weights
     if settings.compile:
         for part in stage.parts().values():
             part.compile()
@@ -143,14 +146,21 @@ def run(
         output,
         settings,
         end=settings_end(stage, settings),
-        sheet_clip=_pick_sheet(stage, batches, picked),
+        sheet_clip=sheet_clip,
         validation=picked,
         provenance=about | {"training": training},
         seconds=state.notes["seconds"] if state is not None else 0.0,
         validates_first=bool(origin and origin.get("name")),
     )
-    _fit(trainer, stage, batches, keeper)
-    return output / "model.safetensors"
+    trainer.callbacks.append(keeper)
+    readers = {"num_workers": settings.workers, "persistent_workers": settings.workers > 0}
+    loader: DataLoader[Any] = DataLoader(_Reader(batches), batch_size=None, **readers)
+    with told_in_one_line(stage, output):
+        trainer.fit(stage, loader)
+    if int(stage.step) < keeper.end:
+        LOGGER.info("stopped after step %d: the same command goes on", int(stage.step))
+        raise KeyboardInterrupt("stopped in order")
+    return weights
 
 
 def make_batches(
@@ -182,18 +192,16 @@ def _describe_config(stage: Stage) -> str:
     return "\n".join(lines)
 
 
-def check_settings(settings: RunConfig) -> None:
-    """Raise ``TrainingError`` for numbers that make no sense."""
+def _check_settings(settings: RunConfig) -> None:
     smallest = {"save_every": 1, "log_every": 1, "sheet_every": 0, "validate_every": 0}
     smallest |= {"max_steps": 0, "devices": 0, "nodes": 1, "workers": 0, "measured_steps": 0}
     for name, least in smallest.items():
-        value = getattr(settings, name)
-        if value < least:
+        if (value := getattr(settings, name)) < least:
             what = f"--{name.replace('_', '-')} of at least {least}"
             raise TrainingError(what, got=value, fix="leave it out, or raise it")
 
 
-def make_trainer(output: Path, settings: RunConfig) -> lightning.Trainer:
+def _make_trainer(output: Path, settings: RunConfig) -> lightning.Trainer:
     """Return Lightning's trainer: it decides on devices, and starts the other processes."""
     # Its advertisements and greetings; warnings stay.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -236,31 +244,8 @@ class _Reader(Dataset[Any]):
             return error
 
 
-def _fit(trainer: Any, stage: Stage, batches: TrainingBatches, keeper: RunKeeper) -> None:
-    workers = keeper.settings.workers
-    loader: DataLoader[Any] = DataLoader(
-        _Reader(batches), batch_size=None, num_workers=workers, persistent_workers=workers > 0
-    )
-    trainer.callbacks.append(keeper)
-    with told_in_one_line(stage, keeper.output):
-        trainer.fit(stage, loader)
-    if int(stage.step) < keeper.end:
-        LOGGER.info("stopped after step %d: the same command goes on", int(stage.step))
-        raise KeyboardInterrupt("stopped in order")
-
-
-def _pick_sheet(stage: Stage, batches: TrainingBatches, picked: Sequence[Picked]) -> Clip:
-    """Return the clips to draw: held-out ones where there are some, always the same."""
-    count = min(len(picked), max(batches.batch_size, 2))
-    if not count:
-        return batches[0]
-    return stack([read_picked(one, is_still=stage.stills) for one in picked[:count]])
-
-
-def _check_clips(stage: Stage, batches: TrainingBatches, picked: Sequence[Picked]) -> None:
+def _check_clips(model: ModelConfig, clips: Sequence[Clip]) -> None:
     """Raise ``MediaError`` for clips of another size or with too few frames."""
-    model = stage.model
-    clips = [batches[0], *(read_picked(one, is_still=stage.stills) for one in picked[:1])]
     for clip in clips:
         height, width = clip.first_frame.shape[2:]
         count = clip.frames.shape[1]
@@ -271,19 +256,3 @@ def _check_clips(stage: Stage, batches: TrainingBatches, picked: Sequence[Picked
             fix += " and --model.num_frames"
             got = f"{width}x{height} with {count}"
             raise MediaError(f"{what} first", got=got, fix=fix)
-
-
-def _check_disk(output: Path, forecast: Forecast) -> None:
-    """Raise ``TrainingError`` where the run would not fit on the disk."""
-    free = shutil.disk_usage(output).free
-    if free < forecast.disk_bytes:
-        what = f"{forecast.disk_bytes / 2**20:.0f} MiB of room in {output}"
-        got, fix = f"{free / 2**20:.0f} MiB free", "free some space, or choose another place"
-        raise TrainingError(what, got=got, fix=fix)
-
-
-def _sweep(output: Path) -> None:
-    """Delete what a killed start left half written: the last is of the safetensors library."""
-    for pattern in (".*.partial*", ".*.safetensors.*", ".tmp*"):
-        for path in output.rglob(pattern):
-            path.unlink(missing_ok=True)
