@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Integer, UInt8
 from safetensors import safe_open
 from torch import Tensor
@@ -47,7 +48,7 @@ def clip_of(
 
     Maps are those of every frame, or of the first alone: then the clip has none of later frames.
     """
-    pictures = frames.permute(0, 3, 1, 2).float().div(255).unsqueeze(0)
+    pictures = rearrange(frames, "t h w c -> 1 t c h w").float().div(255)
     labels = label_maps.long().unsqueeze(0)
     objects = None if instance_maps is None else instance_maps.long().unsqueeze(0)
     return Clip(
