@@ -28,6 +28,7 @@ Flows = Float[Tensor, "batch time 2 height width"]
 Masks = Float[Tensor, "batch time 1 height width"]
 Objects = Int[Tensor, "batch coarse_height coarse_width"]
 Hints = Float[Tensor, "batch 3 coarse_height coarse_width"]
+InverseDepth = Float[Tensor, "batch height width"]
 
 CarrierType = TypeVar("CarrierType", bound="Carrier")
 
@@ -84,6 +85,31 @@ class Motion(Carrier):
     """1 where this pixel of frame t was visible in the first frame."""
     turning: Float[Tensor, "batch time"] | None = None
     """Radians by which the camera has turned right, where that is predicted; part of the flow."""
+
+
+@dataclass(frozen=True)
+class Camera(Carrier):
+    """A pinhole camera of square pixels, level in the first frame."""
+
+    focal_length: Float[Tensor, " batch"]
+    """In pixels."""
+    centre: Float[Tensor, "batch 2"]
+    """Pixel (x, y) of the optical axis; y is the row of the horizon."""
+
+
+@dataclass(frozen=True)
+class ScenePaths(Carrier):
+    """How camera and objects move over the ground, in metres and radians since the first frame.
+
+    Axes are those of the first camera; angles are positive to the right, pitch is positive upwards.
+    """
+
+    camera: Float[Tensor, "batch time 4"]
+    """Forward, rightward, yaw, pitch."""
+    objects: Float[Tensor, "batch object time 3"]
+    """Forward, rightward, turn about its own pivot."""
+    pivots: Float[Tensor, "batch object 2"]
+    """Forward and rightward place of each object's middle in the first frame."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,366 @@
+"""Camera, depth and moved scenes: the only file that knows the pinhole. No weights.
+
+A first frame with an inverse depth at every pixel is a scene. Its camera drives over the ground,
+its objects move as rigid bodies, and all else follows: where each pixel goes (forward flow), what
+each pixel of a later frame shows (backward flow and source pixel), and what is hidden.
+
+Axes: x right, y down, z forward, in metres, of the first camera. The camera is level: it turns
+about the vertical and may pitch. Inverse depth (1/m) is 0 on the sky, so nothing needs an infinity.
+Around each pixel the surface is taken for a plane, whose inverse depth is affine in the picture:
+planes are moved exactly, and the way back from a later frame is a homography in closed form
+(Hartley & Zisserman, Multiple View Geometry, 2nd ed., Sec. 13.1).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from seg2vid.structures import (
+    Camera,
+    Carrier,
+    InverseDepth,
+    Labels,
+    Motion,
+    ScenePaths,
+)
+from seg2vid.warp import pixel_grid
+
+Rays = Float[Tensor, "batch 3 pixel"]
+Planes = Float[Tensor, "batch 3 pixel"]
+Sources = Int[Tensor, "batch time pixel"]
+PerRow = Float[Tensor, "batch row time"]
+
+NEAREST = 1e-3
+"""A point counts as before the camera from this share of its first distance on."""
+FOOTPRINT = 0.6
+"""How far around its centre a pixel's surface reaches, in pixels: half a pixel, and what planes of
+neighbours may disagree by where the surface is curved."""
+STEEPEST = 0.5
+"""Share of its inverse depth by which a plane may change over one pixel; beyond is an edge."""
+WALKS = 3
+"""Looks at a candidate surface before a pixel gives it up, each at where the last one led."""
+
+
+@dataclass(frozen=True)
+class RigidMotion(Carrier):
+    """How the points of each row move: x' = A x + b with A a turn about the vertical."""
+
+    cosine: PerRow
+    sine: PerRow
+    rightward: PerRow
+    """Of b, in metres."""
+    forward: PerRow
+    """Of b, in metres."""
+    pitch: Float[Tensor, "batch time"]
+    """Radians by which the camera then looks up; the same for all rows."""
+
+
+@dataclass(frozen=True)
+class MovedScene(Carrier):
+    """What a moved scene shows at every time; flow and visibility agree by construction."""
+
+    motion: Motion
+    inverse_depth: Float[Tensor, "batch time height width"]
+    """Of frame t, in 1/m; where nothing of the first frame is seen, of what lies behind."""
+    source: Int[Tensor, "batch time height width"]
+    """Row-major index of the pixel of the first frame that is shown, -1 where none is."""
+
+
+def rays_of(camera: Camera, height: int, width: int) -> Rays:
+    """Return (x/z, y/z, 1) of every pixel centre, row after row."""
+    grid = pixel_grid(height, width, like=camera.centre).flatten(1)
+    slopes = (grid - camera.centre.unsqueeze(-1)) / camera.focal_length[:, None, None]
+    return torch.cat((slopes, torch.ones_like(slopes[:, :1])), 1)
+
+
+def project(points: Rays, camera: Camera) -> Float[Tensor, "batch 2 pixel"]:
+    """Return the pixel coordinates (x, y) of points before the camera, in any scale."""
+    slopes = points[:, :2] / points[:, 2:]
+    return slopes * camera.focal_length[:, None, None] + camera.centre.unsqueeze(-1)
+
+
+def unproject(inverse_depth: InverseDepth, camera: Camera) -> Rays:
+    """Return the point in metres of every pixel; the sky (inverse depth 0) is infinitely far."""
+    return rays_of(camera, *inverse_depth.shape[1:]) / inverse_depth.flatten(1).unsqueeze(1)
+
+
+def rigid_motion(paths: ScenePaths) -> RigidMotion:
+    """Join camera and objects: row 0 rests on the ground, row i is object i of ``paths``.
+
+    An object turns about its pivot and is carried along; then the camera leaves its place and
+    turns.
+    """
+    forward, rightward, yaw, pitch = paths.camera.unsqueeze(1).unbind(-1)
+    along, aside, turn = F.pad(paths.objects, (0, 0, 0, 0, 1, 0)).unbind(-1)
+    ahead, beside = (part.unsqueeze(-1) for part in F.pad(paths.pivots, (0, 0, 1, 0)).unbind(-1))
+    # The object's own turn carries its pivot to where b takes it back from.
+    sine, cosine = turn.sin(), turn.cos()
+    x = beside + aside - (cosine * beside + sine * ahead) - rightward
+    z = ahead + along - (cosine * ahead - sine * beside) - forward
+    # A camera that turns right turns the scene left.
+    away, towards = yaw.sin(), yaw.cos()
+    total = turn - yaw
+    return RigidMotion(
+        cosine=total.cos(),
+        sine=total.sin(),
+        rightward=towards * x - away * z,
+        forward=away * x + towards * z,
+        pitch=pitch.squeeze(1),
+    )
+
+
+def surface_planes(inverse_depth: InverseDepth, surfaces: Labels, camera: Camera) -> Planes:
+    """Return n of every pixel's plane: its inverse depth is n · (x/z, y/z, 1), exact on planes.
+
+    ``surfaces`` holds ids that no plane crosses (classes, instances). Of the two neighbours along
+    an axis the one with the smaller step of inverse depth counts, so that no plane spans an edge.
+    """
+    slopes = []
+    for axis in (2, 1):
+        step = inverse_depth.diff(dim=axis)
+        step = torch.where(surfaces.diff(dim=axis) == 0, step, torch.inf)
+        beyond = torch.full_like(step.narrow(axis, 0, 1), torch.inf)
+        before, after = torch.cat((beyond, step), axis), torch.cat((step, beyond), axis)
+        is_before = before.abs() <= after.abs()
+        near, far = torch.where(is_before, before, after), torch.where(is_before, after, before)
+        # Where both sides agree the surface goes on there: their mean halves the noise.
+        agree = (near * far > 0) & (far.abs() < 1.25 * near.abs())
+        slope = torch.where(agree, (near + far.where(agree, 0)) / 2, near)
+        is_edge = ~(slope.abs() <= STEEPEST * inverse_depth)
+        slopes.append(slope.masked_fill(is_edge, 0).flatten(1))
+    slope = torch.stack(slopes, 1) * camera.focal_length[:, None, None]
+    rays = rays_of(camera, *inverse_depth.shape[1:])
+    constant = inverse_depth.flatten(1) - (slope * rays[:, :2]).sum(1)
+    return torch.cat((slope, constant.unsqueeze(1)), 1)
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """One moment of a scene: for every pixel of the first frame its place now, and its plane.
+
+    ``table`` holds, in a row for each pixel: cosine and sine of its turn, x and z of the shift that
+    its plane needs on the way back, the plane's n, and the factor to its inverse depth now.
+    """
+
+    camera: Camera
+    height: int
+    width: int
+    place: Float[Tensor, "batch 2 pixel"]
+    inverse_depth: Float[Tensor, "batch pixel"]
+    shown: Bool[Tensor, "batch pixel"]
+    table: Float[Tensor, "batch pixel 8"]
+    pitch: Float[Tensor, " batch"]
+
+    def trace(
+        self, places: Float[Tensor, "batch 2 *#query"], sources: Int[Tensor, "batch *#query"]
+    ) -> tuple[Float[Tensor, "batch 2 *query"], Float[Tensor, "batch *query"]]:
+        """Follow pixels of this moment back through the planes of ``sources``.
+
+        Returns where in the first frame they lie, and their inverse depth now: negative where the
+        plane is behind either camera or seen from behind.
+        """
+        extra = (1,) * (sources.ndim - 1)
+        focal = self.camera.focal_length.view(-1, *extra)
+        middle = self.camera.centre.view(-1, 2, *extra)
+        x, y = ((places - middle) / focal.unsqueeze(1)).unbind(1)
+        sine, cosine = self.pitch.sin().view(-1, *extra), self.pitch.cos().view(-1, *extra)
+        y, z = cosine * y - sine, sine * y + cosine
+        start = torch.arange(len(sources), device=sources.device) * self.table.shape[1]
+        rows = self.table.flatten(0, 1).index_select(
+            0, (sources + start.view(-1, *extra)).flatten()
+        )
+        turn, away, shift_x, shift_z, *plane, gain = rows.view(*sources.shape, 8).unbind(-1)
+        x, z = turn * x - away * z, away * x + turn * z
+        height = plane[0] * x + plane[1] * y + plane[2] * z
+        x, z = x - shift_x * height, z - shift_z * height
+        inverse_depth = torch.where(z > NEAREST, height * gain, -1.0)
+        z = z.clamp(min=NEAREST)
+        return torch.stack((x / z, y / z), 1) * focal.unsqueeze(1) + middle, inverse_depth
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A first frame with its depth, row after row, and how its parts move."""
+
+    inverse_depth: Float[Tensor, "batch pixel"]
+    rows: Int[Tensor, "batch pixel"]
+    fixed: Bool[Tensor, "batch pixel"]
+    rays: Rays
+    planes: Planes
+    camera: Camera
+    rigid: RigidMotion
+    height: int
+    width: int
+
+    def at(self, time: int) -> _Moment:
+        """Move every pixel and its plane."""
+        rigid, rays, fixed = self.rigid, self.rays, self.fixed
+        cosine, sine, right, ahead = (
+            part[:, :, time].gather(1, self.rows)
+            for part in (rigid.cosine, rigid.sine, rigid.rightward, rigid.forward)
+        )
+        # Forward. Scaled by inverse depth: the sky needs no infinity.
+        x = cosine * rays[:, 0] + sine + self.inverse_depth * right
+        y, z = rays[:, 1], cosine - sine * rays[:, 0] + self.inverse_depth * ahead
+        pitch = rigid.pitch[:, time]
+        up, level = pitch.sin().unsqueeze(1), pitch.cos().unsqueeze(1)
+        y, z = level * y + up * z, level * z - up * y
+        shown, z = (z > NEAREST) & ~fixed, z.clamp(min=NEAREST)
+        place = project(torch.stack((x, y, z), 1), self.camera)
+        # Backward. A plane moves by A + b nᵀ: a ray r comes from
+        # A⁻¹r - A⁻¹b (n·A⁻¹r) / (1 + n·A⁻¹b), and what we divide by is negative from behind.
+        shift_x, shift_z = cosine * right - sine * ahead, sine * right + cosine * ahead
+        facing = 1 + self.planes[:, 0] * shift_x + self.planes[:, 2] * shift_z
+        share = 1 / facing.clamp(min=NEAREST)
+        gain = torch.where((facing > NEAREST) & ~fixed, share, -1.0)
+        # With n = (0, 0, 1) that gives what is fixed to the camera a negative inverse depth.
+        nowhere = rays.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1)
+        n = torch.where(fixed.unsqueeze(1), nowhere, self.planes).unbind(1)
+        table = torch.stack((cosine, sine, shift_x * share, shift_z * share, *n, gain), -1)
+        return _Moment(
+            self.camera, self.height, self.width, place, self.inverse_depth / z, shown, table, pitch
+        )
+
+
+def move_scene(
+    inverse_depth: InverseDepth,
+    rows: Labels,
+    surfaces: Labels,
+    camera: Camera,
+    paths: ScenePaths,
+    fixed: Bool[Tensor, "batch height width"] | None = None,
+) -> MovedScene:
+    """Move a scene and render what its pixels become (z-buffer, surfaces of a pixel's size).
+
+    ``inverse_depth`` in 1/m, 0 or more; ``rows`` numbers the object of each pixel, 0 for the ground
+    and all that rests on it; ``surfaces`` holds ids that no surface crosses; ``fixed`` marks what
+    goes with the camera (the own car's bonnet). Flow and inverse depth are differentiable in
+    depth, camera and paths; what is visible is not.
+    """
+    batch, height, width = inverse_depth.shape
+    if fixed is None:
+        fixed = torch.zeros_like(rows, dtype=torch.bool)
+    scene = _Scene(
+        inverse_depth=inverse_depth.flatten(1),
+        rows=rows.flatten(1),
+        fixed=fixed.flatten(1),
+        rays=rays_of(camera, height, width),
+        planes=surface_planes(inverse_depth, surfaces, camera),
+        camera=camera,
+        rigid=rigid_motion(paths),
+        height=height,
+        width=width,
+    )
+    grid = pixel_grid(height, width, like=inverse_depth).flatten(1)
+    own = torch.arange(height * width, device=rows.device)
+    still, found = scene.fixed, []
+    for time in range(paths.camera.shape[1]):
+        moment = scene.at(time)
+        with torch.no_grad():
+            source, behind = _find_sources(moment, grid)
+            seen = _still_seen(moment, source, grid) | still
+        places = grid.expand(batch, -1, -1)
+        came_from, distance = moment.trace(places, torch.where(source < 0, behind, source))
+        source = torch.where(still, own, source)
+        backward = torch.where(still.unsqueeze(1), 0.0, came_from - grid)
+        forward = torch.where(still.unsqueeze(1), 0.0, moment.place - grid)
+        distance = torch.where(still, scene.inverse_depth, distance.clamp(min=0))
+        found.append((forward, backward, seen.float(), (source >= 0).float(), distance, source))
+    forward, backward, seen, shown, distance, source = (
+        torch.stack(parts, 1) for parts in zip(*found, strict=True)
+    )
+    size = (height, width)
+    return MovedScene(
+        Motion(
+            forward.unflatten(-1, size),
+            backward.unflatten(-1, size),
+            seen.unflatten(-1, size).unsqueeze(2),
+            shown.unflatten(-1, size).unsqueeze(2),
+        ),
+        distance.unflatten(-1, size),
+        source.unflatten(-1, size),
+    )
+
+
+def _find_sources(
+    moment: _Moment, grid: Float[Tensor, "2 pixel"]
+) -> tuple[Int[Tensor, "batch pixel"], Int[Tensor, "batch pixel"]]:
+    """Return the nearest surface that each pixel of this moment shows, -1 where none is.
+
+    Also returns, for every pixel, the surface that lies farthest back around it.
+
+    Each pixel of the first frame is put where its centre falls. Surfaces that fell near a pixel,
+    also on coarser grids where they have been torn apart, are candidates for it: followed back, the
+    pixel must land in the candidate's own footprint, or it tries the surface where it landed.
+    """
+    height, width = moment.height, moment.width
+    candidates = _candidates(moment)
+    places = grid.unsqueeze(1).expand(len(candidates), 2, 1, -1)
+    best = torch.full_like(candidates[:, 0], -1)
+    nearest = torch.full_like(moment.inverse_depth, -1.0)
+    behind, farthest = candidates[:, 0], torch.full_like(moment.inverse_depth, torch.inf)
+    bound = grid.new_tensor([width - 1, height - 1]).view(1, 2, 1, 1)
+    for walk in range(WALKS):
+        landed, distance = moment.trace(places, candidates)
+        centre = torch.stack((candidates % width, candidates // width), 1)
+        inside = (landed - centre).abs().amax(1) <= FOOTPRINT
+        near, which = torch.where(inside, distance, -1.0).max(1)
+        is_nearer = near > nearest
+        nearest = torch.where(is_nearer, near, nearest)
+        best = torch.where(is_nearer, candidates.gather(1, which.unsqueeze(1)).squeeze(1), best)
+        if walk == 0:
+            far, which = torch.where(distance < 0, torch.inf, distance).min(1)
+            is_farther = far < farthest
+            found = candidates.gather(1, which.unsqueeze(1)).squeeze(1)
+            behind = torch.where(is_farther, found, behind)
+        landed = torch.minimum(landed.round().clamp(min=0), bound).long()
+        candidates = landed[:, 1] * width + landed[:, 0]
+    return best, behind
+
+
+def _candidates(moment: _Moment) -> Int[Tensor, "batch candidate pixel"]:
+    """Return the surfaces that fell on each pixel, on its four neighbours and on coarser cells."""
+    height, width = moment.height, moment.width
+    column, row = moment.place.round().unbind(1)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & moment.shown
+    target = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
+    # Nearest first, and of equals the last: one integer holds both, so that one reduction finds it.
+    depth = moment.inverse_depth.contiguous().view(torch.int32).long()
+    own = torch.arange(height * width, device=depth.device)
+    key = torch.where(inside, (depth << 32) | own, -1)
+    buffer = torch.full_like(key, -1).scatter_reduce(1, target, key, "amax")
+    buffer = buffer.unflatten(-1, (height, width))
+    levels = [buffer, *(_neighbour(buffer, *step) for step in ((0, 1), (0, -1), (1, 0), (-1, 0)))]
+    for factor in (2, 4, 8):
+        tall, wide = -height % factor, -width % factor
+        cells = F.pad(buffer, (0, wide, 0, tall), value=-1)
+        cells = cells.unflatten(2, (-1, factor)).unflatten(1, (-1, factor)).amax((2, 4))
+        fine = cells.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        levels.append(fine[:, :height, :width])
+    keys = torch.stack(levels, 1).flatten(2)
+    # A pixel on which nothing fell tries the surface that was there in the first frame.
+    return torch.where(keys < 0, own, keys & 0xFFFFFFFF)
+
+
+def _neighbour(buffer: Labels, down: int, right: int) -> Labels:
+    """Return each pixel's neighbour; beyond the border is nothing."""
+    padded = F.pad(buffer, (1, 1, 1, 1), value=-1)
+    height, width = buffer.shape[1:]
+    return padded[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
+
+
+def _still_seen(
+    moment: _Moment, source: Int[Tensor, "batch pixel"], grid: Float[Tensor, "2 pixel"]
+) -> Bool[Tensor, "batch pixel"]:
+    """Return which pixels of the first frame are still in view and not hidden."""
+    height, width = moment.height, moment.width
+    x, y = moment.place.unbind(1)
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1) & moment.shown
+    target = y.round().clamp(0, height - 1) * width + x.round().clamp(0, width - 1)
+    there = source.gather(1, target.long())
+    landed, distance = moment.trace(moment.place, there.clamp(min=0))
+    is_same = (landed - grid).abs().amax(1) <= 1
+    return inside & ((there < 0) | is_same | (moment.inverse_depth >= distance))
