@@ -20,9 +20,9 @@ from seg2vid.models.config import ModelConfig
 from seg2vid.models.discriminator import Discriminator
 from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.judges.perceptual import PerceptualNetworks, shifted_distance
-from seg2vid.structures import Clip
+from seg2vid.structures import Clip, Labels, Pictures
 from seg2vid.training.config import FirstFrameTrainingConfig
-from seg2vid.training.losses import Labels, Picture, adversarial_loss, look_divergence
+from seg2vid.training.losses import adversarial_loss, look_divergence
 from seg2vid.training.stage import Stage, Terms, make_adam
 
 
@@ -48,12 +48,11 @@ class FirstFrameStage(Stage):
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for generator and encoder, one for the discriminator."""
-        config = self.training_config
         painters = [*self.first_frame.parameters(), *self.appearance_encoder.parameters()]
-        others, rate = self.discriminator.parameters(), config.discriminator_learning_rate
+        others, config = self.discriminator.parameters(), self.training_config
         return [
             make_adam(painters, config.learning_rate, momentum=0.5),
-            make_adam(others, rate, momentum=0.0),
+            make_adam(others, config.discriminator_learning_rate, momentum=0.0),
         ]
 
     def turns(self, clip: Clip) -> Iterator[Terms]:
@@ -73,26 +72,19 @@ class FirstFrameStage(Stage):
             if floor == 0 or self.agree_on(others["discriminator_painted"]) >= floor:
                 yield others
 
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Let the averaged generator follow the trained one, closely at first."""
-        averaged: list[Tensor] = list(self.average.parameters())
-        trained: list[Tensor] = list(self.first_frame.parameters())
-        torch._foreach_lerp_(averaged, trained, self.average_share())
-
     def compute_losses(self, clip: Clip) -> Terms:
         """Return the generator's terms."""
         return self._paint(clip)[0]
 
-    def _paint(self, clip: Clip) -> tuple[Terms, Picture, Labels]:
+    def _paint(self, clip: Clip) -> tuple[Terms, Pictures, Labels]:
         """Return the generator's terms, what it painted, and the map it saw: patches are hidden."""
         config, void = self.training_config, self.space.void_id
+        encoder, generator = self.appearance_encoder, self.first_frame
         label_map = hide_patches(clip.label_map, void, config.void_share)
         # Half of the batches go without instance maps, as most users do.
         instances = clip.instance_map if torch.rand(()) < 0.5 else None
         objects = self.find_objects(label_map, instances)
-        segments = self.first_frame.segments(label_map, objects)
-        encoder, generator = self.appearance_encoder, self.first_frame
+        segments = generator.segments(label_map, objects)
         posterior = self.run_box(encoder, encoder, clip.first_frame, label_map, segments)
         own = round(config.prior_share * label_map.shape[0])
         # The first ones of the batch get looks from N(0, I).
@@ -112,7 +104,7 @@ class FirstFrameStage(Stage):
             )
         return self.weigh(losses), painted, label_map
 
-    def _discriminate(self, real: Picture, painted: Picture, label_map: Labels) -> Terms:
+    def _discriminate(self, real: Pictures, painted: Pictures, label_map: Labels) -> Terms:
         """Return the discriminator's terms.
 
         It labels the pixels of real frames, calls painted ones "generated", and is to say of a
@@ -143,7 +135,7 @@ class FirstFrameStage(Stage):
         """Ship the averaged generator."""
         return {"first_frame": self.average}
 
-    def paint_looks(self, clip: Clip, draws: list[Look]) -> list[Picture]:
+    def paint_looks(self, clip: Clip, draws: list[Look]) -> list[Pictures]:
         """Return what the averaged generator paints with the real frame's look and with draws."""
         labels = clip.label_map
         objects = self.find_objects(labels, clip.instance_map)

@@ -14,15 +14,11 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.models.appearance_encoder import LookPosterior
-from seg2vid.structures import Motion, Posterior
+from seg2vid.structures import Flows, Frames, Labels, Motion, Pictures, Posterior
 from seg2vid.warp import backward_warp, compose_flows, forward_backward_error, warp_clip
 
 Scalar = Float[Tensor, ""]
-Picture = Float[Tensor, "batch 3 height width"]
-Frames = Float[Tensor, "batch time 3 height width"]
-Flow = Float[Tensor, "batch time 2 height width"]
 Logits = Float[Tensor, "batch class height width"]
-Labels = Int[Tensor, "batch height width"]
 
 
 def _mean_where(
@@ -44,7 +40,7 @@ def _grid_unit(flow: Tensor, height: int, width: int) -> Float[Tensor, "2"]:
     return flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
 
 
-def pre_refinement_loss(first_frame: Picture, frames: Frames, motion: Motion) -> Scalar:
+def pre_refinement_loss(first_frame: Pictures, frames: Frames, motion: Motion) -> Scalar:
     """Masked reconstruction of every frame before refinement (Eq. 3, second part; code L_pre).
 
     Σ o_b(x) |I_t(x) - I_0(x + w_b(x))|, a mean over all pixels, so that hiding a pixel is cheap
@@ -54,7 +50,9 @@ def pre_refinement_loss(first_frame: Picture, frames: Frames, motion: Motion) ->
     return (motion.backward_visible * (warped - frames).abs()).mean()
 
 
-def first_frame_reconstruction_loss(first_frame: Picture, frames: Frames, motion: Motion) -> Scalar:
+def first_frame_reconstruction_loss(
+    first_frame: Pictures, frames: Frames, motion: Motion
+) -> Scalar:
     """Masked reconstruction of the first frame from every other (Eq. 3, first part; code L_back).
 
     Σ o_f(x) |I_0(x) - I_t(x + w_f(x))|, a mean over all pixels.
@@ -64,7 +62,7 @@ def first_frame_reconstruction_loss(first_frame: Picture, frames: Frames, motion
     return (fold(motion.forward_visible) * (returned - target).abs()).mean()
 
 
-def reconstruction_loss(first_frame: Picture, frames: Frames, motion: Motion) -> Scalar:
+def reconstruction_loss(first_frame: Pictures, frames: Frames, motion: Motion) -> Scalar:
     """Masked reconstruction both ways: the whole of Eq. 3."""
     there = pre_refinement_loss(first_frame, frames, motion)
     return there + first_frame_reconstruction_loss(first_frame, frames, motion)
@@ -75,7 +73,7 @@ def refinement_loss(refined: Frames, frames: Frames) -> Scalar:
     return (refined - frames).abs().mean()
 
 
-def smoothness_loss(flow: Flow, guide: Frames, *, scale: float) -> Scalar:
+def smoothness_loss(flow: Flows, guide: Frames, *, scale: float) -> Scalar:
     """Edge-aware first-order smoothness of flow in units of ``scale`` pixels (Eq. 4).
 
     Σ |∇w| exp(-10 |∇I|) over all frames, where ``guide`` is the picture on whose grid the flow
@@ -117,7 +115,7 @@ def grid_consistency_loss(motion: Motion) -> Scalar:
     return time * (there.mean() + back.mean())
 
 
-def bilateral_smoothness_loss(flow: Flow, guide: Frames, *, first_only: bool = False) -> Scalar:
+def bilateral_smoothness_loss(flow: Flows, guide: Frames, *, first_only: bool = False) -> Scalar:
     """Squared differences of flow to sixteen neighbours of like colour (code L_smooth).
 
     Σ 128² |w(x + d) - w(x)|² exp(-Σ_c (256 ΔI)² - |d|²) over d in {-2, -1, 1, 2}², flow in
@@ -196,7 +194,7 @@ def visibility_loss(predicted: Motion, exact: Motion) -> Scalar:
         return total
 
 
-def structural_similarity_loss(predicted: Picture, target: Picture) -> Scalar:
+def structural_similarity_loss(predicted: Pictures, target: Pictures) -> Scalar:
     """Mean of clamp((1 - SSIM) / 2, 0, 1), 3 x 3 windows without padding (Eq. 6; code L_sim)."""
     mean_p, mean_t = _window_means(predicted), _window_means(target)
     variance_p = _window_means(predicted.square()) - mean_p.square()
@@ -209,7 +207,7 @@ def structural_similarity_loss(predicted: Picture, target: Picture) -> Scalar:
     return ((1 - similarity) / 2).clamp(0, 1).mean()
 
 
-def _window_means(pictures: Picture) -> Float[Tensor, "batch 3 inner_height inner_width"]:
+def _window_means(pictures: Pictures) -> Float[Tensor, "batch 3 inner_height inner_width"]:
     """Average every 3 x 3 window: sums of shifted pictures, five times as fast as pooling."""
     across = pictures[..., :-2] + pictures[..., 1:-1] + pictures[..., 2:]
     return (across[..., :-2, :] + across[..., 1:-1, :] + across[..., 2:, :]) / 9

@@ -14,11 +14,11 @@ from seg2vid.models.config import ModelConfig
 from seg2vid.models.hints import displacement_grid
 from seg2vid.models.judges.perceptual import PerceptualNetworks, shifted_distance
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
-from seg2vid.structures import Animation, Clip, Motion, Posterior
+from seg2vid.structures import Animation, Clip, Hints, Motion, Objects, Posterior
 from seg2vid.training import losses
 from seg2vid.training.config import MotionTrainingConfig
 from seg2vid.training.losses import fold
-from seg2vid.training.stage import Objects, Stage, Terms, make_adam
+from seg2vid.training.stage import Stage, Terms, make_adam
 from seg2vid.warp import gate_flow
 
 Times = Int[Tensor, " chosen"]
@@ -207,9 +207,7 @@ def at_times(clip: Clip, times: Times) -> Clip:
     return replace(clip, **chosen)
 
 
-def draw_hints(
-    motion: Motion, objects: Objects, *, share: float
-) -> Float[Tensor, "batch 3 coarse_height coarse_width"]:
+def draw_hints(motion: Motion, objects: Objects, *, share: float) -> Hints:
     """Hint at the displacement over a pass, for a ``share`` of the clips: (dx, dy, confidence).
 
     A third each: scattered cells, all cells of some objects, every cell. The others get no hint,

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.judges.perceptual import PerceptualNetworks
 from seg2vid.models.segmenter import Segmenter
-from seg2vid.structures import Clip
+from seg2vid.structures import Clip, Labels, Pictures
 from seg2vid.training.config import SegmenterTrainingConfig
-from seg2vid.training.losses import Labels, Picture, balanced_entropy, jaccard_distance
+from seg2vid.training.losses import balanced_entropy, jaccard_distance
 from seg2vid.training.stage import Stage, Terms
 
 LUMA = (0.299, 0.587, 0.114)
@@ -54,14 +54,15 @@ class SegmenterStage(Stage):
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-        for group in optimizer.param_groups:
-            group["initial_lr"] = config.learning_rate
-        return [optimizer]
+        rate = config.learning_rate
+        return [torch.optim.AdamW([{**g, "initial_lr": rate} for g in groups], lr=rate)]
 
     def turns(self, clip: Clip) -> Iterator[Terms]:
-        """Yield the terms of the only turn, with the batch's classes counted."""
-        self._count_classes(clip.label_map)
+        """Yield the terms of the only turn; the running share of each class follows the batch."""
+        labels, channels = clip.label_map.flatten(), self.space.num_channels
+        count = torch.bincount(labels, minlength=channels)[:-1].float()
+        decay = min(0.999, (1 + int(self.step)) / (10 + int(self.step)))
+        self.share.lerp_(count / count.sum().clamp(min=1), 1 - decay)
         yield from super().turns(clip)
 
     def parts(self) -> dict[str, nn.Module]:
@@ -85,23 +86,6 @@ class SegmenterStage(Stage):
             {"jaccard": lambda: jaccard_distance(logits[some], label_map[some])}
         )
 
-    @torch.no_grad()
-    def _count_classes(self, label_map: Labels) -> None:
-        """Let the running share of each class follow the batch."""
-        count = torch.bincount(label_map.flatten(), minlength=self.space.num_channels)[:-1].float()
-        decay = min(0.999, (1 + int(self.step)) / (10 + int(self.step)))
-        self.share.lerp_(count / count.sum().clamp(min=1), 1 - decay)
-
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Let the averaged network follow the trained one, closely at first."""
-        averages, share = self.average.state_dict(), self.average_share()
-        for name, trained in self.segmenter.state_dict().items():
-            if trained.is_floating_point():
-                averages[name].lerp_(trained, share)
-            else:
-                averages[name].copy_(trained)
-
     def boxes(self) -> dict[str, nn.Module]:
         """Ship the averaged network."""
         return {"segmenter": self.average}
@@ -109,30 +93,20 @@ class SegmenterStage(Stage):
     def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
         """Rows: photos, their label maps, the predicted ones, a changed photo as in training."""
         torch.manual_seed(0)
-        colours = torch.from_numpy(self.space.colours.astype(np.float32) / 255)
-        colours = colours.to(clip.label_map.device)
-        predicted = self.average(clip.first_frame).argmax(1)
-        void = self.space.void_id
-        changed, _ = augment(clip.first_frame, clip.label_map, self.training_config, void_id=void)
-        maps = (
-            rearrange(colours[ids], "b h w c -> b c h w") for ids in (clip.label_map, predicted)
-        )
-        rows = torch.stack((clip.first_frame, *maps, changed))
+        photos, labels, config = clip.first_frame, clip.label_map, self.training_config
+        colours = torch.from_numpy(self.space.colours.astype(np.float32) / 255).to(labels.device)
+        changed, _ = augment(photos, labels, config, void_id=self.space.void_id)
+        maps = torch.stack((labels, self.average(photos).argmax(1)))
+        coloured = rearrange(colours[maps], "row b h w c -> row b c h w")
+        rows = torch.stack((photos, *coloured, changed))
         return rearrange(rows[:, :4], "row column c h w -> c (row h) (column w)")
 
 
 @torch.no_grad()
 def augment(
-    picture: Picture,
-    label_map: Labels,
-    config: SegmenterTrainingConfig,
-    *,
-    void_id: int,
-) -> tuple[Picture, Labels]:
-    """Zoom and shift, then change colours and sharpness, of each sample by its own dice.
-
-    Pictures stay in [0, 1]. What comes into view from outside is void.
-    """
+    picture: Pictures, label_map: Labels, config: SegmenterTrainingConfig, *, void_id: int
+) -> tuple[Pictures, Labels]:
+    """Change the view, colours and sharpness of each sample; pictures stay in [0, 1]."""
     picture, label_map = zoom(picture, label_map, config.zoom, void_id=void_id)
     picture = change_sharpness(picture, config.blur)
     picture = change_colours(picture, config.colour)
@@ -141,13 +115,12 @@ def augment(
 
 
 def zoom(
-    picture: Picture,
-    label_map: Labels,
-    largest: float,
-    *,
-    void_id: int,
-) -> tuple[Picture, Labels]:
-    """Enlarge each sample by 1 / sqrt(``largest``) ... ``largest`` and look at a random part."""
+    picture: Pictures, label_map: Labels, largest: float, *, void_id: int
+) -> tuple[Pictures, Labels]:
+    """Enlarge each sample by 1 / sqrt(``largest``) ... ``largest`` and look at a random part.
+
+    What comes into view from outside is void.
+    """
     batch, device = len(picture), picture.device
     low, high = -0.5 * np.log(largest), np.log(largest)
     size = torch.exp(torch.empty(batch, device=device).uniform_(low, high))
@@ -164,7 +137,7 @@ def zoom(
     return moved, torch.where(ids == 0, void_id, ids - 1)
 
 
-def change_colours(picture: Picture, strength: float) -> Picture:
+def change_colours(picture: Pictures, strength: float) -> Pictures:
     """Change brightness, contrast, saturation, tint and gamma, each by up to ``strength``."""
 
     def dice(*shape: int) -> Float[Tensor, "batch ..."]:
@@ -183,10 +156,8 @@ def change_colours(picture: Picture, strength: float) -> Picture:
 
 @torch.no_grad()
 def change_sky(
-    picture: Picture,
-    sky: Bool[Tensor, "batch height width"],
-    share: float,
-) -> Picture:
+    picture: Pictures, sky: Bool[Tensor, "batch height width"], share: float
+) -> Pictures:
     """Give a ``share`` of the samples another sky where ``sky`` is true, in a vertical gradient.
 
     From white over grey to deep blue, some orange: elsewhere skies are not those of Europe.
@@ -210,14 +181,13 @@ def change_sky(
     return torch.where(chosen, (gradient + texture).clamp(0, 1), picture)
 
 
-def change_sharpness(picture: Picture, largest: float) -> Picture:
+def change_sharpness(picture: Pictures, largest: float) -> Pictures:
     """Blur half of the samples, most of them slightly, some by up to ``largest`` pixels."""
-    size = picture.shape[2:]
     strength = torch.rand(len(picture), 1, 1, 1, device=picture.device)
     radius = max(1, round(largest))
     soft = F.avg_pool2d(picture, 2 * radius + 1, 1, radius, count_include_pad=False)
     small = F.interpolate(picture, scale_factor=0.5, mode="area")
-    coarse = F.interpolate(small, size, mode="bilinear", align_corners=False)
+    coarse = F.interpolate(small, picture.shape[2:], mode="bilinear", align_corners=False)
     blurred = torch.where(strength > 0.85, soft, coarse)
     mixture = torch.rand_like(strength)
     return torch.where(strength > 0.5, picture + mixture * (blurred - picture), picture)

@@ -3,13 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import count
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
@@ -19,14 +20,12 @@ from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.judges.perceptual import PerceptualNetworks
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.structures import Clip
+from seg2vid.structures import Clip, Labels, Objects
 from seg2vid.tools.errors import DivergenceError, Seg2VidError, TrainingError
-from seg2vid.training.losses import Labels, Scalar
+from seg2vid.training.losses import Scalar
 
 Terms = dict[str, Scalar]
 """The weighted terms of a loss by name."""
-Objects = Int[Tensor, "batch coarse_height coarse_width"]
-"""Numbers of objects on a coarse grid, 0 for the background."""
 
 LAST_RATE = 0.05
 """What is left of the learning rate at the end."""
@@ -101,8 +100,20 @@ class Stage(lightning.LightningModule):
         """Return the steps from which on a step costs something else, 0 first."""
         return (0,)
 
+    @torch.no_grad()
     def follow(self) -> None:
-        """Let averaged weights follow the trained ones, where a stage has some."""
+        """Let a box that is the average of a network follow it: closely at first."""
+        step = int(self.step)
+        for name, box in self.boxes().items():
+            if box is (trained := getattr(self, name)):
+                continue
+            share = 1 - min(self.training_config.average_decay, (1 + step) / (10 + step))
+            values = trained.state_dict()
+            for key, own in box.state_dict().items():
+                if own.is_floating_point():
+                    own.lerp_(values[key], share)
+                else:
+                    own.copy_(values[key])
 
     @property
     def norms_are_frozen(self) -> bool:
@@ -131,7 +142,7 @@ class Stage(lightning.LightningModule):
         return optimizers
 
     def on_fit_start(self) -> None:
-        """Move the perceptual networks to where the stage is: they are no part of it."""
+        """Move the perceptual networks to where the stage is."""
         self.perceptual_networks.to(self.device)
 
     def training_step(self, clip: Clip, index: int) -> None:
@@ -156,26 +167,24 @@ class Stage(lightning.LightningModule):
         ``backward`` takes a scalar loss. Raises ``DivergenceError`` where a gradient is not finite
         or explodes, before the weights have seen it.
         """
-        config = self.training_config
+        accumulate = self.training_config.accumulate
         self.batch = clip
         self._roll_dice(part)
         self._set_modes()
         found: Terms = {}
-        is_last = part == config.accumulate - 1
+        is_last = part == accumulate - 1
         if part == 0:
             # Of all of them: one that rests in this part may take its turn in the next.
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
         # No name for the turns: where one fails, they end at once, and give back what they hold.
-        for number, (optimizer, terms) in enumerate(
-            zip(optimizers, self.turns(clip), strict=False)
-        ):
+        for number, optimizer, terms in zip(count(), optimizers, self.turns(clip), strict=False):
             total = torch.stack(list(terms.values())).sum()
             # On processors the gradient of a warp to nowhere ends the program: look before.
             looks = total.device.type == "cpu" and not torch.is_anomaly_enabled()
             if looks and not bool(total.isfinite()):
                 self._guard(0, float("nan"), {n: float(t.detach()) for n, t in terms.items()})
-            backward(total / config.accumulate)
+            backward(total / accumulate)
             found |= {name: term.detach() for name, term in terms.items()}
             if is_last:
                 self._update(number, optimizer, found)
@@ -190,7 +199,6 @@ class Stage(lightning.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
     def _set_modes(self) -> None:
-        """Keep frozen parts as they will be used, and batch norm where it is frozen."""
         is_frozen = self.norms_are_frozen
         for module in self.modules():
             if getattr(module, "is_frozen", False):
@@ -205,13 +213,7 @@ class Stage(lightning.LightningModule):
         falling = left / config.decay_share if config.decay_share else 1.0
         return min(1.0, (step + 1) / max(config.warm_up, 1), max(falling, LAST_RATE))
 
-    def average_share(self) -> float:
-        """Return how far an average of weights goes towards the trained ones: far at first."""
-        step = int(self.step)
-        return 1 - min(self.training_config.average_decay, (1 + step) / (10 + step))
-
     def _update(self, number: int, optimizer: Any, terms: Terms) -> None:
-        """Take one optimiser's step with a clipped gradient and the rate of the schedule."""
         factor = self.rate_factor()
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
@@ -226,7 +228,6 @@ class Stage(lightning.LightningModule):
 
     @torch.no_grad()
     def _measure_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Note the norm of the gradient of each part that the parameters belong to."""
         own = {id(parameter) for parameter in parameters}
         for name, part in self.parts().items():
             found = [p.grad for p in part.parameters() if p.grad is not None and id(p) in own]
@@ -273,13 +274,12 @@ class Stage(lightning.LightningModule):
         """Return the named loss terms of the first turn."""
         return next(iter(self.turns(clip)))
 
-    def transfer_batch_to_device(
-        self, batch: Clip | Seg2VidError, device: torch.device, _index: int
-    ) -> Clip:
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, _index: int) -> Clip:
         """Move a batch to the device; raise the error that a reading process gave instead of it."""
         if isinstance(batch, Seg2VidError):
             raise batch
-        return batch.to(device)
+        moved: Clip = batch.to(device)
+        return moved
 
 
 @contextmanager
@@ -303,16 +303,13 @@ def _still_norms(box: nn.Module) -> Iterator[None]:
 def make_adam(
     parameters: Iterable[nn.Parameter], rate: float, *, momentum: float
 ) -> torch.optim.Adam:
-    """Return Adam over those parameters that are trained.
-
-    It remembers its initial ``rate``, so that a schedule needs no state. Raises ``TrainingError``
-    where no parameter is trained.
-    """
+    """Return Adam over those parameters that are trained; ``TrainingError`` where none is."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:
         what, fix = "a part to train for each optimiser", "freeze less"
         raise TrainingError(what, got="one with all its parts frozen", fix=fix)
     optimizer = torch.optim.Adam(trained, lr=rate, betas=(momentum, 0.99))
+    # So that the schedule needs no state.
     for group in optimizer.param_groups:
         group["initial_lr"] = rate
     return optimizer

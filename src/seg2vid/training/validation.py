@@ -28,10 +28,10 @@ from seg2vid.media.drawing import pick_evenly
 from seg2vid.media.pictures import write_image
 from seg2vid.media.video import VideoWriter
 from seg2vid.models.animator import choose_labels
-from seg2vid.structures import Animation, Clip
+from seg2vid.structures import Animation, Clip, Frames, Labels
 from seg2vid.tools.errors import TrainingError
 from seg2vid.training.first_frame import FirstFrameStage
-from seg2vid.training.losses import Frames, Labels, fold
+from seg2vid.training.losses import fold
 from seg2vid.training.motion import MotionStage
 from seg2vid.training.segmenter import SegmenterStage
 from seg2vid.training.stage import Stage
