@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from seg2vid.cli.options import Animate, Generate
 from seg2vid.cli.segment import segment_photo
-from seg2vid.data.motion_clip import ClipMotion, MotionClip
+from seg2vid.data.motion_clip import MotionClip
 from seg2vid.labels.convert import to_file_ids, translate_ids
 from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
@@ -28,6 +28,7 @@ from seg2vid.models.weights import list_models
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.errors import MediaError, ModelError
 from seg2vid.tools.files import check_place
+from seg2vid.transfer import play_motion
 
 SIZE_STEP = 32
 """Sides of a video are multiples of this: the networks halve the picture five times."""
@@ -49,8 +50,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     """Make a video from each seed; yield what a person wants to know. Raises ``Seg2VidError``."""
     motion = None
     if isinstance(options, Animate) and options.motion_from is not None:
-        clip = MotionClip(options.motion_from, options.motion_labels, options.motion_step)
-        motion = ClipMotion(clip)
+        motion = MotionClip(options.motion_from, options.motion_labels, options.motion_step)
     _check_options(options)
     pipe = Seg2VidPipeline.from_pretrained(options.model or _default_model())
     inputs, notes = _read_inputs(options, pipe)
@@ -58,12 +58,13 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     num_frames = pipe.num_frames + 1 if options.frames is None else options.frames
     inputs["num_frames"] = num_frames - 1
     if motion is not None:
-        yield motion.prepare(pipe, num_frames - 1)
+        codes, found = motion.encode(pipe, num_frames - 1)
+        yield found
     rows: dict[str, list[Frame]] = {}
     for seed, path in options.outputs.items():
         start = time.perf_counter()
         if motion is not None:
-            passes = motion.play(pipe, **inputs, seed=seed)
+            passes = play_motion(pipe, codes, **inputs, seed=seed)
         else:
             passes = pipe.stream(**inputs, generator=torch.Generator().manual_seed(seed))
         sink = VideoSink(

@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from seg2vid.data.clips import clip_of
 from seg2vid.data.prepare.cutting import Dropped, Window, Windowing, cut_windows
 from seg2vid.data.prepare.settings import ClipSettings, choose_step
 from seg2vid.data.prepared import webdataset
@@ -50,21 +51,14 @@ def make_clip(
 
     Who made how many of the maps is counted in ``label_sources``.
     """
-    pictures = rearrange(torch.from_numpy(np.stack(window.frames)), "t h w c -> t c h w") / 255
+    frames = np.stack(window.frames)
+    pictures = rearrange(torch.from_numpy(frames), "t h w c -> t c h w") / 255
     fit = partial(fit_maps, height=settings.height, width=settings.width, aspect=settings.aspect)
     given = fit(map(recording.label_map, window.indices), fill=teachers.space.void_id)
     objects = stack_maps(fit(map(recording.instance_map, window.indices), fill=0))
     label_maps = _complete(given, pictures, settings, teachers, label_sources, recording.labels_by)
     motion = None if teachers.flow is None else measure_motion(teachers.flow, pictures)
-    return Clip(
-        pictures[:1],
-        pictures[1:].unsqueeze(0),
-        label_maps[:1],
-        label_maps=label_maps[1:].unsqueeze(0),
-        instance_map=None if objects is None else objects[:, 0],
-        instance_maps=None if objects is None else objects[:, 1:],
-        motion=motion,
-    )
+    return clip_of(torch.from_numpy(frames), label_maps, objects, motion=motion)
 
 
 def _complete(

@@ -15,10 +15,10 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from seg2vid.data.clips import clip_of
 from seg2vid.labels.doctor import Encoding
 from seg2vid.labels.fit import Aspect, fit_image, fit_label_map
 from seg2vid.labels.space import LabelSpace
@@ -37,6 +37,7 @@ DEFAULT_RATE = 25.0
 FASTEST_RATE = 240.0
 """Frames per second beyond which a file is not believed."""
 Frame = UInt8[np.ndarray, "height width 3"]
+Map = Int[Tensor, "height width"]
 
 
 @dataclass(frozen=True)
@@ -140,18 +141,14 @@ def read_clip(
     space = recording.label_space
     void = 0 if space is None else space.void_id
     fit = partial(fit_maps, height=height, width=width, aspect=aspect)
-    labels = fit((recording.label_map(index) for index in indices), fill=void)
-    instances = fit((recording.instance_map(index) for index in indices), fill=0)
+    labels = fit(map(recording.label_map, indices), fill=void)
+    known = labels if all(ids is not None for ids in labels[1:]) else labels[:1]
+    unknown = torch.full((height, width), void)
     fitted = [fit_image(frame, height=height, width=width, aspect=aspect) for frame in frames]
-    pictures = rearrange(torch.from_numpy(np.stack(fitted)), "t h w c -> 1 t c h w").float() / 255
-    first = torch.full((height, width), void) if labels[0] is None else labels[0]
-    return Clip(
-        pictures[:, 0],
-        pictures[:, 1:],
-        first.unsqueeze(0),
-        label_maps=stack_maps(labels[1:]),
-        instance_map=None if instances[0] is None else instances[0].unsqueeze(0),
-        instance_maps=stack_maps(instances[1:]),
+    return clip_of(
+        torch.from_numpy(np.stack(fitted)),
+        torch.stack([unknown if ids is None else ids for ids in known]),
+        stack_maps(fit(map(recording.instance_map, indices), fill=0)),
         frames_per_second=recording.rate / step,
     )
 
@@ -163,7 +160,7 @@ def fit_maps(
     width: int,
     aspect: Aspect,
     fill: int,
-) -> list[Int[Tensor, "height width"] | None]:
+) -> list[Map | None]:
     """Crop (or pad with ``fill``) and scale those of a recording's maps of ids that are there."""
     size: dict[str, Any] = {"height": height, "width": width, "aspect": aspect, "fill": fill}
     return [
@@ -172,12 +169,12 @@ def fit_maps(
     ]
 
 
-def stack_maps(
-    maps: Sequence[Int[Tensor, "height width"] | None],
-) -> Int[Tensor, "1 time height width"] | None:
-    """Stack maps along time as a batch of one; None where one is missing or there are none."""
+def stack_maps(maps: Sequence[Map | None]) -> Int[Tensor, "known height width"] | None:
+    """Stack the maps along time: all, or the first alone where another is missing, or none."""
     found = [ids for ids in maps if ids is not None]
-    return torch.stack(found).unsqueeze(0) if found and len(found) == len(maps) else None
+    if len(found) == len(maps):
+        return torch.stack(found)
+    return None if maps[0] is None else maps[0].unsqueeze(0)
 
 
 @dataclass(frozen=True)
