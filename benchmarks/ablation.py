@@ -81,8 +81,9 @@ def run(options: argparse.Namespace, seed: int) -> None:
     from seg2vid.evaluation.protocol import get_protocol
     from seg2vid.evaluation.run import EvaluateOptions
     from seg2vid.evaluation.run import run as evaluate
-    from seg2vid.training import run as train
     from seg2vid.training.config import RunConfig
+    from seg2vid.training.recipes import make_stage
+    from seg2vid.training.run import run as run_training
 
     protocol = replace(
         get_protocol("toycity-v1"),
@@ -106,7 +107,7 @@ def run(options: argparse.Namespace, seed: int) -> None:
             continue
         sources = [(ClipFolder(options.output / "clips"), 1.0)]
         settings = RunConfig(save_every=200)
-        weights = train.start(training, sources, folder, model=model, settings=settings)
+        weights = run_training(make_stage(training, model), sources, folder, settings)
         asked = EvaluateOptions(
             protocol, folder / "report", model=str(weights), judges=options.judges, workers=1
         )

@@ -1,6 +1,6 @@
 """One process of a training, as launchers start it: ``python -m tests.training_process JOB.json``.
 
-It goes through ``train.start``. Lightning starts its other processes by the same command line, so
+It goes through ``train.run``. Lightning starts its other processes by the same command line, so
 what a test wants to be different from a user's run must be done here, in each of them.
 """
 
@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from seg2vid.data.clips import ClipFolder
 from seg2vid.training import run as train
 from seg2vid.training.first_frame import FirstFrameStage
+from seg2vid.training.recipes import make_stage
 from seg2vid.training.stage import Stage
 from tests.tiny import CONFIG, FIRST_FRAME_TRAINING, MOTION_TRAINING, QUIET
 
@@ -45,30 +46,17 @@ def main(path: str) -> None:
     """Do the job in the file and leave the weights, whole, for the test to compare."""
     torch.set_num_threads(1)
     job = Job(**json.loads(Path(path).read_text()))
-    make_stage, made = train.make_stage, []
-
-    def keep(*given: Any) -> Stage:
-        """Remember the stage that is trained."""
-        made.append(make_stage(*given))
-        if job.is_silent:
-            silence(made[0])
-        return made[0]
-
-    train.make_stage = keep
+    stage = make_stage(replace(TRAININGS[job.stage], **job.training), CONFIG)
+    if job.is_silent:
+        silence(stage)
     if job.die_at:
         prepare_death(*job.die_at)
-    train.start(
-        replace(TRAININGS[job.stage], **job.training),
-        [(ClipFolder(Path(job.clips)), 1.0)],
-        Path(job.output),
-        model=CONFIG,
-        settings=replace(QUIET, **job.settings),
-        validation=[ClipFolder(Path(job.clips))],
-    )
+    clips, settings = ClipFolder(Path(job.clips)), replace(QUIET, **job.settings)
+    train.run(stage, [(clips, 1.0)], Path(job.output), settings, [clips])
     report = Path(job.report)
     report.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.contiguous() for name, tensor in made[0].state_dict().items()}
-    save_file(tensors, report / f"rank_{made[0].global_rank}.safetensors")
+    tensors = {name: tensor.contiguous() for name, tensor in stage.state_dict().items()}
+    save_file(tensors, report / f"rank_{stage.global_rank}.safetensors")
 
 
 def silence(stage: Stage) -> None:

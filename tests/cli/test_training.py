@@ -14,6 +14,7 @@ from seg2vid.models.checkpoint import load_checkpoint, save_checkpoint
 from seg2vid.models.config import PRESETS, ModelConfig, SegmenterConfig
 from seg2vid.models.motion_encoder import MotionEncoder
 from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.training.stage import Stage
 from tests.data.test_stills import write_still
 from tests.tiny import CONFIG, HEIGHT, NUM_FRAMES, WIDTH, street_map, write_clips
 
@@ -109,13 +110,13 @@ def test_weights_of_the_datasets_arrive(
 ) -> None:
     seen: list[list[float]] = []
 
-    def start(training: object, sources: list[tuple[object, float]], *_: object, **__: object):
+    def start(stage: object, sources: list[tuple[object, float]], *_: object, **__: object):
         seen.append([weight for _, weight in sources])
         return tmp_path
 
     more = write_clips(tmp_path / "more", count=2)
     places = ("--data", clips, "--data", more, "-o", tmp_path / "run")
-    monkeypatch.setattr("seg2vid.training.run.start", start)
+    monkeypatch.setattr("seg2vid.cli.training.run", start)
     for stage in ("motion", "segmenter"):
         assert run("train", stage, *places, "--data-weights", "1,9") == 0
         assert run("train", stage, *places) == 0
@@ -127,11 +128,11 @@ def test_fields_of_the_networks_are_options(
 ) -> None:
     seen: list[ModelConfig] = []
 
-    def start(*_: object, model: ModelConfig, **__: object) -> Path:
-        seen.append(model)
+    def start(stage: Stage, *_: object, **__: object) -> Path:
+        seen.append(stage.model)
         return tmp_path
 
-    monkeypatch.setattr("seg2vid.training.run.start", start)
+    monkeypatch.setattr("seg2vid.cli.training.run", start)
     words = ("train", "motion", "--data", clips, "-o", tmp_path / "run", "--preset", "tiny")
     assert run(*words, "--model.flow-decoder.width", 16, "--model.refiner.width=12") == 0
     assert (seen[0].flow_decoder.width, seen[0].refiner.width) == (16, 12)

@@ -14,6 +14,7 @@ from seg2vid.tools.errors import DivergenceError, MediaError, TrainingError
 from seg2vid.training import losses
 from seg2vid.training import run as train
 from seg2vid.training.failures import read_batch, replay, told_in_one_line
+from seg2vid.training.recipes import make_stage
 from tests.tiny import CONFIG, MOTION_TRAINING, QUIET, write_clips
 from tests.training.test_stage import first_frame
 
@@ -35,9 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setitem(PRESETS, "tiny", CONFIG)
         patch.setattr(losses, "flow_loss", broken)
         with pytest.raises(DivergenceError) as raised:
-            train.start(
-                MOTION_TRAINING, [(clips, 1.0)], folder / "run", model="tiny", settings=QUIET
-            )
+            train.run(make_stage(MOTION_TRAINING, "tiny"), [(clips, 1.0)], folder / "run", QUIET)
     line = str(raised.value)
     assert "finite losses and gradients at step 1; got flow = nan" in line
     assert line.count("\n") == 0 and f"train replay {folder / 'run'}`" in line
@@ -90,7 +89,7 @@ def test_replay_takes_the_step_that_the_run_took(run: Path, tmp_path: Path) -> N
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "tiny", CONFIG)
         settings = replace(QUIET, max_steps=2)
-        train.start(MOTION_TRAINING, [(clips, 1.0)], tmp_path, model="tiny", settings=settings)
+        train.run(make_stage(MOTION_TRAINING, "tiny"), [(clips, 1.0)], tmp_path, settings)
     rows = (tmp_path / "log" / "version_0" / "metrics.csv").read_text().splitlines()
     logged = dict(zip(rows[0].split(","), rows[2].split(","), strict=True))
     for name, value in replay(run).terms.items():

@@ -18,7 +18,7 @@ from seg2vid.models.layers import find_objects
 from seg2vid.structures import Latent, Motion
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import SegmenterTrainingConfig
-from seg2vid.training.fine_tune import RULES, TIMES, freeze, freeze_all_but, inherit
+from seg2vid.training.fine_tune import RULES, TIMES, freeze, inherit
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.motion import MotionStage
 from seg2vid.training.segmenter import SegmenterStage
@@ -616,7 +616,7 @@ def test_frozen_parts_stay_and_the_others_learn() -> None:
 @pytest.mark.parametrize("part", ["animator.refiner", "refiner"])
 def test_all_but_one_part_is_frozen(part: str) -> None:
     stage = motion_stage(COMPACT)
-    freeze_all_but(stage, [part])
+    freeze(stage, [part], others=True)
     learning = {name for name, p in stage.named_parameters() if p.requires_grad}
     assert learning == {
         f"animator.refiner.{n}" for n, _ in stage.animator.refiner.named_parameters()
@@ -628,7 +628,7 @@ def test_all_but_one_part_is_frozen(part: str) -> None:
 
 def test_a_parameter_beside_the_part_is_frozen_too() -> None:
     stage = motion_stage(COMPACT)
-    freeze_all_but(stage, ["turn"])
+    freeze(stage, ["turn"], others=True)
     assert not stage.animator.flow_decoder.time_embedding.requires_grad
     assert stage.animator.flow_decoder.turn.weight.requires_grad
 
@@ -644,9 +644,9 @@ def test_a_parameter_beside_the_part_is_frozen_too() -> None:
 )
 def test_unknown_parts_are_refused(build: Build, part: str, got: str) -> None:
     stage = build(COMPACT)
-    for verb in (freeze, freeze_all_but):
+    for others in (False, True):
         with pytest.raises(ModelError, match=got) as caught:
-            verb(stage, [part])
+            freeze(stage, [part], others=others)
         assert "average," not in str(caught.value)
 
 
@@ -656,7 +656,7 @@ def test_freezing_everything_is_refused_and_changes_nothing() -> None:
     with pytest.raises(ModelError, match="a part that is trained; got all parts frozen"):
         freeze(stage, every)
     with pytest.raises(ModelError, match="got all parts frozen"):
-        freeze_all_but(stage, [])
+        freeze(stage, [], others=True)
     assert stage.first_frame.enter.weight.requires_grad
     assert not any(hasattr(module, "is_frozen") for module in stage.modules())
     freeze(stage, every[:2])

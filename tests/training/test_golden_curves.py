@@ -27,10 +27,10 @@ import torch
 
 from seg2vid.data.clips import ClipSource, render_toycity
 from seg2vid.data.toycity.clip import ToyCityConfig
-from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip
 from seg2vid.training import run as train
 from seg2vid.training.config import FirstFrameTrainingConfig, MotionTrainingConfig, RunConfig
+from seg2vid.training.recipes import make_stage
 from tests.tiny import CONFIG, FIRST_FRAME_TRAINING, HEIGHT, MOTION_TRAINING, NUM_FRAMES, WIDTH
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -91,7 +91,7 @@ def source() -> ClipSource:
 
 def train_steps(training: Training, source: ClipSource, steps: int = STEPS) -> list[Row]:
     """Take the first steps of a training as ``train.run`` does; return the terms of each."""
-    stage = train.make_stage(training, CONFIG, get_label_space("cityscapes"), None).train()
+    stage = make_stage(training, CONFIG).train()
     alone = SimpleNamespace(global_rank=0, world_size=1)
     batches = train.make_batches(stage, [(source, 1.0)], RunConfig(), alone)
     optimizers = stage.make_optimizers()

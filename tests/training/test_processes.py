@@ -41,11 +41,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from seg2vid.data.clips import ClipFolder
-from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import to_dict
 from seg2vid.training import run as train
 from seg2vid.training.curves import read_curves
 from seg2vid.training.folder import read_state
+from seg2vid.training.recipes import make_stage
 from seg2vid.training.validation import average, measure, pick_clips, read_picked
 from tests.conftest import REPOSITORY
 from tests.tiny import CONFIG, MOTION_TRAINING, QUIET, write_clips
@@ -233,7 +233,7 @@ def test_two_processes_go_on_after_kill(pair: Job, clips: Path, tmp_path: Path) 
 @pytest.mark.slow
 def test_validation_of_two_processes_is_that_of_one(pair: Job, clips: Path) -> None:
     training = TRAININGS[pair.stage]
-    stage = train.make_stage(training, CONFIG, get_label_space("cityscapes"), None)
+    stage = make_stage(training, CONFIG)
     state = read_state(Path(pair.output))
     assert state is not None
     stage.load_state_dict(state.tensors)
@@ -280,7 +280,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(
         names = sorted(name for name in log if name.startswith("gradient"))
         norms.append([value for name in names for _, value in log[name]])
     training = replace(TRAININGS[stage], **changes)
-    fresh = train.make_stage(training, CONFIG, get_label_space("cityscapes"), None)
+    fresh = make_stage(training, CONFIG)
     begun = dict(fresh.named_parameters())
     moved = {name: ends[0][name] - begun[name].detach() for name in begun}
     apart = {name: ends[1][name] - ends[0][name] for name in begun}
@@ -363,7 +363,7 @@ def test_only_the_first_process_touches_the_folder(
     nodes, devices = (2, 1) if launcher == "two machines" else (1, 2)
     settings = replace(QUIET, nodes=nodes, devices=devices)
     sources = [(ClipFolder(clips), 1.0)]
-    train.start(MOTION_TRAINING, sources, tmp_path / "run", model=CONFIG, settings=settings)
+    train.run(make_stage(MOTION_TRAINING, CONFIG), sources, tmp_path / "run", settings)
     assert met == [(rank, 2, rank, 2)]
     written = sorted(path.name for path in (tmp_path / "run").rglob("*"))
     assert written == ([] if rank else ["config.yaml", "starts.json"])

@@ -23,6 +23,7 @@ from seg2vid.training.folder import read_state
 from seg2vid.training.keeper import RunKeeper
 from seg2vid.training.losses import look_divergence
 from seg2vid.training.motion import MotionStage, at_times, draw_hints
+from seg2vid.training.recipes import make_stage
 from seg2vid.training.stage import Stage
 from seg2vid.training.validation import measure, write_samples
 from tests.tiny import (
@@ -52,8 +53,8 @@ def tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start(training: Training, clips: Path, output: Path, **options: Any) -> Path:
     sources = [(ClipFolder(clips), 1.0)]
-    options = {"model": "tiny", "settings": QUIET, **options}
-    return train.start(training, sources, output, **options)
+    settings = options.pop("settings", QUIET)
+    return train.run(make_stage(training, "tiny", **options), sources, output, settings)
 
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +140,7 @@ def test_missing_judges_and_unknown_preset_are_refused(clips: Path, tmp_path: Pa
     with pytest.raises(ModelError, match=r"alexnet_features.safetensors .*; got no such file"):
         start(MOTION_TRAINING, clips, tmp_path, judges=tmp_path)
     with pytest.raises(ModelError, match="one of: compact"):
-        train.start(MOTION_TRAINING, [(ClipFolder(clips), 1.0)], tmp_path, model="enormous")
+        make_stage(MOTION_TRAINING, "enormous")
 
 
 def test_judge_adds_the_perceptual_term_and_is_not_saved(

@@ -19,6 +19,7 @@ from seg2vid.tools.errors import TrainingError
 from seg2vid.training import run as train
 from seg2vid.training.config import SegmenterTrainingConfig
 from seg2vid.training.losses import jaccard_distance
+from seg2vid.training.recipes import make_stage
 from seg2vid.training.segmenter import (
     SegmenterStage,
     augment,
@@ -383,7 +384,7 @@ def stills(tmp_path: Path) -> StillFolder:
 def run(stills: StillFolder, output: Path, training: SegmenterTrainingConfig = TRAINING, **more):
     settings = replace(QUIET, sheet_every=1, **more)
     sources = [(stills, 1.0)]
-    return train.start(training, sources, output, model=TINY, space=SPACE, settings=settings)
+    return train.run(make_stage(training, TINY, space=SPACE), sources, output, settings)
 
 
 def test_a_run_saves_what_the_label_teacher_loads(stills: StillFolder, tmp_path: Path) -> None:

@@ -9,44 +9,41 @@ from seg2vid.data.sources import open_training_data, open_validation_data
 from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.models.config import preset
 from seg2vid.models.weights import find_weights
-from seg2vid.training import run as train
 from seg2vid.training.config import RunConfig
 from seg2vid.training.failures import replay
-from seg2vid.training.recipes import change, read_recipe
+from seg2vid.training.fine_tune import freeze, inherit
+from seg2vid.training.recipes import change, make_stage, read_recipe
+from seg2vid.training.run import run
 
 
 def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iterator[str]:
     """Train the stage that ``options`` are for, with its messages on the terminal."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    training = options.stage()
-    of_model = None if isinstance(options, TrainSegmenter) else options
-    model = preset("compact" if of_model is None else of_model.preset)
+    training, model, judges = options.stage(), preset("compact"), None
+    frozen: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    if not isinstance(options, TrainSegmenter):
+        model, judges = preset(options.preset), options.judges
+        frozen, only = options.freeze, options.only
     if options.recipe is not None:
         recipe = read_recipe(options.recipe, type(training))
         model, training = recipe.model, recipe.training
     model = change(model, options.model, "the command line")
-    settings = RunConfig(**options.settings)
-    beginning = train.Beginning(name=options.start_from or "")
-    if of_model is not None:
-        beginning = replace(beginning, frozen=of_model.freeze, only=of_model.only)
-    if options.start_from is not None:
-        checkpoint = load_checkpoint(find_weights(options.start_from))
-        beginning = replace(beginning, checkpoint=checkpoint)
     splits = options.validation is None
     sources, space = open_training_data(options.data, options.data_weights, model, holds_out=splits)
-    path = train.start(
-        replace(training, **options.training),
-        sources,
-        options.output,
-        model=model,
-        space=space,
-        judges=None if of_model is None else of_model.judges,
-        settings=settings,
-        validation=open_validation_data(
-            options.validation or options.data, model, is_named=not splits
-        ),
-        beginning=beginning,
-    )
+    places = options.validation or options.data
+    validation = open_validation_data(places, model, is_named=not splits)
+    training = replace(training, **options.training)
+    stage = make_stage(training, model, space=space, judges=judges)
+    if options.start_from is not None:
+        taken = inherit(stage, load_checkpoint(find_weights(options.start_from)))
+        logging.info("%8s  %s: %s", "from", options.start_from, taken.describe())
+    if only:
+        freeze(stage, only, others=True)
+    freeze(stage, frozen)
+    origin = {"name": options.start_from or "", "frozen": frozen, "only": only}
+    settings = RunConfig(**options.settings)
+    path = run(stage, sources, options.output, settings, validation, origin=origin)
     if not settings.dry_run:
         yield f"wrote {path}"
 

@@ -95,7 +95,7 @@ def replay(run: Path, *, judges: Path | None = None, process: int = 0) -> Replay
     recipe = read_recipe(run / "config.yaml", kinds[name])
     space = LabelSpace.from_dict(recipe.model.label_space)
     training: Any = replace(recipe.training, accumulate=1)
-    stage = make_stage(training, recipe.model, space, judges).train()
+    stage = make_stage(training, recipe.model, space=space, judges=judges).train()
     stage.load_state_dict(load_file(kept / "state.safetensors"))
     return _take_step(stage, read_batch(path))
 

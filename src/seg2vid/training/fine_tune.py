@@ -6,7 +6,7 @@ clip is interpolated at the old ones, so that its activations stay what they wer
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -240,28 +240,21 @@ def _fields(model: ModelConfig) -> dict[str, object]:
     return {f"{name}.{key}".rstrip("."): one for name, some in pairs for key, one in some.items()}
 
 
-def freeze(stage: Stage, parts: Sequence[str]) -> None:
-    """Keep ``parts`` of the stage as they are: dotted names of modules, or how just one name ends.
+def freeze(stage: Stage, parts: Sequence[str], *, others: bool = False) -> None:
+    """Keep ``parts`` of the stage as they are, or all ``others``.
 
-    Their parameters get no gradient; their modules are marked ``is_frozen``, so that batch norm
-    uses its running figures. What was frozen before stays so. Raises ``ModelError``, with nothing
-    changed, for a part that is unknown or not the only one and where nothing would be trained.
+    Parts are dotted names of modules, or how just one name ends. What is kept gets no gradient; its
+    modules are marked ``is_frozen``, so that batch norm uses its running figures. What was frozen
+    before stays so. Raises ``ModelError``, with nothing changed, for a part that is unknown or not
+    the only one and where nothing would be trained.
     """
-    frozen = [_find_part(stage, part) for part in parts]
-    _freeze(stage, lambda path: any(_is_within(path, part) for part in frozen))
+    named = [_find_part(stage, part) for part in parts]
 
+    def is_frozen(path: str) -> bool:
+        is_named = any(_is_within(path, part) for part in named)
+        # Of the others those are spared that hold a part.
+        return not is_named and not any(_is_within(p, path) for p in named) if others else is_named
 
-def freeze_all_but(stage: Stage, parts: Sequence[str]) -> None:
-    """Keep all of the stage but ``parts`` as it is; names, marks and errors as in ``freeze``."""
-    kept = [_find_part(stage, part) for part in parts]
-    holds = [part.rsplit(".", depth)[0] for part in kept for depth in range(1, part.count(".") + 1)]
-    _freeze(
-        stage,
-        lambda path: path not in holds and not any(_is_within(path, part) for part in kept),
-    )
-
-
-def _freeze(stage: Stage, is_frozen: Callable[[str], bool]) -> None:
     own = [pair for pair in stage.named_parameters() if not _is_within(pair[0], "average")]
     if not any(one.requires_grad and not is_frozen(path) for path, one in own):
         fix = "leave a part out of those that are frozen"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import yaml
 
-from seg2vid.labels.space import LabelSpace
+from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.config import ModelConfig, from_dict, preset, to_dict
 from seg2vid.models.judges.perceptual import load_perceptual_networks
 from seg2vid.tools.errors import ModelError
@@ -110,16 +110,20 @@ def _merged(base: dict[str, Any], changes: dict[str, Any], path: Path | str) -> 
 
 
 def make_stage(
-    training: Any, model: str | ModelConfig, space: LabelSpace, judges: Path | None
+    training: Any,
+    model: str | ModelConfig = "compact",
+    *,
+    space: LabelSpace | None = None,
+    judges: Path | None = None,
 ) -> Stage:
     """Build the stage that ``training`` configures, with fresh weights that the seed alone decides.
 
-    ``model`` is a configuration or the name of a preset; ``judges`` the folder of LPIPS and VGG
-    weights, without which the terms that need them are left out. Raises ``ModelError`` for an
-    unknown preset and missing weights.
+    ``model`` is a configuration or the name of a preset; ``space`` is by default that of
+    Cityscapes; ``judges`` is the folder of LPIPS and VGG weights, without which the terms that need
+    them are left out. Raises ``ModelError`` for an unknown preset and missing weights.
     """
     config = preset(model) if isinstance(model, str) else model
-    config = replace(config, label_space=space.to_dict())
+    config = replace(config, label_space=(space or get_label_space("cityscapes")).to_dict())
     networks = load_perceptual_networks(
         judges,
         perceptual=getattr(training, "perceptual", 0) > 0,

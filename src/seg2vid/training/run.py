@@ -7,7 +7,7 @@ killed and started again goes on as if nothing had happened.
 import logging
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,14 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader, Dataset
 
 from seg2vid.data.clips import ClipSource, TrainingBatches, stack
-from seg2vid.labels.space import LabelSpace, get_label_space
-from seg2vid.models.checkpoint import Checkpoint
 from seg2vid.models.config import ModelConfig, to_dict
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError, Seg2VidError, TrainingError
-from seg2vid.training import fine_tune
 from seg2vid.training import folder as run_folder
 from seg2vid.training.config import STAGE_NAMES, RunConfig
 from seg2vid.training.cost import foretell, settings_end
 from seg2vid.training.failures import told_in_one_line
 from seg2vid.training.keeper import RunKeeper
-from seg2vid.training.recipes import make_stage
 from seg2vid.training.stage import Stage
 from seg2vid.training.validation import pick_clips, read_picked
 
@@ -39,57 +35,11 @@ Sources = Sequence[tuple[ClipSource, float]]
 """Where clips come from, and how often each is drawn from, in any unit."""
 
 
-@dataclass(frozen=True)
-class Beginning:
-    """What a run begins with, other than dice."""
-
-    checkpoint: Checkpoint | None = None
-    """Weights to go on from, of this or another label space, size and number of frames."""
-    name: str = ""
-    """Where they are from, for the records."""
-    frozen: tuple[str, ...] = ()
-    """Parts that keep their weights."""
-    only: tuple[str, ...] = ()
-    """Parts that alone are trained."""
-
-
-def start(
-    training: Any,
-    sources: Sources,
-    output: Path,
-    *,
-    model: str | ModelConfig = "compact",
-    space: LabelSpace | None = None,
-    judges: Path | None = None,
-    settings: RunConfig | None = None,
-    validation: Sequence[ClipSource] = (),
-    beginning: Beginning | None = None,
-) -> Path:
-    """Train the stage that ``training`` belongs to, or go on with it; return the weight file.
-
-    ``model``, ``space`` (by default that of Cityscapes) and ``judges`` are those of ``make_stage``;
-    ``validation`` are held-out clips, ``settings`` say how the run is carried out, ``beginning``
-    with which weights. Raises as ``run`` and ``make_stage`` do, and ``ModelError`` for weights that
-    do not fit.
-    """
-    stage = make_stage(training, model, space or get_label_space("cityscapes"), judges)
-    first = beginning or Beginning()
-    if first.checkpoint is not None:
-        inheritance = fine_tune.inherit(stage, first.checkpoint)
-        LOGGER.info("%8s  %s: %s", "from", first.name, inheritance.describe())
-    if first.only:
-        fine_tune.freeze_all_but(stage, first.only)
-    if first.frozen:
-        fine_tune.freeze(stage, first.frozen)
-    origin = {} if beginning is None else to_dict(replace(beginning, checkpoint=None))
-    return run(stage, sources, output, settings or RunConfig(), validation, origin=origin)
-
-
 def run(
     stage: Stage,
     sources: Sources,
     output: Path,
-    settings: RunConfig,
+    settings: RunConfig | None = None,
     validation: Sequence[ClipSource] = (),
     *,
     origin: dict[str, Any] | None = None,
@@ -97,11 +47,13 @@ def run(
     """Train ``stage`` until its steps are done, or those of ``settings``; return the weight file.
 
     Each of the sources is drawn from with the chance its weight gives it. Called again with the
-    same output it resumes. ``validation`` holds held-out clips; ``origin`` is what is noted of
-    where the weights come from. Raises ``TrainingError`` where ``output`` belongs to another
-    configuration, the disk or the memory is full, or the losses are no longer finite
-    (``DivergenceError``), ``MediaError`` where clips have another size.
+    same output it resumes. ``settings`` say how the run is carried out; ``validation`` holds
+    held-out clips; ``origin`` is what is noted of where the weights come from. Raises
+    ``TrainingError`` where ``output`` belongs to another configuration, the disk or the memory is
+    full, or the losses are no longer finite (``DivergenceError``), ``MediaError`` where clips have
+    another size.
     """
+    settings = settings or RunConfig()
     _check_settings(settings)
     trainer = _make_trainer(output, settings)
     weights, training = output / "model.safetensors", to_dict(stage.training_config)
