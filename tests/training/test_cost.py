@@ -30,6 +30,7 @@ from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.folder import read_state
 from seg2vid.training.motion import MotionStage
 from seg2vid.training.stage import Stage
+from seg2vid.training.validation import pick_clips
 from tests.tiny import FIRST_FRAME_TRAINING, QUIET
 from tests.training.test_folder import Rendered, files
 from tests.training.test_stage import first_frame, motion, weights
@@ -63,7 +64,7 @@ def batches(stage: Stage, source: Rendered, settings: RunConfig = QUIET) -> Trai
 
 def measure(stage: Stage, source: Rendered, **changes: Any) -> dict[str, Any]:
     settings = replace(QUIET, measured_steps=1, **changes)
-    picked = [(source, 0), (source, 1)]
+    picked = pick_clips([source], 2, stills=stage.stills)
     given = batches(stage, source, settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(validation.FIGURES, type(stage), figures)
@@ -72,7 +73,8 @@ def measure(stage: Stage, source: Rendered, **changes: Any) -> dict[str, Any]:
 
 def ask(stage: Stage, source: Rendered, world: int = 1) -> Forecast:
     given = batches(stage, source)
-    return foretell(stage, given, [(source, 0)], QUIET, world=world, device=CPU)
+    picked = pick_clips([source], 1, stills=stage.stills)
+    return foretell(stage, given, picked, QUIET, world=world, device=CPU)
 
 
 # What is trained.

@@ -46,7 +46,7 @@ from seg2vid.training import run as train
 from seg2vid.training.curves import read_curves
 from seg2vid.training.folder import read_state
 from seg2vid.training.recipes import make_stage
-from seg2vid.training.validation import average, measure, pick_clips, read_picked
+from seg2vid.training.validation import average, measure, pick_clips
 from tests.conftest import REPOSITORY
 from tests.tiny import CONFIG, MOTION_TRAINING, QUIET, write_clips
 from tests.training_process import TRAININGS, Job
@@ -237,8 +237,9 @@ def test_validation_of_two_processes_is_that_of_one(pair: Job, clips: Path) -> N
     state = read_state(Path(pair.output))
     assert state is not None
     stage.load_state_dict(state.tensors)
-    picked = pick_clips([ClipFolder(clips)], SETTINGS["validation_clips"])
-    wanted = average([measure(stage, read_picked(one, is_still=stage.stills)) for one in picked])
+    count = SETTINGS["validation_clips"]
+    picked = pick_clips([ClipFolder(clips)], count, stills=stage.stills)
+    wanted = average([measure(stage, read()) for read in picked])
     log = read_log(Path(pair.output))
     found = {name: log[f"validation/{name}"][-1] for name in wanted}
     assert {step for step, _ in found.values()} == {4}

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,6 @@ from seg2vid.training.validation import (
     is_better,
     measure,
     pick_clips,
-    read_picked,
 )
 from tests.training.test_folder import Rendered
 from tests.training.test_stage import SMALL, first_frame, motion
@@ -196,7 +196,7 @@ def test_choice_is_the_first_that_a_stage_has_or_what_is_wanted() -> None:
 
 
 class Numbered:
-    """A source that is asked for nothing but its length."""
+    """A source that says what it is asked for."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -204,8 +204,8 @@ class Numbered:
     def __len__(self) -> int:
         return self.count
 
-    def read(self, index: int, /) -> Clip:
-        raise AssertionError
+    def read(self, index: int, /) -> Any:
+        return self.count, index
 
     def read_still(self, index: int, time: int, /) -> Clip:
         raise AssertionError
@@ -213,16 +213,16 @@ class Numbered:
 
 def test_clips_are_spread_evenly_over_all_sources() -> None:
     few, many = Numbered(10), Numbered(90)
-    picked = pick_clips([few, many], 12)
-    assert picked == pick_clips([few, many], 12), "always the same ones"
-    places = [index + (10 if source is many else 0) for source, index in picked]
-    assert places == [0, 9, 18, 27, 36, 45, 54, 63, 72, 81, 90, 99]
-    assert len(pick_clips([few], 16)) == 10
-    assert pick_clips([few], 0) == pick_clips([], 5) == pick_clips([Numbered(0)], 5) == []
+    assert [read() for read in pick_clips([few, many], 12, stills=False)] == [
+        *[(10, 0), (10, 9), (90, 8), (90, 17), (90, 26), (90, 35)],
+        *[(90, 44), (90, 53), (90, 62), (90, 71), (90, 80), (90, 89)],
+    ]
+    assert len(pick_clips([few], 16, stills=False)) == 10
+    for sources, count in (([few], 0), ([], 5), ([Numbered(0)], 5)):
+        assert pick_clips(sources, count, stills=False) == []
 
 
 def test_stage_of_stills_is_shown_the_first_frame_alone() -> None:
     source = Rendered(1)
-    whole = read_picked((source, 0), is_still=False)
-    still = read_picked((source, 0), is_still=True)
+    whole, still = (pick_clips([source], 1, stills=stills)[0]() for stills in (False, True))
     assert whole.frames.shape[1] == SMALL.num_frames and still.frames.shape[1] == 0

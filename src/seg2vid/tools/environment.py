@@ -50,9 +50,8 @@ def describe_machine() -> dict[str, Any]:
     name = platform.processor() or platform.machine()
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-        name = next(
-            (line.partition(":")[2].strip() for line in lines if "model name" in line), name
-        )
+        named = (line.partition(":")[2].strip() for line in lines if "model name" in line)
+        name = next(named, name)
     memory = 0
     with suppress(ValueError, OSError, AttributeError):  # not on Windows
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -72,7 +71,6 @@ def peak_memory() -> int:
 
 
 def _version(package: str) -> str:
-    """Return the version of an installed package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -81,10 +79,12 @@ def _version(package: str) -> str:
 
 def _git_commit() -> str:
     """Return the commit of the code, with ``+`` where files differ from it; empty outside git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40"]
-    command += ["--dirty=+", "--exclude=*"]
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    folder = Path(__file__).parent
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -15,33 +15,35 @@ _OWN_NAMES = re.compile(r"\d{6}(_backward|_forward)?\.(png|flo)|flow|visible|lab
 """What a folder of frames holds; a folder with anything else in it is never replaced."""
 
 
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing ``path`` into a ``MediaError``."""
+    try:
+        yield
+    except OSError as error:
+        got = f"{path}: {error.strerror or error}"
+        what, fix = "a place that can be written", "choose another place"
+        raise MediaError(what, got=got, fix=fix) from None
+
+
 class Replacement:
     """A file or folder to be written under ``temporary`` and moved to ``path`` by ``commit``."""
 
     def __init__(self, path: Path, *, is_folder: bool = False) -> None:
-        """Make the empty temporary file or folder beside ``path``.
-
-        Raises ``MediaError`` where that cannot be.
-        """
+        """Make the empty temporary file or folder; raise ``MediaError`` where that cannot be."""
         check_place(path, is_folder=is_folder)
-        self.path = path
-        self.is_folder = is_folder
+        self.path, self.is_folder = path, is_folder
         self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-        try:
+        with _told_of(path):
             self.discard()
             if is_folder:
                 self.temporary.mkdir()
             else:
                 self.temporary.touch()
-        except OSError as error:
-            raise place_error(path, error) from None
 
     def commit(self) -> None:
-        """Move what was written to its place, over an older output there.
-
-        Raises ``MediaError`` if that fails.
-        """
-        try:
+        """Move it to its place, over an older output there; raise ``MediaError`` if that fails."""
+        with _told_of(self.path):
             if self.is_folder and self.path.exists():
                 older = self.temporary.with_name(self.temporary.name + ".older")
                 self.path.rename(older)
@@ -49,8 +51,6 @@ class Replacement:
                 shutil.rmtree(older, ignore_errors=True)
             else:
                 os.replace(self.temporary, self.path)
-        except OSError as error:
-            raise place_error(self.path, error) from None
 
     def discard(self) -> None:
         """Delete what was written so far; nothing happens when there is nothing."""
@@ -61,47 +61,34 @@ class Replacement:
 
 
 def commit_all(replacements: Sequence[Replacement]) -> None:
-    """Commit all or none.
-
-    When one fails, those already moved are deleted again and ``MediaError`` is raised.
-    """
+    """Commit all or none: when one fails, those already moved are deleted, and it is raised."""
     done: list[Replacement] = []
     try:
         for replacement in replacements:
             replacement.commit()
             done.append(replacement)
     except BaseException:
-        for replacement in done:
+        for replacement in replacements:
             with suppress(OSError):
-                if replacement.is_folder:
+                replacement.discard()
+                if replacement in done and replacement.is_folder:
                     shutil.rmtree(replacement.path)
-                else:
+                elif replacement in done:
                     replacement.path.unlink()
-        discard_all(replacements)
         raise
-
-
-def discard_all(replacements: Sequence[Replacement]) -> None:
-    """Delete everything that was not committed."""
-    for replacement in replacements:
-        with suppress(OSError):
-            replacement.discard()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file to write to.
-
-    It becomes ``path`` if the block succeeds, otherwise it is deleted.
-    """
+    """Give a temporary file, which becomes ``path`` if the block succeeds, else is deleted."""
     replacement = Replacement(path)
     try:
-        yield replacement.temporary
-        replacement.commit()
-    except OSError as error:
-        raise place_error(path, error) from None
+        with _told_of(path):
+            yield replacement.temporary
+            replacement.commit()
     finally:
-        discard_all([replacement])
+        with suppress(OSError):
+            replacement.discard()
 
 
 def check_place(path: Path, *, is_folder: bool = False) -> None:
@@ -128,12 +115,6 @@ def _check_own_folder(path: Path) -> None:
     if strange:
         what, got = "a new, empty or frames-only folder", f"{path}, which holds {strange[0]}"
         raise MediaError(what, got=got, fix="choose another name: nothing is overwritten")
-
-
-def place_error(path: Path, error: OSError) -> MediaError:
-    """Return the ``MediaError`` for a place that turned out not to be writable."""
-    got = f"{path}: {error.strerror or error}"
-    return MediaError("a place that can be written", got=got, fix="choose another place")
 
 
 def digest_of(path: Path) -> str:

@@ -4,9 +4,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
@@ -44,16 +43,25 @@ def work_in_processes(
         initializer=_begin_worker,
         initargs=(threads, begin, begin_with),
     )
+    # Processes inherit the mask: Ctrl-C while they still import would make each print a traceback.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with interrupts_blocked():
+        try:
             waiting = {executor.submit(function, item): item for item in items}
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         while waiting:
             finished, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             poll()
             for future in finished:
                 done(waiting.pop(future), future.result())
     except BaseException:
-        stopped(stop_processes())
+        processes = multiprocessing.active_children()
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+        stopped([process.pid for process in processes if process.pid is not None])
         raise
     finally:
         executor.shutdown(cancel_futures=True)
@@ -80,25 +88,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-@contextmanager
-def interrupts_blocked() -> Iterator[None]:
-    """Start processes within the block: they inherit the mask, for Ctrl-C while they still import
-    would make each print a traceback.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def stop_processes() -> list[int]:
-    """End all worker processes and return their numbers."""
-    processes = multiprocessing.active_children()
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()
-    return [process.pid for process in processes if process.pid is not None]

@@ -1,6 +1,4 @@
-"""Seeds and generators: one for each sample, so that a sample is the same whatever stands beside
-it.
-"""
+"""One seed or generator for each sample: it is then the same whatever stands beside it."""
 
 from collections.abc import Sequence
 
@@ -13,12 +11,9 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 def make_generators(batch: int, seed: Seeds, generator: Generators) -> list[torch.Generator]:
-    """Return one generator for each sample; raise ``ModelError`` where their number does not
-    fit.
-    """
+    """Return one generator for each sample; raise ``ModelError`` where their number is wrong."""
     if seed is not None and generator is not None:
-        fix = "leave one of them out"
-        raise ModelError("a seed or a generator", got="both", fix=fix)
+        raise ModelError("a seed or a generator", got="both", fix="leave one of them out")
     if isinstance(seed, int):
         seed = [seed + sample for sample in range(batch)]
     if seed is not None:
@@ -26,15 +21,11 @@ def make_generators(batch: int, seed: Seeds, generator: Generators) -> list[torc
     elif isinstance(generator, Sequence):
         generators = list(generator)
     else:
-        generators = [generator if generator is not None else _fresh_generator()] * batch
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        generators = [generator] * batch
     if batch not in (1, len(generators)) or not generators:
         what = f"one seed or generator for each of {batch} label maps"
         raise ModelError(what, got=len(generators), fix="give as many, or one label map")
     return generators
-
-
-def _fresh_generator() -> torch.Generator:
-    """Return a generator that nobody has seeded: every call gives another future."""
-    generator = torch.Generator()
-    generator.seed()
-    return generator

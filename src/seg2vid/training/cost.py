@@ -25,7 +25,7 @@ from seg2vid.training.config import STAGE_NAMES, RunConfig
 from seg2vid.training.curves import draw_curves
 from seg2vid.training.folder import RunState, write_state
 from seg2vid.training.stage import Stage
-from seg2vid.training.validation import Picked, measure, read_picked, write_samples
+from seg2vid.training.validation import Picked, measure, write_samples
 
 LOG_LINE = 700
 """Bytes of one line of the two logs together."""
@@ -64,7 +64,7 @@ def measure_cost(
         _step(twin, optimizers, batches, settings)
     validate = 0.0
     if validation:
-        held_out = read_picked(validation[0], is_still=stage.stills)
+        held_out = validation[0]()
         figures = measure(twin, held_out)
         validate = _time(lambda: measure(twin, held_out)) * len(validation)
         # For its memory: what is drawn at savings.

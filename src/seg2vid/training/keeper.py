@@ -26,7 +26,6 @@ from seg2vid.training.validation import (
     find_choice,
     is_better,
     measure,
-    read_picked,
     write_samples,
 )
 
@@ -169,8 +168,7 @@ class RunKeeper(Callback):
             for buffer in stage.buffers():
                 dist.broadcast(buffer, 0)
         own = self.validation[trainer.global_rank :: trainer.world_size]
-        clips = (read_picked(picked, is_still=stage.stills) for picked in own)
-        rows = [measure(stage, clip) for clip in clips]
+        rows = [measure(stage, read()) for read in own]
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             dist.all_gather_object(gathered, rows)

@@ -27,7 +27,7 @@ from seg2vid.training.cost import foretell, settings_end
 from seg2vid.training.failures import told_in_one_line
 from seg2vid.training.keeper import RunKeeper
 from seg2vid.training.stage import Stage
-from seg2vid.training.validation import pick_clips, read_picked
+from seg2vid.training.validation import pick_clips
 
 LOGGER = logging.getLogger(__name__)
 
@@ -73,10 +73,10 @@ def run(
     if len(batches) == 0:
         LOGGER.info("%s: %d steps are done", output, int(stage.step))
         return weights
-    picked = pick_clips(validation, settings.validation_clips if settings.validate_every else 0)
+    count = settings.validation_clips if settings.validate_every else 0
+    picked = pick_clips(validation, count, stills=stage.stills)
     # Held-out clips are drawn where there are some, always the same.
-    shown = picked[: max(batches.batch_size, 2)]
-    held_out = [read_picked(one, is_still=stage.stills) for one in shown]
+    held_out = [read() for read in picked[: max(batches.batch_size, 2)]]
     _check_clips(stage.model, [batches[0], *held_out])
     sheet_clip = stack(held_out) if held_out else batches[0]
     if trainer.global_rank == 0:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,19 @@ from seg2vid.training.stage import Stage
 
 Figures = dict[str, float]
 """Figures by name; a part after a comma says of what, one in brackets the unit."""
-Picked = tuple[ClipSource, int]
-"""One held-out clip: where from, and which."""
+Picked = Callable[[], Clip]
+"""Reads one held-out clip."""
 
 HIGHER_IS_BETTER = ("accuracy", "precision", "IoU", "diversity")
 CHOICES = ("LPIPS, posterior", "LPIPS, own look", "L1, posterior", "L1, own look", "pixel accuracy")
 """What chooses the best weights unless the user says otherwise: the first that a stage has."""
 
 
-def pick_clips(sources: Sequence[ClipSource], count: int) -> list[Picked]:
-    """Pick ``count`` clips, spread evenly over all sources; fewer where there are fewer."""
+def pick_clips(sources: Sequence[ClipSource], count: int, *, stills: bool) -> list[Picked]:
+    """Pick ``count`` clips, or their first frames, spread evenly over all sources, or all."""
     every = [(source, index) for source in sources for index in range(len(source))]
-    return [every[index] for index in pick_evenly(len(every), count)] if every else []
-
-
-def read_picked(picked: Picked, *, is_still: bool) -> Clip:
-    """Read a picked clip, or its first frame alone."""
-    source, index = picked
-    return source.read_still(index, 0) if is_still else source.read(index)
+    picked = [every[index] for index in pick_evenly(len(every), count)] if every else []
+    return [partial(s.read_still, i, 0) if stills else partial(s.read, i) for s, i in picked]
 
 
 def is_better(name: str, value: float, than: float) -> bool:
@@ -80,9 +76,10 @@ def average(rows: Sequence[Figures]) -> Figures:
 
     A clip has no figure of what it does not show, or nan; the mean is nan where no clip has one.
     """
-    names = sorted({name for row in rows for name in row})
-    columns = {name: [row.get(name, math.nan) for row in rows] for name in names}
-    known = {name: [v for v in values if not math.isnan(v)] for name, values in columns.items()}
+    known: dict[str, list[float]] = {name: [] for name in sorted(chain(*rows))}
+    for name, value in chain(*(row.items() for row in rows)):
+        if not math.isnan(value):
+            known[name].append(value)
     return {name: sum(v) / len(v) if v else math.nan for name, v in known.items()}
 
 
@@ -100,8 +97,7 @@ def measure(stage: Stage, clip: Clip) -> Figures:
 def first_frame_figures(stage: FirstFrameStage, clip: Clip) -> Figures:
     """Measure frames painted with the look of the real one, and with looks from N(0, I).
 
-    Label accuracy is that of an independent segmenter, which knows streets: that of the real frame
-    stands beside it.
+    Label accuracy is that of an independent segmenter of streets, beside that of the real frame.
     """
     real = clip.first_frame
     looks = [stage.average.draw(1, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
@@ -123,7 +119,6 @@ def first_frame_figures(stage: FirstFrameStage, clip: Clip) -> Figures:
 
 @cache
 def _segmenter() -> BundledTeacher:
-    """Load the bundled segmenter, once."""
     return BundledTeacher()
 
 
@@ -138,8 +133,8 @@ def motion_figures(stage: MotionStage, clip: Clip) -> Figures:
     figures: Figures = {}
     for name, frames in videos.items():
         figures |= _distances(stage, frames, target, name)
-    if stage.perceptual_networks.perceptual is not None:
-        both = _distances(stage, first.refined, second.refined, "")
+    both = _distances(stage, first.refined, second.refined, "")
+    if "LPIPS, " in both:
         figures["diversity, LPIPS of two draws"] = both["LPIPS, "]
     spread = (first.motion.backward_flow - second.motion.backward_flow).norm(dim=2).mean()
     figures["diversity of flow, two draws [px]"] = float(spread)
