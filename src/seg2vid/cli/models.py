@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from seg2vid.cli.options import Assemble, Judges, JudgesConvert, Models
 from seg2vid.models import checkpoint
-from seg2vid.models.judges.files import convert_official, describe_judges, is_pinned
+from seg2vid.models.judges.files import JUDGES, convert_official, is_pinned, judge_folder
 from seg2vid.models.weights import find_weights, list_models
 
 
@@ -26,9 +26,10 @@ def assemble(options: Assemble) -> Iterator[str]:
 
 def list_judges(options: Judges) -> Iterator[str]:
     """List the judges with the state of their weights."""
-    for judge in describe_judges(options.judges):
-        state = "as pinned" if judge.is_pinned else "other bytes" if judge.is_found else "missing"
-        yield f"{judge.name:<38} {state:<12} {judge.what}"
+    for name, judge in JUDGES.items():
+        path = judge_folder(options.judges) / name
+        state = "as pinned" if is_pinned(path) else "other bytes" if path.is_file() else "missing"
+        yield f"{name:<38} {state:<12} {judge.what}"
         yield f"{'':<52}{judge.licence}; official file: {judge.source}"
 
 

@@ -12,7 +12,6 @@ from seg2vid.models.judges.files import (
     INCEPTION_CLASSES,
     JUDGES,
     convert_official,
-    describe_judges,
     is_pinned,
 )
 from seg2vid.tools.errors import ModelError
@@ -67,8 +66,7 @@ def test_an_official_file_becomes_ours_bit_for_bit(
         torch.save(tensors, source)
     made = convert_official(source, tmp_path / "judges")
     assert made == tmp_path / "judges" / name and is_pinned(made)
-    states = {state.name: state for state in describe_judges(tmp_path / "judges")}
-    assert [key for key, state in states.items() if state.is_found and state.is_pinned] == [name]
+    assert [key for key in JUDGES if is_pinned(tmp_path / "judges" / key)] == [name]
     others = {INCEPTION_CLASSES} if name == INCEPTION else set()
     assert {path.name for path in made.parent.iterdir()} == {name} | others
     if name == INCEPTION:
@@ -83,9 +81,7 @@ def test_changed_weights_are_made_but_not_taken_for_the_known_ones(
     tensors = {key: tensor + 1 for key, tensor in load_file(shared_data / "judges" / name).items()}
     torch.save(tensors, tmp_path / "alex.pth")
     made = convert_official(tmp_path / "alex.pth", tmp_path)
-    assert made.is_file() and not is_pinned(made)
-    state = next(state for state in describe_judges(tmp_path) if state.name == name)
-    assert state.is_found and not state.is_pinned
+    assert made == tmp_path / name and made.is_file() and not is_pinned(made)
 
 
 def test_the_heads_of_lpips_come_from_the_wheel_of_torchmetrics(tmp_path: Path) -> None:
@@ -97,11 +93,9 @@ def test_the_heads_of_lpips_come_from_the_wheel_of_torchmetrics(tmp_path: Path) 
 
 
 def test_all_judges_are_described(shared_data: Path, tmp_path: Path) -> None:
-    here, nowhere = describe_judges(shared_data / "judges"), describe_judges(tmp_path)
-    assert [state.name for state in here] == list(JUDGES) == [state.name for state in nowhere]
-    assert all(state.is_found and state.is_pinned for state in here)
-    assert not any(state.is_found or state.is_pinned for state in nowhere)
-    assert all(state.what and state.licence and state.source for state in here)
+    assert all(is_pinned(shared_data / "judges" / name) for name in JUDGES)
+    assert not any(is_pinned(tmp_path / name) for name in JUDGES)
+    assert all(judge.what and judge.licence and judge.source for judge in JUDGES.values())
     assert not is_pinned(shared_data / "judges" / "i3d_check.json")
 
 

@@ -18,6 +18,10 @@ from seg2vid.tools.files import digest_of, replacing
 
 Network = TypeVar("Network", bound=nn.Module)
 JUDGES_VARIABLE = "SEG2VID_JUDGES"
+INCEPTION = "inception_fid_fp16.safetensors"
+INCEPTION_CLASSES = "inception_classes_fp16.safetensors"
+"""The matrix of Inception's classes, for the Inception Score: a file by itself, which may lack."""
+CLASSES_PATTERN = r"(?:.*\.)?output\.weight"
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,6 @@ class JudgeFile:
     what: str
     tensors: int
     """How many it holds."""
-    is_half: bool
-    """Stored in half precision; everything is computed in float32."""
     sha256: str
     source: str
     """Where the official file lies that ours was made from."""
@@ -43,7 +45,6 @@ JUDGES = {
     "alexnet_features.safetensors": JudgeFile(
         what="AlexNet without its classifier, for LPIPS",
         tensors=10,
-        is_half=False,
         sha256="9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9",
         source="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
         licence="BSD-3-Clause",
@@ -52,7 +53,6 @@ JUDGES = {
     "lpips_v01_alex_lin.safetensors": JudgeFile(
         what="LPIPS 0.1, weights of AlexNet's channels",
         tensors=5,
-        is_half=False,
         sha256="255d6454292d155a069f693a111769acec003d588617b250f24775369c816e04",
         source="torchmetrics/functional/image/lpips_models/alex.pth in the wheel of torchmetrics",
         licence="BSD-2-Clause",
@@ -61,16 +61,14 @@ JUDGES = {
     "vgg16_features_fp16.safetensors": JudgeFile(
         what="VGG-16 up to relu4_3, for the feature term",
         tensors=20,
-        is_half=True,
         sha256="d1164efb1be15ba6eb6f98237be29213ac2ed6598e2e97c49feefcc6ecee4d8d",
         source="https://download.pytorch.org/models/vgg16-397923af.pth",
         licence="BSD-3-Clause",
         pattern=r"(features\.(?:0|2|5|7|10|12|14|17|19|21)\.(?:weight|bias))",
     ),
-    "inception_fid_fp16.safetensors": JudgeFile(
+    INCEPTION: JudgeFile(
         what="FID Inception of 2015-12-05, for FID and KID",
         tensors=376,
-        is_half=True,
         sha256="990b3f8225f785c2352fe9a71554f8adf5e2af6e7fbe147eb32675df3ac24c46",
         source="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
         "inception-2015-12-05.pt",
@@ -81,7 +79,6 @@ JUDGES = {
     "i3d_kinetics400_fp16.safetensors": JudgeFile(
         what="I3D trained on Kinetics-400, for the Fréchet video distance",
         tensors=287,
-        is_half=True,
         sha256="692cd82e05dd37984daf811c313c8570dad325ffdd2b90b150ab63fa5228a116",
         source="https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt",
         licence="Apache-2.0",
@@ -91,16 +88,14 @@ JUDGES = {
     "raft_small.safetensors": JudgeFile(
         what="RAFT-small, optical flow",
         tensors=106,
-        is_half=False,
         sha256="c1262e5cb6bb1b0bc10577a9a4f6967909ba425f29cf1ad73d9dd78391492082",
         source="raft-small.pth in models.zip of https://github.com/princeton-vl/RAFT",
         licence="BSD-3-Clause",
         pattern=r"(?:module\.)?((?:fnet|cnet|update_block)\..+)",
     ),
 }
-"""The judges' files, which are pinned to their bytes; a file of another name is not."""
-INCEPTION_CLASSES = "inception_classes_fp16.safetensors"
-"""The matrix of Inception's classes, for the Inception Score: a file by itself, which may lack."""
+"""The judges' files, which are pinned to their bytes; a file of another name is not. Those with
+``fp16`` in their name are stored in half precision; everything is computed in float32."""
 
 
 def judge_folder(folder: Path | None = None) -> Path:
@@ -109,19 +104,17 @@ def judge_folder(folder: Path | None = None) -> Path:
 
 
 def find_judge(file_name: str, folder: Path | None = None) -> Path:
-    """Return the path of a judge's weights. Raises ``ModelError`` saying where it was looked for,
-    or that the bytes are not the pinned ones.
+    """Return the path of a judge's weights.
+
+    Raises ``ModelError`` where they are missing or their bytes are not the pinned ones.
     """
-    place = judge_folder(folder)
-    path = place / file_name
+    path = judge_folder(folder) / file_name
     pinned = JUDGES.get(file_name)
     official = f" or make the file with convert_official from {pinned.source}" if pinned else ""
     if not path.is_file():
-        raise ModelError(
-            f"the judge's weights {file_name} in {place}",
-            got="no such file",
-            fix=f"name the folder that holds them with --judges or {JUDGES_VARIABLE}{official}",
-        )
+        what = f"the judge's weights {file_name} in {path.parent}"
+        fix = f"name the folder that holds them with --judges or {JUDGES_VARIABLE}{official}"
+        raise ModelError(what, got="no such file", fix=fix)
     if pinned is not None and (digest := digest_of(path)) != pinned.sha256:
         what, fix = f"{path} to have the SHA-256 {pinned.sha256}", f"copy it again{official}"
         raise ModelError(what, got=digest, fix=fix)
@@ -140,42 +133,8 @@ def frozen(network: Network, weights: dict[str, Tensor]) -> Network:
     return network.eval().requires_grad_(False)
 
 
-INCEPTION = "inception_fid_fp16.safetensors"
-CLASSES_PATTERN = r"(?:.*\.)?output\.weight"
-
-
-@dataclass(frozen=True)
-class JudgeState:
-    """One judge's file in a folder."""
-
-    name: str
-    what: str
-    is_found: bool
-    is_pinned: bool
-    """Its bytes are the ones that are known to be right."""
-    licence: str
-    source: str
-    """Where the official file lies, for ``convert_official``."""
-
-
-def describe_judges(folder: Path | None = None) -> list[JudgeState]:
-    """Return what is known of every judge's file in ``folder`` (or ``SEG2VID_JUDGES``)."""
-    place = judge_folder(folder)
-    return [
-        JudgeState(
-            name=name,
-            what=judge.what,
-            is_found=(place / name).is_file(),
-            is_pinned=is_pinned(place / name),
-            licence=judge.licence,
-            source=judge.source,
-        )
-        for name, judge in JUDGES.items()
-    ]
-
-
 def is_pinned(path: Path) -> bool:
-    """Say whether a file is there and has the SHA-256 that belongs to its name."""
+    """Say whether a judge's file is there and has the SHA-256 that belongs to its name."""
     pinned = JUDGES.get(path.name)
     return pinned is not None and path.is_file() and digest_of(path) == pinned.sha256
 
@@ -189,13 +148,12 @@ def convert_official(path: Path, folder: Path) -> Path:
     ``ModelError`` where the file cannot be read or is none of the judges.
     """
     stored = _read_official(path)
-    found = {name: _renamed(stored, judge) for name, judge in JUDGES.items()}
+    found = {name: _renamed(stored, name) for name in JUDGES}
     fitting = [name for name, own in found.items() if len(own) == JUDGES[name].tensors]
     if len(fitting) != 1:
         what = f"the tensors of one of the judges {', '.join(JUDGES)} in {path}"
         got = f"{len(stored)} tensors, {', '.join(sorted(stored)[:3])} ..."
-        fix = "take the official file: describe_judges says where it lies"
-        raise ModelError(what, got=got, fix=fix)
+        raise ModelError(what, got=got, fix="take the official file: `seg2vid judges` names it")
     name = fitting[0]
     classes = [tensor for key, tensor in stored.items() if re.fullmatch(CLASSES_PATTERN, key)]
     if name == INCEPTION and classes:
@@ -203,8 +161,8 @@ def convert_official(path: Path, folder: Path) -> Path:
     return _save(found[name], folder / name)
 
 
-def _renamed(stored: dict[str, Tensor], judge: JudgeFile) -> dict[str, Tensor]:
-    precision = torch.float16 if judge.is_half else torch.float32
+def _renamed(stored: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    judge, precision = JUDGES[name], torch.float16 if "fp16" in name else torch.float32
     matches = {key: re.fullmatch(judge.pattern, key) for key in stored}
     return {
         judge.prefix + match[1]: stored[key].to(precision)

@@ -1,7 +1,8 @@
 """I3D (Carreira and Zisserman, CVPR 2017) trained on Kinetics-400, frozen: one clip → 400 logits,
 with which the Fréchet video distance is measured.
 
-Blocks bear the names of the weight file, with their normalisation folded into the convolutions.
+Convolutions bear the names of the weight file, which says how large they are, with their
+normalisation folded in.
 """
 
 from pathlib import Path
@@ -25,60 +26,21 @@ SIDE = 224
 """Pixels on a side of what the network looks at."""
 SHORTEST = 9
 """Frames of the shortest clip that leaves the two moments of time the last pooling needs."""
-CLASSES = 400
-PARTS = ("weight", "bias")
-NORMALISATION = {
-    "mean": "running_mean",
-    "variance": "running_var",
-    "shift": "bias",
-    "scale": "weight",
-}
-"""Arguments of ``folded`` and their names in the weight file."""
-
-WIDTHS: dict[str, tuple[int, int, int, int, int, int]] = {
-    "Mixed_3b": (64, 96, 128, 16, 32, 32),
-    "Mixed_3c": (128, 128, 192, 32, 96, 64),
-    "Mixed_4b": (192, 96, 208, 16, 48, 64),
-    "Mixed_4c": (160, 112, 224, 24, 64, 64),
-    "Mixed_4d": (128, 128, 256, 24, 64, 64),
-    "Mixed_4e": (112, 144, 288, 32, 64, 64),
-    "Mixed_4f": (256, 160, 320, 32, 128, 128),
-    "Mixed_5b": (256, 160, 320, 32, 128, 128),
-    "Mixed_5c": (384, 192, 384, 48, 128, 128),
-}
-"""Output channels of the convolutions b0, b1a, b1b, b2a, b2b and b3b of each block."""
+BLOCKS = ("3b", "3c", "4b", "4c", "4d", "4e", "4f", "5b", "5c")
 Triple = tuple[int, ...]
 """A number each for time, height and width."""
 PLANE, CUBE = (1, 3, 3), (3, 3, 3)
 """Windows of pooling."""
-POOLED_BEFORE: dict[str, Triple] = {"Mixed_4b": CUBE, "Mixed_5b": (2, 2, 2)}
+POOLED_BEFORE = {"4b": CUBE, "5b": (2, 2, 2)}
 """Blocks that a pooling of time and space stands before, with its window."""
 
 
-class Convolution(nn.Conv3d):
+class _Convolution(nn.Conv3d):
     """Convolution with TensorFlow's SAME padding, and a ReLU."""
 
     def forward(self, clip: Volume) -> Result:
-        """Return the maps, at 1 / stride of the size, rounded up."""
-        clip, padding = same_padded(clip, self.kernel_size, self.stride)
-        return F.relu(convolved(clip, self, padding), inplace=True)
-
-
-class Mixed(nn.Module):
-    """Four branches side by side, joined."""
-
-    def __init__(self, inputs: int, widths: tuple[int, int, int, int, int, int]) -> None:
-        super().__init__()
-        self.b0 = Convolution(inputs, widths[0], 1)
-        self.b1a, self.b1b = Convolution(inputs, widths[1], 1), Convolution(*widths[1:3], 3)
-        self.b2a, self.b2b = Convolution(inputs, widths[3], 1), Convolution(*widths[3:5], 3)
-        self.b3b = Convolution(inputs, widths[5], 1)
-
-    def forward(self, clip: Volume) -> Float[Tensor, "batch channel_out time height width"]:
-        """Return the joined maps."""
-        pooled = self.b3b(max_pooled(clip, CUBE, (1, 1, 1)))
-        branches = (self.b0(clip), self.b1b(self.b1a(clip)), self.b2b(self.b2a(clip)), pooled)
-        return torch.cat(branches, 1)
+        padded, padding = same_padded(clip, self.kernel_size, self.stride)
+        return F.relu(convolved(padded, self, padding), inplace=True)
 
 
 class I3D(nn.Module):
@@ -89,17 +51,15 @@ class I3D(nn.Module):
     bfloat16 autocast moves them by 2.3 % of their norm.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        """``weights`` are its parameters, by name: weight and bias of every convolution."""
         super().__init__()
-        self.Conv3d_1a_7x7 = Convolution(3, 64, 7, 2)
-        self.Conv3d_2b_1x1 = Convolution(64, 64, 1)
-        self.Conv3d_2c_3x3 = Convolution(64, 192, 3)
-        self.mixed = nn.ModuleDict()
-        inputs = 192
-        for name, widths in WIDTHS.items():
-            self.mixed[name] = Mixed(inputs, widths)
-            inputs = sum(widths[index] for index in (0, 2, 4, 5))
-        self.logits = nn.Conv3d(inputs, CLASSES, 1)
+        for key in (key for key in weights if key.endswith(".weight")):
+            name = key.removesuffix(".weight")
+            outputs, inputs, side = weights[key].shape[:3]
+            stride = 2 if name == "Conv3d_1a_7x7" else 1
+            self.add_module(name, _Convolution(inputs, outputs, side, stride))
+        self.logits = nn.Conv3d(1024, 400, 1)
 
     def forward(self, frames: Frames) -> Float[Tensor, "batch 400"]:
         """Return the logits of clips of any size, RGB in [0, 1], of at least 9 frames.
@@ -118,15 +78,28 @@ class I3D(nn.Module):
 
     def network(self, clip: Float[Tensor, "batch 3 time 224 224"]) -> Float[Tensor, "batch 400"]:
         """Return the logits of clips in [-1, 1], RGB: the network proper."""
-        hidden = self.Conv3d_1a_7x7(clip.contiguous(memory_format=torch.channels_last_3d))
-        hidden = self.Conv3d_2b_1x1(max_pooled(hidden, PLANE, (1, 2, 2)))
-        hidden = max_pooled(self.Conv3d_2c_3x3(hidden), PLANE, (1, 2, 2))
-        for name, block in self.mixed.items():
-            if name in POOLED_BEFORE:
-                hidden = max_pooled(hidden, POOLED_BEFORE[name], (2, 2, 2))
-            hidden = block(hidden)
+        hidden = clip.contiguous(memory_format=torch.channels_last_3d)
+        hidden = max_pooled(self._convolved(hidden, "Conv3d_1a_7x7"), PLANE, (1, 2, 2))
+        hidden = self._convolved(hidden, "Conv3d_2b_1x1", "Conv3d_2c_3x3")
+        hidden = max_pooled(hidden, PLANE, (1, 2, 2))
+        for block in BLOCKS:
+            if block in POOLED_BEFORE:
+                hidden = max_pooled(hidden, POOLED_BEFORE[block], (2, 2, 2))
+            branch = f"Mixed_{block}_b"
+            parts = (
+                self._convolved(hidden, branch + "0"),
+                self._convolved(hidden, branch + "1a", branch + "1b"),
+                self._convolved(hidden, branch + "2a", branch + "2b"),
+                self._convolved(max_pooled(hidden, CUBE, (1, 1, 1)), branch + "3b"),
+            )
+            hidden = torch.cat(parts, 1)
         hidden = F.avg_pool3d(hidden, (2, 7, 7), 1)
         return convolved(hidden, self.logits, (0, 0, 0)).mean((2, 3, 4))
+
+    def _convolved(self, clip: Volume, *names: str) -> Result:
+        for name in names:
+            clip = self.get_submodule(name)(clip)
+        return clip
 
 
 def same_padded(
@@ -148,9 +121,7 @@ def same_padded(
     return clip, tuple(total // 2 for total in totals)
 
 
-def max_pooled(
-    clip: Volume, kernel: Triple, stride: Triple
-) -> Float[Tensor, "batch channel time_out height_out width_out"]:
+def max_pooled(clip: Volume, kernel: Triple, stride: Triple) -> Result:
     """Return the maximum of each window, SAME padded."""
     clip, padding = same_padded(clip, kernel, stride)
     return F.max_pool3d(clip, kernel, stride, padding)
@@ -173,13 +144,14 @@ def convolved(clip: Volume, layer: nn.Conv3d, padding: Triple) -> Result:
 def load_i3d(folder: Path | None = None) -> I3D:
     """Load I3D, frozen, in float32; raise ``ModelError`` as ``find_judge`` does."""
     stored = load_weights(WEIGHTS, folder)
-    weights = {f"logits.{part}": stored.pop(f"logits.conv3d.{part}") for part in PARTS}
-    for key in (key for key in stored if key.endswith("conv3d.weight")):
-        place = key.removesuffix("conv3d.weight")
-        norm = {name: stored[f"{place}bn.{part}"] for name, part in NORMALISATION.items()}
-        pair = folded(stored[key], **norm)
-        name = f"mixed.{place}" if place.startswith("Mixed") else place
-        weights |= {name + part: tensor for part, tensor in zip(PARTS, pair, strict=True)}
-    network = frozen(I3D(), weights)
+    weights = {f"logits.{part}": stored.pop(f"logits.conv3d.{part}") for part in ("weight", "bias")}
+    for key in (key for key in stored if key.endswith(".conv3d.weight")):
+        place = key.removesuffix(".conv3d.weight")
+        names = ("weight", "bias", "running_mean", "running_var")
+        scale, shift, mean, variance = (stored[f"{place}.bn.{name}"] for name in names)
+        pair = folded(stored[key], mean=mean, variance=variance, shift=shift, scale=scale)
+        name = place.replace(".", "_")
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = pair
+    network = frozen(I3D(weights), weights)
     nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)
     return network

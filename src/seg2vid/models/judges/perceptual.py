@@ -1,6 +1,8 @@
 """Frozen AlexNet (LPIPS) and VGG-16, shared by losses and metrics, never in a checkpoint."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -11,29 +13,48 @@ from torch import Tensor, nn
 from seg2vid.models.judges.files import frozen, load_weights
 from seg2vid.structures import Pictures
 
+ALEXNET = {
+    "0": (3, 64, 11, 4, 2),
+    "3": (64, 192, 5, 1, 2),
+    "6": (192, 384, 3, 1, 1),
+    "8": (384, 256, 3, 1, 1),
+    "10": (256, 256, 3, 1, 1),
+}
+"""Arguments of AlexNet's convolutions (Krizhevsky, 2014 variant), by their places in the usual list
+of its layers."""
+VGG_PLACES = ("0", "2", "5", "7", "10", "12", "14", "17", "19", "21")
+"""Places of VGG-16's convolutions up to relu4_3."""
+VGG_WIDTHS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
 
-class AlexNetFeatures(nn.Module):
-    """The five ReLU maps of AlexNet (Krizhevsky, 2014 variant), for LPIPS."""
 
-    def __init__(self) -> None:
+class ReluMaps(nn.Module):
+    """The map after every ReLU of a plain chain of convolutions, some of which pool first."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        layers: Mapping[str, tuple[int, int, int, int, int]],
+        pooling: nn.Module,
+        pooled: tuple[str, ...],
+        *,
+        shift: list[float],
+        scale: list[float],
+    ) -> None:
+        """``shift`` and ``scale`` are mean and deviation of the pictures it was trained on."""
         super().__init__()
-        self.features = nn.ModuleDict(
-            {
-                "0": nn.Conv2d(3, 64, 11, 4, 2),
-                "3": nn.Conv2d(64, 192, 5, 1, 2),
-                "6": nn.Conv2d(192, 384, 3, 1, 1),
-                "8": nn.Conv2d(384, 256, 3, 1, 1),
-                "10": nn.Conv2d(256, 256, 3, 1, 1),
-            }
-        )
+        self.features = nn.ModuleDict({place: nn.Conv2d(*sizes) for place, sizes in layers.items()})
+        self.pooling, self.pooled = pooling, pooled
+        for name, values in (("shift", shift), ("scale", scale)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, picture: Pictures) -> list[Tensor]:
-        """Return the maps, (batch, channel, height, width) each, of a normalised picture."""
+        """Return the maps, (batch, channel, height, width) each, ever smaller."""
         maps = []
-        hidden = picture
-        for name, layer in self.features.items():
-            # The pooling stands before the second and third convolutions.
-            hidden = F.relu(layer(F.max_pool2d(hidden, 3, 2) if name in ("3", "6") else hidden))
+        hidden = (picture - self.shift) / self.scale
+        for place, layer in self.features.items():
+            hidden = F.relu(layer(self.pooling(hidden) if place in self.pooled else hidden))
             maps.append(hidden)
         return maps
 
@@ -41,18 +62,15 @@ class AlexNetFeatures(nn.Module):
 class PerceptualDistance(nn.Module):
     """LPIPS v0.1 with AlexNet (Zhang et al., CVPR 2018): 0 if equal, about 0.7 if unrelated."""
 
-    shift: Tensor
-    scale: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.network = AlexNetFeatures()
-        self.heads = nn.ParameterList(
-            nn.Parameter(torch.zeros(1, channels, 1, 1)) for channels in (64, 192, 384, 256, 256)
-        )
         # The constants of the LPIPS authors' release, for pictures in [-1, 1].
-        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
-        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+        shift, scale = [-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]
+        pooling = nn.MaxPool2d(3, 2)
+        self.network = ReluMaps(ALEXNET, pooling, ("3", "6"), shift=shift, scale=scale)
+        self.heads = nn.ParameterList(
+            nn.Parameter(torch.zeros(1, sizes[1], 1, 1)) for sizes in ALEXNET.values()
+        )
 
     def forward(self, predicted: Pictures, target: Pictures) -> Float[Tensor, " batch"]:
         """Return the distance of each pair of pictures in [0, 1], at least 32 pixels on a side."""
@@ -81,54 +99,28 @@ class PerceptualDistance(nn.Module):
         return [((one - other).square() * head).sum(1) for one, other, head in pairs]
 
     def _unit_maps(self, picture: Pictures) -> list[Tensor]:
-        """Return the feature maps, each pixel's vector scaled to length one."""
-        normalised = (2 * picture - 1 - self.shift) / self.scale
-        maps = self.network(normalised.contiguous(memory_format=torch.channels_last))
+        maps = self.network((2 * picture - 1).contiguous(memory_format=torch.channels_last))
         return [m.float() / (m.float().norm(dim=1, keepdim=True) + 1e-10) for m in maps]
 
 
-VGG_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
-"""Places of VGG-16's convolutions up to relu4_3 in the usual list of its layers."""
-VGG_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
-VGG_POOLED = {5, 10, 17}
-"""Convolutions that a pooling stands before."""
-
-
-class VGGFeatures(nn.Module):
+class VGGFeatures(ReluMaps):
     """Ten ReLU maps of VGG-16, relu1_1 ... relu4_3, with average pooling (Gatys et al., 2016).
 
-    The authors' code compares twelve maps of VGG-19, relu1_1 ... relu4_4, pooled likewise.
+    They come at 1 / f of the size, f = 1, 1, 2, 2, 4 ... 8, of RGB in [0, 1]. The authors' code
+    compares twelve maps of VGG-19, relu1_1 ... relu4_4, pooled likewise.
     """
 
-    shift: Tensor
-    scale: Tensor
-
     def __init__(self) -> None:
-        super().__init__()
-        pairs = zip(VGG_LAYERS, (3, *VGG_WIDTHS), VGG_WIDTHS, strict=False)
-        self.features = nn.ModuleDict(
-            {str(place): nn.Conv2d(before, after, 3, 1, 1) for place, before, after in pairs}
-        )
+        pairs = zip(VGG_PLACES, pairwise(VGG_WIDTHS), strict=True)
+        layers = {place: (before, after, 3, 1, 1) for place, (before, after) in pairs}
         # Mean and deviation of ImageNet.
-        self.register_buffer("shift", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
-        self.register_buffer("scale", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
-
-    def forward(self, picture: Pictures) -> list[Tensor]:
-        """Return the maps at 1 / f of the size, f = 1, 1, 2, 2, 4 ... 8, of RGB in [0, 1]."""
-        maps = []
-        hidden = (picture - self.shift) / self.scale
-        for place, layer in self.features.items():
-            pooled = F.avg_pool2d(hidden, 2) if int(place) in VGG_POOLED else hidden
-            hidden = F.relu(layer(pooled))
-            maps.append(hidden)
-        return maps
+        shift, scale = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+        super().__init__(layers, nn.AvgPool2d(2), ("5", "10", "17"), shift=shift, scale=scale)
 
 
 def load_vgg_features(folder: Path | None = None) -> VGGFeatures:
     """Load VGG-16, frozen; raise ``ModelError`` where the file is missing."""
-    judge = VGGFeatures()
-    weights = load_weights("vgg16_features_fp16.safetensors", folder)
-    return frozen(judge, weights | {"shift": judge.shift, "scale": judge.scale})
+    return frozen(VGGFeatures(), load_weights("vgg16_features_fp16.safetensors", folder))
 
 
 def shifted_distance(

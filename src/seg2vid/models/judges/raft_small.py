@@ -3,6 +3,7 @@
 Modules bear the names of the authors' weight file, so that it loads as it is.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from seg2vid.tools.errors import ModelError
 from seg2vid.warp import pixel_grid
 
 State = Float[Tensor, "batch hidden height width"]
+Shrunk = Float[Tensor, "batch channel_out height_out width_out"]
 Cells = Float[Tensor, "batch cells height width"]
 
 WEIGHTS = "raft_small.safetensors"
@@ -51,9 +53,7 @@ class Bottleneck(nn.Module):
             else nn.Identity()
         )
 
-    def forward(
-        self, features: Features
-    ) -> Float[Tensor, "batch channel_out height_out width_out"]:
+    def forward(self, features: Features) -> Shrunk:
         """Return features at 1 / stride of the resolution."""
         hidden = F.relu(self.norm1(self.conv1(features)))
         hidden = F.relu(self.norm2(self.conv2(hidden)))
@@ -75,83 +75,53 @@ class Encoder(nn.Module):
         self.layer1, self.layer2, self.layer3 = stages
         self.conv2 = nn.Conv2d(WIDTHS[-1], outputs, 1)
 
-    def forward(
-        self, picture: Pictures
-    ) -> Float[Tensor, "batch channel coarse_height coarse_width"]:
+    def forward(self, picture: Pictures) -> Shrunk:
         """Return the features of a picture in [-1, 1]."""
         hidden = F.relu(self.norm1(self.conv1(picture)))
         return self.conv2(self.layer3(self.layer2(self.layer1(hidden))))
 
 
-class MotionFeatures(nn.Module):
-    """What the recurrent unit hears of the flow so far and of the correlations where it leads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convc1 = nn.Conv2d(LEVELS * (2 * RADIUS + 1) ** 2, 96, 1)
-        self.convf1 = nn.Conv2d(2, 64, 7, 1, 3)
-        self.convf2 = nn.Conv2d(64, 32, 3, 1, 1)
-        self.conv = nn.Conv2d(128, 80, 3, 1, 1)
-
-    def forward(self, flow: Flow, correlation: Cells) -> Float[Tensor, "batch 82 height width"]:
-        """Return features of both, the flow itself (in cells) last."""
-        seen = F.relu(self.convc1(correlation))
-        moved = F.relu(self.convf2(F.relu(self.convf1(flow))))
-        return torch.cat((F.relu(self.conv(torch.cat((seen, moved), 1))), flow), 1)
-
-
-class RecurrentUnit(nn.Module):
-    """Convolutional GRU."""
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.convz = nn.Conv2d(HIDDEN + inputs, HIDDEN, 3, 1, 1)
-        self.convr = nn.Conv2d(HIDDEN + inputs, HIDDEN, 3, 1, 1)
-        self.convq = nn.Conv2d(HIDDEN + inputs, HIDDEN, 3, 1, 1)
-
-    def forward(self, state: State, heard: Features) -> State:
-        """Return the next state."""
-        both = torch.cat((state, heard), 1)
-        update, keep = self.convz(both).sigmoid(), self.convr(both).sigmoid()
-        proposal = self.convq(torch.cat((keep * state, heard), 1)).tanh()
-        return state + update * (proposal - state)
-
-
-class FlowHead(nn.Module):
-    """State → change of flow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(HIDDEN, 128, 3, 1, 1)
-        self.conv2 = nn.Conv2d(128, 2, 3, 1, 1)
-
-    def forward(self, state: State) -> Flow:
-        """Return how much the flow changes, in cells."""
-        return self.conv2(F.relu(self.conv1(state)))
-
-
 class UpdateBlock(nn.Module):
-    """One step of the estimate."""
+    """One step of the estimate: a convolutional GRU that says how the flow changes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = MotionFeatures()
-        self.gru = RecurrentUnit(CONTEXT + 82)
-        self.flow_head = FlowHead()
+        self.encoder = nn.ModuleDict(
+            {
+                "convc1": nn.Conv2d(LEVELS * (2 * RADIUS + 1) ** 2, 96, 1),
+                "convf1": nn.Conv2d(2, 64, 7, 1, 3),
+                "convf2": nn.Conv2d(64, 32, 3, 1, 1),
+                "conv": nn.Conv2d(128, 80, 3, 1, 1),
+            }
+        )
+        inputs = HIDDEN + CONTEXT + 82
+        self.gru = nn.ModuleDict(
+            {name: nn.Conv2d(inputs, HIDDEN, 3, 1, 1) for name in ("convz", "convr", "convq")}
+        )
+        first, last = nn.Conv2d(HIDDEN, 128, 3, 1, 1), nn.Conv2d(128, 2, 3, 1, 1)
+        self.flow_head = nn.Sequential(OrderedDict(conv1=first, relu=nn.ReLU(), conv2=last))
 
     def forward(
-        self,
-        state: State,
-        context: Float[Tensor, "batch context height width"],
-        correlation: Cells,
-        flow: Flow,
+        self, state: State, context: Features, correlation: Cells, flow: Flow
     ) -> tuple[State, Flow]:
-        """Return the next state and flow."""
+        """Return the next state and flow, in cells."""
         # Places and correlations stay in full precision, the convolutions need not.
         with fast_arithmetic(flow.device):
-            state = self.gru(state, torch.cat((context, self.encoder(flow, correlation)), 1))
+            heard = torch.cat((context, self._encode(flow, correlation)), 1)
+            both = torch.cat((state, heard), 1)
+            update, keep = self.gru["convz"](both).sigmoid(), self.gru["convr"](both).sigmoid()
+            proposal = self.gru["convq"](torch.cat((keep * state, heard), 1)).tanh()
+            state = state + update * (proposal - state)
             change = self.flow_head(state)
         return state.float(), flow + change.float()
+
+    def _encode(self, flow: Flow, correlation: Cells) -> Float[Tensor, "batch 82 height width"]:
+        """Describe the flow so far and the correlations where it leads; the flow itself is last."""
+        moved = flow
+        for name in ("convf1", "convf2"):
+            moved = F.relu(self.encoder[name](moved))
+        both = torch.cat((F.relu(self.encoder["convc1"](correlation)), moved), 1)
+        return torch.cat((F.relu(self.encoder["conv"](both)), flow), 1)
 
 
 class RaftSmall(nn.Module):
