@@ -16,10 +16,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from seg2vid.models.appearance_encoder import AppearanceEncoder
-from seg2vid.models.config import ModelConfig
 from seg2vid.models.discriminator import Discriminator
 from seg2vid.models.first_frame import FirstFrame, Look
-from seg2vid.models.judges.perceptual import PerceptualNetworks, shifted_distance
+from seg2vid.models.judges.perceptual import shifted_distance
 from seg2vid.structures import Clip, Labels, Pictures
 from seg2vid.training.config import FirstFrameTrainingConfig
 from seg2vid.training.losses import adversarial_loss, look_divergence
@@ -31,18 +30,14 @@ class FirstFrameStage(Stage):
 
     stills = True
 
-    def __init__(
-        self,
-        model: ModelConfig,
-        training: FirstFrameTrainingConfig,
-        perceptual_networks: PerceptualNetworks | None = None,
-    ) -> None:
-        super().__init__(model, training, perceptual_networks)
-        channels, width = self.space.num_channels, training.discriminator_width
-        self.first_frame = FirstFrame(
-            model.first_frame, num_channels=channels, foreground=self.space.foreground_ids
-        )
-        self.appearance_encoder = AppearanceEncoder(model.first_frame, num_channels=channels)
+    training_config: FirstFrameTrainingConfig
+
+    def build(self) -> None:
+        """Make generator, encoder of looks, discriminator, and the generator's average."""
+        config, channels = self.model.first_frame, self.space.num_channels
+        foreground, width = self.space.foreground_ids, self.training_config.discriminator_width
+        self.first_frame = FirstFrame(config, num_channels=channels, foreground=foreground)
+        self.appearance_encoder = AppearanceEncoder(config, num_channels=channels)
         self.discriminator = Discriminator(num_channels=channels, width=width)
         self.average = copy.deepcopy(self.first_frame).requires_grad_(False)
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from seg2vid.media.drawing import flow_to_colours
 from seg2vid.models.animator import Animator
-from seg2vid.models.config import ModelConfig
 from seg2vid.models.hints import displacement_grid
-from seg2vid.models.judges.perceptual import PerceptualNetworks, shifted_distance
+from seg2vid.models.judges.perceptual import shifted_distance
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
 from seg2vid.structures import Animation, Clip, Hints, Motion, Objects, Posterior
 from seg2vid.training import losses
@@ -27,15 +26,12 @@ Times = Int[Tensor, " chosen"]
 class MotionStage(Stage):
     """Motion encoder and animator with everything that trains them."""
 
-    def __init__(
-        self,
-        model: ModelConfig,
-        training: MotionTrainingConfig,
-        perceptual_networks: PerceptualNetworks | None = None,
-    ) -> None:
-        super().__init__(model, training, perceptual_networks)
-        self.motion_encoder = build_motion_encoder(model)
-        self.animator = Animator(model, num_channels=self.space.num_channels)
+    training_config: MotionTrainingConfig
+
+    def build(self) -> None:
+        """Make encoder and animator."""
+        self.motion_encoder = build_motion_encoder(self.model)
+        self.animator = Animator(self.model, num_channels=self.space.num_channels)
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for both networks."""
@@ -94,26 +90,22 @@ class MotionStage(Stage):
     def _exact_terms(self, motion: Motion, clip: Clip) -> Terms:
         """Return the supervised terms, or the mask penalty where the motion is not known."""
         scale, turning, exact = self.model.flow_decoder.flow_scale, motion.turning, clip.motion
-        terms: Terms = {}
+        terms = {}
         if (ego := clip.ego_motion) is not None and turning is not None:
-            terms |= self.weigh({"turning": lambda: losses.turning_loss(turning, ego)})
+            terms["turning"] = lambda: losses.turning_loss(turning, ego)
         if exact is None:
-            return terms | self.weigh({"mask_penalty": lambda: losses.mask_penalty(motion)})
-        return terms | self.weigh(
-            {
-                "flow": lambda: losses.flow_loss(motion, exact, scale=scale),
-                "visibility": lambda: losses.visibility_loss(motion, exact),
-            }
-        )
+            terms["mask_penalty"] = lambda: losses.mask_penalty(motion)
+        else:
+            terms["flow"] = lambda: losses.flow_loss(motion, exact, scale=scale)
+            terms["visibility"] = lambda: losses.visibility_loss(motion, exact)
+        return self.weigh(terms)
 
     def _paper_terms(self, motion: Motion, clip: Clip) -> Terms:
         """Return the paper's unsupervised terms of the flow (Eq. 3, 4 and 5)."""
         scale, only = self.model.flow_decoder.flow_scale, self.training_config.smooth_first_only
         first, frames = clip.first_frame, clip.frames
-        sides = (
-            (motion.backward_flow, frames),
-            (motion.forward_flow, first.unsqueeze(1).expand_as(frames)),
-        )
+        still = first.unsqueeze(1).expand_as(frames)
+        sides = ((motion.backward_flow, frames), (motion.forward_flow, still))
         shown = gate_flow(motion) if self.model.gate_flow else motion
         return self.weigh(
             {
@@ -130,18 +122,14 @@ class MotionStage(Stage):
         )
 
     def _picture_terms(self, motion: Motion, clip: Clip) -> Terms:
-        """Return the terms of the finished frames (Eq. 6) and of the refiner's labels.
-
-        The refiner is shown exact flow where it is known: taught on a young decoder's flow it
-        would learn to distrust what is visible and to blur it.
-        """
+        """Return the terms of the finished frames (Eq. 6) and of the refiner's labels."""
         shown = motion
         if clip.motion is not None:
-            shown = replace(
-                clip.motion,
-                forward_visible=motion.forward_visible.detach(),
-                backward_visible=motion.backward_visible.detach(),
-            )
+            # Exact flow, where it is known: taught on a young decoder's the refiner would learn to
+            # distrust what is visible and to blur it.
+            names = ("forward_visible", "backward_visible")
+            masks = {name: getattr(motion, name).detach() for name in names}
+            shown = replace(clip.motion, **masks)
         given = (clip.first_frame, clip.label_map, shown)
         animation = self.run_box(self.animator, self.animator.finish, *given)
         refined, target = animation.refined, clip.frames
@@ -187,12 +175,9 @@ class MotionStage(Stage):
         times = [0, self.model.num_frames // 2, self.model.num_frames - 1]
         rows = [clip.frames, *(animation.refined for animation in animations)]
         rows = [row[:, times] for row in rows]
-        flows = [clip.motion, *(animation.motion for animation in animations)]
-        rows += [
-            flow_to_colours(flow.backward_flow[:, times], 32.0)
-            for flow in flows
-            if flow is not None
-        ]
+        motions = [clip.motion, *(animation.motion for animation in animations)]
+        flows = [motion.backward_flow[:, times] for motion in motions if motion is not None]
+        rows += [flow_to_colours(flow, 32.0) for flow in flows]
         sheet = torch.stack([row[:2].float() for row in rows])
         return rearrange(sheet, "row clip time c h w -> c (row h) (clip time w)")
 

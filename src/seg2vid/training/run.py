@@ -105,8 +105,12 @@ def run(
         validates_first=bool(origin and origin.get("name")),
     )
     trainer.callbacks.append(keeper)
-    readers = {"num_workers": settings.workers, "persistent_workers": settings.workers > 0}
-    loader: DataLoader[Any] = DataLoader(_Reader(batches), batch_size=None, **readers)
+    loader: DataLoader[Any] = DataLoader(
+        _Reader(batches),
+        batch_size=None,
+        num_workers=settings.workers,
+        persistent_workers=settings.workers > 0,
+    )
     with told_in_one_line(stage, output):
         trainer.fit(stage, loader)
     if int(stage.step) < keeper.end:
@@ -153,7 +157,7 @@ def _check_settings(settings: RunConfig) -> None:
             raise TrainingError(what, got=value, fix="leave it out, or raise it")
 
 
-def _make_trainer(output: Path, settings: RunConfig) -> lightning.Trainer:
+def _make_trainer(output: Path, settings: RunConfig) -> Any:
     """Return Lightning's trainer: it decides on devices, and starts the other processes."""
     # Its advertisements and greetings; warnings stay.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -13,8 +13,6 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from seg2vid.models.config import ModelConfig
-from seg2vid.models.judges.perceptual import PerceptualNetworks
 from seg2vid.models.segmenter import Segmenter
 from seg2vid.structures import Clip, Labels, Pictures
 from seg2vid.training.config import SegmenterTrainingConfig
@@ -33,15 +31,12 @@ class SegmenterStage(Stage):
     share: Tensor
     """Share of the pixels that each class has in training."""
 
-    def __init__(
-        self,
-        model: ModelConfig,
-        training: SegmenterTrainingConfig,
-        perceptual_networks: PerceptualNetworks | None = None,
-    ) -> None:
-        super().__init__(model, training, perceptual_networks)
+    training_config: SegmenterTrainingConfig
+
+    def build(self) -> None:
+        """Make the segmenter and its average."""
         # Half again as fast on processors: their convolutions want channels last.
-        self.segmenter = Segmenter(model.segmenter, num_classes=self.space.void_id)
+        self.segmenter = Segmenter(self.model.segmenter, num_classes=self.space.void_id)
         self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.segmenter).requires_grad_(False)
         self.register_buffer("share", torch.full((self.space.void_id,), 1 / self.space.void_id))

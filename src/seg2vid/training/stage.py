@@ -67,6 +67,11 @@ class Stage(lightning.LightningModule):
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("typical_norm", torch.zeros(2))
         self.register_buffer("long_steps", torch.zeros(2, dtype=torch.long))
+        self.build()
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make the networks, and buffers of the stage's own."""
 
     @abstractmethod
     def compute_losses(self, clip: Clip) -> Terms:
