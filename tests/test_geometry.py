@@ -161,6 +161,18 @@ def test_what_is_fixed_to_the_camera_stays_and_hides_what_is_behind() -> None:
     assert motion.forward_visible[0, 0, 0, 26, 31] == 0, "the ground slides under the bonnet"
 
 
+def test_a_residual_comes_on_top_there_and_back() -> None:
+    paths = drive((1.0, 0.0, 0.05, 0.0))
+    aside = torch.tensor([1.5, -0.5]).view(1, 1, 2, 1, 1).expand(1, 1, 2, HEIGHT, WIDTH)
+    plain, moved = move(paths).motion, move(paths, residual=aside).motion
+    assert torch.allclose(moved.forward_flow - plain.forward_flow, aside, atol=1e-4)
+    grid = geometry.pixel_grid(HEIGHT, WIDTH, like=aside)
+    there = grid[:, 20, 40] + moved.forward_flow[0, 0, :, 20, 40]
+    x, y = there.round().long().tolist()
+    back = there.round() + moved.backward_flow[0, 0, :, y, x]
+    assert (back - grid[:, 20, 40]).abs().max() < 0.6
+
+
 def test_times_of_a_path_do_not_depend_on_each_other() -> None:
     poses = ((1.0, 0.0, 0.0, 0.0), (2.0, 0.1, 0.05, 0.01), (3.0, 0.2, 0.1, 0.0))
     together = move(drive(*poses))
@@ -217,6 +229,7 @@ def test_sources_are_those_of_a_search_through_all(pose: tuple[float, ...]) -> N
         geometry.surface_planes(depth, surfaces, CAMERA),
         CAMERA,
         geometry.rigid_motion(paths),
+        None,
         HEIGHT,
         WIDTH,
     ).at(0)

@@ -21,6 +21,7 @@ from torch import Tensor
 from seg2vid.structures import (
     Camera,
     Carrier,
+    Flows,
     InverseDepth,
     Labels,
     Motion,
@@ -142,7 +143,8 @@ class _Moment:
     """One moment of a scene: for every pixel of the first frame its place now, and its plane.
 
     ``table`` holds, in a row for each pixel: cosine and sine of its turn, x and z of the shift that
-    its plane needs on the way back, the plane's n, and the factor to its inverse depth now.
+    its plane needs on the way back, the plane's n, the factor to its inverse depth now, and what it
+    moved besides, in pixels.
     """
 
     camera: Camera
@@ -151,7 +153,7 @@ class _Moment:
     place: Float[Tensor, "batch 2 pixel"]
     inverse_depth: Float[Tensor, "batch pixel"]
     shown: Bool[Tensor, "batch pixel"]
-    table: Float[Tensor, "batch pixel 8"]
+    table: Float[Tensor, "batch pixel 10"]
     pitch: Float[Tensor, " batch"]
 
     def trace(
@@ -163,22 +165,25 @@ class _Moment:
         plane is behind either camera or seen from behind.
         """
         extra = (1,) * (sources.ndim - 1)
-        focal = self.camera.focal_length.view(-1, *extra)
-        middle = self.camera.centre.view(-1, 2, *extra)
-        x, y = ((places - middle) / focal.unsqueeze(1)).unbind(1)
-        sine, cosine = self.pitch.sin().view(-1, *extra), self.pitch.cos().view(-1, *extra)
-        y, z = cosine * y - sine, sine * y + cosine
+        focal, middle = self.camera.focal_length.view(-1, *extra), self.camera.centre
         start = torch.arange(len(sources), device=sources.device) * self.table.shape[1]
         rows = self.table.flatten(0, 1).index_select(
             0, (sources + start.view(-1, *extra)).flatten()
         )
-        turn, away, shift_x, shift_z, *plane, gain = rows.view(*sources.shape, 8).unbind(-1)
+        turn, away, shift_x, shift_z, *plane, gain, right, down = rows.view(
+            *sources.shape, 10
+        ).unbind(-1)
+        x = (places[:, 0] - right - middle[:, 0].view(-1, *extra)) / focal
+        y = (places[:, 1] - down - middle[:, 1].view(-1, *extra)) / focal
+        sine, cosine = self.pitch.sin().view(-1, *extra), self.pitch.cos().view(-1, *extra)
+        y, z = cosine * y - sine, sine * y + cosine
         x, z = turn * x - away * z, away * x + turn * z
         height = plane[0] * x + plane[1] * y + plane[2] * z
         x, z = x - shift_x * height, z - shift_z * height
         inverse_depth = torch.where(z > NEAREST, height * gain, -1.0)
         z = z.clamp(min=NEAREST)
-        return torch.stack((x / z, y / z), 1) * focal.unsqueeze(1) + middle, inverse_depth
+        landed = torch.stack((x / z, y / z), 1) * focal.unsqueeze(1)
+        return landed + middle.view(-1, 2, *extra), inverse_depth
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,7 @@ class _Scene:
     planes: Planes
     camera: Camera
     rigid: RigidMotion
+    residual: Float[Tensor, "batch time 2 pixel"] | None
     height: int
     width: int
 
@@ -210,6 +216,8 @@ class _Scene:
         y, z = level * y + up * z, level * z - up * y
         shown, z = (z > NEAREST) & ~fixed, z.clamp(min=NEAREST)
         place = project(torch.stack((x, y, z), 1), self.camera)
+        aside = torch.zeros_like(place) if self.residual is None else self.residual[:, time]
+        place = place + aside
         # Backward. A plane moves by A + b nᵀ: a ray r comes from
         # A⁻¹r - A⁻¹b (n·A⁻¹r) / (1 + n·A⁻¹b), and what we divide by is negative from behind.
         shift_x, shift_z = cosine * right - sine * ahead, sine * right + cosine * ahead
@@ -219,7 +227,8 @@ class _Scene:
         # With n = (0, 0, 1) that gives what is fixed to the camera a negative inverse depth.
         nowhere = rays.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1)
         n = torch.where(fixed.unsqueeze(1), nowhere, self.planes).unbind(1)
-        table = torch.stack((cosine, sine, shift_x * share, shift_z * share, *n, gain), -1)
+        shift = (shift_x * share, shift_z * share)
+        table = torch.stack((cosine, sine, *shift, *n, gain, *aside.unbind(1)), -1)
         return _Moment(
             self.camera, self.height, self.width, place, self.inverse_depth / z, shown, table, pitch
         )
@@ -232,13 +241,15 @@ def move_scene(
     camera: Camera,
     paths: ScenePaths,
     fixed: Bool[Tensor, "batch height width"] | None = None,
+    residual: Flows | None = None,
 ) -> MovedScene:
     """Move a scene and render what its pixels become (z-buffer, surfaces of a pixel's size).
 
     ``inverse_depth`` in 1/m, 0 or more; ``rows`` numbers the object of each pixel, 0 for the ground
     and all that rests on it; ``surfaces`` holds ids that no surface crosses; ``fixed`` marks what
-    goes with the camera (the own car's bonnet). Flow and inverse depth are differentiable in
-    depth, camera and paths; what is visible is not.
+    goes with the camera (the own car's bonnet); ``residual`` is what pixels of the first frame move
+    besides, in pixels: it should change slowly over a surface. Flow and inverse depth are
+    differentiable in depth, camera and paths; what is visible is not.
     """
     batch, height, width = inverse_depth.shape
     if fixed is None:
@@ -251,6 +262,7 @@ def move_scene(
         planes=surface_planes(inverse_depth, surfaces, camera),
         camera=camera,
         rigid=rigid_motion(paths),
+        residual=None if residual is None else residual.flatten(3),
         height=height,
         width=width,
     )

@@ -85,6 +85,12 @@ class Motion(Carrier):
     """1 where this pixel of frame t was visible in the first frame."""
     turning: Float[Tensor, "batch time"] | None = None
     """Radians by which the camera has turned right, where that is predicted; part of the flow."""
+    camera_path: Float[Tensor, "batch time 4"] | None = None
+    """As in ``ScenePaths``, where motion was made of one."""
+    inverse_depth: Float[Tensor, "batch time height width"] | None = None
+    """Of frame t, in 1/m, where motion was made of depth."""
+    source: LabelFrames | None = None
+    """Row-major index of the pixel of the first frame that frame t shows, -1 where none is."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,10 @@ class Clip(Carrier):
     """Exact motion, where the source knows it (toy city)."""
     ego_motion: Float[Tensor, "batch time 3"] | None = None
     """Forward and rightward metres, yaw in radians (positive turns right), from the first frame."""
+    inverse_depth: InverseDepth | None = None
+    """Of the first frame, in 1/m, 0 on the sky, where the source knows it."""
+    camera: Camera | None = None
+    """Of the first frame, where the source knows it."""
     frames_per_second: float = 12.0
 
 

@@ -1,12 +1,14 @@
 """Clips on disk and the batches of training: contents, errors, the same batch at the same step."""
 
 import dataclasses
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from seg2vid.data.clips import (
     ClipFolder,
@@ -18,7 +20,8 @@ from seg2vid.data.clips import (
 )
 from seg2vid.data.toycity.clip import ToyCityConfig, load_clip, save_clip
 from seg2vid.data.toycity.render import render_clip
-from seg2vid.structures import Clip
+from seg2vid.geometry import move_scene
+from seg2vid.structures import Clip, ScenePaths
 from seg2vid.tools.errors import MediaError
 from seg2vid.warp import warp_clip, warp_labels
 
@@ -89,6 +92,34 @@ def test_a_clip_is_read_as_a_batch_of_one(clip: Clip) -> None:
     assert clip.motion.forward_flow.shape == clip.motion.backward_flow.shape == (1, 2, 2, 64, 128)
     assert clip.motion.forward_visible.shape == (1, 2, 1, 64, 128)
     assert clip.ego_motion.shape == (1, 2, 3) and clip.frames_per_second == 10.0
+    assert clip.inverse_depth.shape == (1, 64, 128)
+    assert clip.camera.focal_length.shape == (1,) and clip.camera.centre.shape == (1, 2)
+
+
+def test_depth_and_camera_explain_the_flow_of_what_rests(clip: Clip) -> None:
+    zeros = torch.zeros(1, 2, 1)
+    paths = ScenePaths(
+        torch.cat((clip.ego_motion, zeros), -1), torch.zeros(1, 0, 2, 3), torch.zeros(1, 0, 2)
+    )
+    for one in (clip, mirror(clip)):
+        sign = torch.tensor([1.0, 1.0, 1.0, 1.0] if one is clip else [1.0, -1.0, -1.0, 1.0])
+        moved = move_scene(
+            one.inverse_depth,
+            torch.zeros_like(one.label_map),
+            one.label_map,
+            one.camera,
+            replace(paths, camera=paths.camera * sign),
+        )
+        error = (moved.motion.forward_flow - one.motion.forward_flow).norm(dim=2)
+        rests = (one.label_map < 11).unsqueeze(1) & (one.motion.forward_visible[:, :, 0] > 0)
+        assert error[rests].quantile(0.95) < 0.01
+
+
+def test_a_file_of_an_older_version_is_named(tmp_path: Path) -> None:
+    old = {"frames": torch.zeros(2, 64, 128, 3, dtype=torch.uint8)}
+    save_file(old, tmp_path / "clip_000000.safetensors")
+    with pytest.raises(MediaError, match=r"this version.*clip_000000.*render it again"):
+        ClipFolder(tmp_path, split="all").read(0)
 
 
 def test_values_are_in_their_ranges(clip: Clip) -> None:

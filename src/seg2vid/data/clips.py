@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Integer, UInt8
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from seg2vid.data.toycity.clip import CLIP_ARRAYS, ToyCityConfig
 from seg2vid.data.toycity.render import render_clip
-from seg2vid.structures import Clip, Motion, join_batch
+from seg2vid.structures import Camera, Clip, Motion, join_batch
 from seg2vid.tools.errors import MediaError
 
 StoredFrames = UInt8[Tensor, "all_times height width 3"]
@@ -95,9 +95,14 @@ class ClipFolder:
 
     def read(self, index: int, /) -> Clip:
         """Read a whole clip as a batch of one."""
-        with safe_open(self.files[index], "pt") as file:
-            arrays = {name: file.get_tensor(name) for name in READ_ARRAYS}
-            rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
+        try:
+            with safe_open(self.files[index], "pt") as file:
+                arrays = {name: file.get_tensor(name) for name in READ_ARRAYS}
+                arrays["depth"] = file.get_slice("depth")[:1]
+                rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
+        except SafetensorError as error:
+            what, got = "a toy-city clip of this version", f"{self.files[index]}: {error}"
+            raise MediaError(what, got=got, fix="render it again: seg2vid toycity") from None
         return clip_from_arrays(arrays, rate)
 
     def read_still(self, index: int, time: int, /) -> Clip:
@@ -120,6 +125,8 @@ def clip_from_arrays(arrays: Mapping[str, Tensor], frames_per_second: float) -> 
         arrays["instance_maps"],
         motion=motion,
         ego_motion=arrays["ego_motion"].float().unsqueeze(0),
+        inverse_depth=1 / arrays["depth"][:1].float(),
+        camera=Camera(arrays["camera"][:1], arrays["camera"][1:3].unsqueeze(0)),
         frames_per_second=frames_per_second,
     )
 
@@ -127,7 +134,7 @@ def clip_from_arrays(arrays: Mapping[str, Tensor], frames_per_second: float) -> 
 def render_toycity(seed: int, config: ToyCityConfig) -> Clip:
     """Render the toy-city clip of this seed as a batch of one, without touching the disk."""
     rendered = render_clip(seed, config)
-    arrays = {name: torch.from_numpy(getattr(rendered, name)) for name in READ_ARRAYS}
+    arrays = {name: torch.from_numpy(getattr(rendered, name)) for name in CLIP_ARRAYS}
     return clip_from_arrays(arrays, rendered.frames_per_second)
 
 
@@ -141,7 +148,10 @@ def stack(clips: list[Clip]) -> Clip:
         named = [f"{width}x{height} with {1 + count}" for count, _, height, width in sizes]
         fix = "render or prepare all of --data with the same --size and --frames"
         raise MediaError("clips of one size and length", got=" and ".join(named), fix=fix)
-    optional = ("label_maps", "instance_map", "instance_maps", "motion", "ego_motion")
+    optional = (
+        *("label_maps", "instance_map", "instance_maps"),
+        *("motion", "ego_motion", "inverse_depth", "camera"),
+    )
     lacking: dict[str, Any] = {
         name: None for name in optional if any(getattr(clip, name) is None for clip in clips)
     }
@@ -150,13 +160,17 @@ def stack(clips: list[Clip]) -> Clip:
 
 def mirror(clip: Clip) -> Clip:
     """Mirror a clip left to right; horizontal displacement and yaw change sign."""
-    flipped = replace(clip, ego_motion=None).map(lambda tensor: tensor.flip(-1))
+    flipped = replace(clip, ego_motion=None, camera=None).map(lambda tensor: tensor.flip(-1))
     if (motion := flipped.motion) is not None:
         sign = torch.tensor([-1.0, 1.0]).view(2, 1, 1)
         flows = {name: getattr(motion, name) * sign for name in ("forward_flow", "backward_flow")}
         flipped = replace(flipped, motion=replace(motion, **flows))
     if clip.ego_motion is not None:
         flipped = replace(flipped, ego_motion=clip.ego_motion * torch.tensor([1.0, -1.0, -1.0]))
+    if (camera := clip.camera) is not None:
+        x, y = camera.centre.unbind(-1)
+        centre = torch.stack((clip.label_map.shape[-1] - 1 - x, y), -1)
+        flipped = replace(flipped, camera=replace(camera, centre=centre))
     return flipped
 
 

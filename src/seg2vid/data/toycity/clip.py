@@ -71,6 +71,8 @@ class ToyCityClip:
     """Whether each pixel of frame t was visible in frame 0."""
     ego_motion: Float32[np.ndarray, "time 3"]
     """Forward metres, rightward metres and yaw (radians, positive = right) since frame 0."""
+    camera: Float32[np.ndarray, " 4"]
+    """Focal length, column and row of the optical axis in pixels; metres above the ground."""
     frames_per_second: float
     """Frame rate of the clip."""
     seed: int
@@ -79,10 +81,10 @@ class ToyCityClip:
     """Weather, time of day, street kind and camera behaviour in words."""
 
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 CLIP_ARRAYS = (
     "frames", "label_maps", "instance_maps", "depth", "forward_flow", "backward_flow",
-    "forward_visible", "backward_visible", "ego_motion",
+    "forward_visible", "backward_visible", "ego_motion", "camera",
 )  # fmt: skip
 """The fields of a clip that are arrays."""
 

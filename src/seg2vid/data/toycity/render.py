@@ -199,6 +199,7 @@ def render_city(city: City, seed: int, config: ToyCityConfig) -> ToyCityClip:
         forward_visible=np.stack([item.visible for item in forward]),
         backward_visible=np.stack([item.visible for item in backward]),
         ego_motion=city.camera.motion()[1:].astype(np.float32),
+        camera=city.camera.numbers(),
         frames_per_second=float(config.frames_per_second),
         seed=seed,
         description=dict(city.description),
