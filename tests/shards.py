@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from seg2vid.data.prepare import part as preparation
 from seg2vid.data.prepare.assemble import assemble_dataset, read_parts
+from seg2vid.data.prepare.part import PartFigures
 from seg2vid.data.prepared import webdataset
 from seg2vid.data.recordings.recording import Recording
 from seg2vid.data.sample import encode_clip
@@ -53,7 +53,7 @@ def write_part(parts: Path, name: str, clips: list[Clip], *, error: str | None =
     """Write the part of a recording: its tar and what was counted."""
     parts.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros(SPACE.num_channels, dtype=np.int64)
-    figures = preparation.PartFigures(pixels, error=error)
+    figures = PartFigures(pixels, error=error)
     with (parts / f"{name}.tar").open("wb") as stream:
         writer = webdataset().TarWriter(stream, mtime=0.0, encoder=False, user="", group="")
         for number, clip in enumerate(clips):
@@ -63,11 +63,10 @@ def write_part(parts: Path, name: str, clips: list[Clip], *, error: str | None =
             key, offset = f"{name}-{number:06d}", writer.tarstream.offset
             writer.write({"__key__": key, **sample})
             size = writer.tarstream.offset - offset
-            figures.clips.append({"key": key, "offset": offset, "size": size} | facts)
-            preparation._count(figures, clip)
+            figures.add(clip, {"key": key, "offset": offset, "size": size} | facts, {})
         writer.close()
     recording = Recording(name, video=Path(f"{name}.mp4"))
-    preparation._write_part(parts / f"{name}.json", recording, figures, 10.0, 1)
+    figures.write(parts, recording, rate=10.0)
 
 
 def write_dataset(

@@ -36,6 +36,8 @@ class Dropped:
     cuts: int = 0
     short: int = 0
     """Frames in stretches too short for a window, and rests."""
+    unrelated: int = 0
+    """Clips, not frames, whose last frame shows too little of the first."""
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,18 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 
 from seg2vid.data.prepare.assemble import assemble_dataset, assign_splits, read_parts
-from seg2vid.data.prepare.part import make_clip_of_noise
+from seg2vid.data.prepare.cutting import Window
+from seg2vid.data.prepare.part import make_clip
 from seg2vid.data.prepare.plan import Job, Plan, check_options, describe, load_teachers, make_plan
 from seg2vid.data.prepare.report import write_report
 from seg2vid.data.prepare.settings import PrepareOptions, choose_step
 from seg2vid.data.prepare.work import work
 from seg2vid.data.prepared import INDEX, read_index
+from seg2vid.data.recordings.recording import Recording
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import replacing
 from seg2vid.tools.processes import available_cores
@@ -65,7 +68,7 @@ def _costs(plan: Plan, left: Sequence[Job], workers: int) -> Iterator[str]:
         taken = job.frames // step
         clips += max(0, (taken - clip.num_frames - 1) // (clip.stride or clip.num_frames + 1) + 1)
         frames += job.frames
-    seconds = time_of_clip(plan) if left else 0.0
+    seconds = _time_of_clip(plan) if left else 0.0
     minutes = (clips * seconds + frames * SECONDS_OF_FRAME) / workers / 60
     pixels = clip.height * clip.width * (clip.num_frames + 1)
     megabytes = clips * pixels * (8.5 if clip.keep_flow else 0.45) / 1e6
@@ -81,15 +84,18 @@ def _costs(plan: Plan, left: Sequence[Job], workers: int) -> Iterator[str]:
     )
 
 
-def time_of_clip(plan: Plan) -> float:
-    """Time labelling and measuring one clip of noise, so that the cost is known beforehand."""
-    teachers = load_teachers(plan)
+def _time_of_clip(plan: Plan) -> float:
+    """Label and measure a clip of noise, so that the cost is known beforehand; return seconds."""
+    clip, teachers = plan.options.clip, load_teachers(plan)
+    shape = (clip.num_frames + 1, clip.height, clip.width, 3)
+    frames = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    window = Window(0, list(range(len(frames))), list(frames))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     seconds = 0.0
-    for _ in range(2):
+    for _ in range(2):  # the first one warms up
         start = time.perf_counter()
-        make_clip_of_noise(plan.options.clip, teachers)
+        make_clip(Recording("noise"), window, clip, teachers)
         seconds = time.perf_counter() - start
     torch.set_num_threads(threads)
     return seconds

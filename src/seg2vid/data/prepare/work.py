@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from seg2vid.data.prepare.part import prepare_recording, write_unreadable
 from seg2vid.data.prepare.plan import Job, Plan, load_teachers
-from seg2vid.data.teachers.teacher import Teachers
 from seg2vid.labels.space import LabelSpace
 from seg2vid.tools.errors import Seg2VidError, expected
 from seg2vid.tools.processes import available_cores, work_in_processes
@@ -24,23 +23,16 @@ def _set_up(plan: Plan, counter: Any, begun: Any) -> None:
 
 
 def _work_on(number: int) -> None:
-    """Prepare one recording."""
-    plan: Plan = _STATE["plan"]
-    job = plan.jobs[number]
+    plan, teachers = _STATE["plan"], _STATE["teachers"]
+    job: Job = plan.jobs[number]
     _STATE["begun"][number] = 1
 
-    def seen(count: int) -> None:
+    def seen() -> None:
         with _STATE["counter"].get_lock():
-            _STATE["counter"].value += count
+            _STATE["counter"].value += 1
 
-    prepare_recording(
-        job.recording,
-        plan.options.clip,
-        _STATE["teachers"],
-        plan.parts,
-        rate=job.rate,
-        seen=seen,
-    )
+    clip = plan.options.clip
+    prepare_recording(job.recording, clip, teachers, plan.parts, rate=job.rate, seen=seen)
 
 
 def work(plan: Plan, jobs: Sequence[Job], workers: int) -> None:
@@ -56,13 +48,19 @@ def work(plan: Plan, jobs: Sequence[Job], workers: int) -> None:
         while left:
             for number in _in_processes(plan, left, workers, bar):
                 if _in_processes(plan, [number], 1, bar):
-                    _report_crash(plan, plan.jobs[number])
+                    recording, rate = plan.jobs[number].recording, plan.jobs[number].rate
+                    what = f"a recording that can be decoded at {recording.source}"
+                    fix = "decode it with another tool and give frames"
+                    error = expected(what, got="a crash", fix=fix)
+                    space = LabelSpace.from_dict(plan.space)
+                    write_unreadable(recording, space, plan.parts, error=error, rate=rate)
             left = [number for number in left if not plan.is_done(plan.jobs[number])]
 
 
 def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) -> list[int]:
-    """Prepare recordings; return those that were being worked on when a process died, if one did,
-    all others are then left too.
+    """Prepare recordings; return those that were begun and not finished when a process died.
+
+    If one did, all others are then left too.
     """
     context = multiprocessing.get_context("spawn")
     counter, begun = context.Value("q", 0), context.Array("b", len(plan.jobs))
@@ -86,26 +84,8 @@ def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) ->
             stopped=remove_partial_files,
         )
     except BrokenProcessPool:
-        return _suspects(plan, numbers, begun)
+        if not any(begun[number] for number in numbers):
+            what, fix = "processes that can start", "see above; --workers 1 needs the least memory"
+            raise Seg2VidError(what, got="one that ended before its work", fix=fix) from None
+        return [n for n in numbers if begun[n] and not plan.is_done(plan.jobs[n])]
     return []
-
-
-def _suspects(plan: Plan, numbers: Sequence[int], begun: Any) -> list[int]:
-    """Return the recordings that were begun and not finished when a process died."""
-    if not any(begun[number] for number in numbers):
-        what, fix = "processes that can start", "see above; --workers 1 needs the least memory"
-        raise Seg2VidError(what, got="one that ended before its work", fix=fix)
-    return [n for n in numbers if begun[n] and not plan.is_done(plan.jobs[n])]
-
-
-def _report_crash(plan: Plan, job: Job) -> None:
-    """Write the part of a recording that no process survives: no clips, but a reason."""
-    teachers = Teachers(LabelSpace.from_dict(plan.space))
-    what, got = f"a recording that can be decoded at {job.recording.source}", "a crash"
-    write_unreadable(
-        job.recording,
-        teachers,
-        plan.parts,
-        error=expected(what, got=got, fix="decode it with another tool and give frames"),
-        rate=job.rate,
-    )
