@@ -203,13 +203,7 @@ def test_missing_extra_is_named(
 
 
 def test_motion_encoder_of_a_model_survives_saving(tmp_path: Path) -> None:
-    encoder = MotionEncoder(
-        CONFIG.motion_encoder,
-        CONFIG.flow_decoder,
-        num_frames=NUM_FRAMES,
-        num_channels=20,
-        foreground=tuple(range(11, 19)),
-    )
+    encoder = MotionEncoder(CONFIG)
     pipe = Seg2VidPipeline.from_config(CONFIG)
     boxes = {
         "first_frame": pipe.first_frame,

@@ -224,8 +224,8 @@ def test_what_only_training_needs_is_never_shipped() -> None:
 def flow_decoder(flow_scale: float = 16.0) -> FlowDecoder:
     """A tiny decoder in evaluation mode."""
     torch.manual_seed(2)
-    config = replace(CONFIG.flow_decoder, flow_scale=flow_scale)
-    return FlowDecoder(config, num_frames=TIME, num_channels=CHANNELS).eval()
+    config = replace(CONFIG, flow_decoder=replace(CONFIG.flow_decoder, flow_scale=flow_scale))
+    return FlowDecoder(config, num_channels=CHANNELS).eval()
 
 
 @cache
@@ -357,13 +357,7 @@ def test_a_seed_is_a_seed() -> None:
 def encoder(*, loudness: float = 1.0) -> MotionEncoder:
     """A tiny encoder, its last layers louder if asked."""
     torch.manual_seed(3)
-    box = MotionEncoder(
-        CONFIG.motion_encoder,
-        CONFIG.flow_decoder,
-        num_frames=TIME,
-        num_channels=CHANNELS,
-        foreground=FOREGROUND,
-    ).eval()
+    box = MotionEncoder(CONFIG).eval()
     for layer in (box.background_head, box.foreground_head):
         layer.weight.data.mul_(loudness)
     return box

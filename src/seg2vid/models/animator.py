@@ -6,8 +6,7 @@ from torch import nn
 
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.flow_decoder import FlowDecoder
-from seg2vid.models.paper.flow_decoder import PaperFlowDecoder
-from seg2vid.models.paper.refiner import PaperRefiner
+from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import (
     Animation,
@@ -29,12 +28,15 @@ class Animator(nn.Module):
         super().__init__()
         self.config = config
         self.void_id = num_channels - 1
-        self.flow_decoder = build_flow_decoder(config, num_channels=num_channels)
+        self.flow_decoder: FlowDecoder | PaperFlowDecoder
         self.refiner: Refiner | PaperRefiner | None = None
-        if config.refinement and config.architecture == "paper":
-            self.refiner = PaperRefiner(config.paper.channels)
-        elif config.refinement:
-            self.refiner = Refiner(config.refiner, num_channels=num_channels)
+        if config.architecture == "paper":
+            self.flow_decoder = PaperFlowDecoder(config, num_channels=num_channels)
+            self.refiner = PaperRefiner(config.paper.channels) if config.refinement else None
+        else:
+            self.flow_decoder = FlowDecoder(config, num_channels=num_channels)
+            if config.refinement:
+                self.refiner = Refiner(config.refiner, num_channels=num_channels)
 
     def forward(
         self,
@@ -78,23 +80,6 @@ class Animator(nn.Module):
             refined=rearrange(refined, "(b t) c h w -> b t c h w", t=time),
             label_logits=None if self.config.semantics == "none" else logits,
         )
-
-
-def build_flow_decoder(config: ModelConfig, *, num_channels: int) -> FlowDecoder | PaperFlowDecoder:
-    """Build the flow decoder of this architecture; both are called in the same way."""
-    if config.architecture == "paper":
-        return PaperFlowDecoder(
-            config.paper,
-            num_frames=config.num_frames,
-            num_channels=num_channels,
-            semantics=config.semantics,
-        )
-    return FlowDecoder(
-        config.flow_decoder,
-        num_frames=config.num_frames,
-        num_channels=num_channels,
-        semantics=config.semantics,
-    )
 
 
 def choose_labels(label_map: Labels, animation: Animation) -> LabelFrames:

@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.models.config import FlowDecoderConfig, Semantics
+from seg2vid.models.config import ModelConfig
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     ConvolutionBlock,
@@ -69,25 +69,17 @@ class FrameEncoder(nn.Module):
 class FlowDecoder(nn.Module):
     """Predict the motion of one pass; height and width must be multiples of 32."""
 
-    def __init__(
-        self,
-        config: FlowDecoderConfig,
-        *,
-        num_frames: int,
-        num_channels: int,
-        semantics: Semantics = "split",
-    ) -> None:
+    def __init__(self, config: ModelConfig, *, num_channels: int) -> None:
         super().__init__()
-        self.config = config
-        self.semantics = semantics
-        self.num_frames = num_frames
-        width, own = config.width, config.frame_width
+        self.semantics, self.num_frames = config.semantics, config.num_frames
+        self.config = config.flow_decoder
+        width, own = self.config.width, self.config.frame_width
         self.encoder = FrameEncoder(num_channels, width)
-        self.spread_code = nn.Linear(config.background_code, 2 * width)
+        self.spread_code = nn.Linear(self.config.background_code, 2 * width)
         self.fuse_sixteenth = nn.Sequential(
             ConvolutionBlock(6 * width, 4 * width), ResidualBlock(4 * width, dilation=2)
         )
-        controls = config.foreground_code + 1 + 3 + 2 * width
+        controls = self.config.foreground_code + 1 + 3 + 2 * width
         self.fuse_eighth = nn.Sequential(
             ConvolutionBlock(7 * width + controls, 4 * width), ResidualBlock(4 * width)
         )
@@ -95,17 +87,17 @@ class FlowDecoder(nn.Module):
             ConvolutionBlock(6 * width, 3 * width), ResidualBlock(3 * width)
         )
         # Turning moves all pixels alike and far: an angle says it, and flow the rest.
-        self.turn = nn.Linear(config.background_code + 4 * width, num_frames)
+        self.turn = nn.Linear(self.config.background_code + 4 * width, self.num_frames)
         nn.init.zeros_(self.turn.weight)
         nn.init.zeros_(self.turn.bias)
         # Forward flow lives on the first frame's grid, so one set of upsampling weights serves all
         # times.
-        self.forward_head = nn.Conv2d(3 * width, 3 * num_frames, 3, 1, 1)
+        self.forward_head = nn.Conv2d(3 * width, 3 * self.num_frames, 3, 1, 1)
         self.forward_weights = nn.Conv2d(3 * width, 9 * FLOW_FACTOR**2, 1)
         # Backward flow lives on each frame's own grid, where everything has moved: time becomes
         # batch.
-        self.split_times = nn.Conv2d(3 * width, own * num_frames, 1)
-        self.time_embedding = nn.Parameter(torch.randn(num_frames, own) * 0.1)
+        self.split_times = nn.Conv2d(3 * width, own * self.num_frames, 1)
+        self.time_embedding = nn.Parameter(torch.randn(self.num_frames, own) * 0.1)
         self.move = nn.Sequential(
             ConvolutionBlock(own + 2, own), ResidualBlock(own, dilation=2), ResidualBlock(own)
         )

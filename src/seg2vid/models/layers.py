@@ -11,8 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.structures import Features, Flow, Labels, Objects, Pictures
-from seg2vid.tools.errors import ModelError
+from seg2vid.structures import Features, Flow, Labels, Objects
 
 OBJECT_FACTOR = 8
 """How many times coarser the grid of objects, hints and the foreground code is."""
@@ -22,14 +21,6 @@ MAX_OBJECTS = 64
 
 LOG_VARIANCE_RANGE = (-8.0, 4.0)
 """Of q(z | clip): keeps exp() and the divergence finite while the network is young."""
-
-
-CODE_CHANNELS = 64
-"""Channels of the paper's z, seen as a grid at a sixteenth of the picture."""
-ROW = 1024
-"""Numbers of that grid in one row of z: 128 x 256 gives 8 rows, 128 x 128 gives 4."""
-COARSE_CELLS = 64
-"""Cells of the coarse grid (an eighth of the picture) that one row stands for."""
 
 
 def coordinates(features: Features) -> Flow:
@@ -69,11 +60,6 @@ class ResidualBlock(nn.Module):
     def forward(self, features: Features) -> Features:
         """Return features of the same shape."""
         return F.leaky_relu(features + self.body(features), 0.2)
-
-
-def to_colours(picture: Pictures, channels: int) -> Features:
-    """Return the picture with 3 channels as it is, or its grey value for ``channels`` 1."""
-    return picture if channels == 3 else picture.mean(1, keepdim=True)
 
 
 def join(*parts: Float[Tensor, "batch _ height width"]) -> Features:
@@ -197,14 +183,3 @@ def fast_arithmetic(device: torch.device) -> AbstractContextManager[Any]:
     if _IS_EXACT.get() or not has_fast_bfloat16(device):
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
-
-
-def rows_of_code(objects: Objects) -> int:
-    """Return how many rows z has for this coarse grid; raise ``ModelError`` if they are uneven."""
-    height, width = objects.shape[1:]
-    rows, rest = divmod(height * width, COARSE_CELLS)
-    if rest or not rows:
-        what = "a picture of a multiple of 4096 pixels for the paper's z (128x256, 128x128 ...)"
-        got = f"{8 * width}x{8 * height}"
-        raise ModelError(what, got=got, fix="use the size the model was trained on")
-    return rows

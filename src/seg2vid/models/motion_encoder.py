@@ -1,10 +1,11 @@
-"""Real clip + label map → q(z), in a background and a foreground branch.
-Training and motion transfer only.
+"""Real clip + label map → q(z), in two branches. Training and motion transfer only.
 
 Paper Sec. 3.2: each branch sees the whole clip and the semantics of its own half of the classes.
 Here the background code is one vector (the camera moves the background as a whole) and the
 foreground code is one vector for each object, so that an object moves in one piece.
 """
+
+from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seg2vid.labels.space import LabelSpace
-from seg2vid.models.config import FlowDecoderConfig, ModelConfig, MotionEncoderConfig, Semantics
+from seg2vid.models.config import ModelConfig
 from seg2vid.models.layers import (
     LOG_VARIANCE_RANGE,
     MAX_OBJECTS,
@@ -24,30 +25,24 @@ from seg2vid.models.layers import (
     pool_rows,
     spread_rows,
 )
-from seg2vid.models.paper.motion_encoder import PaperMotionEncoder
+from seg2vid.models.paper import PaperMotionEncoder
 from seg2vid.structures import Features, Frames, Labels, Latent, Objects, Pictures, Posterior
 
 Coarse = Float[Tensor, "batch channel coarse_height coarse_width"]
 Matched = Float[Tensor, "batch time matched coarse_height coarse_width"]
 
 
-class MotionBranch(nn.Module):
-    """The clip as differences from its first frame, with one half of the classes."""
-
-    def __init__(self, num_frames: int, num_classes: int, width: int) -> None:
-        super().__init__()
-        inputs = 3 * (num_frames + 1) + num_classes + 2
-        self.body = nn.Sequential(
-            ConvolutionBlock(inputs, 2 * width, kernel=5, stride=2),
-            ResidualBlock(2 * width),
-            ConvolutionBlock(2 * width, 3 * width, stride=2),
-            ResidualBlock(3 * width),
-            ResidualBlock(3 * width),
-        )
-
-    def forward(self, clip: Float[Tensor, "batch inputs height width"]) -> Coarse:
-        """Return features at a quarter of the input's resolution."""
-        return self.body(clip)
+def _branch(num_frames: int, num_classes: int, width: int) -> nn.Sequential:
+    """Encode the clip as differences from its first frame, with one half of the classes."""
+    inputs = 3 * (num_frames + 1) + num_classes + 2
+    body = nn.Sequential(
+        ConvolutionBlock(inputs, 2 * width, kernel=5, stride=2),
+        ResidualBlock(2 * width),
+        ConvolutionBlock(2 * width, 3 * width, stride=2),
+        ResidualBlock(3 * width),
+        ResidualBlock(3 * width),
+    )
+    return nn.Sequential(OrderedDict(body=body))
 
 
 class FrameMatching(nn.Module):
@@ -68,9 +63,7 @@ class FrameMatching(nn.Module):
         shifts = (2 * reach[0] + 1) * (2 * reach[1] + 1)
         self.body = nn.Sequential(ConvolutionBlock(shifts, 2 * width), ResidualBlock(2 * width))
 
-    def forward(
-        self, video: Float[Tensor, "batch every_frame 3 height width"]
-    ) -> Float[Tensor, "batch pair channel coarse_height coarse_width"]:
+    def forward(self, video: Float[Tensor, "batch every_frame 3 height width"]) -> Matched:
         """Describe the displacement between consecutive frames, at a quarter of the resolution."""
         batch = video.shape[0]
         features = self.features(join(rearrange(video - 0.5, "b t c h w -> (b t) c h w")))
@@ -111,42 +104,30 @@ CAMERA = 8
 class MotionEncoder(nn.Module):
     """The two-branch encoder of q(z | clip, labels)."""
 
-    def __init__(
-        self,
-        config: MotionEncoderConfig,
-        decoder: FlowDecoderConfig,
-        *,
-        num_frames: int,
-        num_channels: int,
-        foreground: tuple[int, ...],
-        semantics: Semantics = "split",
-    ) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.num_channels = num_channels
-        self.semantics = semantics
-        self.foreground = [i for i in foreground if semantics == "split"]
-        others = range(num_channels if semantics != "none" else 0)
+        space, decoder = LabelSpace.from_dict(config.label_space), config.flow_decoder
+        own = config.motion_encoder
+        self.num_channels, self.semantics = space.num_channels, config.semantics
+        self.foreground = [i for i in space.foreground_ids if self.semantics == "split"]
+        others = range(self.num_channels if self.semantics != "none" else 0)
         self.background = [i for i in others if i not in self.foreground]
-        width = config.width
-        self.background_branch = MotionBranch(num_frames, len(self.background), width)
-        if semantics == "split":
-            self.foreground_branch = MotionBranch(num_frames, len(self.foreground), width)
-        matched = 2 * config.matching_width
-        self.matching = FrameMatching(config.matching_width, config.matching_reach)
+        width, time, matched = own.width, config.num_frames, 2 * own.matching_width
+        self.background_branch = _branch(time, len(self.background), width)
+        if self.semantics == "split":
+            self.foreground_branch = _branch(time, len(self.foreground), width)
+        self.matching = FrameMatching(own.matching_width, own.matching_reach)
         self.camera = nn.Linear(16 * matched, CAMERA)
         self.scene = nn.Sequential(
             ConvolutionBlock(3 * width, 4 * width, stride=2),
             nn.AdaptiveAvgPool2d((2, 4)),
             nn.Flatten(),
         )
-        self.background_head = nn.Linear(
-            32 * width + CAMERA * num_frames, 2 * decoder.background_code
-        )
+        self.background_head = nn.Linear(32 * width + CAMERA * time, 2 * decoder.background_code)
         self.foreground_code = decoder.foreground_code
-        if semantics == "split":
-            self.foreground_head = nn.Conv2d(
-                3 * width + matched * num_frames, 2 * decoder.foreground_code, 1
-            )
+        if self.semantics == "split":
+            inputs = 3 * width + matched * time
+            self.foreground_head = nn.Conv2d(inputs, 2 * decoder.foreground_code, 1)
 
     def forward(
         self, first_frame: Pictures, frames: Frames, label_map: Labels, objects: Objects
@@ -169,12 +150,10 @@ class MotionEncoder(nn.Module):
             objects = torch.zeros_like(objects)
             object_code = mean.new_zeros(len(mean), 2 * self.foreground_code, *objects.shape[1:])
         object_mean, object_log_variance = object_code.chunk(2, 1)
+        spread = Latent(log_variance, object_log_variance)
         return Posterior(
             mean=Latent(mean, object_mean),
-            log_variance=Latent(
-                log_variance.clamp(*LOG_VARIANCE_RANGE),
-                object_log_variance.clamp(*LOG_VARIANCE_RANGE),
-            ),
+            log_variance=spread.map(lambda part: part.clamp(*LOG_VARIANCE_RANGE)),
             objects=objects,
         )
 
@@ -198,34 +177,13 @@ class MotionEncoder(nn.Module):
         moved = rearrange(matched, "b t c h w -> b (t c) h w")
         cells = self.foreground_head(torch.cat((foreground, moved), 1))
         table = pool_rows(cells, objects, MAX_OBJECTS + 1)
-        return spread_rows(table * _not_background(table), objects)
+        # The background, row 0, has no code.
+        return spread_rows(F.pad(table[:, 1:], (0, 0, 1, 0)), objects)
 
 
 def build_motion_encoder(config: ModelConfig) -> MotionEncoder | PaperMotionEncoder:
     """Build the motion encoder of this architecture; both are called in the same way."""
-    space = LabelSpace.from_dict(config.label_space)
-    if config.architecture == "paper":
-        return PaperMotionEncoder(
-            config.paper,
-            num_frames=config.num_frames,
-            num_channels=space.num_channels,
-            foreground=space.foreground_ids,
-            semantics=config.semantics,
-        )
-    return MotionEncoder(
-        config.motion_encoder,
-        config.flow_decoder,
-        num_frames=config.num_frames,
-        num_channels=space.num_channels,
-        foreground=space.foreground_ids,
-        semantics=config.semantics,
-    )
-
-
-def _not_background(table: Float[Tensor, "batch row channel"]) -> Float[Tensor, "row 1"]:
-    is_object = torch.ones(table.shape[1], 1, dtype=table.dtype, device=table.device)
-    is_object[0] = 0
-    return is_object
+    return PaperMotionEncoder(config) if config.architecture == "paper" else MotionEncoder(config)
 
 
 def draw_latent(posterior: Posterior, noise: Latent) -> Latent:

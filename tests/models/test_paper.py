@@ -13,11 +13,14 @@ from seg2vid.labels.space import get_label_space
 from seg2vid.models.animator import Animator, choose_labels
 from seg2vid.models.config import PAPER, ModelConfig, PaperConfig, preset
 from seg2vid.models.judges.perceptual import PerceptualNetworks, VGGFeatures
-from seg2vid.models.layers import find_objects, rows_of_code
+from seg2vid.models.layers import find_objects
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
-from seg2vid.models.paper.flow_decoder import PaperFlowDecoder
-from seg2vid.models.paper.motion_encoder import PaperMotionEncoder
-from seg2vid.models.paper.refiner import PaperRefiner
+from seg2vid.models.paper import (
+    PaperFlowDecoder,
+    PaperMotionEncoder,
+    PaperRefiner,
+    rows_of_code,
+)
 from seg2vid.models.refiner import Refiner
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Latent
@@ -166,9 +169,7 @@ def test_paper_code_needs_whole_rows(size: tuple[int, int]) -> None:
 
 
 def test_paper_encoder_is_shown_the_frame_the_differences_and_its_classes() -> None:
-    encoder = PaperMotionEncoder(
-        PaperConfig(), num_frames=4, num_channels=20, foreground=SPACE.foreground_ids
-    ).eval()
+    encoder = PaperMotionEncoder(CITYSCAPES).eval()
     seen = []
     for one in encoder.encoders:
         one.body[0].register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
@@ -211,7 +212,7 @@ def test_paper_encoder_to_refined_frames(semantics: str) -> None:
 
 def test_paper_flow_is_in_pixels_and_times_can_be_chosen() -> None:
     torch.manual_seed(0)
-    decoder = PaperFlowDecoder(PaperConfig(), num_frames=4, num_channels=20).eval()
+    decoder = PaperFlowDecoder(CITYSCAPES, num_channels=20).eval()
     for head in (decoder.forward_head, decoder.backward_head):
         nn.init.zeros_(head[1].weight)
         # Half a picture to the right and down: 1 in the authors' units.
@@ -229,7 +230,7 @@ def test_paper_flow_is_in_pixels_and_times_can_be_chosen() -> None:
 
 def test_paper_frames_differ_and_talk_to_each_other() -> None:
     torch.manual_seed(0)
-    decoder = PaperFlowDecoder(PaperConfig(), num_frames=4, num_channels=20).eval()
+    decoder = PaperFlowDecoder(CITYSCAPES, num_channels=20).eval()
     objects, picture = objects_of(64, 64), torch.rand(1, 3, 64, 64)
     z = decoder.draw(objects, None)
     flow = decoder(picture, map_of(64, 64), z, objects).backward_flow
@@ -243,7 +244,7 @@ def test_paper_frames_differ_and_talk_to_each_other() -> None:
 
 def test_paper_code_changes_the_flow_row_by_row() -> None:
     torch.manual_seed(0)
-    decoder = PaperFlowDecoder(PaperConfig(), num_frames=4, num_channels=20).eval()
+    decoder = PaperFlowDecoder(CITYSCAPES, num_channels=20).eval()
     objects, picture = objects_of(64, 64), torch.rand(1, 3, 64, 64)
     z = decoder.draw(objects, None)
     other = Latent(z.background, z.foreground.clone())
@@ -256,10 +257,9 @@ def test_paper_code_changes_the_flow_row_by_row() -> None:
 def test_paper_quirk_of_one_row_repeated() -> None:
     generator = torch.Generator
     for repeat_row in (False, True):
+        config = replace(CITYSCAPES, paper=PaperConfig(repeat_row=repeat_row))
         with torch.device("meta"):
-            decoder = PaperFlowDecoder(
-                PaperConfig(repeat_row=repeat_row), num_frames=4, num_channels=20
-            )
+            decoder = PaperFlowDecoder(config, num_channels=20)
         z = decoder.draw(objects_of(128, 256), generator().manual_seed(0))
         background = z.background.unflatten(1, (8, 512))
         assert torch.equal(background[:, 0], background[:, 5]) == repeat_row

@@ -1,1 +1,0 @@
-"""The paper's own networks, layer by layer: the preset ``paper``."""
