@@ -1,18 +1,11 @@
-"""The verbs that make data: prepare and toycity."""
+"""The verb that makes toy-city clips; that of ``prepare`` stands where it works."""
 
 from collections.abc import Iterator
 
 from seg2vid.cli.options import ToyCity
 from seg2vid.data import toycity as toy_city
-from seg2vid.data.prepare import run as preparation
-from seg2vid.data.prepare.settings import PrepareOptions
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.tools.errors import Seg2VidError
-
-
-def prepare(options: PrepareOptions) -> Iterator[str]:
-    """Turn videos or a known dataset into clips with label maps."""
-    yield from preparation.run(options)
 
 
 def toycity(options: ToyCity) -> Iterator[str]:

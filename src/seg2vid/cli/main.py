@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
@@ -19,25 +19,33 @@ from seg2vid.data.prepare.settings import PrepareOptions
 from seg2vid.tools.errors import Seg2VidError
 
 VERBS: dict[str, tuple[type, str]] = {
-    "generate": (options.Generate, "generate.make_videos"),
-    "animate": (options.Animate, "generate.make_videos"),
-    "models": (options.Models, "models.list_all"),
-    "labels check": (options.LabelsCheck, "labels.check"),
-    "labels convert": (options.LabelsConvert, "labels.convert"),
-    "segment": (options.Segment, "segment.segment"),
-    "prepare": (PrepareOptions, "data.prepare"),
-    "toycity": (options.ToyCity, "data.toycity"),
-    "train first-frame": (options.TrainFirstFrame, "training.train_stage"),
-    "train motion": (options.TrainMotion, "training.train_stage"),
-    "train segmenter": (options.TrainSegmenter, "training.train_stage"),
-    "train replay": (options.TrainReplay, "training.train_replay"),
-    "assemble": (options.Assemble, "models.assemble"),
-    "evaluate": (options.Evaluate, "evaluation.evaluate"),
-    "compare": (options.Compare, "evaluation.compare"),
-    "judges": (options.Judges, "models.list_judges"),
-    "judges convert": (options.JudgesConvert, "models.convert_judge"),
+    "generate": (options.Generate, "seg2vid.cli.generate.make_videos"),
+    "animate": (options.Animate, "seg2vid.cli.generate.make_videos"),
+    "models": (options.Models, "seg2vid.cli.models.list_all"),
+    "labels check": (options.LabelsCheck, "seg2vid.cli.labels.check"),
+    "labels convert": (options.LabelsConvert, "seg2vid.cli.labels.convert"),
+    "segment": (options.Segment, "seg2vid.cli.segment.segment"),
+    "prepare": (PrepareOptions, "seg2vid.data.prepare.run.run"),
+    "toycity": (options.ToyCity, "seg2vid.cli.data.toycity"),
+    "train first-frame": (options.TrainFirstFrame, "seg2vid.cli.training.train_stage"),
+    "train motion": (options.TrainMotion, "seg2vid.cli.training.train_stage"),
+    "train segmenter": (options.TrainSegmenter, "seg2vid.cli.training.train_stage"),
+    "train replay": (options.TrainReplay, "seg2vid.cli.training.train_replay"),
+    "assemble": (options.Assemble, "seg2vid.cli.models.assemble"),
+    "evaluate": (options.Evaluate, "seg2vid.cli.evaluation.evaluate"),
+    "compare": (options.Compare, "seg2vid.cli.evaluation.compare"),
+    "judges": (options.Judges, "seg2vid.cli.models.list_judges"),
+    "judges convert": (options.JudgesConvert, "seg2vid.cli.models.convert_judge"),
 }
 """Every command by its words: its options, and its function by module and name."""
+
+HELP = """seg2vid: one semantic label map in, a moving scene out.
+
+  {verbs}
+
+  seg2vid VERB --help tells the options of a verb; seg2vid --version the version.
+
+Try:  seg2vid generate labels.png -o scene.mp4"""
 
 EXTRAS = {"train": "train", "evaluate": "eval"}
 """What has to be installed for some verbs, by their first word."""
@@ -48,28 +56,15 @@ def say(line: str) -> None:
     print(line, file=sys.stderr if line.startswith("warning:") else sys.stdout, flush=True)
 
 
-def summaries(names: list[str]) -> list[str]:
-    """Return a line for each verb."""
-    firsts = [(inspect.getdoc(VERBS[name][0]) or "").partition("\n")[0] for name in names]
-    return [f"seg2vid {name:<17} {first}" for name, first in zip(names, firsts, strict=True)]
-
-
-def help_text() -> str:
-    """Return the overview that ``seg2vid --help`` prints."""
-    verbs = "\n  ".join(summaries(list(VERBS)))
-    return f"""seg2vid: one semantic label map in, a moving scene out.
-
-  {verbs}
-
-  seg2vid VERB --help tells the options of a verb; seg2vid --version the version.
-
-Try:  seg2vid generate labels.png -o scene.mp4"""
+def _summaries(names: Iterable[str], between: str) -> str:
+    firsts = {name: (inspect.getdoc(VERBS[name][0]) or "").partition("\n")[0] for name in names}
+    return between.join(f"seg2vid {name:<17} {first}" for name, first in firsts.items())
 
 
 def dispatch(words: list[str]) -> None:
     """Run the verb that ``words`` begin with; raise ``Seg2VidError`` for an unknown one."""
     if not words or words[0] in {"-h", "--help", "help"}:
-        print(help_text())
+        print(HELP.format(verbs=_summaries(VERBS, "\n  ")))
         return
     if words[0] in {"-V", "--version"}:
         from seg2vid import __version__
@@ -83,7 +78,7 @@ def dispatch(words: list[str]) -> None:
             return
     group = [name for name in VERBS if name.startswith(f"{words[0]} ")]
     if group and words[1:2] in (["-h"], ["--help"]):
-        print("\n".join(summaries(group)))
+        print(_summaries(group, "\n"))
         return
     what = f"a verb ({', '.join(group or VERBS)})"
     got = repr(" ".join(words[: 2 if group else 1]))
@@ -94,9 +89,9 @@ def run(name: str, words: list[str]) -> None:
     """Run one verb with the options that ``words`` mean, and print what it yields."""
     kind, place = VERBS[name]
     chosen = parse(name, kind, words)
-    module, _, function = place.partition(".")
+    module, _, function = place.rpartition(".")
     try:
-        for line in getattr(import_module(f"seg2vid.cli.{module}"), function)(chosen):
+        for line in getattr(import_module(module), function)(chosen):
             say(line)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(name.split()[0])
@@ -112,7 +107,6 @@ def _terminated_like_interrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,12 +21,15 @@ from seg2vid.media.pictures import FORMATS, read_image, write_image, write_label
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import check_place
 
+Photo = UInt8[np.ndarray, "height width 3"]
+LabelMap = Int[np.ndarray, "height width"]
+
 MOST_PIXELS = 1 << 20
 """Pixels at which the probabilities of all classes are compared: more would cost gigabytes."""
 
 
 def class_probabilities(
-    photo: UInt8[np.ndarray, "height width 3"], teacher: LabelTeacher
+    photo: Photo, teacher: LabelTeacher
 ) -> Float[Tensor, "class smaller_height smaller_width"]:
     """Return the probability of every class, of the photo and its mirror image together.
 
@@ -43,43 +45,32 @@ def class_probabilities(
     return ((teacher.probabilities(picture) + mirrored) / 2)[0]
 
 
-@dataclass(frozen=True)
-class PhotoLabels:
-    """What a photo shows, and how sure that is."""
-
-    ids: Int[np.ndarray, "height width"]
-    confidence: Float[np.ndarray, "height width"]
-    """Probability of the class that won, 0 ... 1."""
-
-
 def label_photo(
-    photo: UInt8[np.ndarray, "height width 3"], teacher: LabelTeacher, *, min_confidence: float = 0
-) -> PhotoLabels:
-    """Return the id of every pixel; those less sure than ``min_confidence`` are void."""
+    photo: Photo, teacher: LabelTeacher, *, min_confidence: float = 0
+) -> tuple[LabelMap, Float[np.ndarray, "height width"]]:
+    """Return the id of every pixel and the probability, 0 ... 1, of that class.
+
+    Pixels less sure than ``min_confidence`` are void.
+    """
     confidence, ids = class_probabilities(photo, teacher).max(0)
     ids = torch.where(confidence < min_confidence, teacher.space.void_id, ids)
     both = torch.stack((ids.float(), confidence)).unsqueeze(0)
     whole = F.interpolate(both, photo.shape[:2], mode="nearest-exact")[0].numpy()
-    return PhotoLabels(whole[0].astype(np.int64), whole[1])
+    return whole[0].astype(np.int64), whole[1]
 
 
-def segment_photo(
-    photo: UInt8[np.ndarray, "height width 3"], space: LabelSpace
-) -> Int[np.ndarray, "height width"]:
+def segment_photo(photo: Photo, space: LabelSpace) -> LabelMap:
     """Label a photo with the bundled segmenter; raise ``MediaError`` for other classes."""
     teacher = get_label_teacher("segmenter")
     if teacher.space.names != space.names:
         what = f"a model of the label space {teacher.space.name}, to animate a photo"
         fix = "give the photo's label map: seg2vid animate PHOTO --labels MAP"
         raise MediaError(what, got=f"one of {space.name}", fix=fix)
-    return label_photo(photo, teacher).ids
+    return label_photo(photo, teacher)[0]
 
 
 def segment(options: Segment) -> Iterator[str]:
-    """Write the label map of a photo; yield what a person wants to know.
-
-    Raises ``Seg2VidError``.
-    """
+    """Write the label map of a photo; yield what a person wants to know."""
     output, overlay, confidence = options.output, options.overlay, options.confidence
     pictures = tuple(FORMATS)
     for path, endings in ((output, (".png",)), (overlay, pictures), (confidence, pictures)):
@@ -93,24 +84,20 @@ def segment(options: Segment) -> Iterator[str]:
         raise MediaError(what, got=options.min_confidence, fix=fix)
     pixels, teacher = read_image(options.photo), get_label_teacher(options.labels)
     start = time.perf_counter()
-    found = label_photo(pixels, teacher, min_confidence=options.min_confidence)
+    ids, sure = label_photo(pixels, teacher, min_confidence=options.min_confidence)
     seconds = time.perf_counter() - start
-    write_label_map(output, found.ids, teacher.space)
-    height, width = found.ids.shape
-    shares = _largest_shares(found.ids, teacher.space)
+    write_label_map(output, ids, teacher.space)
+    height, width = ids.shape
+    counts = np.bincount(ids.ravel(), minlength=teacher.space.num_channels)
+    largest = [number for number in counts.argsort()[::-1][:5] if counts[number]]
+    names = teacher.space.names
+    shares = ", ".join(f"{names[number]} {counts[number] / ids.size:.0%}" for number in largest)
     yield f"{options.photo}: {width}x{height}, labelled by {teacher.name}: {shares}"
-    yield f"wrote {output} ({seconds:.2f} s, mean confidence {found.confidence.mean():.2f})"
+    yield f"wrote {output} ({seconds:.2f} s, mean confidence {sure.mean():.2f})"
     if overlay is not None:
-        write_image(overlay, draw_overlay(pixels, colourise(found.ids, teacher.space)))
+        write_image(overlay, draw_overlay(pixels, colourise(ids, teacher.space)))
         yield f"wrote {overlay}"
     if confidence is not None:
-        grey = np.rint(found.confidence * 255).clip(0, 255).astype(np.uint8)
+        grey = np.rint(sure * 255).clip(0, 255).astype(np.uint8)
         write_image(confidence, np.repeat(grey[..., None], 3, axis=2))
         yield f"wrote {confidence}"
-
-
-def _largest_shares(ids: Int[np.ndarray, "height width"], space: LabelSpace) -> str:
-    """Name the five classes with most pixels."""
-    counts = np.bincount(ids.ravel(), minlength=space.num_channels)
-    order = [int(number) for number in counts.argsort()[::-1] if counts[number]]
-    return ", ".join(f"{space.names[n]} {counts[n] / ids.size:.0%}" for n in order[:5])

@@ -18,14 +18,12 @@ from seg2vid.structures import Flows, Frames, Labels, Motion, Pictures, Posterio
 from seg2vid.warp import backward_warp, compose_flows, forward_backward_error, warp_clip
 
 Scalar = Float[Tensor, ""]
+Values = Float[Tensor, "*shape"]
 Logits = Float[Tensor, "batch class height width"]
 
 
-def _mean_where(
-    values: Float[Tensor, "*batch channel height width"],
-    mask: Float[Tensor, "*batch 1 height width"],
-) -> Scalar:
-    """Average the values where the mask is 1; 0 where it is 1 nowhere."""
+def _mean_where(values: Tensor, mask: Tensor) -> Scalar:
+    """Average the values where the mask, of one channel, is 1; 0 where it is 1 nowhere."""
     weight = mask.expand_as(values)
     return (values * weight).sum() / weight.sum().clamp(min=1)
 
@@ -35,9 +33,10 @@ def fold(clip: Shaped[Tensor, "batch time *shape"]) -> Shaped[Tensor, "frames *s
     return clip.flatten(0, 1)
 
 
-def _grid_unit(flow: Tensor, height: int, width: int) -> Float[Tensor, "2"]:
-    """Return what a pixel of ``flow`` (any shape) is in the authors' units: half pictures."""
-    return flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
+def _grid_unit(flow: Float[Tensor, "... 2 height width"]) -> Float[Tensor, "2 1 1"]:
+    """Return what a pixel of ``flow`` is in the authors' units: half pictures."""
+    height, width = flow.shape[-2:]
+    return flow.new_tensor([[[2 / max(width - 1, 1)]], [[2 / max(height - 1, 1)]]])
 
 
 def pre_refinement_loss(first_frame: Pictures, frames: Frames, motion: Motion) -> Scalar:
@@ -107,9 +106,8 @@ def grid_consistency_loss(motion: Motion) -> Scalar:
     normalised units (2 / (width - 1) a pixel across, 2 / (height - 1) down), summed over time, and
     visibility learns from it.
     """
-    time, _, height, width = motion.forward_flow.shape[1:]
-    unit = _grid_unit(motion.forward_flow, height, width).view(1, 2, 1, 1)
     forward, backward = fold(motion.forward_flow), fold(motion.backward_flow)
+    unit, time = _grid_unit(forward), motion.forward_flow.shape[1]
     there = (compose_flows(backward, forward) * unit).abs() * fold(motion.forward_visible)
     back = (compose_flows(forward, backward) * unit).abs() * fold(motion.backward_visible)
     return time * (there.mean() + back.mean())
@@ -126,8 +124,7 @@ def bilateral_smoothness_loss(flow: Flows, guide: Frames, *, first_only: bool = 
     if first_only:
         flow, guide = flow[:, :1], guide[:, :1]
     height, width = flow.shape[-2:]
-    unit = _grid_unit(flow, height, width).view(1, 1, 2, 1, 1)
-    scaled, colour = 128 * unit * flow, 256 * guide
+    scaled, colour = 128 * _grid_unit(flow) * flow, 256 * guide
     total = flow.new_zeros(())
     # A pair is the same seen from either end, so half of the offsets count twice.
     for down, across in product((1, 2), (-2, -1, 1, 2)):
@@ -245,10 +242,7 @@ def kl_divergence(posterior: Posterior, *, free_bits: float = 0.0) -> Scalar:
 
 
 def batch_kl_divergence(posterior: Posterior, *, free_bits: float = 0.0) -> Scalar:
-    """Sum of the divergence over the whole batch, divided by 1000: the authors' code.
-
-    Its weight grows with the batch; that of ``kl_divergence`` does not.
-    """
+    """Sum of the divergence over the batch, divided by 1000: the authors' code."""
     return kl_divergence(posterior, free_bits=free_bits) * len(posterior.objects) / 1000
 
 
@@ -265,9 +259,7 @@ def look_divergence(posterior: LookPosterior, *, free_bits: float = 0.0) -> Scal
     return whole.clamp(min=free_bits).mean() + each.clamp(min=free_bits).mean()
 
 
-def gaussian_divergence(
-    mean: Float[Tensor, "*shape"], log_variance: Float[Tensor, "*shape"]
-) -> Float[Tensor, "*shape"]:
+def gaussian_divergence(mean: Values, log_variance: Values) -> Values:
     """KL(N(mean, exp(log_variance)) || N(0, 1)) of every number, in nats."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
@@ -293,8 +285,7 @@ def balanced_entropy(
 ) -> Scalar:
     """Cross entropy in which a class counts by its ``share`` of the pixels to the -``balance``.
 
-    A mean over the weights of the pixels that are not void (id = number of classes); 0 where all
-    are.
+    A mean over the pixels that are not void (id = number of classes); 0 where all are.
     """
     weight = share.clamp(min=1e-4) ** -balance
     weight = weight / (weight * share).sum()
@@ -310,10 +301,9 @@ def jaccard_distance(logits: Logits, label_map: Labels) -> Scalar:
     Mean over the classes that the batch has; void pixels (id = number of classes) do not count.
     """
     classes = logits.shape[1]
-    truth = F.one_hot(label_map, classes + 1)[..., :classes].to(logits.dtype)
-    known = (label_map < classes).unsqueeze(1)
-    predicted = logits.softmax(1) * known
-    truth = rearrange(truth, "b h w c -> b c h w")
+    truth = rearrange(F.one_hot(label_map, classes + 1), "b h w c -> b c h w")[:, :classes]
+    truth = truth.to(logits.dtype)
+    predicted = logits.softmax(1) * (label_map < classes).unsqueeze(1)
     intersection = (predicted * truth).sum((0, 2, 3))
     union = (predicted + truth).sum((0, 2, 3)) - intersection
     present = (truth.sum((0, 2, 3)) > 0).float()
