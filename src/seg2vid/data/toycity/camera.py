@@ -104,10 +104,10 @@ def drive_ego(layout: StreetLayout, config: ToyCityConfig, random: np.random.Gen
     along = plan.start + plan.speed * driven + 0.5 * plan.change * driven**2
     way = Trajectory.along(plan.path, along, plan.aside)
     camera = ToyCamera(
-        focal=config.width * float(random.uniform(1.0, 1.15)),
-        centre_x=(config.width - 1) / 2 + config.width * float(random.uniform(-0.01, 0.01)),
-        centre_y=config.height * float(random.uniform(0.40, 0.49)),
-        elevation=float(random.uniform(1.2, 1.6)),
+        focal=config.width * random.uniform(1.0, 1.15),
+        centre_x=(config.width - 1) / 2 + config.width * random.uniform(-0.01, 0.01),
+        centre_y=config.height * random.uniform(0.40, 0.49),
+        elevation=random.uniform(1.2, 1.6),
         positions=way.position[:, [0, 2]],
         headings=way.heading,
         bonnet=_bonnet(config, random),
@@ -122,7 +122,7 @@ def _plan(layout: StreetLayout, random: np.random.Generator) -> _Plan:
     lane = layout.half_width - layout.parking_width - layout.lane_width / 2
     if layout.lanes > 1 and random.random() < 0.5:
         lane -= layout.lane_width
-    lane += float(random.uniform(-0.15, 0.15))
+    lane += random.uniform(-0.15, 0.15)
     crossing = layout.crossing
     if random.random() < 0.14:
         return _Plan("standing", layout.path, lane)
@@ -130,14 +130,14 @@ def _plan(layout: StreetLayout, random: np.random.Generator) -> _Plan:
         arms = ((1, crossing.right_arm), (-1, crossing.left_arm))
         turns = [turn for turn, present in arms if present]
         turn = turns[random.integers(len(turns))]
-        radius = float(random.uniform(6.5, 8.0) if turn > 0 else random.uniform(9.5, 12.0))
+        radius = random.uniform(6.5, 8.0) if turn > 0 else random.uniform(9.5, 12.0)
         bend = crossing.along - turn * crossing.half_width / 2 - radius
         path = StreetPath(lane, bend, turn / radius, radius * np.pi / 2)
-        start, speed = bend + float(random.uniform(-2.5, 4.0)), float(random.uniform(4.0, 6.5))
+        start, speed = bend + random.uniform(-2.5, 4.0), random.uniform(4.0, 6.5)
         words = "turning right" if turn > 0 else "turning left"
         return _Plan(words, path, 0.0, start, speed, 0.3)
     slow = random.random() < 0.15
-    speed = float(random.uniform(1.5, 4.0) if slow else random.uniform(5.0, 14.0))
+    speed = random.uniform(1.5, 4.0) if slow else random.uniform(5.0, 14.0)
     change = float(random.choice([0.0, 1.0, -1.5], p=[0.6, 0.2, 0.2]))
     words = "driving along a bend" if layout.path.curvature else "driving straight on"
     return _Plan(words, layout.path, lane, 0.0, speed, change)

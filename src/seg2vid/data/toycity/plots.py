@@ -5,14 +5,17 @@ from jaxtyping import Float
 
 from seg2vid.data.toycity.scene import (
     ALL_SIDES,
-    NO_BOTTOM,
     WALLS,
+    Footprint,
     Look,
     Material,
     Mesh,
     SceneBuilder,
 )
+from seg2vid.data.toycity.street import Place
 
+Random = np.random.Generator
+Colour = tuple[float, float, float]
 BUILDING, WALL, FENCE, VEGETATION = 2, 3, 4, 8
 _PLASTER = (
     (0.76, 0.71, 0.60), (0.70, 0.64, 0.52), (0.80, 0.78, 0.73), (0.62, 0.52, 0.42),
@@ -34,53 +37,53 @@ _LEAVES = (
 )  # fmt: skip
 _AUTUMN = ((0.52, 0.33, 0.10), (0.45, 0.25, 0.09), (0.50, 0.42, 0.13))
 
-Footprint = Float[np.ndarray, "4 2"]
-"""Front left, front right, back right, back left (x, z)."""
+
+def _pick(random: Random, colours: tuple[Colour, ...]) -> Colour:
+    return colours[random.integers(len(colours))]
 
 
 def add_house(
-    scene: SceneBuilder, random: np.random.Generator, plot: Footprint, storeys: int, shop: bool
+    scene: SceneBuilder, random: Random, plot: Footprint, storeys: int, shop: bool
 ) -> None:
     """Raise a building with a flat or pitched roof on a plot and cast its shadow."""
-    storey = float(random.uniform(2.9, 3.5))
+    storey = random.uniform(2.9, 3.5)
     height = storeys * storey + 0.7
     front, side = _facades(random, plot, height, storey, shop)
     mesh, flat = Mesh(), Look((0.35, 0.34, 0.33))
-    mesh.upright(plot, (0.0, height), (front, side, side, side, flat))
-    tiles = Look(_ROOFS[random.integers(len(_ROOFS))], Material.ROOF)
+    mesh.prism(plot, plot, (0.0, height), (front, side, side, side, flat))
+    tiles = Look(_pick(random, _ROOFS), Material.ROOF)
     if storeys <= 6 and random.random() < 0.75:
         _add_roof(mesh, random, np.insert(plot, 1, height, 1), tiles, Look(side.colour))
     elif random.random() < 0.6:
         small = plot.mean(0) + (plot - plot.mean(0)) * 0.4
-        top = height + float(random.uniform(1.5, 3.0))
-        mesh.upright(small, (height, top), Look(front.colour).shaded(0.9), WALLS)
+        top = height + random.uniform(1.5, 3.0)
+        mesh.prism(small, small, (height, top), Look(front.colour).shaded(0.9), WALLS)
     scene.add(mesh, BUILDING)
     shift = np.array(scene.shadow_shift) * height
     if scene.shade > 0.1 and float(shift @ (plot[0] - plot[3])) > 0:
         centre, half = (plot[0] + plot[1] + shift) / 2, 0.515 * (plot[1] - plot[0])
-        shape = (tuple(centre), tuple(half), tuple(shift / 2))
-        scene.slanted_patch(shape, -scene.shade, 0.02)
+        scene.patch(tuple(centre), (tuple(half), tuple(shift / 2)), -scene.shade, 0.02)
 
 
 def _facades(
-    random: np.random.Generator, plot: Footprint, height: float, storey: float, shop: bool
+    random: Random, plot: Footprint, height: float, storey: float, shop: bool
 ) -> tuple[Look, Look]:
     """Return the looks of the street front and of the other walls."""
-    colour = _PLASTER[random.integers(len(_PLASTER))]
-    accent = _ACCENTS[random.integers(len(_ACCENTS))]
+    colour = _pick(random, _PLASTER)
+    accent = _pick(random, _ACCENTS)
     frontage = float(np.hypot(*(plot[1] - plot[0])))
     spacing = frontage / max(round(frontage / random.uniform(2.2, 3.4)), 1)
-    share, seed = float(random.uniform(0.38, 0.62)), float(random.integers(1, 60))
+    share, seed = random.uniform(0.38, 0.62), float(random.integers(1, 60))
     windows = (spacing, storey, share, seed, float(shop), height)
-    front = Look(colour, Material.FACADE, accent, windows).shaded(float(random.uniform(0.85, 1.1)))
+    front = Look(colour, Material.FACADE, accent, windows).shaded(random.uniform(0.85, 1.1))
     return front, front._replace(parameters=(4.2, storey, 0.28, seed + 9, 0.0, height))
 
 
 def _add_roof(
-    mesh: Mesh, random: np.random.Generator, top: Float[np.ndarray, "4 3"], tiles: Look, wall: Look
+    mesh: Mesh, random: Random, top: Float[np.ndarray, "4 3"], tiles: Look, wall: Look
 ) -> None:
     """Add a pitched roof whose ridge runs along the street or, for gables, across it."""
-    pitch = float(random.uniform(0.45, 0.85))
+    pitch = random.uniform(0.45, 0.85)
     a, b, c, d = top if random.random() < 0.7 else np.roll(top, -1, 0)
     depth = float(np.hypot(*(d - a)[[0, 2]]))
     lift, fall = np.array([0.0, 0.5 * depth * pitch, 0.0]), np.array([0.0, 0.35 * pitch, 0.0])
@@ -90,46 +93,46 @@ def _add_roof(
     back = [c - over - fall, d - over - fall, left, right]
     faces = np.array([front, back, [d, a, left, left], [b, c, right, right]])
     mesh.solid(faces, (tiles, tiles, wall, wall))
-    x, y, z = (left + (right - left) * float(random.uniform(0.2, 0.8))).tolist()
+    x, y, z = (left + (right - left) * random.uniform(0.2, 0.8)).tolist()
     mesh.box((x - 0.35, y - 0.5, z - 0.35), (x + 0.35, y + 0.9, z + 0.35), Look((0.42, 0.26, 0.21)))
 
 
 def add_barrier(
     scene: SceneBuilder,
-    random: np.random.Generator,
+    random: Random,
     line: Float[np.ndarray, "2 2"],
     height: float,
     is_wall: bool,
 ) -> None:
     """Build a stone wall or a fence of boards or bars along a line of two (x, z) points."""
     if is_wall:
-        size, tone = float(random.uniform(0.12, 0.3)), float(random.uniform(0.85, 1.15))
-        look = Look(_STONES[random.integers(3)], Material.STONE, parameters=(size,)).shaded(tone)
+        size, tone = random.uniform(0.12, 0.3), random.uniform(0.85, 1.15)
+        look = Look(_pick(random, _STONES), Material.STONE, parameters=(size,)).shaded(tone)
     else:
         wood = random.random() < 0.55
-        colour = (_WOODS if wood else _METALS)[random.integers(3)]
+        colour = _pick(random, _WOODS if wood else _METALS)
         look = Look(colour, Material.PLANKS, parameters=(0.16, 0.6) if wood else (0.12, 0.8))
     along = line[1] - line[0]
     aside = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6)
     aside = aside * (0.3 if is_wall else 0.06)
     mesh = Mesh()
     footprint = np.stack([line[0], line[1], line[1] + aside, line[0] + aside])
-    mesh.upright(footprint, (0.0, height), look, NO_BOTTOM)
+    mesh.prism(footprint, footprint, (0.0, height), look)
     scene.add(mesh, WALL if is_wall else FENCE)
 
 
-def _leaf_look(random: np.random.Generator, autumn: bool = False) -> Look:
+def _leaf_look(random: Random, autumn: bool = False) -> Look:
     """Draw a leaf colour."""
     palette = _AUTUMN if autumn and random.random() < 0.7 else _LEAVES
-    look = Look(palette[random.integers(len(palette))], Material.LEAVES)
-    look = look._replace(parameters=(float(random.uniform(0, 50)),))
-    return look.shaded(float(random.uniform(0.8, 1.2)))
+    look = Look(_pick(random, palette), Material.LEAVES)
+    look = look._replace(parameters=(random.uniform(0, 50),))
+    return look.shaded(random.uniform(0.8, 1.2))
 
 
 def add_tree(
     scene: SceneBuilder,
-    random: np.random.Generator,
-    place: tuple[float, float],
+    random: Random,
+    place: Place,
     height: float,
     *,
     detail: int = 8,
@@ -137,21 +140,21 @@ def add_tree(
 ) -> None:
     """Plant a tree of the given height at world (x, z); ``detail`` is the number of clumps."""
     (x, z), mesh, leaf = place, Mesh(), _leaf_look(random, autumn)
-    half = 0.0275 * height * float(random.uniform(0.5, 0.8))
-    start = height * float(random.uniform(0.24, 0.36))
-    bark = Look((0.27, 0.22, 0.17)).shaded(float(random.uniform(0.8, 1.2)))
+    half = 0.0275 * height * random.uniform(0.5, 0.8)
+    start = height * random.uniform(0.24, 0.36)
+    bark = Look((0.27, 0.22, 0.17)).shaded(random.uniform(0.8, 1.2))
     foot, tip = (x - half, x + half, z - half, z + half), 0.6 * half
     trunk = (0.0, start + 0.25 * height)
     mesh.prism(foot, (x - tip, x + tip, z - tip, z + tip), trunk, bark, WALLS)
     crown = (height - start) / 2
-    spread, middle = crown * float(random.uniform(0.62, 0.95)), start + crown
+    spread, middle = crown * random.uniform(0.62, 0.95), start + crown
     if random.random() < 0.15:
         for level in range(3):
             size, up = spread * (0.75 - 0.22 * level), start + crown * (0.45 + 0.62 * level)
             mesh.ellipsoid((x, up, z), (size, 0.55 * crown, size), leaf)
     else:
         mesh.ellipsoid((x, middle, z), (0.72 * spread, 0.80 * crown, 0.72 * spread), leaf)
-        turns = float(random.uniform(0, 2 * np.pi)) + np.arange(detail) * 2.4
+        turns = random.uniform(0, 2 * np.pi) + np.arange(detail) * 2.4
         lifts, sizes = random.uniform(-0.5, 0.6, detail), random.uniform(0.32, 0.54, detail)
         out = 0.62 * spread * np.sqrt(1 - 0.6 * lifts**2)
         clumps = np.stack(
@@ -168,9 +171,7 @@ def add_tree(
     scene.patch(centre, (size, size), -1.1 * scene.shade if sunny else -0.30)
 
 
-def add_bush(
-    scene: SceneBuilder, random: np.random.Generator, place: tuple[float, float], size: float
-) -> None:
+def add_bush(scene: SceneBuilder, random: Random, place: Place, size: float) -> None:
     """Plant a bush of the given radius at world (x, z)."""
     (x, z), mesh, leaf = place, Mesh(), _leaf_look(random)
     mesh.ellipsoid((x, 0.6 * size, z), (size, 0.75 * size, size), leaf)
@@ -179,15 +180,10 @@ def add_bush(
     scene.add(mesh, VEGETATION)
 
 
-def add_hedge(
-    scene: SceneBuilder,
-    random: np.random.Generator,
-    footprint: Footprint,
-    height: float,
-) -> None:
+def add_hedge(scene: SceneBuilder, random: Random, footprint: Footprint, height: float) -> None:
     """Grow a hedge over a footprint of four (x, z) corners."""
     mesh = Mesh()
-    mesh.upright(footprint, (0.0, height), _leaf_look(random))
+    mesh.prism(footprint, footprint, (0.0, height), _leaf_look(random))
     scene.add(mesh, VEGETATION)
 
 
@@ -197,22 +193,17 @@ _BLACK, _WHITE = (0.07, 0.07, 0.07), (0.92, 0.92, 0.90)
 _RED, _BLUE, _YELLOW = (0.80, 0.06, 0.08), (0.06, 0.22, 0.62), (0.75, 0.62, 0.06)
 _LENSES = ((1.0, 0.10, 0.08), (1.0, 0.70, 0.10), (0.15, 0.95, 0.45))
 
-Place = tuple[float, float]
-"""World (x, z)."""
 
-
-def _mast(random: np.random.Generator, height: float, radius: float) -> Mesh:
+def _mast(random: Random, height: float, radius: float) -> Mesh:
     """Return an upright mast at the origin."""
-    mesh, steel = Mesh(), Look(_STEEL[random.integers(len(_STEEL))])
-    mesh.box((-radius, 0.0, -radius), (radius, height, radius), steel, NO_BOTTOM)
+    mesh, steel = Mesh(), Look(_pick(random, _STEEL))
+    mesh.box((-radius, 0.0, -radius), (radius, height, radius), steel)
     return mesh
 
 
-def add_lamp(
-    scene: SceneBuilder, random: np.random.Generator, place: Place, heading: float, lit: float
-) -> None:
+def add_lamp(scene: SceneBuilder, random: Random, place: Place, heading: float, lit: float) -> None:
     """Erect a street lamp whose arm reaches along ``heading``; ``lit`` is 0 to 1."""
-    part, height = scene.standing_part(place, heading), float(random.uniform(6.0, 9.0))
+    part, height = scene.standing_part(place, heading), random.uniform(6.0, 9.0)
     mesh = _mast(random, height, 0.065)
     steel = mesh.looks[0]
     mesh.box((-0.05, height - 0.12, 0.0), (0.05, height, 1.7), steel, ALL_SIDES)
@@ -224,18 +215,13 @@ def add_lamp(
         scene.patch((0.0, 2.0), (6.0, 7.0), 0.62 * lit, part=part)
 
 
-def add_bollard(scene: SceneBuilder, random: np.random.Generator, place: Place) -> None:
+def add_bollard(scene: SceneBuilder, random: Random, place: Place) -> None:
     """Erect a low post."""
     scene.add(_mast(random, 0.95, 0.06), POLE, scene.standing_part(place, 0.0))
 
 
 def add_traffic_light(
-    scene: SceneBuilder,
-    random: np.random.Generator,
-    place: Place,
-    heading: float,
-    state: int,
-    arm: float,
+    scene: SceneBuilder, random: Random, place: Place, heading: float, state: int, arm: float
 ) -> None:
     """Erect a signal facing against ``heading``; state 0 red, 1 amber, 2 green.
 
@@ -261,11 +247,9 @@ def _add_signal(mesh: Mesh, x: float, low: float, state: int) -> None:
         mesh.ellipsoid((x, low + 0.82 - 0.31 * index, -0.30), (0.12, 0.12, 0.04), look)
 
 
-def add_sign(
-    scene: SceneBuilder, random: np.random.Generator, place: Place, heading: float
-) -> None:
+def add_sign(scene: SceneBuilder, random: Random, place: Place, heading: float) -> None:
     """Erect a traffic sign of a random kind that faces against ``heading``."""
-    part, height = scene.standing_part(place, heading), float(random.uniform(2.3, 2.9))
+    part, height = scene.standing_part(place, heading), random.uniform(2.3, 2.9)
     scene.add(_mast(random, height, 0.04), POLE, part)
     kind, plate = int(random.integers(6)), Mesh()
     if kind <= 1:
@@ -288,7 +272,7 @@ def add_sign(
     scene.add(plate, SIGN, part)
 
 
-def _add_plate(mesh: Mesh, random: np.random.Generator, height: float, kind: int) -> None:
+def _add_plate(mesh: Mesh, random: Random, height: float, kind: int) -> None:
     """Add a rectangular sign: a blue square, a blue panel, or a large direction sign."""
     width, tall = ((0.62, 0.62), (0.5, 0.75), (1.5, 0.95))[kind]
     colour = (_WHITE, _YELLOW, _BLUE)[random.integers(3)] if kind == 2 else _BLUE

@@ -4,19 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seg2vid.data.toycity.plots import (
-    add_barrier,
-    add_bollard,
-    add_bush,
-    add_hedge,
-    add_house,
-    add_lamp,
-    add_sign,
-    add_traffic_light,
-    add_tree,
-)
+from seg2vid.data.toycity import plots
 from seg2vid.data.toycity.scene import SceneBuilder
-from seg2vid.data.toycity.street import Occupancy, StreetLayout
+from seg2vid.data.toycity.street import Occupancy, Place, StreetLayout
 
 START, STOP = -16.0, 150.0
 _STOREYS = {
@@ -29,7 +19,7 @@ _TREE_ROWS = {"avenue": 0.8, "parkside": 0.8}
 
 
 @dataclass
-class Roadside:
+class Site:
     """What is filled, and the dice it is filled with."""
 
     scene: SceneBuilder
@@ -37,7 +27,17 @@ class Roadside:
     occupancy: Occupancy
     random: np.random.Generator
     lamps: float
-    """How bright street lamps are, 0 to 1."""
+    """How bright street lamps and headlights are, 0 to 1."""
+
+    def draw(self, low: float, high: float) -> float:
+        """Draw a number between ``low`` and ``high``."""
+        return self.random.uniform(low, high)
+
+
+@dataclass
+class Roadside(Site):
+    """Plots, trees and furniture on both sides of a street."""
+
     autumn: bool = False
     """Whether most leaves have turned."""
 
@@ -47,7 +47,7 @@ class Roadside:
         self.autumn = bool(random.random() < 0.15)
         self._signals()
         lined = random.random(2) < _TREE_ROWS.get(self.layout.kind, 0.55)
-        height = self._draw(6.0, 12.0)
+        height = self.draw(6.0, 12.0)
         for side in (-1, 1):
             self._plots(side)
             if lined[0] and (side > 0 or lined[1]):
@@ -56,18 +56,12 @@ class Roadside:
         self._side_street()
         self._street_end()
 
-    def _draw(self, low: float, high: float) -> float:
-        return float(self.random.uniform(low, high))
-
-    def _steps(self, start: float, stop: float, step: float) -> list[float]:
-        return [float(value) for value in np.arange(start, stop, step)]
-
     def _plots(self, side: int) -> None:
         """Fill one side of the main street with plots, leaving the side street open."""
         layout, crossing = self.layout, self.layout.crossing
-        along = START + self._draw(-6.0, 0.0)
+        along = START + self.draw(-6.0, 0.0)
         while along < STOP:
-            length = self._draw(10.0, 17.0) if layout.kind == "suburb" else self._draw(8.0, 20.0)
+            length = self.draw(10.0, 17.0) if layout.kind == "suburb" else self.draw(8.0, 20.0)
             middle, margin = along + length / 2, length / 2 + layout.pavement
             if crossing is None or layout.free_kerb(middle, side, margin):
                 self._plot(along, length - 0.02, side)
@@ -89,48 +83,43 @@ class Roadside:
         if random.random() < garden:
             self._garden(along, length, side)
             return
-        setback = self._draw(3.0, 6.5) if green else 0.4
-        inset = self._draw(0.8, 2.5) if detached or random.random() < 0.1 else 0.0
+        setback = self.draw(3.0, 6.5) if green else 0.4
+        inset = self.draw(0.8, 2.5) if detached or random.random() < 0.1 else 0.0
         front = side * (layout.plot_line + setback)
         ends = (along + inset, along + length - inset)
-        self._house(0.0, ends, (front, front + side * self._draw(9.0, 13.0)), side, False)
+        self._house(ends, (front, front + side * self.draw(9.0, 13.0)), side)
         if green and along > -8:
             self._front_garden(along, length, side, setback)
 
-    def _house(
-        self,
-        origin: float,
-        ends: tuple[float, float],
-        lines: tuple[float, float],
-        side: int,
-        crosswise: bool,
-    ) -> None:
+    def _house(self, ends: Place, lines: Place, side: int, crossed_at: float | None = None) -> None:
         """Raise a house between two places along a street and two lines aside of it.
 
-        Streets are the main street, or crosswise the one that crosses it at ``origin``.
+        The street is the main street, or the one that crosses it at ``crossed_at``.
         """
         first, second = ends if side < 0 else ends[::-1]
         corners = [(first, lines[0]), (second, lines[0]), (second, lines[1]), (first, lines[1])]
-        if crosswise:
-            corners = [(origin + aside, along) for along, aside in corners]
+        if crossed_at is not None:
+            corners = [(crossed_at + aside, along) for along, aside in corners]
         plot = np.array([self.layout.path.spot(*corner) for corner in corners])
         low, high = _STOREYS[self.layout.kind]
         storeys = int(self.random.integers(low, high + 1))
         shop = storeys > 2 and self.random.random() < _SHOPS.get(self.layout.kind, 0.2)
-        add_house(self.scene, self.random, plot, storeys, bool(shop))
+        plots.add_house(self.scene, self.random, plot, storeys, bool(shop))
 
     def _garden(self, along: float, length: float, side: int) -> None:
         """Fill a plot with trees and bushes behind a hedge, wall or fence."""
         line, path, random = self.layout.plot_line, self.layout.path, self.random
-        self._border(along, length, side, self._draw(0.9, 2.2))
+        self._border(along, length, side, self.draw(0.9, 2.2))
         for row, distance in enumerate((4.0, 9.0)):
-            for step in self._steps(2.0, length, 5.5):
-                place = path.spot(along + step, side * (line + distance + self._draw(-1.0, 1.0)))
-                height = self._draw(6.0, 12.0)
-                add_tree(self.scene, random, place, height, detail=5 - row, autumn=self.autumn)
+            for step in np.arange(2.0, length, 5.5).tolist():
+                place = path.spot(along + step, side * (line + distance + self.draw(-1.0, 1.0)))
+                height = self.draw(6.0, 12.0)
+                plots.add_tree(
+                    self.scene, random, place, height, detail=5 - row, autumn=self.autumn
+                )
         if random.random() < 0.6:
             place = path.spot(along + length / 2, side * (line + 1.4))
-            add_bush(self.scene, random, place, self._draw(0.6, 1.2))
+            plots.add_bush(self.scene, random, place, self.draw(0.6, 1.2))
 
     def _border(self, along: float, length: float, side: int, height: float) -> None:
         """Close a plot towards the pavement with a hedge, a wall or a fence."""
@@ -139,23 +128,25 @@ class Roadside:
         if kind < 0.36:
             far = side * (line + 0.8)
             back = np.array([path.spot(along + length, far), path.spot(along, far)])
-            add_hedge(self.scene, self.random, np.concatenate([ends, back]), height)
+            plots.add_hedge(self.scene, self.random, np.concatenate([ends, back]), height)
         elif kind < 0.96:
             wall = kind < 0.62
-            add_barrier(self.scene, self.random, ends, height if wall else min(height, 1.6), wall)
+            plots.add_barrier(
+                self.scene, self.random, ends, height if wall else min(height, 1.6), wall
+            )
 
     def _front_garden(self, along: float, length: float, side: int, setback: float) -> None:
         """Plant the strip between pavement and house."""
         random = self.random
-        gate = max(length - self._draw(1.5, 3.0), 2.0)
-        self._border(along, gate, side, self._draw(0.7, 1.4))
+        gate = max(length - self.draw(1.5, 3.0), 2.0)
+        self._border(along, gate, side, self.draw(0.7, 1.4))
         if random.random() < 0.5:
             aside = side * (self.layout.plot_line + 0.5 * setback + 0.6)
-            place = self.layout.path.spot(along + self._draw(0.2, 0.8) * length, aside)
+            place = self.layout.path.spot(along + self.draw(0.2, 0.8) * length, aside)
             if random.random() < 0.5 and setback > 3.4:
-                add_tree(self.scene, random, place, self._draw(4.0, 6.5), detail=4)
+                plots.add_tree(self.scene, random, place, self.draw(4.0, 6.5), detail=4)
             else:
-                add_bush(self.scene, random, place, self._draw(0.5, 0.9))
+                plots.add_bush(self.scene, random, place, self.draw(0.5, 0.9))
 
     def _side_street(self) -> None:
         """Line the arms of the side street with houses; close a T junction."""
@@ -168,58 +159,59 @@ class Roadside:
                 closing = crossing.main_ends and bank > 0
                 along = 0.0 if closing else layout.plot_line + 14.5
                 while (present or closing) and along < 75.0:
-                    length = self._draw(9.0, 18.0)
+                    length = self.draw(9.0, 18.0)
                     low, high = sorted((arm * along, arm * (along + length)))
                     lines = (bank * gap, bank * (gap + 10.0))
-                    self._house(crossing.along, (low, high), lines, -bank, True)
+                    self._house((low, high), lines, -bank, crossing.along)
                     along += length + 0.02
 
     def _street_end(self) -> None:
         """Close the view down the street with houses and trees."""
         if self.layout.crossing is not None and self.layout.crossing.main_ends:
             return
-        for aside in self._steps(-60.0, 60.0, 14.0):
+        for aside in np.arange(-60.0, 60.0, 14.0).tolist():
             if self.random.random() < 0.7:
-                self._house(STOP + 14.0, (aside, aside + 13.5), (0.0, 10.0), -1, True)
-        for aside in self._steps(-40.0, 41.0, 8.0):
-            place = self.layout.path.spot(STOP + 8.0 + self._draw(-3.0, 3.0), aside)
-            add_tree(self.scene, self.random, place, self._draw(7.0, 13.0), detail=3)
+                self._house((aside, aside + 13.5), (0.0, 10.0), -1, STOP + 14.0)
+        for aside in np.arange(-40.0, 41.0, 8.0).tolist():
+            place = self.layout.path.spot(STOP + 8.0 + self.draw(-3.0, 3.0), aside)
+            plots.add_tree(self.scene, self.random, place, self.draw(7.0, 13.0), detail=3)
 
     def _tree_row(self, side: int, height: float) -> None:
         """Plant street trees between kerb and pavement."""
         layout, random = self.layout, self.random
-        spacing = self._draw(7.0, 13.0)
+        spacing = self.draw(7.0, 13.0)
         line = layout.half_width + (0.55 * layout.verge if layout.verge > 0 else 0.9)
-        for along in self._steps(START + self._draw(0.0, spacing), STOP - 10, spacing):
-            along += self._draw(-0.8, 0.8)
+        for along in np.arange(START + self.draw(0.0, spacing), STOP - 10, spacing).tolist():
+            along += self.draw(-0.8, 0.8)
             place, gap = layout.path.spot(along, side * line), random.random() < 0.1
-            if layout.free_kerb(along, side, 5.0) and not gap and self._claim(place, 0.3):
+            if (
+                layout.free_kerb(along, side, 5.0)
+                and not gap
+                and self.occupancy.claim_spot(place, 0.3)
+            ):
                 detail = 9 if along < 45 else 5 if along < 90 else 3
-                tall = height * self._draw(0.8, 1.15)
-                add_tree(self.scene, random, place, tall, detail=detail, autumn=self.autumn)
-
-    def _claim(self, place: tuple[float, float], radius: float) -> bool:
-        return self.occupancy.claim_spot(place, radius)
+                tall = height * self.draw(0.8, 1.15)
+                plots.add_tree(self.scene, random, place, tall, detail=detail, autumn=self.autumn)
 
     def _lamps_and_signs(self, side: int) -> None:
         """Erect lamps, signs and bollards along one kerb."""
         layout, random, path = self.layout, self.random, self.layout.path
-        spacing = self._draw(22.0, 38.0)
-        for along in self._steps(START + self._draw(0.0, spacing), 110.0, spacing):
+        spacing = self.draw(22.0, 38.0)
+        for along in np.arange(START + self.draw(0.0, spacing), 110.0, spacing).tolist():
             place = path.spot(along, side * (layout.half_width + 0.5))
-            if layout.free_kerb(along, side, 4.0) and self._claim(place, 0.15):
+            if layout.free_kerb(along, side, 4.0) and self.occupancy.claim_spot(place, 0.15):
                 heading = path.heading(along) - side * np.pi / 2
-                add_lamp(self.scene, random, place, heading, self.lamps)
-        for along in self._steps(4 + self._draw(0.0, 12.0), 80.0, 14.0):
-            place = path.spot(along, side * (layout.half_width + self._draw(0.4, 0.8)))
+                plots.add_lamp(self.scene, random, place, heading, self.lamps)
+        for along in np.arange(4 + self.draw(0.0, 12.0), 80.0, 14.0).tolist():
+            place = path.spot(along, side * (layout.half_width + self.draw(0.4, 0.8)))
             wanted = layout.free_kerb(along, side, 3.0) and random.random() < 0.42
-            if wanted and self._claim(place, 0.4):
+            if wanted and self.occupancy.claim_spot(place, 0.4):
                 heading = path.heading(along) + (0.0 if side > 0 else np.pi)
-                add_sign(self.scene, random, place, heading)
-        for along in self._steps(3.0, 40.0, 2.2) if random.random() < 0.2 else []:
+                plots.add_sign(self.scene, random, place, heading)
+        for along in np.arange(3.0, 40.0, 2.2).tolist() if random.random() < 0.2 else []:
             place = path.spot(along, side * (layout.half_width + 0.3))
-            if layout.free_kerb(along, side, 3.0) and self._claim(place, 0.1):
-                add_bollard(self.scene, random, place)
+            if layout.free_kerb(along, side, 3.0) and self.occupancy.claim_spot(place, 0.1):
+                plots.add_bollard(self.scene, random, place)
 
     def _signals(self) -> None:
         """Erect traffic lights at the junction or at a zebra crossing."""
@@ -236,5 +228,5 @@ class Roadside:
             spots = [(place - 2.4, edge, 0.0, 0.0), (place + 2.4, -edge, np.pi, 0.0)]
         for along, aside, turn, arm in spots:
             where, heading = layout.path.spot(along, aside), layout.path.heading(along) + turn
-            if self._claim(where, 0.15):
-                add_traffic_light(self.scene, random, where, heading, state, arm)
+            if self.occupancy.claim_spot(where, 0.15):
+                plots.add_traffic_light(self.scene, random, where, heading, state, arm)

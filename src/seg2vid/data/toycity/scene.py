@@ -1,5 +1,6 @@
 """Bodies of planar quads and ellipsoids, their looks, and the flat arrays of a scene."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
@@ -8,23 +9,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8, UInt16
 
 Real = int | float
+Pair = tuple[Real, Real]
+Axes = Pair | tuple[Pair, Pair]
 Triple = tuple[Real, Real, Real]
 
 
-class Material(IntEnum):
-    """How a surface is painted."""
-
-    FLAT = 0
-    FACADE = 1
-    ROOF = 2
-    LEAVES = 3
-    GLASS = 4
-    PLANKS = 5
-    STONE = 6
-    PAINT = 7
-    GLOW = 8
-    COACH = 9
-    SIGN = 10
+Material = IntEnum(
+    "Material", "FLAT FACADE ROOF LEAVES GLASS PLANKS STONE PAINT GLOW COACH SIGN", start=0
+)
+"""How a surface is painted."""
 
 
 class Look(NamedTuple):
@@ -49,8 +42,13 @@ ALL_SIDES = (0, 1, 2, 3, 4, 5)
 NO_BOTTOM = ALL_SIDES[:5]
 WALLS = ALL_SIDES[:4]
 
+Sides = tuple[int, ...]
+Looks = Look | tuple[Look, ...]
 Rectangle = tuple[Real, Real, Real, Real]
 """x0, x1, z0, z1."""
+Footprint = Float[np.ndarray, "4 2"]
+"""Front left, front right, back right, back left (x, z)."""
+Outline = Rectangle | Footprint
 
 
 @dataclass
@@ -64,53 +62,28 @@ class Mesh:
 
     def quad(self, corners: Float[np.ndarray, "4 3"], look: Look) -> None:
         """Add one quad that is seen from both sides; corners 0 and 1 are its bottom edge."""
-        self._extend(corners[None], [look], True)
+        self.solid(corners[None], look)
+        self.double_sided[-1] = True
 
-    def solid(self, faces: Float[np.ndarray, "faces 4 3"], looks: Look | tuple[Look, ...]) -> None:
+    def solid(self, faces: Float[np.ndarray, "faces 4 3"], looks: Looks) -> None:
         """Add the faces of a convex solid, seen from outside; one look for all or one each."""
-        every = [looks] * len(faces) if isinstance(looks, Look) else list(looks)
-        self._extend(faces, every, False)
-
-    def _extend(
-        self, faces: Float[np.ndarray, "faces 4 3"], looks: list[Look], double_sided: bool
-    ) -> None:
         self.faces.append(faces)
-        self.looks += looks
-        self.double_sided += [double_sided] * len(faces)
+        self.looks += [looks] * len(faces) if isinstance(looks, Look) else looks
+        self.double_sided += [False] * len(faces)
 
-    def upright(
-        self,
-        footprint: Float[np.ndarray, "4 2"],
-        heights: tuple[Real, Real],
-        looks: Look | tuple[Look, ...],
-        sides: tuple[int, ...] = NO_BOTTOM,
-        *,
-        top: Float[np.ndarray, "4 2"] | None = None,
+    def prism(
+        self, bottom: Outline, top: Outline, heights: Pair, looks: Looks, sides: Sides = NO_BOTTOM
     ) -> None:
-        """Add a solid over a footprint of four (x, z) corners; ``top`` lets it taper.
+        """Add a solid between two outlines at two heights, sides as in ``ALL_SIDES``.
 
         Its first side stands on corners 0 and 1, the next on 1 and 2, and so on.
         """
         corners = np.empty((8, 3))
         corners[:4, 1], corners[4:, 1] = heights
-        corners[:4, [0, 2]] = footprint
-        corners[4:, [0, 2]] = footprint if top is None else top
+        corners[:4, [0, 2]], corners[4:, [0, 2]] = _corners(bottom), _corners(top)
         self.solid(corners[_CORNERS[list(sides)]], looks)
 
-    def prism(
-        self,
-        bottom: Rectangle,
-        top: Rectangle,
-        heights: tuple[Real, Real],
-        looks: Look | tuple[Look, ...],
-        sides: tuple[int, ...] = NO_BOTTOM,
-    ) -> None:
-        """Add a solid between two rectangles at two heights, sides as in ``ALL_SIDES``."""
-        self.upright(_rectangle(bottom), heights, looks, sides, top=_rectangle(top))
-
-    def box(
-        self, low: Triple, high: Triple, look: Look, sides: tuple[int, ...] = NO_BOTTOM
-    ) -> None:
+    def box(self, low: Triple, high: Triple, look: Look, sides: Sides = NO_BOTTOM) -> None:
         """Add an upright box from corner ``low`` to corner ``high``."""
         rectangle = (low[0], high[0], low[2], high[2])
         self.prism(rectangle, rectangle, (low[1], high[1]), look, sides)
@@ -120,8 +93,10 @@ class Mesh:
         self.balls.append((centre, radii, look))
 
 
-def _rectangle(sides: Rectangle) -> Float[np.ndarray, "4 2"]:
-    x0, x1, z0, z1 = sides
+def _corners(outline: Outline) -> Footprint:
+    if isinstance(outline, np.ndarray):
+        return outline
+    x0, x1, z0, z1 = outline
     return np.array([[x0, z0], [x1, z0], [x1, z1], [x0, z1]], np.float64)
 
 
@@ -184,11 +159,11 @@ class SceneBuilder:
         self._translations = [np.zeros((num_poses, 3))]
         self._placed: list[tuple[Mesh, int, int, int]] = []
         self._patches: list[tuple[float, ...]] = []
-        self._instances: dict[int, int] = {}
+        self._instances: Counter[int] = Counter()
 
     def new_instance(self, raw_class: int) -> int:
         """Return the next instance number of a raw Cityscapes class, e.g. 26001."""
-        self._instances[raw_class] = self._instances.get(raw_class, 0) + 1
+        self._instances[raw_class] += 1
         return raw_class * 1000 + self._instances[raw_class]
 
     def part(
@@ -221,21 +196,11 @@ class SceneBuilder:
         self._placed.append((mesh, label, instance, part))
 
     def patch(
-        self, centre: tuple[float, float], size: tuple[float, float], strength: float,
-        softness: float = 2.0, part: int = 0,
-    ) -> None:  # fmt: skip
-        """Add a ground patch with half axes ``size`` along x and z; see ``GroundPatches``."""
-        self.slanted_patch((centre, (size[0], 0.0), (0.0, size[1])), strength, softness, part)
-
-    def slanted_patch(
-        self,
-        shape: tuple[tuple[float, float], ...],
-        strength: float,
-        softness: float,
-        part: int = 0,
+        self, centre: Pair, size: Axes, strength: float, softness: float = 2.0, part: int = 0
     ) -> None:
-        """Add a ground patch given by its centre and two half axes (x, z)."""
-        self._patches.append((*shape[0], *shape[1], *shape[2], strength, softness, part))
+        """Add a ground patch; ``size`` gives half axes along x and z, or two vectors (x, z)."""
+        axes = np.diag(size) if np.ndim(size) == 1 else np.array(size)
+        self._patches.append((*centre, *axes.ravel(), strength, softness, part))
 
     def build(self) -> Scene:
         """Freeze the collected content."""

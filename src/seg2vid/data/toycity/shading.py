@@ -94,8 +94,8 @@ def sample_atmosphere(random: np.random.Generator) -> Atmosphere:
         ambient=ambient * np.float32(around * level),
         zenith=zenith + (cloud[0] - zenith) * grey,
         horizon=horizon + (cloud[1] - horizon) * grey,
-        haze=haze * float(random.uniform(0.7, 1.3)),
-        cloudiness=cloudiness * float(random.uniform(0.7, 1.0)),
+        haze=haze * random.uniform(0.7, 1.3),
+        cloudiness=cloudiness * random.uniform(0.7, 1.0),
         wetness=wetness,
         lamps=_LAMPS[time_of_day],
     )

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 Values = Float[np.ndarray, "*shape"]
+Place = tuple[float, float]
+"""World (x, z)."""
 
 
 @dataclass(frozen=True)

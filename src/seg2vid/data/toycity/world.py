@@ -18,7 +18,7 @@ from seg2vid.data.toycity.bodies import (
 )
 from seg2vid.data.toycity.camera import drive_ego
 from seg2vid.data.toycity.clip import ToyCityConfig
-from seg2vid.data.toycity.roadside import Roadside
+from seg2vid.data.toycity.roadside import Roadside, Site
 from seg2vid.data.toycity.scene import Look, SceneBuilder
 from seg2vid.data.toycity.shading import City, sample_atmosphere
 from seg2vid.data.toycity.street import Occupancy, SideStreet, StreetLayout, StreetPath, Trajectory
@@ -30,19 +30,13 @@ _WALKERS = {"commercial": 14, "avenue": 9, "residential": 6, "suburb": 3, "parks
 
 
 @dataclass
-class Inhabitants:
-    """What is populated, and the dice it is populated with."""
+class Inhabitants(Site):
+    """Vehicles, people and riders on a street."""
 
-    scene: SceneBuilder
-    layout: StreetLayout
-    occupancy: Occupancy
-    random: np.random.Generator
     seconds: Float[np.ndarray, " frames"]
     """Time of every frame."""
     ego_speed: float
     """Metres per second of the camera car."""
-    lamps: float
-    """How bright headlights are, 0 to 1."""
 
     def populate(self) -> None:
         """Add all vehicles, people and riders."""
@@ -57,9 +51,6 @@ class Inhabitants:
                 self._lane(lane, direction)
         self._bicycle_stands()
         self._walkers()
-
-    def _draw(self, low: float, high: float) -> float:
-        return float(self.random.uniform(low, high))
 
     def _either(self, chance: float) -> int:
         """Return 1 with the given chance, else -1."""
@@ -84,13 +75,12 @@ class Inhabitants:
         part = scene.part(path.position, path.heading)
         instance = scene.new_instance(RAW_CLASS[kind.label])
         scene.add(vehicle_mesh(name, colour, second), kind.label, part, instance)
-        two_wheeled = kind.label in (MOTORCYCLE, BICYCLE)
+        size = (kind.width / 2, kind.length / 2)
         if ridden:
             add_rider(scene, random, path, kind.label == MOTORCYCLE)
-        if two_wheeled:
-            scene.patch((0.0, 0.0), (kind.width / 2, kind.length / 2), -0.5, part=part)
+        if kind.label in (MOTORCYCLE, BICYCLE):
+            scene.patch((0.0, 0.0), size, -0.5, part=part)
             return
-        size = (kind.width / 2, kind.length / 2)
         scene.patch((0.0, 0.0), (size[0] + 0.25, size[1] + 0.25), -0.78, 0.35, part)
         if scene.shade > 0.1:
             (x, z), reach = scene.shadow_shift, 0.7 if kind.length < 6 else 1.4
@@ -101,14 +91,13 @@ class Inhabitants:
             scene.patch((0.0, size[1] + 5.0), (1.6, 5.0), 0.5 * self.lamps, part=part)
 
     def _car(self) -> str:
-        """Draw a car body."""
         return str(self.random.choice(_CARS, p=_CAR_SHARES))
 
     def _parked(self, side: int) -> None:
         """Park cars along one kerb."""
         layout, random = self.layout, self.random
         aside = side * (layout.half_width - 0.5 * layout.parking_width + 0.02)
-        fill, along = self._draw(0.12, 0.85), self._draw(-8.0, -3.0)
+        fill, along = self.draw(0.12, 0.85), self.draw(-8.0, -3.0)
         while layout.parking_width > 0 and along < 120.0:
             name = "truck" if random.random() < 0.025 else self._car()
             name = "motorcycle" if random.random() < 0.06 else name
@@ -116,26 +105,26 @@ class Inhabitants:
             free &= all(abs(along - zebra) >= 7.0 for zebra in layout.zebras)
             if random.random() < fill and free:
                 turn = np.pi if self._either(0.9) != side else 0.0
-                path = self._track(along, 0.0, aside + self._draw(-0.1, 0.1), turn)
+                path = self._track(along, 0.0, aside + self.draw(-0.1, 0.1), turn)
                 self._add_vehicle(name, path, 0.05)
-            along += self._draw(5.6, 6.8) + (4.0 if name == "truck" else 0.0)
+            along += self.draw(5.6, 6.8) + (4.0 if name == "truck" else 0.0)
 
     def _lane(self, lane: int, direction: int) -> None:
         """Let traffic flow along one lane of the main street."""
         layout, random, crossing = self.layout, self.random, self.layout.crossing
         ending = crossing is not None and crossing.main_ends
         stop = crossing.along - 8 if crossing is not None and ending else 115.0
-        along = self._draw(9.0, 26.0) if direction > 0 else self._draw(8.0, 40.0)
+        along = self.draw(9.0, 26.0) if direction > 0 else self.draw(8.0, 40.0)
         while along < stop:
-            speed = self._draw(0.9, 1.15) * max(self.ego_speed, 2.0)
+            speed = self.draw(0.9, 1.15) * max(self.ego_speed, 2.0)
             if direction < 0:
-                speed = -self._draw(6.0, 13.0)
+                speed = -self.draw(6.0, 13.0)
             elif self.ego_speed == 0:
                 speed = 0.0
-            aside = direction * (lane + 0.5) * layout.lane_width + self._draw(-0.15, 0.15)
+            aside = direction * (lane + 0.5) * layout.lane_width + self.draw(-0.15, 0.15)
             if random.random() < 0.5:
                 self._add_lane_user(self._track(along, speed, aside))
-            along += self._draw(11.0, 38.0)
+            along += self.draw(11.0, 38.0)
 
     def _add_lane_user(self, path: Trajectory) -> None:
         """Put a random road user on a lane."""
@@ -148,34 +137,30 @@ class Inhabitants:
         """Send a tram along the rails."""
         if self.layout.rails and self.random.random() < 0.65:
             direction = self._either(0.25)
-            speed = max(self.ego_speed, 3.0) if direction > 0 else -self._draw(4.0, 11.0)
+            speed = max(self.ego_speed, 3.0) if direction > 0 else -self.draw(4.0, 11.0)
             aside = self.layout.rails[direction > 0]
-            self._add_vehicle("tram", self._track(self._draw(26.0, 60.0), speed, aside))
+            self._add_vehicle("tram", self._track(self.draw(26.0, 60.0), speed, aside))
 
     def _cyclists(self) -> None:
         """Let cyclists ride along the edge of either carriageway."""
         edge = self.layout.half_width - self.layout.parking_width - 0.55
-        for _ in range(int(self.random.choice(4, p=[0.58, 0.26, 0.11, 0.05]))):
+        for _ in range(self.random.choice(4, p=[0.58, 0.26, 0.11, 0.05])):
             direction = self._either(0.6)
-            path = self._track(
-                self._draw(7.0, 45.0), direction * self._draw(3.5, 6.5), direction * edge
-            )
+            start, speed = self.draw(7.0, 45.0), direction * self.draw(3.5, 6.5)
+            path = self._track(start, speed, direction * edge)
             self._add_vehicle("bicycle", path, 0.1, ridden=True)
 
     def _bicycle_stands(self) -> None:
         """Park rows of bicycles on the pavement."""
         layout, random = self.layout, self.random
-        for _ in range(int(random.choice(3, p=[0.42, 0.36, 0.22]))):
-            side, start, lengthwise = (
-                self._either(0.6),
-                self._draw(5.0, 35.0),
-                random.random() < 0.4,
-            )
+        for _ in range(random.choice(3, p=[0.42, 0.36, 0.22])):
+            side, start = self._either(0.6), self.draw(5.0, 35.0)
+            lengthwise = random.random() < 0.4
             outer = random.random() < 0.5
             aside = layout.plot_line - 0.9 if outer else layout.half_width + layout.verge + 1.0
-            for step in range(int(random.integers(2, 8))):
+            for step in range(random.integers(2, 8)):
                 along = start + step * (2.0 if lengthwise else 0.75)
-                turn = 0.0 if lengthwise else np.pi / 2 + self._draw(-0.1, 0.1)
+                turn = 0.0 if lengthwise else np.pi / 2 + self.draw(-0.1, 0.1)
                 if layout.free_kerb(along, side, 3.0):
                     path = self._track(along, 0.0, side * aside, turn)
                     self._add_vehicle("bicycle", path, 0.05)
@@ -184,12 +169,12 @@ class Inhabitants:
         """Let people walk and stand on the pavements, some of them in pairs."""
         layout, random = self.layout, self.random
         inner = layout.half_width + layout.verge + 0.5
-        for _ in range(int(random.poisson(_WALKERS[layout.kind]))):
-            side, along = self._either(0.5), 5 + 60 * float(random.random()) ** 1.3
-            aside, walks = self._draw(inner, layout.plot_line - 0.35), random.random() < 0.72
-            speed = self._either(0.5) * self._draw(0.9, 1.6) if walks else 0.0
+        for _ in range(random.poisson(_WALKERS[layout.kind])):
+            side, along = self._either(0.5), 5 + 60 * random.random() ** 1.3
+            aside, walks = self.draw(inner, layout.plot_line - 0.35), random.random() < 0.72
+            speed = self._either(0.5) * self.draw(0.9, 1.6) if walks else 0.0
             for index in range(2 if random.random() < 0.25 else 1):
-                turn = 0.0 if walks else self._draw(-np.pi, np.pi)
+                turn = 0.0 if walks else self.draw(-np.pi, np.pi)
                 path = self._track(along, speed, side * (aside - 0.6 * index), turn)
                 if layout.free_kerb(along, side, 3.0):
                     self._add_walker(path, 0.05)
@@ -197,7 +182,7 @@ class Inhabitants:
     def _add_walker(self, path: Trajectory, margin: float) -> None:
         """Add one person, in one case of ten a child, unless the way is taken."""
         child = self.random.random() < 0.1
-        stature = self._draw(1.1, 1.4) if child else self._draw(1.58, 1.90)
+        stature = self.draw(1.1, 1.4) if child else self.draw(1.58, 1.90)
         if self.occupancy.claim(path, 0.5, 0.5, margin):
             add_person(self.scene, self.random, path, round(stature, 2))
 
@@ -205,10 +190,10 @@ class Inhabitants:
         """Let people cross at the first zebra crossing."""
         layout, street = self.layout, self.layout.path
         for zebra in layout.zebras[:1]:
-            for _ in range(int(self.random.integers(0, 4))):
-                start = self._draw(-layout.half_width, 0.5 * layout.half_width)
-                distance = start + self._draw(0.9, 1.5) * self.seconds
-                place = street.spot(zebra + self._draw(-1.2, 1.2), 0.0)
+            for _ in range(self.random.integers(0, 4)):
+                start = self.draw(-layout.half_width, 0.5 * layout.half_width)
+                distance = start + self.draw(0.9, 1.5) * self.seconds
+                place = street.spot(zebra + self.draw(-1.2, 1.2), 0.0)
                 turn = street.heading(zebra) + self._either(0.5) * np.pi / 2
                 self._add_walker(Trajectory.straight(place, turn, distance), 0.4)
 
@@ -219,8 +204,8 @@ class Inhabitants:
             return
         for direction in (1, -1):
             lane = crossing.along - direction * crossing.half_width / 2
-            for _ in range(int(self.random.integers(0, 3))):
-                distance = self._draw(-24.0, 6.0) + self._draw(4.0, 10.0) * self.seconds
+            for _ in range(self.random.integers(0, 3)):
+                distance = self.draw(-24.0, 6.0) + self.draw(4.0, 10.0) * self.seconds
                 heading = street.heading(crossing.along) + direction * np.pi / 2
                 path = Trajectory.straight(street.spot(lane, 0.0), heading, distance)
                 self._add_vehicle(self._car(), path, 1.0)
@@ -239,24 +224,18 @@ def build_city(seed: int, config: ToyCityConfig) -> City:
     scene = SceneBuilder(len(ego.seconds), air.shadow_shift(), air.shade())
     occupancy = Occupancy(len(ego.seconds))
     occupancy.claim(ego.trajectory, 8.0, 2.0)
-    Roadside(scene, layout, occupancy, random, air.lamps).fill()
-    Inhabitants(scene, layout, occupancy, random, ego.seconds, ego.speed, air.lamps).populate()
-    words = {
-        "weather": air.weather,
-        "time_of_day": air.time_of_day,
-        "street": layout.kind,
-        "camera": ego.behaviour,
-    }
+    site = (scene, layout, occupancy, random, air.lamps)
+    Roadside(*site).fill()
+    Inhabitants(*site, ego.seconds, ego.speed).populate()
+    words = {"weather": air.weather, "time_of_day": air.time_of_day}
+    words |= {"street": layout.kind, "camera": ego.behaviour}
     colour = PAINTS[random.integers(len(PAINTS))]
     return City(scene.build(), layout, air, ego.camera, colour, words)
 
 
 def sample_layout(random: np.random.Generator) -> StreetLayout:
     """Draw a street plan."""
-
-    def draw(low: float, high: float) -> float:
-        return float(random.uniform(low, high))
-
+    draw = random.uniform
     kind = str(random.choice(_KINDS, p=[0.30, 0.22, 0.18, 0.18, 0.12]))
     lanes = 2 if kind == "avenue" and random.random() < 0.6 else 1
     crossing = _sample_crossing(random)
@@ -295,8 +274,8 @@ def _sample_crossing(random: np.random.Generator) -> SideStreet | None:
         return None
     near, form = random.random() < 0.28, random.random()
     return SideStreet(
-        along=float(random.uniform(14.0, 19.0) if near else random.uniform(28.0, 75.0)),
-        half_width=float(random.uniform(3.4, 6.0)),
+        along=random.uniform(14.0, 19.0) if near else random.uniform(28.0, 75.0),
+        half_width=random.uniform(3.4, 6.0),
         left_arm=bool(form < 0.75 or form > 0.9),
         right_arm=bool(form < 0.6 or form > 0.75),
         main_ends=bool(form > 0.92),
@@ -308,20 +287,17 @@ def _sample_path(random: np.random.Generator, crossing: SideStreet | None) -> St
     if random.random() < 0.5 or (crossing is not None and crossing.main_ends):
         return StreetPath()
     sign = 1.0 if random.random() < 0.5 else -1.0
-    radius, angle = float(random.uniform(50.0, 160.0)), float(random.uniform(0.35, 1.1))
-    start = float(random.uniform(-15.0, 25.0)) if crossing is None else crossing.along + 16.0
+    radius, angle = random.uniform(50.0, 160.0), random.uniform(0.35, 1.1)
+    start = random.uniform(-15.0, 25.0) if crossing is None else crossing.along + 16.0
     return StreetPath(0.0, start, sign / radius, angle * radius)
 
 
 def _sample_zebras(random: np.random.Generator, crossing: SideStreet | None) -> tuple[float, ...]:
     """Draw where zebra crossings lie along the main street."""
     if crossing is None:
-        return (float(random.uniform(12.0, 45.0)),) if random.random() < 0.3 else ()
-    gap = crossing.half_width + 4.2
+        return (random.uniform(12.0, 45.0),) if random.random() < 0.3 else ()
     if random.random() < 0.5:
         return ()
-    return (
-        (crossing.along - gap,)
-        if crossing.main_ends
-        else (crossing.along - gap, crossing.along + gap)
-    )
+    gap = crossing.half_width + 4.2
+    both = (crossing.along - gap, crossing.along + gap)
+    return both[:1] if crossing.main_ends else both
