@@ -221,7 +221,7 @@ def test_sources_are_those_of_a_search_through_all(pose: tuple[float, ...]) -> N
     rows = torch.zeros_like(surfaces)
     paths = drive(pose)
     scene = move_scene(depth, rows, surfaces, CAMERA, paths)
-    moment = geometry._Scene(
+    whole = geometry._Scene(
         depth.flatten(1),
         rows.flatten(1),
         torch.zeros_like(rows, dtype=torch.bool).flatten(1),
@@ -232,14 +232,13 @@ def test_sources_are_those_of_a_search_through_all(pose: tuple[float, ...]) -> N
         None,
         HEIGHT,
         WIDTH,
-    ).at(0)
-    count = HEIGHT * WIDTH
-    grid = geometry.pixel_grid(HEIGHT, WIDTH, like=depth).flatten(1)
-    every = torch.arange(count).view(1, count, 1).expand(1, count, count)
-    landed, distance = moment.trace(grid.view(1, 2, 1, count), every)
-    centres = grid.unsqueeze(-1)
-    inside = (landed[0] - centres).abs().amax(0) <= geometry.FOOTPRINT
-    nearest = torch.where(inside, distance[0], -1.0).max(0)
+    )
+    moment, count = whole.at(0), HEIGHT * WIDTH
+    every = torch.arange(count).repeat_interleave(count)
+    slopes, distance = geometry._trace(moment.table[:, 0], moment.axes[0].repeat(1, count), every)
+    off = (slopes - whole.rays[0, :2].repeat_interleave(count, 1)) * CAMERA.focal_length
+    inside = (off.abs().amax(0) <= geometry.FOOTPRINT).view(count, count)
+    nearest = torch.where(inside, distance.view(count, count), -1.0).max(0)
     expected_seen = nearest.values >= 0
     seen = scene.source.flatten() >= 0
     assert (seen == expected_seen).float().mean() > 0.995

@@ -31,7 +31,9 @@ from seg2vid.warp import pixel_grid
 
 Rays = Float[Tensor, "batch 3 pixel"]
 Planes = Float[Tensor, "batch 3 pixel"]
-Sources = Int[Tensor, "batch time pixel"]
+Indices = Int[Tensor, " query"]
+Column = Float[Tensor, " query"]
+Flags = Bool[Tensor, "batch pixel"]
 PerRow = Float[Tensor, "batch row time"]
 
 NEAREST = 1e-3
@@ -41,6 +43,8 @@ FOOTPRINT = 0.6
 neighbours may disagree by where the surface is curved."""
 STEEPEST = 0.5
 """Share of its inverse depth by which a plane may change over one pixel; beyond is an edge."""
+CELLS = (2, 4, 8)
+"""Sizes of the cells in which a surface is looked for where the camera has torn it apart."""
 WALKS = 3
 """Looks at a candidate surface before a pixel gives it up, each at where the last one led."""
 
@@ -140,50 +144,37 @@ def surface_planes(inverse_depth: InverseDepth, surfaces: Labels, camera: Camera
 
 @dataclass(frozen=True)
 class _Moment:
-    """One moment of a scene: for every pixel of the first frame its place now, and its plane.
+    """One moment of a scene: for every pixel of the first frame its place now, and its plane."""
 
-    ``table`` holds, in a row for each pixel: cosine and sine of its turn, x and z of the shift that
-    its plane needs on the way back, the plane's n, the factor to its inverse depth now, and what it
-    moved besides, in pixels.
-    """
-
-    camera: Camera
-    height: int
-    width: int
     place: Float[Tensor, "batch 2 pixel"]
     inverse_depth: Float[Tensor, "batch pixel"]
     shown: Bool[Tensor, "batch pixel"]
-    table: Float[Tensor, "batch pixel 10"]
+    table: Float[Tensor, "field batch pixel"]
+    """Cosine and sine of a pixel's turn; x and z of the shift that its plane needs on the way back;
+    the plane's n; the factor to its inverse depth now; the residual as a change of the ray."""
+    axes: Float[Tensor, "batch 3 pixel"]
+    """The ray of each pixel of this moment, its pitch undone."""
     pitch: Float[Tensor, " batch"]
 
-    def trace(
-        self, places: Float[Tensor, "batch 2 *#query"], sources: Int[Tensor, "batch *#query"]
-    ) -> tuple[Float[Tensor, "batch 2 *query"], Float[Tensor, "batch *query"]]:
-        """Follow pixels of this moment back through the planes of ``sources``.
 
-        Returns where in the first frame they lie, and their inverse depth now: negative where the
-        plane is behind either camera or seen from behind.
-        """
-        extra = (1,) * (sources.ndim - 1)
-        focal, middle = self.camera.focal_length.view(-1, *extra), self.camera.centre
-        start = torch.arange(len(sources), device=sources.device) * self.table.shape[1]
-        rows = self.table.flatten(0, 1).index_select(
-            0, (sources + start.view(-1, *extra)).flatten()
-        )
-        turn, away, shift_x, shift_z, *plane, gain, right, down = rows.view(
-            *sources.shape, 10
-        ).unbind(-1)
-        x = (places[:, 0] - right - middle[:, 0].view(-1, *extra)) / focal
-        y = (places[:, 1] - down - middle[:, 1].view(-1, *extra)) / focal
-        sine, cosine = self.pitch.sin().view(-1, *extra), self.pitch.cos().view(-1, *extra)
-        y, z = cosine * y - sine, sine * y + cosine
-        x, z = turn * x - away * z, away * x + turn * z
-        height = plane[0] * x + plane[1] * y + plane[2] * z
-        x, z = x - shift_x * height, z - shift_z * height
-        inverse_depth = torch.where(z > NEAREST, height * gain, -1.0)
-        z = z.clamp(min=NEAREST)
-        landed = torch.stack((x / z, y / z), 1) * focal.unsqueeze(1)
-        return landed + middle.view(-1, 2, *extra), inverse_depth
+def _trace(
+    table: Float[Tensor, "field pixel"], rays: Float[Tensor, "3 query"], sources: Indices
+) -> tuple[Float[Tensor, "2 query"], Float[Tensor, " query"]]:
+    """Follow rays of a moment back through the planes of ``sources``.
+
+    Returns the slopes (x/z, y/z) at which they meet them from the first camera, and their inverse
+    depth now: negative where the plane is behind either camera or seen from behind.
+    """
+    turn, away, shift_x, shift_z, *plane, gain, right, down, ahead = table.index_select(
+        1, sources
+    ).unbind()
+    x, y, z = rays[0] - right, rays[1] - down, rays[2] - ahead
+    x, z = turn * x - away * z, away * x + turn * z
+    height = plane[0] * x + plane[1] * y + plane[2] * z
+    x, z = x - shift_x * height, z - shift_z * height
+    inverse_depth = torch.where(z > NEAREST, height * gain, -1.0)
+    z = z.clamp(min=NEAREST)
+    return torch.stack((x / z, y / z)), inverse_depth
 
 
 @dataclass(frozen=True)
@@ -208,16 +199,17 @@ class _Scene:
             part[:, :, time].gather(1, self.rows)
             for part in (rigid.cosine, rigid.sine, rigid.rightward, rigid.forward)
         )
+        pitch = rigid.pitch[:, time]
+        up, level = pitch.sin().unsqueeze(1), pitch.cos().unsqueeze(1)
         # Forward. Scaled by inverse depth: the sky needs no infinity.
         x = cosine * rays[:, 0] + sine + self.inverse_depth * right
         y, z = rays[:, 1], cosine - sine * rays[:, 0] + self.inverse_depth * ahead
-        pitch = rigid.pitch[:, time]
-        up, level = pitch.sin().unsqueeze(1), pitch.cos().unsqueeze(1)
         y, z = level * y + up * z, level * z - up * y
         shown, z = (z > NEAREST) & ~fixed, z.clamp(min=NEAREST)
         place = project(torch.stack((x, y, z), 1), self.camera)
         aside = torch.zeros_like(place) if self.residual is None else self.residual[:, time]
-        place = place + aside
+        # Whatever is beside the camera or behind it is held at some distance from the picture.
+        place = (place + aside).clamp(-2.0 * self.width, 3.0 * self.width)
         # Backward. A plane moves by A + b nᵀ: a ray r comes from
         # A⁻¹r - A⁻¹b (n·A⁻¹r) / (1 + n·A⁻¹b), and what we divide by is negative from behind.
         shift_x, shift_z = cosine * right - sine * ahead, sine * right + cosine * ahead
@@ -227,11 +219,11 @@ class _Scene:
         # With n = (0, 0, 1) that gives what is fixed to the camera a negative inverse depth.
         nowhere = rays.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1)
         n = torch.where(fixed.unsqueeze(1), nowhere, self.planes).unbind(1)
-        shift = (shift_x * share, shift_z * share)
-        table = torch.stack((cosine, sine, *shift, *n, gain, *aside.unbind(1)), -1)
-        return _Moment(
-            self.camera, self.height, self.width, place, self.inverse_depth / z, shown, table, pitch
-        )
+        aside = aside / self.camera.focal_length[:, None, None]
+        besides = (aside[:, 0], level * aside[:, 1], up * aside[:, 1])
+        fields = (cosine, sine, shift_x * share, shift_z * share, *n, gain, *besides)
+        axes = _undo_pitch(rays[:, :2], pitch)
+        return _Moment(place, self.inverse_depth / z, shown, torch.stack(fields), axes, pitch)
 
 
 def move_scene(
@@ -269,37 +261,36 @@ def move_scene(
     grid = pixel_grid(height, width, like=inverse_depth).flatten(1)
     own = torch.arange(height * width, device=rows.device)
     still, found = scene.fixed, []
+    start = (torch.arange(batch, device=rows.device) * height * width).unsqueeze(1)
     for time in range(paths.camera.shape[1]):
         moment = scene.at(time)
         with torch.no_grad():
-            source, behind = _find_sources(moment, grid)
-            seen = _still_seen(moment, source, grid) | still
-        places = grid.expand(batch, -1, -1)
-        came_from, distance = moment.trace(places, torch.where(source < 0, behind, source))
+            pairs = [_find_sources(scene, moment, sample) for sample in range(batch)]
+            source, behind = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+            seen = _still_seen(scene, moment, source) | still
+        known = torch.where(source < 0, behind, source)
+        slopes, distance = _trace(
+            moment.table.flatten(1),
+            moment.axes.transpose(0, 1).flatten(1),
+            (known + start).flatten(),
+        )
+        slopes = slopes.unflatten(1, (batch, -1)).transpose(0, 1)
+        came_from = slopes * camera.focal_length[:, None, None] + camera.centre.unsqueeze(-1)
+        came_from = came_from.clamp(-2.0 * width, 3.0 * width)
         source = torch.where(still, own, source)
         backward = torch.where(still.unsqueeze(1), 0.0, came_from - grid)
         forward = torch.where(still.unsqueeze(1), 0.0, moment.place - grid)
-        distance = torch.where(still, scene.inverse_depth, distance.clamp(min=0))
+        distance = distance.view(batch, -1).clamp(min=0)
+        distance = torch.where(still, scene.inverse_depth, distance)
         found.append((forward, backward, seen.float(), (source >= 0).float(), distance, source))
     forward, backward, seen, shown, distance, source = (
-        torch.stack(parts, 1) for parts in zip(*found, strict=True)
+        torch.stack(parts, 1).unflatten(-1, (height, width)) for parts in zip(*found, strict=True)
     )
-    size = (height, width)
-    return MovedScene(
-        Motion(
-            forward.unflatten(-1, size),
-            backward.unflatten(-1, size),
-            seen.unflatten(-1, size).unsqueeze(2),
-            shown.unflatten(-1, size).unsqueeze(2),
-        ),
-        distance.unflatten(-1, size),
-        source.unflatten(-1, size),
-    )
+    motion = Motion(forward, backward, seen.unsqueeze(2), shown.unsqueeze(2))
+    return MovedScene(motion, distance, source)
 
 
-def _find_sources(
-    moment: _Moment, grid: Float[Tensor, "2 pixel"]
-) -> tuple[Int[Tensor, "batch pixel"], Int[Tensor, "batch pixel"]]:
+def _find_sources(scene: _Scene, moment: _Moment, sample: int) -> tuple[Indices, Indices]:
     """Return the nearest surface that each pixel of this moment shows, -1 where none is.
 
     Also returns, for every pixel, the surface that lies farthest back around it.
@@ -307,72 +298,116 @@ def _find_sources(
     Each pixel of the first frame is put where its centre falls. Surfaces that fell near a pixel,
     also on coarser grids where they have been torn apart, are candidates for it: followed back, the
     pixel must land in the candidate's own footprint, or it tries the surface where it landed.
+    Where all candidates are neighbours in the first frame, the first one that fits is enough.
     """
-    height, width = moment.height, moment.width
-    candidates = _candidates(moment)
-    places = grid.unsqueeze(1).expand(len(candidates), 2, 1, -1)
-    best = torch.full_like(candidates[:, 0], -1)
-    nearest = torch.full_like(moment.inverse_depth, -1.0)
-    behind, farthest = candidates[:, 0], torch.full_like(moment.inverse_depth, torch.inf)
-    bound = grid.new_tensor([width - 1, height - 1]).view(1, 2, 1, 1)
-    for walk in range(WALKS):
-        landed, distance = moment.trace(places, candidates)
-        centre = torch.stack((candidates % width, candidates // width), 1)
-        inside = (landed - centre).abs().amax(1) <= FOOTPRINT
-        near, which = torch.where(inside, distance, -1.0).max(1)
-        is_nearer = near > nearest
-        nearest = torch.where(is_nearer, near, nearest)
-        best = torch.where(is_nearer, candidates.gather(1, which.unsqueeze(1)).squeeze(1), best)
-        if walk == 0:
-            far, which = torch.where(distance < 0, torch.inf, distance).min(1)
-            is_farther = far < farthest
-            found = candidates.gather(1, which.unsqueeze(1)).squeeze(1)
-            behind = torch.where(is_farther, found, behind)
-        landed = torch.minimum(landed.round().clamp(min=0), bound).long()
-        candidates = landed[:, 1] * width + landed[:, 0]
-    return best, behind
+    width = scene.width
+    x, y, factors = _candidates(scene, moment, sample)
+    table, axes = moment.table[:, sample], moment.axes[sample]
+    view = _View(scene, table, sample)
+    best, nearest, _ = view.visit(axes, x[0], y[0])
+    reach = 1.5 * (factors + 1).view(-1, 1)
+    apart = ((x[1:] - x[0]).abs() > reach) | ((y[1:] - y[0]).abs() > reach)
+    hard = ((best < 0) | apart.any(0)).nonzero().squeeze(1)
+    behind = (y[0] * width + x[0]).long()
+    axes, x, y = axes.index_select(1, hard), x.index_select(1, hard), y.index_select(1, hard)
+    found, near = best[hard], nearest[hard]
+    for column, row in zip(x, y, strict=True):
+        for _ in range(WALKS):
+            fits, distance, (next_column, next_row) = view.visit(axes, column, row)
+            is_nearer = distance > near
+            found = torch.where(is_nearer, fits, found)
+            near = torch.where(is_nearer, distance, near)
+            column, row = next_column, next_row
+    # What lies farthest back among those that fell around.
+    depth = scene.inverse_depth[sample]
+    indices = (y * width + x).long()
+    farthest = depth[indices].argmin(0)
+    behind = behind.index_put((hard,), indices.gather(0, farthest.unsqueeze(0)).squeeze(0))
+    return best.index_put((hard,), found), behind
 
 
-def _candidates(moment: _Moment) -> Int[Tensor, "batch candidate pixel"]:
-    """Return the surfaces that fell on each pixel, on its four neighbours and on coarser cells."""
-    height, width = moment.height, moment.width
-    column, row = moment.place.round().unbind(1)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & moment.shown
+@dataclass(frozen=True)
+class _View:
+    """The planes of one sample, looked at from a moment."""
+
+    scene: _Scene
+    table: Float[Tensor, "field pixel"]
+    sample: int
+
+    def visit(
+        self, axes: Float[Tensor, "3 query"], column: Column, row: Column
+    ) -> tuple[Indices, Column, tuple[Column, Column]]:
+        """Follow rays back through the planes at ``column`` and ``row`` of the first frame.
+
+        Returns the plane's pixel and inverse depth, both -1 where the ray misses its footprint, and
+        the pixel where it landed.
+        """
+        scene, camera = self.scene, self.scene.camera
+        source = (row * scene.width + column).long()
+        slopes, distance = _trace(self.table, axes, source)
+        middle = camera.centre[self.sample]
+        x, y = slopes * camera.focal_length[self.sample] + middle.unsqueeze(1)
+        fits = ((x - column).abs() <= FOOTPRINT) & ((y - row).abs() <= FOOTPRINT) & (distance >= 0)
+        landed = (x.round().clamp(0, scene.width - 1), y.round().clamp(0, scene.height - 1))
+        return torch.where(fits, source, -1), torch.where(fits, distance, -1.0), landed
+
+
+def _candidates(
+    scene: _Scene, moment: _Moment, sample: int
+) -> tuple[
+    Float[Tensor, "candidate pixel"], Float[Tensor, "candidate pixel"], Float[Tensor, " others"]
+]:
+    """Return the surfaces that fell on each pixel, on its four neighbours and on coarser cells.
+
+    They are told by column and row in the first frame, with the size of the cell of all but the
+    first. A pixel on which nothing fell tries the surface that was there in the first frame.
+    """
+    height, width = scene.height, scene.width
+    column, row = moment.place[sample].round()
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & moment.shown[sample]
     target = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
     # Nearest first, and of equals the last: one integer holds both, so that one reduction finds it.
-    depth = moment.inverse_depth.contiguous().view(torch.int32).long()
+    depth = moment.inverse_depth[sample].contiguous().view(torch.int32).long()
     own = torch.arange(height * width, device=depth.device)
     key = torch.where(inside, (depth << 32) | own, -1)
-    buffer = torch.full_like(key, -1).scatter_reduce(1, target, key, "amax")
-    buffer = buffer.unflatten(-1, (height, width))
-    levels = [buffer, *(_neighbour(buffer, *step) for step in ((0, 1), (0, -1), (1, 0), (-1, 0)))]
-    for factor in (2, 4, 8):
-        tall, wide = -height % factor, -width % factor
-        cells = F.pad(buffer, (0, wide, 0, tall), value=-1)
-        cells = cells.unflatten(2, (-1, factor)).unflatten(1, (-1, factor)).amax((2, 4))
-        fine = cells.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-        levels.append(fine[:, :height, :width])
-    keys = torch.stack(levels, 1).flatten(2)
-    # A pixel on which nothing fell tries the surface that was there in the first frame.
-    return torch.where(keys < 0, own, keys & 0xFFFFFFFF)
-
-
-def _neighbour(buffer: Labels, down: int, right: int) -> Labels:
-    """Return each pixel's neighbour; beyond the border is nothing."""
+    buffer = torch.full_like(key, -1).scatter_reduce(0, target, key, "amax").view(height, width)
     padded = F.pad(buffer, (1, 1, 1, 1), value=-1)
-    height, width = buffer.shape[1:]
-    return padded[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
+    levels = [
+        buffer,
+        *(padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]),
+    ]
+    for factor in CELLS:
+        cells = F.pad(buffer, (0, -width % factor, 0, -height % factor), value=-1)
+        cells = cells.unflatten(1, (-1, factor)).unflatten(0, (-1, factor)).amax((1, 3))
+        fine = cells.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+        levels.append(fine[:height, :width])
+    keys = torch.stack(levels).flatten(1)
+    source = torch.where(keys < 0, own, keys & 0xFFFFFFFF).to(torch.int32)
+    row_index = source.div(width, rounding_mode="floor")
+    factors = torch.tensor([1.0, 1.0, 1.0, 1.0, *map(float, CELLS)], device=keys.device)
+    return (source - row_index * width).float(), row_index.float(), factors
 
 
-def _still_seen(
-    moment: _Moment, source: Int[Tensor, "batch pixel"], grid: Float[Tensor, "2 pixel"]
-) -> Bool[Tensor, "batch pixel"]:
+def _still_seen(scene: _Scene, moment: _Moment, source: Int[Tensor, "batch pixel"]) -> Flags:
     """Return which pixels of the first frame are still in view and not hidden."""
-    height, width = moment.height, moment.width
+    height, width, camera = scene.height, scene.width, scene.camera
+    batch = len(source)
     x, y = moment.place.unbind(1)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1) & moment.shown
-    target = y.round().clamp(0, height - 1) * width + x.round().clamp(0, width - 1)
-    there = source.gather(1, target.long())
-    landed, distance = moment.trace(moment.place, there.clamp(min=0))
-    is_same = (landed - grid).abs().amax(1) <= 1
-    return inside & ((there < 0) | is_same | (moment.inverse_depth >= distance))
+    column, row = x.round().clamp(0, width - 1), y.round().clamp(0, height - 1)
+    there = source.gather(1, (row * width + column).long())
+    # The ray to each pixel's own place, through the plane of what is shown there.
+    slopes = (moment.place - camera.centre.unsqueeze(-1)) / camera.focal_length[:, None, None]
+    axes = _undo_pitch(slopes, moment.pitch).transpose(0, 1).flatten(1)
+    start = (torch.arange(batch, device=source.device) * height * width).unsqueeze(1)
+    landed, distance = _trace(moment.table.flatten(1), axes, (there.clamp(min=0) + start).flatten())
+    landed, distance = landed.unflatten(1, (batch, -1)).transpose(0, 1), distance.view(batch, -1)
+    off = (landed - scene.rays[:, :2]).abs().amax(1) * camera.focal_length.unsqueeze(1)
+    return inside & ((there < 0) | (off <= 1) | (moment.inverse_depth >= distance))
+
+
+def _undo_pitch(slopes: Float[Tensor, "batch 2 pixel"], pitch: Float[Tensor, " batch"]) -> Rays:
+    """Return rays (x/z, y/z, 1) as the camera would see them if it did not look up."""
+    up, level = pitch.sin().unsqueeze(1), pitch.cos().unsqueeze(1)
+    x, y = slopes.unbind(1)
+    return torch.stack((x, level * y - up, up * y + level), 1)
