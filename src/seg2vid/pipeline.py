@@ -20,11 +20,14 @@ from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.hints import continue_latent, continue_motion
 from seg2vid.models.layers import OBJECT_FACTOR, fast_arithmetic, find_objects
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
-from seg2vid.structures import Animation, Latent, join_batch
+from seg2vid.structures import Hints, Labels, Latent, Objects, Pictures, join_batch
 from seg2vid.tools.errors import LabelMapError, ModelError
 from seg2vid.tools.seeds import Generators, Seeds, make_generators
 
 Pipeline = TypeVar("Pipeline", bound="Seg2VidPipeline")
+GivenLabels = Labels | str | Path
+GivenInstances = Int[Tensor, "maps map_height map_width"] | None
+GivenFrame = Float[Tensor, "pictures channel picture_height picture_width"] | None
 BOXES = ("first_frame", "animator")
 
 
@@ -32,12 +35,12 @@ BOXES = ("first_frame", "animator")
 class _State:
     """What a pass starts from."""
 
-    frame: Float[Tensor, "batch 3 height width"]
-    label_map: Int[Tensor, "batch height width"]
-    instance_map: Int[Tensor, "batch height width"] | None
-    objects: Int[Tensor, "batch coarse_height coarse_width"]
+    frame: Pictures
+    label_map: Labels
+    instance_map: Labels | None
+    objects: Objects
     z: Latent
-    hints: Float[Tensor, "batch 3 coarse_height coarse_width"] | None
+    hints: Hints | None = None
 
 
 class Seg2VidPipeline:
@@ -70,12 +73,9 @@ class Seg2VidPipeline:
     def from_config(cls: type[Pipeline], config: ModelConfig) -> Pipeline:
         """Build untrained networks from a ``config``."""
         space = LabelSpace.from_dict(config.label_space)
-        first_frame = FirstFrame(
-            config.first_frame,
-            num_channels=space.num_channels,
-            foreground=space.foreground_ids,
-        )
-        return cls(first_frame, Animator(config, num_channels=space.num_channels), config)
+        channels, things = space.num_channels, space.foreground_ids
+        first_frame = FirstFrame(config.first_frame, num_channels=channels, foreground=things)
+        return cls(first_frame, Animator(config, num_channels=channels), config)
 
     @classmethod
     def from_pretrained(
@@ -91,17 +91,13 @@ class Seg2VidPipeline:
         for box in boxes:
             load_box(getattr(pipeline, box), checkpoint, box)
         pipeline.provenance = checkpoint.provenance
-        pipeline.motion_encoder_weights = {
-            name: tensor
-            for name, tensor in checkpoint.weights.items()
-            if name.startswith("motion_encoder.")
-        }
+        weights = checkpoint.weights.items()
+        encoder = {name: tensor for name, tensor in weights if name.startswith("motion_encoder.")}
+        pipeline.motion_encoder_weights = encoder
         return pipeline
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Write ``model.safetensors``, configuration inside, into a folder; return the file's
-        path.
-        """
+        """Write ``model.safetensors``, configuration inside, into a folder; return its path."""
         path = Path(folder) / WEIGHTS_FILE
         boxes = {name: getattr(self, name) for name in BOXES}
         # The motion encoder is not used here but goes along: evaluation needs it.
@@ -119,11 +115,11 @@ class Seg2VidPipeline:
     @torch.inference_mode()
     def __call__(
         self,
-        label_map: Int[Tensor, "batch height width"] | str | Path,
+        label_map: GivenLabels,
         *,
         num_frames: int | None = None,
-        instance_map: Int[Tensor, "maps map_height map_width"] | None = None,
-        first_frame: Float[Tensor, "pictures channel picture_height picture_width"] | None = None,
+        instance_map: GivenInstances = None,
+        first_frame: GivenFrame = None,
         z: Latent | None = None,
         seed: Seeds = None,
         generator: Generators = None,
@@ -149,26 +145,24 @@ class Seg2VidPipeline:
 
     def stream(
         self,
-        label_map: Int[Tensor, "batch height width"] | str | Path,
+        label_map: GivenLabels,
         *,
         num_frames: int | None = None,
-        instance_map: Int[Tensor, "maps map_height map_width"] | None = None,
-        first_frame: Float[Tensor, "pictures channel picture_height picture_width"] | None = None,
+        instance_map: GivenInstances = None,
+        first_frame: GivenFrame = None,
         z: Latent | None = None,
         seed: Seeds = None,
         generator: Generators = None,
         resample: Collection[str] = (),
         resample_seed: int = 0,
     ) -> Iterator[GeneratedVideo]:
-        """Yield the video pass by pass, arguments as in ``__call__``: memory does not grow with
-        length.
-        """
+        """Yield what ``__call__`` returns pass by pass: memory does not grow with length."""
         count = self.num_frames if num_frames is None else num_frames
         # Inference mode is held around each pass, not around the yields: a caller's own code runs
         # between them.
         with torch.inference_mode():
             # 1. Check inputs, put them on the device
-            ids = self._read(label_map)
+            ids = label_map if isinstance(label_map, Tensor) else self._read(Path(label_map))
             generators = make_generators(ids.shape[0], seed, generator)
             ids, instance_map, first_frame = (
                 _for_each(given, len(generators), self.device)
@@ -182,8 +176,9 @@ class Seg2VidPipeline:
             with fast_arithmetic(self.device):
                 frame = self.first_frame(ids, objects, look) if first_frame is None else first_frame
             # 4. z ~ N(0, I), unless the user brings one
-            drawn = self._draw_latent(objects, generators)
-            state = _State(frame, ids, instance_map, objects, drawn if z is None else z, None)
+            pairs = zip(torch.split(objects, 1), generators, strict=True)
+            drawn = join_batch([self.animator.flow_decoder.draw(*pair) for pair in pairs])
+            state = _State(frame, ids, instance_map, objects, drawn if z is None else z)
         # 5. Pass by pass: motion → warp → refine → labels; the last frame starts the next pass
         for start in range(0, max(count, 1), self.num_frames):
             with torch.inference_mode():
@@ -192,8 +187,8 @@ class Seg2VidPipeline:
 
     def draw_look(
         self,
-        label_map: Int[Tensor, "batch height width"],
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
+        label_map: Labels,
+        objects: Objects,
         generators: Sequence[torch.Generator],
         resample: Collection[str] = (),
         resample_seed: int = 0,
@@ -212,16 +207,6 @@ class Seg2VidPipeline:
         classes = [names.index(name) for name in resample]
         return self.first_frame.exchange(look, other.to(self.device), classes, label_map, objects)
 
-    def _draw_latent(
-        self,
-        objects: Int[Tensor, "batch coarse_height coarse_width"],
-        generators: Sequence[torch.Generator],
-    ) -> Latent:
-        """Draw z for each sample with its own generator."""
-        decoder = self.animator.flow_decoder
-        pairs = zip(torch.split(objects, 1), generators, strict=True)
-        return join_batch([decoder.draw(sample, generator) for sample, generator in pairs])
-
     def _one_pass(self, state: _State, start: int, count: int) -> tuple[GeneratedVideo, _State]:
         """Generate ``count`` frames of one pass and what the next pass starts from."""
         with fast_arithmetic(self.device):
@@ -229,10 +214,11 @@ class Seg2VidPipeline:
                 state.frame, state.label_map, state.z, state.objects, state.hints
             )
         label_maps = choose_labels(state.label_map, animation)
-        instance_maps = None
+        instance_maps = instance_map = None
         if state.instance_map is not None:
             things = self.label_space.foreground_ids
             instance_maps = choose_instances(state.instance_map, label_maps, animation, things)
+            instance_map = instance_maps[:, -1]
         chunk = GeneratedVideo(
             first_frame=state.frame,
             frames=animation.refined[:, :count],
@@ -246,56 +232,32 @@ class Seg2VidPipeline:
             instance_map=state.instance_map,
             instance_maps=None if instance_maps is None else instance_maps[:, :count],
         )
-        return chunk, self._next_state(state, animation, label_maps, instance_maps)
-
-    def _next_state(
-        self,
-        state: _State,
-        animation: Animation,
-        label_maps: Int[Tensor, "batch time height width"],
-        instance_maps: Int[Tensor, "batch time height width"] | None,
-    ) -> _State:
-        """Start the next pass from the last frame: its labels, its objects and the motion they
-        had.
-        """
-        label_map = label_maps[:, -1]
-        instance_map = None if instance_maps is None else instance_maps[:, -1]
+        # The next pass starts from the last frame: its labels, its objects and the motion they had.
+        label_map, motion = label_maps[:, -1], animation.motion
         objects = self.find_objects(label_map, instance_map)
-        return _State(
-            frame=animation.refined[:, -1],
-            label_map=label_map,
-            instance_map=instance_map,
-            objects=objects,
-            z=continue_latent(state.z, animation.motion, objects),
-            hints=continue_motion(animation.motion, objects),
-        )
+        z, hints = continue_latent(state.z, motion, objects), continue_motion(motion, objects)
+        frame = animation.refined[:, -1]
+        return chunk, _State(frame, label_map, instance_map, objects, z, hints)
 
-    def _read(
-        self, label_map: Int[Tensor, "batch height width"] | str | Path
-    ) -> Int[Tensor, "batch height width"]:
-        """Read a label map from its file, cropped and scaled to the model's size, or take it as it
-        is.
-        """
-        if isinstance(label_map, Tensor):
-            return label_map
-        ids = read_label_map(Path(label_map), space=self.label_space).ids
-        fitted = fit_label_map(
-            ids, height=self.height, width=self.width, fill=self.label_space.void_id
-        )
+    def _read(self, path: Path) -> Labels:
+        """Read a label map, cropped and scaled to the model's size."""
+        space, (height, width) = self.label_space, (self.height, self.width)
+        ids = read_label_map(path, space=space).ids
+        fitted = fit_label_map(ids, height=height, width=width, fill=space.void_id)
         return torch.from_numpy(fitted.ids).long().unsqueeze(0)
 
     def check_inputs(
         self,
-        label_map: Int[Tensor, "batch height width"],
-        instance_map: Int[Tensor, "maps map_height map_width"] | None,
-        first_frame: Float[Tensor, "pictures channel picture_height picture_width"] | None,
+        label_map: Labels,
+        instance_map: GivenInstances,
+        first_frame: GivenFrame,
         num_frames: int,
     ) -> None:
         """Raise ``LabelMapError`` or ``ModelError`` for inputs that do not fit."""
         height, width = label_map.shape[1:]
         if height % 32 or width % 32 or not label_map.numel():
             what = "a label map whose width and height are multiples of 32"
-            fix = "fit it with seg2vid.labels.convert.fit_label_map, or give its file's path"
+            fix = "fit it with seg2vid.labels.fit.fit_label_map, or give its file's path"
             raise LabelMapError(what, got=f"{width}x{height}", fix=fix)
         low, high = int(label_map.min()), int(label_map.max())
         if low < 0 or high > self.label_space.void_id:
@@ -303,47 +265,26 @@ class Seg2VidPipeline:
             fix = "see what the map holds with: seg2vid labels check FILE"
             raise LabelMapError(what, got=f"{low} ... {high}", fix=fix)
         if num_frames < 0:
-            what = "0 or more frames after the first"
-            raise ModelError(what, got=num_frames, fix="ask for more")
+            raise ModelError("0 or more frames after the first", got=num_frames, fix="ask for more")
         if instance_map is not None and instance_map.shape[1:] != label_map.shape[1:]:
-            size = "x".join(map(str, instance_map.shape[:0:-1]))
-            fix = "fit both in the same way"
             what = f"an instance map of the label map's size {width}x{height}"
-            raise LabelMapError(what, got=size, fix=fix)
-        self._check_first_frame(first_frame, label_map)
-
-    @staticmethod
-    def _check_first_frame(
-        first_frame: Float[Tensor, "pictures channel picture_height picture_width"] | None,
-        label_map: Int[Tensor, "batch height width"],
-    ) -> None:
-        """Raise ``ModelError`` for a first frame of another size or range."""
+            size = "x".join(map(str, instance_map.shape[:0:-1]))
+            raise LabelMapError(what, got=size, fix="fit both in the same way")
         if first_frame is None:
             return
         shape = (label_map.shape[0], 3, *label_map.shape[1:])
         if first_frame.shape != shape:
-            what, fix = (
-                f"a first frame of shape {shape}",
-                "fit it with seg2vid.labels.fit.fit_image",
-            )
-            raise ModelError(what, got=tuple(first_frame.shape), fix=fix)
-        low, high = (float(bound) for bound in first_frame.detach().aminmax())
-        if not 0 <= low <= high <= 1:
-            got = f"{low:.3g} ... {high:.3g}"
-            raise ModelError("colours in [0, 1]", got=got, fix="divide by 255")
+            what, got = f"a first frame of shape {shape}", tuple(first_frame.shape)
+            raise ModelError(what, got=got, fix="fit it with seg2vid.labels.fit.fit_image")
+        darkest, brightest = (float(bound) for bound in first_frame.detach().aminmax())
+        if not 0 <= darkest <= brightest <= 1:
+            got_range = f"{darkest:.3g} ... {brightest:.3g}"
+            raise ModelError("colours in [0, 1]", got=got_range, fix="divide by 255")
 
-    def find_objects(
-        self,
-        label_map: Int[Tensor, "batch height width"],
-        instance_map: Int[Tensor, "batch height width"] | None,
-    ) -> Int[Tensor, "batch coarse_height coarse_width"]:
+    def find_objects(self, label_map: Labels, instance_map: Labels | None) -> Objects:
         """Number the foreground objects, as the networks see them: 0 is background."""
-        return find_objects(
-            label_map,
-            instance_map,
-            foreground=self.label_space.foreground_ids,
-            factor=OBJECT_FACTOR,
-        )
+        things = self.label_space.foreground_ids
+        return find_objects(label_map, instance_map, foreground=things, factor=OBJECT_FACTOR)
 
 
 def _for_each(given: Tensor | None, count: int, device: torch.device) -> Any:

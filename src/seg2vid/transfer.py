@@ -7,7 +7,6 @@ belongs to an object and has to find its like in the new picture.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -18,8 +17,12 @@ from seg2vid.models.checkpoint import Checkpoint, load_box
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, pool_rows, spread_rows
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import Carrier, Latent
+from seg2vid.structures import Carrier, Labels, Latent, Objects, Pictures
 from seg2vid.tools.errors import ModelError
+
+GivenLabels = Int[Tensor, "maps map_height map_width"]
+Codes = Float[Tensor, "row code"]
+Places = Float[Tensor, "object 4"]
 
 PARTS = ("background", "foreground")
 FAR = 10.0
@@ -31,9 +34,9 @@ class MotionCode(Carrier):
     """The motion of a clip: the mean of q(z | clip, labels), and whose each foreground code is."""
 
     z: Latent
-    objects: Int[Tensor, "batch coarse_height coarse_width"]
+    objects: Objects
     """Object number of every coarse cell, 0 = background."""
-    label_map: Int[Tensor, "batch height width"]
+    label_map: Labels
     """Ids of the clip's first frame."""
 
 
@@ -41,9 +44,9 @@ class MotionCode(Carrier):
 def encode_motion(
     pipeline: Seg2VidPipeline,
     clip: Float[Tensor, "batch every_frame 3 height width"],
-    label_map: Int[Tensor, "maps map_height map_width"],
+    label_map: GivenLabels,
     *,
-    instance_map: Int[Tensor, "maps map_height map_width"] | None = None,
+    instance_map: GivenLabels | None = None,
 ) -> MotionCode:
     """Encode the motion of a ``clip`` of RGB in [0, 1], its first frame included.
 
@@ -59,34 +62,29 @@ def encode_motion(
     if (clip.shape[0], *clip.shape[3:]) != size or label_map.shape != size:
         what = f"clip and label map of {pipeline.width}x{pipeline.height}, one map for each clip"
         got = f"{tuple(clip.shape)} and {tuple(label_map.shape)}"
-        raise ModelError(what, got=got, fix="fit both with seg2vid.labels.convert")
+        raise ModelError(what, got=got, fix="fit both with seg2vid.labels.fit")
     clip = clip.to(pipeline.device)[:, :needed]
     label_map = label_map.to(pipeline.device)
     pipeline.check_inputs(label_map, instance_map, None, 0)
     objects = pipeline.find_objects(label_map, instance_map)
-    encoder = _load_encoder(pipeline)
-    posterior = encoder(clip[:, 0], clip[:, 1:], label_map, objects)
-    return MotionCode(posterior.mean, objects, label_map)
-
-
-def _load_encoder(pipeline: Seg2VidPipeline) -> Any:
-    """Build the motion encoder that came with the pipeline's weights."""
     weights = pipeline.motion_encoder_weights
     if not weights:
         what, fix = "a model with its motion encoder", "assemble it from a whole motion run"
         raise ModelError(what, got="one that can only generate", fix=fix)
     encoder = build_motion_encoder(pipeline.config)
     load_box(encoder, Checkpoint(pipeline.config, weights, {}), "motion_encoder")
-    return encoder.to(pipeline.device).eval()
+    encoder.to(pipeline.device).eval()
+    posterior = encoder(clip[:, 0], clip[:, 1:], label_map, objects)
+    return MotionCode(posterior.mean, objects, label_map)
 
 
 @torch.inference_mode()
 def place_motion(
     pipeline: Seg2VidPipeline,
     code: MotionCode,
-    label_map: Int[Tensor, "batch height width"],
+    label_map: Labels,
     *,
-    instance_map: Int[Tensor, "batch height width"] | None = None,
+    instance_map: Labels | None = None,
 ) -> Latent:
     """Return the z with which another first frame moves like the clip that ``code`` is of.
 
@@ -99,11 +97,13 @@ def place_motion(
     z = code.z
     if z.foreground.shape[2:] != code.objects.shape[1:] or not z.foreground.shape[1]:
         return z
+    things = pipeline.label_space.foreground_ids
+    codes = pool_rows(z.foreground, code.objects, MAX_OBJECTS + 1)
     foreground = [
         _take_codes(
-            pool_rows(z.foreground[i : i + 1], code.objects[i : i + 1], MAX_OBJECTS + 1)[0],
-            _describe(code.objects[i], code.label_map[i], pipeline.label_space.foreground_ids),
-            _describe(objects[i], label_map[i], pipeline.label_space.foreground_ids),
+            codes[i],
+            _describe(code.objects[i], code.label_map[i], things),
+            _describe(objects[i], label_map[i], things),
         )
         for i in range(len(objects))
     ]
@@ -114,7 +114,7 @@ def _describe(
     objects: Int[Tensor, "coarse_height coarse_width"],
     label_map: Int[Tensor, "height width"],
     foreground: tuple[int, ...],
-) -> Float[Tensor, "object 4"]:
+) -> Places:
     """Return (number, class, x, y) of every object, its middle in picture sizes."""
     height, width = objects.shape
     fine = objects.repeat_interleave(OBJECT_FACTOR, 0).repeat_interleave(OBJECT_FACTOR, 1)
@@ -130,18 +130,13 @@ def _describe(
     return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
 
 
-def _take_codes(
-    codes: Float[Tensor, "row code"],
-    theirs: Float[Tensor, "their_object 4"],
-    ours: Float[Tensor, "object 4"],
-) -> Float[Tensor, "row code"]:
+def _take_codes(codes: Codes, theirs: Places, ours: Float[Tensor, "own_object 4"]) -> Codes:
     """Give each of our objects the code of its nearest like; 0 for all if there are none."""
     table = torch.zeros_like(codes)
     if len(theirs) and len(ours):
         distance = torch.cdist(ours[:, 2:], theirs[:, 2:])
         distance = distance + FAR * (ours[:, 1:2] != theirs[:, 1])
-        nearest = theirs[distance.argmin(1), 0].long()
-        table[ours[:, 0].long()] = codes[nearest]
+        table[ours[:, 0].long()] = codes[theirs[distance.argmin(1), 0].long()]
     return table
 
 
@@ -155,20 +150,18 @@ def interpolate_codes(first: Latent, second: Latent, weight: float) -> Latent:
     if shapes[0] != shapes[1]:
         what, got = "two codes of one first frame", f"shapes {shapes[0]} and {shapes[1]}"
         raise ModelError(what, got=got, fix="bring both to it with place_motion")
-    return Latent(
-        torch.lerp(first.background, second.background, weight),
-        torch.lerp(first.foreground, second.foreground, weight),
-    )
+    background = torch.lerp(first.background, second.background, weight)
+    return Latent(background, torch.lerp(first.foreground, second.foreground, weight))
 
 
 @torch.inference_mode()
 def resample_code(
     pipeline: Seg2VidPipeline,
     z: Latent,
-    label_map: Int[Tensor, "batch height width"],
+    label_map: Labels,
     part: str,
     *,
-    instance_map: Int[Tensor, "batch height width"] | None = None,
+    instance_map: Labels | None = None,
     generator: torch.Generator | None = None,
 ) -> Latent:
     """Draw one ``part`` of ``z`` anew from N(0, I) and keep the other.
@@ -190,11 +183,11 @@ def resample_code(
 def play_motion(
     pipeline: Seg2VidPipeline,
     codes: Sequence[MotionCode],
-    label_map: Int[Tensor, "batch height width"],
+    label_map: Labels,
     *,
     num_frames: int,
-    instance_map: Int[Tensor, "batch height width"] | None = None,
-    first_frame: Float[Tensor, "batch 3 height width"] | None = None,
+    instance_map: Labels | None = None,
+    first_frame: Pictures | None = None,
     seed: int = 0,
 ) -> Iterator[GeneratedVideo]:
     """Yield ``num_frames`` frames after the first; the n-th pass moves like ``codes[n]``.
@@ -206,7 +199,6 @@ def play_motion(
     done, chunk = 0, None
     for code in codes:
         left = num_frames - done
-        is_last = code is codes[-1]
         if chunk is not None:
             if left <= 0:
                 return
@@ -215,7 +207,7 @@ def play_motion(
         z = place_motion(pipeline, code, label_map, instance_map=instance_map)
         for chunk in pipeline.stream(
             label_map,
-            num_frames=left if is_last else min(left, pipeline.num_frames),
+            num_frames=left if code is codes[-1] else min(left, pipeline.num_frames),
             instance_map=instance_map,
             first_frame=first_frame,
             z=z,
