@@ -43,30 +43,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Seg2VidPipeline": "seg2vid.pipeline",
-    "list_models": "seg2vid.models.weights",
-    "GeneratedVideo": "seg2vid.media.generated",
-    "Clip": "seg2vid.structures",
-    "Latent": "seg2vid.structures",
-    "Motion": "seg2vid.structures",
-    "MotionCode": "seg2vid.transfer",
-    "encode_motion": "seg2vid.transfer",
-    "place_motion": "seg2vid.transfer",
-    "play_motion": "seg2vid.transfer",
-    "interpolate_codes": "seg2vid.transfer",
-    "resample_code": "seg2vid.transfer",
-    "LabelSpace": "seg2vid.labels.space",
-    "get_label_space": "seg2vid.labels.space",
+    "labels.space": "LabelSpace get_label_space",
+    "media.generated": "GeneratedVideo",
+    "models.weights": "list_models",
+    "pipeline": "Seg2VidPipeline",
+    "structures": "Clip Latent Motion",
+    "transfer": "MotionCode encode_motion interpolate_codes place_motion play_motion resample_code",
 }
 
 
 def __getattr__(name: str) -> object:
     """Load the public name ``name`` from its home on first use."""
-    if name not in _HOMES:
+    home = next((home for home, names in _HOMES.items() if name in names.split()), None)
+    if home is None:
         raise AttributeError(
             f"module 'seg2vid' has no attribute {name!r}; public names: {', '.join(__all__)}"
         )
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(f"seg2vid.{home}"), name)
     globals()[name] = value
     return value
 

@@ -1,5 +1,4 @@
-"""What travels between the boxes: label map, clip, latent, motion,
-generated video. Read this first.
+"""What travels between the boxes: label map, clip, latent and motion. Read this first.
 
 Conventions (full page: ``docs/conventions.md``): ``time`` counts the frames *after* the first
 frame, which is kept apart; pictures are RGB in [0, 1]; label maps hold integer ids; flow is in
@@ -38,14 +37,7 @@ class Carrier:
 
     def map(self: CarrierType, function: Callable[[Tensor], Tensor]) -> CarrierType:
         """Return a copy with ``function`` applied to every tensor, nested carriers included."""
-        changes: dict[str, object] = {}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                changes[field.name] = function(value)
-            elif isinstance(value, Carrier):
-                changes[field.name] = value.map(function)
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        return _combine([self], lambda tensors: function(tensors[0]))
 
     def to(self: CarrierType, device: torch.device | str) -> CarrierType:
         """Return a copy with every tensor on ``device``."""
@@ -58,13 +50,20 @@ class Carrier:
 
 def join_batch(carriers: Sequence[CarrierType]) -> CarrierType:
     """Join carriers of one kind along the batch axis, nested ones included."""
+    return _combine(carriers, torch.cat)
+
+
+def _combine(
+    carriers: Sequence[CarrierType], function: Callable[[list[Tensor]], Tensor]
+) -> CarrierType:
+    """Make one carrier of several: each of its tensors is a function of theirs."""
     changes: dict[str, object] = {}
     for field in dataclasses.fields(carriers[0]):  # type: ignore[arg-type]
         values = [getattr(carrier, field.name) for carrier in carriers]
         if isinstance(values[0], Tensor):
-            changes[field.name] = torch.cat(values)
+            changes[field.name] = function(values)
         elif isinstance(values[0], Carrier):
-            changes[field.name] = join_batch(values)
+            changes[field.name] = _combine(values, function)
     return dataclasses.replace(carriers[0], **changes)  # type: ignore[type-var]
 
 

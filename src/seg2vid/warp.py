@@ -1,9 +1,9 @@
 """Pure functions on flow: the only file that knows sign, units and ``align_corners``.
 
-Flow is in pixels, order (dx, dy): ``backward_warp(frame, flow)[y, x] = frame[y + dy, x +
-dx]``. Sampling is bilinear with ``align_corners=True``, so that integer coordinates are pixel
-centres and zero flow is the identity. The authors' code warps with ``x - flow`` in normalised
-units and swaps the two names.
+Flow is in pixels, order (dx, dy): ``backward_warp(frame, flow)[y, x] = frame[y + dy, x + dx]``.
+Sampling is bilinear with ``align_corners=True``, so that integer coordinates are pixel centres and
+zero flow is the identity. The authors' code warps with ``x - flow`` in normalised units and swaps
+the two names.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,9 @@ from seg2vid.structures import Features, Flow, Flows, Labels, Mask, Motion
 
 
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "2 height width"]:
-    """Return the coordinates (x, y) in pixels of every pixel centre, float32
-    on the device of ``like``.
+    """Return the coordinates (x, y) in pixels of every pixel centre, on the device of ``like``.
 
-    float32 whatever the network's precision: bfloat16 cannot tell
-    neighbouring pixels apart past 256.
+    In float32, whatever the network's precision: bfloat16 cannot tell neighbours apart past 256.
     """
     y = torch.arange(height, device=like.device, dtype=torch.float32)
     x = torch.arange(width, device=like.device, dtype=torch.float32)
@@ -51,8 +49,7 @@ def backward_warp(
 ) -> Features:
     """Read ``frame`` where ``flow`` says: ``result[y, x] = frame[y + dy, x + dx]`` (paper Eq. 2).
 
-    ``flow`` in pixels, order (dx, dy), on the grid of the result. Positions outside
-    the picture read its border.
+    ``flow`` is on the grid of the result. Positions outside the picture read its border.
     """
     height, width = flow.shape[-2:]
     position = reading_position(flow)
@@ -131,17 +128,13 @@ def follow_passes(motion: Motion, pass_starts: Sequence[int]) -> Motion:
     later pass are followed through the last frame of the one before; a pixel is visible where it is
     visible all the way (product of the masks).
     """
+    names = ("forward_flow", "backward_flow", "forward_visible", "backward_visible")
     times: list[list[Tensor]] = []
     for time in range(motion.backward_flow.shape[1]):
-        own = [field[:, time] for field in _fields(motion)]
+        own = [getattr(motion, name)[:, time] for name in names]
         start = max(begin for begin in pass_starts if begin <= time)
         times.append(_through(times[start - 1], own) if start else own)
     return Motion(*(torch.stack(fields, 1) for fields in zip(*times, strict=True)))
-
-
-def _fields(motion: Motion) -> list[Tensor]:
-    shown = [motion.forward_visible, motion.backward_visible]
-    return [motion.forward_flow, motion.backward_flow, *shown]
 
 
 def _through(before: list[Tensor], after: list[Tensor]) -> list[Tensor]:
