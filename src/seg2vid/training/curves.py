@@ -42,7 +42,7 @@ def read_curves(folder: Path) -> dict[str, Curve]:
     versions = {path.parent.name[8:]: path for path in folder.glob("version_*/metrics.csv")}
     for number in sorted(filter(str.isdecimal, versions), key=int):
         table = _read_table(versions[number])
-        first = min((min(column) for column in table.values() if column), default=math.inf)
+        first = min(chain(*table.values()), default=math.inf)
         for name in merged | table:
             kept = {step: value for step, value in merged.get(name, {}).items() if step < first}
             merged[name] = kept | table.get(name, {})
@@ -52,16 +52,14 @@ def read_curves(folder: Path) -> dict[str, Curve]:
 def _read_table(path: Path) -> dict[str, dict[int, float]]:
     """Return the values of one log by column and step."""
     text = path.read_text("utf-8", errors="replace")
-    lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
-    header = next(lines, [])
-    table: dict[str, dict[int, float]] = {name: {} for name in header}
-    for line in lines:
-        cells = dict(zip(header, line, strict=False))
-        step = _number(cells.pop("step", ""))
-        if len(line) == len(header) and math.isfinite(step):
-            for name, cell in cells.items():
+    table: dict[str, dict[int, float]] = {}
+    for row in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])):
+        step = _number(row.pop("step", ""))
+        # ``None`` stands for what a line lacks, and is the key of what it has beyond the columns.
+        if None not in (*row, *row.values()) and math.isfinite(step):
+            for name, cell in row.items():
                 if cell and name != "epoch":
-                    table[name][int(step)] = _number(cell)
+                    table.setdefault(name, {})[int(step)] = _number(cell)
     return table
 
 
@@ -175,9 +173,7 @@ def _draw_panel(
 ) -> None:
     """Draw pale curves and their dark running means; measurements as they are, with markers."""
     rows = {name: _to_rows(curve) for name, curve in lines.items()}
-    means = {
-        n: one if is_measured else _running_mean(one, len(one) // 40) for n, one in rows.items()
-    }
+    means = rows if is_measured else {n: _running_mean(r, len(r) // 40) for n, r in rows.items()}
     is_logarithmic = _is_logarithmic(title, np.concatenate([*rows.values()])[:, 1])
     if is_logarithmic:
         axes.set_yscale("log", nonpositive="mask")

@@ -38,10 +38,9 @@ def told_in_one_line(stage: Stage, output: Path) -> Iterator[None]:
 
 
 def keep_evidence(output: Path, stage: Stage, error: DivergenceError) -> Path:
-    """Write the batch, the state before the step and what was wrong into ``diverged/``.
+    """Write the batch, the state before the step and what was wrong into ``diverged/``: return it.
 
-    Returns that folder. ``stage`` is as it was when ``error`` was raised; each process writes its
-    batch.
+    ``stage`` is as it was when ``error`` was raised; each process writes its batch.
     """
     folder = output / "diverged"
     folder.mkdir(exist_ok=True)
@@ -97,24 +96,19 @@ def replay(run: Path, *, judges: Path | None = None, process: int = 0) -> Replay
     training: Any = replace(recipe.training, accumulate=1)
     stage = make_stage(training, recipe.model, space=space, judges=judges).train()
     stage.load_state_dict(load_file(kept / "state.safetensors"))
-    return _take_step(stage, read_batch(path))
-
-
-def _take_step(stage: Stage, clip: Clip) -> Replay:
-    """Let the stage take the step with every operation watched."""
     stage.measures_gradients = True
-    step, cause = int(stage.step), ""
-    values: dict[str, float] = {}
+    clip, step, cause = read_batch(path), int(stage.step), ""
+    terms: dict[str, Any] = {}
     try:
         with torch.autograd.set_detect_anomaly(True):
             terms = stage.take_turns(clip, stage.make_optimizers(), torch.Tensor.backward)
-        values = {name: float(term) for name, term in terms.items()}
     except DivergenceError as error:
-        values, cause = error.terms, str(error)
+        terms, cause = error.terms, str(error)
     except RuntimeError as error:
         # Anomaly detection names the operation.
         cause = str(error).splitlines()[0]
-    if not values:
+    if not terms:
         with torch.no_grad():
-            values = {name: float(term) for name, term in stage(clip).items()}
+            terms = stage(clip)
+    values = {name: float(term) for name, term in terms.items()}
     return Replay(step, values, dict(stage.gradient_norms), cause)

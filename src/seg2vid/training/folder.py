@@ -35,16 +35,16 @@ from seg2vid.tools.errors import TrainingError
 from seg2vid.tools.files import replacing
 
 FORMAT = "seg2vid-run-1"
+Tensors = dict[str, Tensor]
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
 class RunState:
-    """All that is needed to go on: tensors of the stage and its optimisers, of any shape."""
+    """All that is needed to go on: tensors of the stage, and states of its optimisers."""
 
-    tensors: dict[str, Tensor]
+    tensors: Tensors
     optimizers: list[dict[str, Any]]
-    """States of the optimisers, as PyTorch gives them."""
     notes: dict[str, Any]
     """Seconds trained so far, and other plain values."""
 
@@ -64,10 +64,7 @@ def room_for(what: str, place: Path) -> Iterator[None]:
 
 
 def write_state(folder: Path, state: RunState) -> None:
-    """Write ``state.safetensors`` whole or not at all; the one before it becomes the older one.
-
-    Raises ``TrainingError`` where the disk is full.
-    """
+    """Write ``state.safetensors`` whole or not at all; the one before becomes the older one."""
     tensors = dict(state.tensors)
     for number, optimizer in enumerate(state.optimizers):
         for index, values in optimizer["state"].items():
@@ -83,19 +80,14 @@ def write_state(folder: Path, state: RunState) -> None:
             path.replace(folder / "state.older.safetensors")
 
 
-def save_tensors(
-    tensors: dict[str, Tensor], path: Path, about: dict[str, str] | None = None
-) -> None:
+def save_tensors(tensors: Tensors, path: Path, about: dict[str, str] | None = None) -> None:
     """Write tensors of any shape and device to a safetensors file."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(plain, path, about)
 
 
 def read_state(folder: Path) -> RunState | None:
-    """Read the newest whole state, or nothing for a new run.
-
-    Raises ``TrainingError`` where there are states and none of them can be read.
-    """
+    """Read the newest whole state, none for a new run; ``TrainingError`` where all are damaged."""
     paths = [folder / name for name in ("state.safetensors", "state.older.safetensors")]
     there = [path for path in paths if path.is_file()]
     for path in there:
@@ -124,9 +116,9 @@ def _read_state(path: Path) -> RunState:
 
 
 def claim(folder: Path, resolved: dict[str, Any], *, writes: bool = True) -> None:
-    """Write the resolved configuration into the folder, which is made where there is none.
+    """Write the resolved configuration into the folder, or without ``writes`` only compare them.
 
-    Raises ``TrainingError``, which is all without ``writes``, where the folder belongs to another.
+    Raises ``TrainingError`` where the folder belongs to another one.
     """
     path, plain = folder / "config.yaml", json.loads(json.dumps(resolved))
     before = yaml.safe_load(path.read_text("utf-8")) if path.exists() else plain
