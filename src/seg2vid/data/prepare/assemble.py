@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from seg2vid.data.prepared import FORMAT, INDEX
 from seg2vid.labels.space import LabelSpace
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import replacing
+from seg2vid.tools.files import digest_of, replacing
 
 SPLITS = ("train", "val", "test")
 SPEED_STEP = 0.25
@@ -48,13 +49,16 @@ def assemble_dataset(
     """Write shards, report and, last of all, the index; return the index.
 
     ``splits`` says where each recording belongs, ``settings`` is what the index says besides
-    counts. The clips of a split are mixed once, by a fixed seed, so that whoever reads a shard
-    from its beginning sees many recordings. Raises ``MediaError`` where no clip came about.
+    counts. The clips of a split are mixed once, by a fixed seed, so that a shard begins with many
+    recordings. Raises ``MediaError`` where no clip came about.
     """
     if not any(part["clips"] for part in parts):
-        reasons = "; ".join(f"{p['name']}: {p['error'] or _short(p)}" for p in parts[:3])
+        reasons = []
+        for part in parts[:3]:
+            counts = ", ".join(f"{name} {n}" for name, n in part["dropped"].items() if n)
+            reasons.append(f"{part['name']}: {part['error'] or counts or 'too short'}")
         what, fix = "at least one clip", "lower --frames, --step or --least-visible"
-        raise MediaError(what, got=f"none ({reasons})", fix=fix)
+        raise MediaError(what, got=f"none ({'; '.join(reasons)})", fix=fix)
     clips: list[dict[str, Any]] = []
     shards: dict[str, list[dict[str, Any]]] = {}
     for split in SPLITS:
@@ -64,7 +68,15 @@ def assemble_dataset(
     index = {
         "format": FORMAT,
         **settings,
-        "counts": _counts(parts, clips),
+        "counts": {
+            "recordings": len(parts),
+            "unreadable": sum(part["error"] is not None for part in parts),
+            "clips": dict(Counter(clip["split"] for clip in clips)),
+            "dropped": {
+                reason: sum(part["dropped"][reason] for part in parts)
+                for reason in parts[0]["dropped"]
+            },
+        },
         "has_instances": all(part["has_instances"] for part in parts if part["clips"]),
         "class_shares": _class_shares(parts, splits, settings["label_space"]),
         "motion": _motion(clips),
@@ -82,65 +94,42 @@ def assemble_dataset(
     return index
 
 
-def _short(part: Part) -> str:
-    counts = {name: count for name, count in part["dropped"].items() if count}
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "too short"
-
-
 def _write_shards(
     output: Path, split: str, parts: Sequence[Part], clips: list[dict[str, Any]], limit: int
 ) -> list[dict[str, Any]]:
-    """Write the shards of one split; append the place of every clip to ``clips``."""
-    entries = [(part["name"], clip) for part in parts for clip in part["clips"]]
-    order = np.random.default_rng(0).permutation(len(entries))
-    groups: list[list[Any]] = [[]]
-    filled = len(END)
-    for number in order:
-        size = entries[number][1]["size"]
-        if groups[-1] and filled + size > limit:
+    # Appends the place of every clip to ``clips``.
+    entries = [clip for part in parts for clip in part["clips"]]
+    groups: list[list[dict[str, Any]]] = []
+    filled = 0
+    for number in np.random.default_rng(0).permutation(len(entries)):
+        size = entries[number]["size"]
+        if not groups or filled + size > limit:
             groups.append([])
             filled = len(END)
         groups[-1].append(entries[number])
         filled += size
     shards = []
     for number, group in enumerate(groups):
-        name = f"{split}-{number:06d}.tar"
-        shards.append({"file": name, "clips": len(group), **_write_shard(output / name, group)})
-        offset = 0
-        for _, clip in group:
-            clips.append({**clip, "split": split, "shard": number, "offset": offset})
-            offset += clip["size"]
+        path = output / f"{split}-{number:06d}.tar"
+        with replacing(path) as temporary, temporary.open("wb") as shard:
+            for clip in group:
+                clips.append({**clip, "split": split, "shard": number, "offset": shard.tell()})
+                shard.write(_read_sample(output / "parts", clip))
+            shard.write(END)
+        size, digest = path.stat().st_size, digest_of(path)
+        shards.append({"file": path.name, "clips": len(group), "bytes": size, "sha256": digest})
     return shards
 
 
-def _write_shard(path: Path, group: Sequence[Any]) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
-    with replacing(path) as temporary, temporary.open("wb") as shard:
-        for recording, clip in group:
-            with (path.parent / "parts" / f"{recording}.tar").open("rb") as part:
-                part.seek(clip["offset"])
-                content = part.read(clip["size"])
-            if len(content) != clip["size"]:
-                what, got = f"{clip['size']} bytes of {clip['key']} in its part", len(content)
-                fix = f"delete parts/{recording}.json and run again"
-                raise MediaError(what, got=got, fix=fix)
-            digest.update(content)
-            size += shard.write(content)
-        digest.update(END)
-        size += shard.write(END)
-    return {"bytes": size, "sha256": digest.hexdigest()}
-
-
-def _counts(parts: Sequence[Part], clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    by_split = {split: sum(clip["split"] == split for clip in clips) for split in SPLITS}
-    return {
-        "recordings": len(parts),
-        "unreadable": sum(part["error"] is not None for part in parts),
-        "clips": {split: count for split, count in by_split.items() if count},
-        "dropped": {
-            reason: sum(part["dropped"][reason] for part in parts) for reason in parts[0]["dropped"]
-        },
-    }
+def _read_sample(parts: Path, clip: Mapping[str, Any]) -> bytes:
+    with (parts / f"{clip['recording']}.tar").open("rb") as part:
+        part.seek(clip["offset"])
+        content = part.read(clip["size"])
+    if len(content) != clip["size"]:
+        what, got = f"{clip['size']} bytes of {clip['key']} in its part", len(content)
+        fix = f"delete parts/{clip['recording']}.json and run again"
+        raise MediaError(what, got=got, fix=fix)
+    return content
 
 
 def _class_shares(
@@ -149,9 +138,8 @@ def _class_shares(
     names = LabelSpace.from_dict(space).names
     shares = {}
     for split in SPLITS:
-        pixels = np.zeros(len(names))
-        for part in parts:
-            pixels += np.array(part["class_pixels"]) * (splits[part["name"]] == split)
+        own = [part["class_pixels"] for part in parts if splits[part["name"]] == split]
+        pixels = np.sum(own, axis=0)
         if pixels.sum():
             pairs = zip(names, pixels / pixels.sum(), strict=True)
             shares[split] = {name: round(float(share), 6) for name, share in pairs}
@@ -162,9 +150,8 @@ def _motion(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     speeds = [clip["speed"] for clip in clips if clip["speed"] is not None]
     if not speeds:
         return {"measured": False}
-    bars, _ = np.histogram(
-        np.minimum(speeds, SPEED_STEP * SPEED_BARS - 1e-6), SPEED_BARS, (0, SPEED_STEP * SPEED_BARS)
-    )
+    end = SPEED_STEP * SPEED_BARS
+    bars, _ = np.histogram(np.minimum(speeds, end - 1e-6), SPEED_BARS, (0, end))
     visible = np.mean([clip["visible"] for clip in clips if clip["visible"] is not None])
     return {
         "measured": True,

@@ -16,9 +16,6 @@ from seg2vid.data.teachers.teacher import Teachers
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.tools.errors import MediaError
 
-PARTS = "parts"
-"""Folder of the parts in a dataset that is being made."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -47,8 +44,8 @@ class Plan:
 
     @property
     def parts(self) -> Path:
-        """The folder of the parts."""
-        return self.options.output / PARTS
+        """The folder of the parts, while the dataset is being made."""
+        return self.options.output / "parts"
 
     def is_done(self, job: Job) -> bool:
         """Say whether the part of a recording is complete."""
@@ -63,12 +60,12 @@ class Plan:
 
 def load_teachers(plan: Plan) -> Teachers:
     """Load what labels and measures."""
-    options = plan.options
+    flow = plan.options.flow
     return Teachers(
         LabelSpace.from_dict(plan.space),
         None if plan.labels == "none" else get_label_teacher(plan.labels),
-        None if options.flow == "none" else get_flow_teacher(options.flow, options.judges),
-        None if options.flow == "none" else get_flow_teacher("dis"),
+        None if flow == "none" else get_flow_teacher(flow, plan.options.judges),
+        None if flow == "none" else get_flow_teacher("dis"),
     )
 
 
@@ -131,13 +128,12 @@ def make_plan(options: PrepareOptions) -> Plan:
             "without one take it from the nearest that has one"
         )
     known = space or (teacher.space if teacher else get_label_space("cityscapes"))
-    jobs = tuple(_look(recording) for recording in recordings)
+    jobs = tuple(map(_look, recordings))
     name = "none" if teacher is None or labels == "none" else teacher.name
     return Plan(options, layout, jobs, known.to_dict(), labels, name, tuple(notes))
 
 
 def _look(recording: Recording) -> Job:
-    """Read rate and length of a recording as its files say, without decoding."""
     if recording.video is None or recording.pictures:
         return Job(recording, recording.rate, len(recording.pictures))
     try:

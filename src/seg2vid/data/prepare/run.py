@@ -65,8 +65,8 @@ def _costs(plan: Plan, left: Sequence[Job], workers: int) -> Iterator[str]:
     clips = frames = 0
     for job in left:
         step = choose_step(job.rate, clip)
-        taken = job.frames // step
-        clips += max(0, (taken - clip.num_frames - 1) // (clip.stride or clip.num_frames + 1) + 1)
+        later = job.frames // step - clip.num_frames - 1
+        clips += max(0, later // (clip.stride or clip.num_frames + 1) + 1)
         frames += job.frames
     seconds = _time_of_clip(plan) if left else 0.0
     minutes = (clips * seconds + frames * SECONDS_OF_FRAME) / workers / 60
@@ -123,8 +123,7 @@ def _claim(plan: Plan, settings: dict[str, Any]) -> None:
 
 def _check_same(settings: dict[str, Any], before: dict[str, Any]) -> None:
     plain = json.loads(json.dumps(settings))
-    ignored = {"command", "version"}
-    changed = sorted(k for k in plain if k not in ignored and plain[k] != before.get(k))
+    changed = sorted(k for k in plain.keys() - {"command", "version"} if plain[k] != before.get(k))
     if changed:
         what, got = "the settings that the dataset was begun with", f"other {', '.join(changed)}"
         fix = "use the same to go on, or another output folder"
@@ -171,7 +170,6 @@ def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
 
 
 def _group(job: Job, options: PrepareOptions) -> str:
-    """Return the group of a recording: what ``--group`` finds in its name, or the adapter's."""
     found = re.search(options.group, job.recording.name) if options.group else None
     return found[0] if found else job.recording.group or job.recording.name
 
