@@ -39,38 +39,33 @@ def save_checkpoint(
 ) -> None:
     """Write the boxes in ``modules`` to one file, floats in half precision unless told otherwise.
 
-    ``others`` are tensors of boxes that have not been built, by full name and of any shape.
-
-    The file is written beside its place and renamed, so it is whole or absent.
+    ``others`` are tensors of boxes that have not been built, by full name and of any shape. The
+    file is whole or absent: it is written beside its place and renamed.
     """
-    weights = {name: storable(tensor, half) for name, tensor in (others or {}).items()}
+    weights = dict(others or {})
     for box, module in modules.items():
-        for name, tensor in module.state_dict().items():
-            weights[f"{box}.{name}"] = storable(tensor, half)
-    write_checkpoint(path, Checkpoint(config, weights, provenance))
-
-
-def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint to ``path`` as it is, whole or not at all."""
+        weights |= {f"{box}.{name}": tensor for name, tensor in module.state_dict().items()}
     metadata = {
         "format": FORMAT,
-        "config": json.dumps(to_dict(checkpoint.config)),
-        "provenance": json.dumps(checkpoint.provenance),
+        "config": json.dumps(to_dict(config)),
+        "provenance": json.dumps(provenance),
     }
+    stored = {name: _storable(tensor, half) for name, tensor in weights.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        save_file(checkpoint.weights, temporary, metadata)
+        save_file(stored, temporary, metadata)
 
 
-def storable(tensor: Tensor, half: bool) -> Tensor:
+def _storable(tensor: Tensor, half: bool) -> Tensor:
     """Return a contiguous copy on the CPU (any shape), floats halved if asked."""
     halved = tensor.half() if half and tensor.is_floating_point() else tensor
     return halved.detach().cpu().contiguous().clone()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a file that ``save_checkpoint`` wrote, floats back to single precision. Raises
-    ``ModelError`` where the file is missing, damaged or of another kind.
+    """Read a file that ``save_checkpoint`` wrote, floats back to single precision.
+
+    Raises ``ModelError`` where the file is missing, damaged or of another kind.
     """
     if not path.is_file():
         raise ModelError(f"a weight file at {path}", got="no such file", fix="check the path")
@@ -79,46 +74,35 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ModelError(
-            f"a safetensors file at {path}", got=str(error), fix="fetch it again"
-        ) from error
-    if metadata.get("format") != FORMAT:
-        raise ModelError(
-            f"a file of format {FORMAT} at {path}",
-            got=f"format {metadata.get('format')!r}",
-            fix="use a file that seg2vid itself saved",
-        )
-    floats = {
-        name: tensor.float() if tensor.dtype == torch.float16 else tensor
-        for name, tensor in weights.items()
-    }
+        what, got = f"a safetensors file at {path}", str(error)
+        raise ModelError(what, got=got, fix="fetch it again") from error
+    if (found := metadata.get("format")) != FORMAT:
+        what, fix = f"a file of format {FORMAT} at {path}", "use a file that seg2vid itself saved"
+        raise ModelError(what, got=f"format {found!r}", fix=fix)
+    for name, tensor in weights.items():
+        if tensor.dtype == torch.float16:
+            weights[name] = tensor.float()
     try:
         config = json.loads(metadata["config"])
         provenance = json.loads(metadata.get("provenance", "{}"))
     except (KeyError, json.JSONDecodeError) as error:
         what = f"a file with a readable configuration at {path}"
         raise ModelError(what, got=repr(error), fix="fetch it again") from error
-    return Checkpoint(from_dict(ModelConfig, config), floats, provenance)
+    return Checkpoint(from_dict(ModelConfig, config), weights, provenance)
 
 
 def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
     """Load one box strictly; raise ``ModelError`` naming missing and unexpected tensors."""
     prefix = f"{box}."
-    weights = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in checkpoint.weights.items()
-        if name.startswith(prefix)
-    }
+    every = checkpoint.weights.items()
+    weights = {name.removeprefix(prefix): t for name, t in every if name.startswith(prefix)}
     wanted = module.state_dict()
-    missing = sorted(set(wanted) - set(weights))
-    foreign = sorted(set(weights) - set(wanted))
-    wrong = sorted(n for n in set(wanted) & set(weights) if wanted[n].shape != weights[n].shape)
+    missing, foreign = sorted(wanted.keys() - weights), sorted(weights.keys() - wanted)
+    wrong = sorted(n for n in wanted.keys() & weights if wanted[n].shape != weights[n].shape)
     if missing or foreign or wrong:
-        raise ModelError(
-            f"exactly the {len(wanted)} tensors of {box}",
-            got=f"missing {missing[:3]}, unexpected {foreign[:3]}, of another shape {wrong[:3]}",
-            fix="the file belongs to another version or configuration: train or fetch it anew",
-        )
+        got = f"missing {missing[:3]}, unexpected {foreign[:3]}, of another shape {wrong[:3]}"
+        fix = "the file belongs to another version or configuration: train or fetch it anew"
+        raise ModelError(f"exactly the {len(wanted)} tensors of {box}", got=got, fix=fix)
     module.load_state_dict(weights)
 
 
@@ -128,21 +112,18 @@ SHARED = ("label_space", "height", "width", "first_frame")
 """Fields of the configuration that both must have alike: motion may have other frames, say."""
 
 
-def assemble(first_frame: Path, motion: Path, path: Path) -> Checkpoint:
-    """Write the first-frame box of one weight file and the motion boxes of another
-    to ``path``, and return them.
+def assemble(first_frame: Path, motion: Path, path: Path) -> None:
+    """Write to ``path`` the first-frame box of one weight file and the motion boxes of another.
 
     Either may be the file of a run or of a whole model, whose other boxes are left. Raises
     ``ModelError`` where they were built from different configurations or lack their boxes.
     """
     files = {"first_frame": first_frame, "motion": motion}
     loaded = {role: load_checkpoint(file) for role, file in files.items()}
-    config = loaded["motion"].config
     one, other = (to_dict(checkpoint.config) for checkpoint in loaded.values())
     if differing := [name for name in SHARED if one[name] != other[name]]:
         what, got = f"parts of one configuration ({first_frame})", f"another in {motion}"
-        got += f": {', '.join(differing)}"
-        raise ModelError(what, got=got, fix="train both alike")
+        raise ModelError(what, got=f"{got}: {', '.join(differing)}", fix="train both alike")
     weights: dict[str, Tensor] = {}
     provenance: dict[str, Any] = {}
     for role, checkpoint in loaded.items():
@@ -152,9 +133,7 @@ def assemble(first_frame: Path, motion: Path, path: Path) -> Checkpoint:
             what, got = f"weights with {' and '.join(boxes)} in {files[role]}", "none"
             fix = f"name the weights of a {role.replace('_', '-')} run, or of a whole model"
             raise ModelError(what, got=f"{got} of {', '.join(sorted(missing))}", fix=fix)
-        weights |= {name: storable(tensor, True) for name, tensor in found.items()}
+        weights |= found
         own = checkpoint.provenance
         provenance[" and ".join(boxes)] = own.get(" and ".join(boxes), own)
-    whole = Checkpoint(config, weights, provenance)
-    write_checkpoint(path, whole)
-    return whole
+    save_checkpoint(path, {}, loaded["motion"].config, provenance, others=weights)
