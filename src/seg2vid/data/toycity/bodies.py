@@ -6,7 +6,6 @@ are rigid trunks with swinging arms and legs.
 """
 
 import json
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import pairwise
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seg2vid.data.toycity.scene import WALLS, Look, Material, Mesh, SceneBuilder, Triple
+from seg2vid.data.toycity.scene import WALLS, Look, Material, Mesh, Site, Triple
 from seg2vid.data.toycity.street import Trajectory
 
 CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = 13, 14, 15, 16, 17, 18
@@ -35,8 +34,7 @@ LIVERIES: tuple[tuple[Triple, Triple], ...] = (
 """Body and stripe of buses, trams and lorries."""
 
 
-@dataclass(frozen=True)
-class VehicleKind:
+class VehicleKind(NamedTuple):
     """Size in metres and class of a kind of vehicle."""
 
     length: float
@@ -44,10 +42,7 @@ class VehicleKind:
     label: int
 
 
-@cache
-def _bodies() -> dict[str, Any]:
-    folder = resources.files("seg2vid.data.toycity")
-    return dict(json.loads((folder / "vehicles.json").read_text("utf-8")))
+_BODIES = json.loads((resources.files(__package__) / "vehicles.json").read_text("utf-8"))
 
 
 @cache
@@ -55,7 +50,7 @@ def vehicle_kind(name: str) -> VehicleKind:
     """Return size and class of the named kind of vehicle."""
     if name == "bicycle":
         return VehicleKind(1.8, 0.6, BICYCLE)
-    body = _bodies()[name]
+    body = _BODIES[name]
     return VehicleKind(float(body["length"]), float(body["width"]), body["label"])
 
 
@@ -66,8 +61,8 @@ def vehicle_mesh(name: str, colour: Triple, second: Triple) -> Mesh:
     if name == "bicycle":
         _add_bicycle(mesh, Look(colour))
         return mesh
-    body, colours = _bodies()[name], {"body": colour, "second": second}
-    written = {**_bodies()["shared looks"], **body["looks"]}
+    body, colours = _BODIES[name], {"body": colour, "second": second}
+    written = {**_BODIES["shared looks"], **body["looks"]}
     looks = {key: _read_look(values, colours) for key, values in written.items()}
     for keys, bottom, top, heights in body["solids"]:
         look = looks[keys] if isinstance(keys, str) else tuple(looks[key] for key in keys)
@@ -78,7 +73,6 @@ def vehicle_mesh(name: str, colour: Triple, second: Triple) -> Mesh:
 
 
 def _read_look(values: dict[str, Any], colours: dict[str, Triple]) -> Look:
-    """Read a look; colours are written as three numbers or by name."""
     pair = [values.get(key, (0.1, 0.1, 0.12)) for key in ("colour", "second")]
     first, second = (colours[c] if isinstance(c, str) else tuple(c) for c in pair)
     material = Material[values.get("material", "flat").upper()]
@@ -122,8 +116,6 @@ _HELMET = (0.15, 0.15, 0.16)
 
 
 class _Outfit(NamedTuple):
-    """Colours of one person."""
-
     skin: Triple
     hair: Triple
     top: Triple
@@ -161,34 +153,30 @@ def _limb(length: float, thick: float, colour: Triple, end: Triple, foot: float)
     return mesh
 
 
-def add_person(
-    scene: SceneBuilder, random: np.random.Generator, path: Trajectory, stature: float
-) -> None:
+def add_person(site: Site, path: Trajectory, stature: float) -> None:
     """Add a person of ``stature`` metres who walks along ``path`` or stands there."""
-    outfit, instance, walks = _draw_outfit(random), scene.new_instance(RAW_PERSON), path.moves
-    hip = round(0.50 * stature, 2)
+    scene, outfit, walks = site.scene, _draw_outfit(site.random), path.moves
+    instance, hip = scene.new_instance(RAW_PERSON), round(0.50 * stature, 2)
     body = scene.part(path.position, path.heading)
     trunk = _trunk(outfit, 0.03 if walks else 0.0, round(hip - 0.02, 2))
     scene.add(trunk, PERSON, body, instance)
     leg = _limb(hip, 0.085, outfit.legs, _SHOE, 0.16)
     arm = _limb(round(0.36 * stature, 2), 0.055, outfit.top, outfit.skin, 0.05)
-    phase = path.travelled / (0.42 * stature) * np.pi + random.uniform(0, 2 * np.pi)
-    rest = 0.0 if walks else random.uniform(-0.1, 0.1)
+    phase = path.travelled / (0.42 * stature) * np.pi + site.draw(0, 2 * np.pi)
+    rest = 0.0 if walks else site.draw(-0.1, 0.1)
     for side in (-1.0, 1.0):
         swing = (0.50 * side if walks else 0.0) * np.sin(phase) + rest
-        part = scene.part(path.position, path.heading, swing, (0.095 * side, hip, 0.0))
-        scene.add(leg, PERSON, part, instance)
         shoulder = (0.25 * side, hip + 0.50, 0.0)
-        part = scene.part(path.position, path.heading, -0.8 * swing - 0.05, shoulder)
-        scene.add(arm, PERSON, part, instance)
+        limbs = ((leg, swing, (0.095 * side, hip, 0.0)), (arm, -0.8 * swing - 0.05, shoulder))
+        for mesh, angle, pivot in limbs:
+            scene.add(mesh, PERSON, scene.part(path.position, path.heading, angle, pivot), instance)
     scene.patch((0.0, 0.0), (0.42, 0.36), -0.5, part=body)
 
 
-def add_rider(
-    scene: SceneBuilder, random: np.random.Generator, path: Trajectory, motorised: bool
-) -> None:
+def add_rider(site: Site, path: Trajectory, motorised: bool) -> None:
     """Seat a rider on the bicycle or motorcycle that follows ``path``."""
-    outfit, instance = _draw_outfit(random), scene.new_instance(RAW_RIDER)
+    scene, outfit = site.scene, _draw_outfit(site.random)
+    instance = scene.new_instance(RAW_RIDER)
     seat, back = (0.92, -0.28) if motorised else (0.98, -0.22)
     if motorised:
         outfit = outfit._replace(skin=_HELMET, hair=outfit.top)
@@ -196,7 +184,7 @@ def add_rider(
     scene.add(_trunk(outfit, 0.22, seat), RIDER, body, instance)
     leg = _limb(0.82, 0.08, outfit.legs, _SHOE, 0.16)
     arm = _limb(0.62, 0.055, outfit.top, outfit.skin, 0.05)
-    phase = path.travelled / 5.0 * 2 * np.pi + random.uniform(0, 2 * np.pi)
+    phase = path.travelled / 5.0 * 2 * np.pi + site.draw(0, 2 * np.pi)
     reach = np.full(scene.num_poses, -0.95)
     for side in (-1.0, 1.0):
         pedalling = (0.0 if motorised else 0.30) * side * np.sin(phase) - 0.42

@@ -1,6 +1,6 @@
 """Paints the ground: carriageway with markings, kerbs, pavements, grass, shadows, lamp light."""
 
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -16,49 +16,36 @@ _KERB = 0.16
 _SIGNS = np.array([[1, -1, -1], [1, 1, -1], [1, 1, 1], [1, -1, 1]])
 
 Values = Float[np.ndarray, " pixels"]
+Places = Float[np.ndarray, "samples 2"]
 
 
-@dataclass(frozen=True)
-class GroundPoints:
-    """Visible ground points in metres."""
+class GroundPoints(NamedTuple):
+    """Visible ground points in metres: east, north, and the size of the pixel on the ground."""
 
     x: Values
-    """World east."""
     z: Values
-    """World north."""
     across: Values
-    """Width of the pixel on the ground."""
     lengthwise: Values
-    """Length of the pixel on the ground."""
 
 
-@dataclass(frozen=True)
-class PaintedGround:
-    """Class and unlit colour of ground points."""
+class PaintedGround(NamedTuple):
+    """Class (train id: road, sidewalk or terrain) and unlit colour (RGB 0 to 1) of points."""
 
     label: UInt8[np.ndarray, " pixels"]
-    """Train ids: road, sidewalk or terrain."""
     colour: Float32[np.ndarray, "pixels 3"]
-    """RGB 0 to 1."""
 
 
-@dataclass(frozen=True)
-class _Texture:
-    """Street coordinates, pixel size and noise of the points of one kind of ground."""
+class _Texture(NamedTuple):
+    """Street coordinates, metres outside the kerb, pixel size and noise of ground points."""
 
     along: Values
     aside: Values
     kerb: Values
-    """Metres outside the kerb."""
     across: Values
     lengthwise: Values
     grain: Values
     patches: Values
     tufts: Values
-
-    def of(self, chosen: np.ndarray) -> "_Texture":
-        """Return some of the points, any shape of selection."""
-        return _Texture(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 def paint_ground(layout: StreetLayout, points: GroundPoints) -> PaintedGround:
@@ -79,7 +66,7 @@ def paint_ground(layout: StreetLayout, points: GroundPoints) -> PaintedGround:
     for kind, paint in ((ROAD, _paint_road), (SIDEWALK, _paint_paving), (TERRAIN, _paint_grass)):
         chosen = np.flatnonzero(label == kind)
         if len(chosen):
-            colour[chosen] = paint(layout, texture.of(chosen))
+            colour[chosen] = paint(layout, _Texture(*(values[chosen] for values in texture)))
     return PaintedGround(label, colour)
 
 
@@ -126,7 +113,6 @@ def _markings(layout: StreetLayout, where: _Texture) -> Values:
 
 
 def _paint_road(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "pixels 3"]:
-    """Return the colour of carriageway pixels."""
     value = layout.asphalt * (1 + 0.10 * where.grain + 0.09 * where.patches)
     if layout.cobbles:
         stones = white_noise(where.along * 7.0, where.aside * 9.0)
@@ -142,20 +128,16 @@ def _paint_road(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "pix
 
 
 def _paint_paving(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "pixels 3"]:
-    """Return the colour of pavement pixels."""
     detail = np.minimum(0.10 / where.lengthwise, 1.0)
     slabs = white_noise(where.along * 1.6, where.aside * 1.6)
     value = 1 + 0.05 * where.grain + 0.06 * where.patches + 0.07 * slabs * detail
-    joints = np.minimum(
-        np.abs(where.along * 1.6 % 1.0 - 0.5), np.abs(where.aside * 1.6 % 1.0 - 0.5)
-    )
+    joints = np.abs(np.stack([where.along, where.aside]) * 1.6 % 1.0 - 0.5).min(0)
     value = value * (1 - 0.14 * np.clip(1 - joints / 0.06, 0, 1) * detail)
     value = np.where(where.kerb < _KERB, 1.14 * value, value)
     return value[:, None] * np.array(layout.paving, np.float32)
 
 
 def _paint_grass(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "pixels 3"]:
-    """Return the colour of grass and soil pixels."""
     tufts = where.tufts * np.minimum(0.25 / where.lengthwise, 1.0)
     value = 1 + 0.16 * where.grain + 0.14 * tufts + 0.12 * where.patches
     dry = np.clip(where.patches - 0.15, 0, 1)
@@ -193,20 +175,15 @@ def patch_light(scene: Scene, camera: ToyCamera, frame: int) -> Float32[np.ndarr
     return light
 
 
-def _solve(
-    place: Float[np.ndarray, "samples 2"], shape: Float[np.ndarray, "samples 3 2"]
-) -> Float[np.ndarray, "samples 2"]:
+def _solve(place: Places, shape: Float[np.ndarray, "samples 3 2"]) -> Places:
     """Express ``place`` in half axes from the centre of its patch."""
-    x, z = (place - shape[:, 0]).T
-    first, second = shape[:, 1].T, shape[:, 2].T
+    (x, z), first, second = (place - shape[:, 0]).T, shape[:, 1].T, shape[:, 2].T
     area = first[0] * second[1] - first[1] * second[0]
     u = (x * second[1] - z * second[0]) / area
     return np.stack([u, (first[0] * z - first[1] * x) / area], 1)
 
 
-def _softness(
-    place: Float[np.ndarray, "samples 2"], softness: Float[np.ndarray, " samples"]
-) -> Float32[np.ndarray, " samples"]:
+def _softness(place: Places, softness: Values) -> Values:
     """Return 1 in the middle of a patch, 0 at its border; softness 2 makes it round."""
     border = 1.0 - np.maximum(np.abs(place[:, 0]), np.abs(place[:, 1]))
     square = np.clip(border / np.maximum(softness, 0.02), 0, 1)

@@ -12,6 +12,10 @@ from jaxtyping import Float, Float32, Int
 
 from seg2vid.data.toycity.scene import Material
 
+Colours = Float[np.ndarray, "pixels 3"]
+Values = Float[np.ndarray, " pixels"]
+Noise = Float32[np.ndarray, " pixels"]
+
 
 @cache
 def _tables() -> Float32[np.ndarray, "2 65536"]:
@@ -34,29 +38,22 @@ def _enlarge(values: Float[np.ndarray, "rows columns"], factor: int) -> Float[np
     return values[low] * (1 - fraction) + values[(low + 1) % len(values)] * fraction
 
 
-def white_noise(
-    u: Float[np.ndarray, " samples"], v: Float[np.ndarray, " samples"], table: int = 0
-) -> Float32[np.ndarray, " samples"]:
+def white_noise(u: Values, v: Values, table: int = 0) -> Noise:
     """Return the value in -1 to 1 of the unit cells of the (u, v) plane; one table or the other."""
     column, row = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
     return _tables()[table][((row & 255) << 8) | (column & 255)]
 
 
-def smooth_noise(
-    u: Float[np.ndarray, " samples"], v: Float[np.ndarray, " samples"]
-) -> Float32[np.ndarray, " samples"]:
+def smooth_noise(u: Values, v: Values) -> Noise:
     """Return smooth noise in -1 to 1 whose features are about 20 units wide."""
     return white_noise(u, v, table=1)
 
 
-def scatter_noise(cells: Int[np.ndarray, "samples 3"]) -> Float32[np.ndarray, " samples"]:
+def scatter_noise(cells: Int[np.ndarray, "pixels 3"]) -> Noise:
     """Return the random value in -1 to 1 of cells in space."""
     mixed = cells[:, 0] * 1973 + cells[:, 1] * 9277 + cells[:, 2] * 26699
     return _tables()[0][(mixed ^ (mixed >> 7)) & 65535]
 
-
-Colours = Float[np.ndarray, "pixels 3"]
-Values = Float[np.ndarray, " pixels"]
 
 _DARK_GLASS = np.array([0.05, 0.06, 0.07], np.float32)
 _WARM = np.array([1.0, 0.80, 0.48], np.float32)

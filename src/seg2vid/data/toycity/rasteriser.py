@@ -6,6 +6,7 @@ root of a quadratic. Per image row each convex shape covers one span.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -20,6 +21,11 @@ _ID_MASK = (1 << 16) - 1
 
 Values = Float[np.ndarray, " points"]
 Indices = Int[np.ndarray, " points"]
+Rows = Float[np.ndarray, "rows axes"]
+Vectors = Float[np.ndarray, "*shape 3"]
+Corners = Float[np.ndarray, "faces 4 3"]
+Keys = Int[np.ndarray, " pixels"]
+"""Inverse depth and surface id of every pixel, see ``_keys``."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,7 @@ class Spans:
         return _ragged(self.row * camera.width + self.start, self.length)
 
 
-@dataclass(frozen=True)
-class SurfaceBuffer:
+class SurfaceBuffer(NamedTuple):
     """The nearest surface of every pixel, flat in row-major order."""
 
     surface: Int[np.ndarray, " pixels"]
@@ -122,20 +127,14 @@ def nearest_surfaces(geometry: FrameGeometry, camera: ToyCamera) -> SurfaceBuffe
     """Return which surface each pixel shows and its inverse depth."""
     ground = np.maximum((np.arange(camera.height) - camera.centre_y) / camera.focal, 0.0)
     ground = ground / camera.elevation
-    keys = np.where(ground > 0, _keys(ground, np.full(camera.height, GROUND)), 0)
-    keys = np.repeat(keys, camera.width)
+    keys = np.repeat(np.where(ground > 0, _keys(ground, GROUND), 0), camera.width)
     _draw_quads(keys, geometry, camera)
     _draw_ellipsoids(keys, geometry, camera)
-    bonnet = _keys(np.array([1 / BONNET_DEPTH]), np.array([BONNET]))
-    keys[camera.bonnet.ravel()] = bonnet[0]
+    keys[camera.bonnet.ravel()] = _keys(np.array([1 / BONNET_DEPTH]), BONNET)
     return SurfaceBuffer(keys & _ID_MASK, (keys & ~_ID_MASK).view(np.float64))
 
 
-def polygon_spans(
-    corners: Float[np.ndarray, "faces 4 3"],
-    edges: Float[np.ndarray, "faces 4 3"],
-    camera: ToyCamera,
-) -> Spans:
+def polygon_spans(corners: Corners, edges: Corners, camera: ToyCamera) -> Spans:
     """Return the pixel runs covered by convex quads given in camera coordinates."""
     front = (corners[..., 2] > NEAR).all(1)
     scale = camera.focal / np.maximum(corners[..., 2], NEAR)
@@ -155,17 +154,13 @@ def polygon_spans(
     return _clip_spans(shape, row, lower, upper, camera)
 
 
-def row_dot(
-    first: Float[np.ndarray, "rows axes"], second: Float[np.ndarray, "rows axes"]
-) -> Float[np.ndarray, " rows"]:
+def row_dot(first: Rows, second: Rows) -> Float[np.ndarray, " rows"]:
     """Return the dot product of each pair of rows."""
     return np.einsum("ni,ni->n", first, second)
 
 
-def cross(
-    first: Float[np.ndarray, "*shape 3"], second: Float[np.ndarray, "*shape 3"]
-) -> Float[np.ndarray, "*shape 3"]:
-    """Return the cross product along the last axis."""
+def cross(first: Vectors, second: Vectors) -> Vectors:
+    """Return the cross product along the last axis; faster than numpy's."""
     a, b, c = first[..., 0], first[..., 1], first[..., 2]
     d, e, f = second[..., 0], second[..., 1], second[..., 2]
     return np.stack([b * f - c * e, c * d - a * f, a * e - b * d], -1)
@@ -205,15 +200,12 @@ def _move(
     return points @ np.swapaxes(rotation, 1, 2)[part] + translation[part][:, None]
 
 
-def _keys(inverse_depth: Values, surface: Indices) -> Indices:
+def _keys(inverse_depth: Values, surface: Indices | int) -> Indices:
     """Pack inverse depth and surface id into integers that sort by nearness."""
     return (inverse_depth.view(np.int64) & ~_ID_MASK) | surface
 
 
-def _draw_quads(
-    keys: Int[np.ndarray, " pixels"], geometry: FrameGeometry, camera: ToyCamera
-) -> None:
-    """Merge all quads into the key buffer."""
+def _draw_quads(keys: Keys, geometry: FrameGeometry, camera: ToyCamera) -> None:
     facing = geometry.facing
     spans = polygon_spans(geometry.corners[facing], geometry.edges[facing + FIRST_QUAD], camera)
     surface = facing[spans.shape] + FIRST_QUAD
@@ -227,10 +219,7 @@ def _draw_quads(
     np.maximum.at(keys, pixel, _keys(inverse, surface[span]))
 
 
-def _draw_ellipsoids(
-    keys: Int[np.ndarray, " pixels"], geometry: FrameGeometry, camera: ToyCamera
-) -> None:
-    """Merge all ellipsoids into the key buffer."""
+def _draw_ellipsoids(keys: Keys, geometry: FrameGeometry, camera: ToyCamera) -> None:
     spread = geometry.spread
     usable = (geometry.constant > 1e-3) & (spread[:, 0, 0] < 0) & (spread[:, 1, 1] < 0)
     chosen = np.flatnonzero(usable & (geometry.centres[:, 2] > 0.3))
@@ -251,9 +240,7 @@ def _draw_ellipsoids(
     np.maximum.at(keys, pixel[kept], _keys(inverse[kept], surface))
 
 
-def _row_quadratic(
-    spread: Float[np.ndarray, "spans 3 3"], slope: Float[np.ndarray, " spans"]
-) -> Float[np.ndarray, "3 spans"]:
+def _row_quadratic(spread: Float[np.ndarray, "points 3 3"], slope: Values) -> Rows:
     """Return the quadratic in ``a`` (a*a, half of a, 1) of each ellipsoid on one row."""
     one = spread[:, 0, 1] * slope + spread[:, 0, 2]
     zero = (spread[:, 1, 1] * slope + 2 * spread[:, 1, 2]) * slope + spread[:, 2, 2]
@@ -261,7 +248,6 @@ def _row_quadratic(
 
 
 def _ellipsoid_spans(spread: Float[np.ndarray, "ellipsoids 3 3"], camera: ToyCamera) -> Spans:
-    """Return the pixel runs covered by the outlines of ellipsoids."""
     s00, s01, s02 = spread[:, 0, 0], spread[:, 0, 1], spread[:, 0, 2]
     two = s01 * s01 - s00 * spread[:, 1, 1]
     one = s01 * s02 - s00 * spread[:, 1, 2]
@@ -276,9 +262,7 @@ def _ellipsoid_spans(spread: Float[np.ndarray, "ellipsoids 3 3"], camera: ToyCam
     return _clip_spans(shape, row, (-one + root) / two, (-one - root) / two, camera)
 
 
-def _rows(
-    first: Float[np.ndarray, " shapes"], last: Float[np.ndarray, " shapes"], camera: ToyCamera
-) -> tuple[Indices, Indices]:
+def _rows(first: Values, last: Values, camera: ToyCamera) -> tuple[Indices, Indices]:
     """Return shape and row of every picture row from ``first`` to ``last`` of each shape."""
     start = first.clip(0, camera.height).astype(np.int64)
     stop = last.clip(-1, camera.height - 1).astype(np.int64)
@@ -297,9 +281,7 @@ def _clip_spans(
     return Spans(shape[keep], row[keep], start[keep], length[keep])
 
 
-def _ragged(
-    first: Int[np.ndarray, " groups"], count: Int[np.ndarray, " groups"]
-) -> tuple[Indices, Indices]:
+def _ragged(first: Indices, count: Indices) -> tuple[Indices, Indices]:
     """Return the group of each item and its value, counting up from the group's ``first``."""
     group = np.repeat(np.arange(len(count)), count)
     offset = first - (np.cumsum(count) - count)

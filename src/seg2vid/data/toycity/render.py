@@ -1,21 +1,14 @@
 """Renders whole clips: pictures, labels, depth, camera motion, exact flow and visibility."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from seg2vid.data.toycity.camera import ToyCamera
+from seg2vid.data.toycity import rasteriser
 from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig, check_whole
-from seg2vid.data.toycity.rasteriser import (
-    FrameGeometry,
-    SurfaceBuffer,
-    leaf_gaps,
-    nearest_surfaces,
-    place_scene,
-    row_dot,
-)
-from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, Scene
+from seg2vid.data.toycity.rasteriser import FrameGeometry, SurfaceBuffer, leaf_gaps, row_dot
+from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND
 from seg2vid.data.toycity.shading import City, ShadedFrame, shade_frame
 from seg2vid.data.toycity.world import build_city
 
@@ -24,8 +17,7 @@ Flags = Bool[np.ndarray, " points"]
 Indices = Int[np.ndarray, " points"]
 
 
-@dataclass(frozen=True)
-class FrameView:
+class FrameView(NamedTuple):
     """One rasterised frame: its index, geometry and surface buffer."""
 
     frame: int
@@ -33,8 +25,7 @@ class FrameView:
     buffer: SurfaceBuffer
 
 
-@dataclass(frozen=True)
-class Correspondence:
+class Correspondence(NamedTuple):
     """Where the pixels of one frame are in another, and whether they are seen there."""
 
     flow: Float32[np.ndarray, "2 height width"]
@@ -43,12 +34,11 @@ class Correspondence:
     """True where the same surface point is in view and not hidden."""
 
 
-def correspond(
-    scene: Scene, camera: ToyCamera, source: FrameView, other: FrameView
-) -> Correspondence:
+def correspond(city: City, source: FrameView, other: FrameView) -> Correspondence:
     """Return exact flow and visibility from the pixels of ``source`` to frame ``other``."""
+    camera = city.camera
     rays, inverse = camera.rays, source.buffer.inverse_depth
-    moved = _move_rays(scene, camera, source, other.frame, np.stack([*rays, inverse]))
+    moved = _move_rays(city, source, other.frame, np.stack([*rays, inverse]))
     distance, static = np.maximum(moved[2], 1e-3), source.buffer.surface == BONNET
     there = moved[:2] / distance
     there[:, static] = rays[:, static]
@@ -56,24 +46,19 @@ def correspond(
     column, row = there * camera.focal + [[camera.centre_x], [camera.centre_y]]
     inside = (moved[2] > 1e-3) & (column >= 0) & (column <= camera.width - 1)
     seen = np.flatnonzero(inside & (row >= 0) & (row <= camera.height - 1) & ~static)
-    query = _Query(
-        own=source.buffer.surface[seen],
-        rays=np.stack([*there[:, seen], np.ones(len(seen))], 1),
-        inverse=inverse[seen] / distance[seen],
-    )
+    seen_rays = np.stack([*there[:, seen], np.ones(len(seen))], 1)
+    points = _Points(source.buffer.surface[seen], seen_rays, inverse[seen] / distance[seen])
     left = np.minimum(column[seen].astype(np.int64), camera.width - 2)
     corner = np.minimum(row[seen].astype(np.int64), camera.height - 2) * camera.width + left
-    around = [
-        other.buffer.surface[corner + step] for step in (0, 1, camera.width, camera.width + 1)
-    ]
+    steps = (0, 1, camera.width, camera.width + 1)
+    around = [other.buffer.surface[corner + step] for step in steps]
     visible = static.copy()
-    visible[seen] = _unhidden(other.geometry, query, around)
+    visible[seen] = _unhidden(other.geometry, points, around)
     shape = (camera.height, camera.width)
     return Correspondence(flow.reshape(2, *shape).astype(np.float32), visible.reshape(shape))
 
 
-@dataclass(frozen=True)
-class _Query:
+class _Points(NamedTuple):
     """Surface points as seen from another frame: own surface, ray and inverse depth."""
 
     own: Indices
@@ -81,14 +66,13 @@ class _Query:
     inverse: Float[np.ndarray, " points"]
 
 
-def _move_rays(
-    scene: Scene, camera: ToyCamera, source: FrameView, there: int, points: Rays
-) -> Rays:
+def _move_rays(city: City, source: FrameView, there: int, points: Rays) -> Rays:
     """Move points, given as (right, down) slopes and inverse depth, to the other camera.
 
     Scaled by the source's inverse depth: the sky needs no infinity, a resting point no rounding.
     """
     (right, down, inverse), here = points, source.frame
+    scene, camera = city.scene, city.camera
     from_source, to_other = camera.rotation(here), camera.rotation(there)
     still = bool(camera.headings[here] == camera.headings[there])
     turn = np.eye(3) if still else to_other @ from_source.T
@@ -111,10 +95,10 @@ def _move_rays(
     return moved
 
 
-def _unhidden(geometry: FrameGeometry, query: _Query, around: list[Indices]) -> Flags:
+def _unhidden(geometry: FrameGeometry, points: _Points, around: list[Indices]) -> Flags:
     """Test each point against the surfaces seen at the four pixels around it."""
-    visible = _faces_viewer(geometry, query)
-    strange = [candidate != query.own for candidate in around]
+    visible = _faces_viewer(geometry, points)
+    strange = [candidate != points.own for candidate in around]
     chosen = np.flatnonzero((strange[0] | strange[1] | strange[2] | strange[3]) & visible)
     for index, candidate in enumerate(around):
         # Sky and ground hide nothing.
@@ -122,36 +106,36 @@ def _unhidden(geometry: FrameGeometry, query: _Query, around: list[Indices]) -> 
         for earlier in around[:index]:
             fresh &= candidate[chosen] != earlier[chosen]
         tested = chosen[fresh]
-        part = _Query(candidate[tested], query.rays[tested], query.inverse[tested])
+        part = _Points(candidate[tested], points.rays[tested], points.inverse[tested])
         visible[tested[_hides(geometry, part)]] = False
     return visible
 
 
-def _faces_viewer(geometry: FrameGeometry, query: _Query) -> Flags:
+def _faces_viewer(geometry: FrameGeometry, points: _Points) -> Flags:
     """Return whether the side of its own surface that a point lies on faces the viewer."""
     num_planar = len(geometry.planes)
     facing = np.zeros(num_planar, bool)
     facing[geometry.facing + FIRST_QUAD] = True
     facing[:FIRST_QUAD] = True
-    result = facing[np.minimum(query.own, num_planar - 1)]
-    balls = np.flatnonzero(query.own >= num_planar)
-    index, rays, inverse = query.own[balls] - num_planar, query.rays[balls], query.inverse[balls]
+    result = facing[np.minimum(points.own, num_planar - 1)]
+    balls = np.flatnonzero(points.own >= num_planar)
+    index, rays, inverse = points.own[balls] - num_planar, points.rays[balls], points.inverse[balls]
     front = inverse * geometry.constant[index] >= row_dot(geometry.middle[index], rays)
     result[balls] = front & ~leaf_gaps(geometry, index, rays[:, 0], rays[:, 1], inverse)
     return result
 
 
-def _hides(geometry: FrameGeometry, query: _Query) -> Flags:
+def _hides(geometry: FrameGeometry, points: _Points) -> Flags:
     """Return whether the surface ``own`` covers the exact place of each point, nearer by."""
-    limit, num_planar = query.inverse * (1 + 1e-6) + 1e-7, len(geometry.planes)
-    result = np.zeros(len(query.own), bool)
-    flat = np.flatnonzero(query.own < num_planar)
-    plane = geometry.planes[query.own[flat]]
-    flat = flat[row_dot(plane, query.rays[flat]) > limit[flat]]
-    inside = np.einsum("nij,nj->in", geometry.edges[query.own[flat]], query.rays[flat]) >= 0
+    limit, num_planar = points.inverse * (1 + 1e-6) + 1e-7, len(geometry.planes)
+    result = np.zeros(len(points.own), bool)
+    flat = np.flatnonzero(points.own < num_planar)
+    plane = geometry.planes[points.own[flat]]
+    flat = flat[row_dot(plane, points.rays[flat]) > limit[flat]]
+    inside = np.einsum("nij,nj->in", geometry.edges[points.own[flat]], points.rays[flat]) >= 0
     result[flat] = inside[0] & inside[1] & inside[2] & inside[3]
-    balls = np.flatnonzero(query.own >= num_planar)
-    index, rays = query.own[balls] - num_planar, query.rays[balls]
+    balls = np.flatnonzero(points.own >= num_planar)
+    index, rays = points.own[balls] - num_planar, points.rays[balls]
     spread = row_dot(np.einsum("nij,nj->ni", geometry.spread[index], rays), rays)
     inverse = row_dot(geometry.middle[index], rays) + np.sqrt(np.maximum(spread, 0))
     inverse = inverse / geometry.constant[index]
@@ -163,12 +147,7 @@ def _hides(geometry: FrameGeometry, query: _Query) -> Flags:
 def render_clip(seed: int, config: ToyCityConfig = ToyCityConfig()) -> ToyCityClip:  # noqa: B008
     """Render the clip of a seed; the same seed and config give the same bytes everywhere.
 
-    Args:
-        seed: integer from 0 to 2**63 - 1.
-        config: picture size, clip length and frame rate.
-
-    Raises:
-        ValueError: if the seed is not a non-negative integer.
+    Raises ``ValueError`` for a seed that is no whole number from 0 to 2**63 - 1.
     """
     check_whole("the seed of a toy city", seed, 0, 2**63 - 1)
     return render_city(build_city(int(seed), config), int(seed), config)
@@ -179,13 +158,13 @@ def render_city(city: City, seed: int, config: ToyCityConfig) -> ToyCityClip:
     shaded: list[ShadedFrame] = []
     views: list[FrameView] = []
     for frame in range(config.num_frames + 1):
-        geometry = place_scene(city.scene, city.camera, frame)
-        buffer = nearest_surfaces(geometry, city.camera)
+        geometry = rasteriser.place_scene(city.scene, city.camera, frame)
+        buffer = rasteriser.nearest_surfaces(geometry, city.camera)
         shaded.append(shade_frame(city, geometry, buffer, frame))
         views.append(FrameView(frame, geometry, buffer))
     first, later = views[0], views[1:]
-    forward = [correspond(city.scene, city.camera, first, view) for view in later]
-    backward = [correspond(city.scene, city.camera, view, first) for view in later]
+    forward = [correspond(city, first, view) for view in later]
+    backward = [correspond(city, view, first) for view in later]
     inverse = np.stack([view.buffer.inverse_depth for view in views])
     depth = np.divide(1.0, inverse, out=np.full_like(inverse, np.inf), where=inverse > 0)
     labels = np.stack([frame.labels for frame in shaded])

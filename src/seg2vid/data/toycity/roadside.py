@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seg2vid.data.toycity import plots
-from seg2vid.data.toycity.scene import SceneBuilder
-from seg2vid.data.toycity.street import Occupancy, Place, StreetLayout
+from seg2vid.data.toycity.plots import Builder
+from seg2vid.data.toycity.street import Place
 
 START, STOP = -16.0, 150.0
 _STOREYS = {
@@ -19,23 +18,7 @@ _TREE_ROWS = {"avenue": 0.8, "parkside": 0.8}
 
 
 @dataclass
-class Site:
-    """What is filled, and the dice it is filled with."""
-
-    scene: SceneBuilder
-    layout: StreetLayout
-    occupancy: Occupancy
-    random: np.random.Generator
-    lamps: float
-    """How bright street lamps and headlights are, 0 to 1."""
-
-    def draw(self, low: float, high: float) -> float:
-        """Draw a number between ``low`` and ``high``."""
-        return self.random.uniform(low, high)
-
-
-@dataclass
-class Roadside(Site):
+class Roadside(Builder):
     """Plots, trees and furniture on both sides of a street."""
 
     autumn: bool = False
@@ -104,7 +87,7 @@ class Roadside(Site):
         low, high = _STOREYS[self.layout.kind]
         storeys = int(self.random.integers(low, high + 1))
         shop = storeys > 2 and self.random.random() < _SHOPS.get(self.layout.kind, 0.2)
-        plots.add_house(self.scene, self.random, plot, storeys, bool(shop))
+        self.add_house(plot, storeys, bool(shop))
 
     def _garden(self, along: float, length: float, side: int) -> None:
         """Fill a plot with trees and bushes behind a hedge, wall or fence."""
@@ -114,12 +97,10 @@ class Roadside(Site):
             for step in np.arange(2.0, length, 5.5).tolist():
                 place = path.spot(along + step, side * (line + distance + self.draw(-1.0, 1.0)))
                 height = self.draw(6.0, 12.0)
-                plots.add_tree(
-                    self.scene, random, place, height, detail=5 - row, autumn=self.autumn
-                )
+                self.add_tree(place, height, 5 - row, self.autumn)
         if random.random() < 0.6:
             place = path.spot(along + length / 2, side * (line + 1.4))
-            plots.add_bush(self.scene, random, place, self.draw(0.6, 1.2))
+            self.add_bush(place, self.draw(0.6, 1.2))
 
     def _border(self, along: float, length: float, side: int, height: float) -> None:
         """Close a plot towards the pavement with a hedge, a wall or a fence."""
@@ -128,12 +109,10 @@ class Roadside(Site):
         if kind < 0.36:
             far = side * (line + 0.8)
             back = np.array([path.spot(along + length, far), path.spot(along, far)])
-            plots.add_hedge(self.scene, self.random, np.concatenate([ends, back]), height)
+            self.add_hedge(np.concatenate([ends, back]), height)
         elif kind < 0.96:
             wall = kind < 0.62
-            plots.add_barrier(
-                self.scene, self.random, ends, height if wall else min(height, 1.6), wall
-            )
+            self.add_barrier(ends, height if wall else min(height, 1.6), wall)
 
     def _front_garden(self, along: float, length: float, side: int, setback: float) -> None:
         """Plant the strip between pavement and house."""
@@ -144,9 +123,9 @@ class Roadside(Site):
             aside = side * (self.layout.plot_line + 0.5 * setback + 0.6)
             place = self.layout.path.spot(along + self.draw(0.2, 0.8) * length, aside)
             if random.random() < 0.5 and setback > 3.4:
-                plots.add_tree(self.scene, random, place, self.draw(4.0, 6.5), detail=4)
+                self.add_tree(place, self.draw(4.0, 6.5), 4)
             else:
-                plots.add_bush(self.scene, random, place, self.draw(0.5, 0.9))
+                self.add_bush(place, self.draw(0.5, 0.9))
 
     def _side_street(self) -> None:
         """Line the arms of the side street with houses; close a T junction."""
@@ -174,7 +153,7 @@ class Roadside(Site):
                 self._house((aside, aside + 13.5), (0.0, 10.0), -1, STOP + 14.0)
         for aside in np.arange(-40.0, 41.0, 8.0).tolist():
             place = self.layout.path.spot(STOP + 8.0 + self.draw(-3.0, 3.0), aside)
-            plots.add_tree(self.scene, self.random, place, self.draw(7.0, 13.0), detail=3)
+            self.add_tree(place, self.draw(7.0, 13.0), 3)
 
     def _tree_row(self, side: int, height: float) -> None:
         """Plant street trees between kerb and pavement."""
@@ -191,7 +170,7 @@ class Roadside(Site):
             ):
                 detail = 9 if along < 45 else 5 if along < 90 else 3
                 tall = height * self.draw(0.8, 1.15)
-                plots.add_tree(self.scene, random, place, tall, detail=detail, autumn=self.autumn)
+                self.add_tree(place, tall, detail, self.autumn)
 
     def _lamps_and_signs(self, side: int) -> None:
         """Erect lamps, signs and bollards along one kerb."""
@@ -201,17 +180,17 @@ class Roadside(Site):
             place = path.spot(along, side * (layout.half_width + 0.5))
             if layout.free_kerb(along, side, 4.0) and self.occupancy.claim_spot(place, 0.15):
                 heading = path.heading(along) - side * np.pi / 2
-                plots.add_lamp(self.scene, random, place, heading, self.lamps)
+                self.add_lamp(place, heading)
         for along in np.arange(4 + self.draw(0.0, 12.0), 80.0, 14.0).tolist():
             place = path.spot(along, side * (layout.half_width + self.draw(0.4, 0.8)))
             wanted = layout.free_kerb(along, side, 3.0) and random.random() < 0.42
             if wanted and self.occupancy.claim_spot(place, 0.4):
                 heading = path.heading(along) + (0.0 if side > 0 else np.pi)
-                plots.add_sign(self.scene, random, place, heading)
+                self.add_sign(place, heading)
         for along in np.arange(3.0, 40.0, 2.2).tolist() if random.random() < 0.2 else []:
             place = path.spot(along, side * (layout.half_width + 0.3))
             if layout.free_kerb(along, side, 3.0) and self.occupancy.claim_spot(place, 0.1):
-                plots.add_bollard(self.scene, random, place)
+                self.add_bollard(place)
 
     def _signals(self) -> None:
         """Erect traffic lights at the junction or at a zebra crossing."""
@@ -229,4 +208,4 @@ class Roadside(Site):
         for along, aside, turn, arm in spots:
             where, heading = layout.path.spot(along, aside), layout.path.heading(along) + turn
             if self.occupancy.claim_spot(where, 0.15):
-                plots.add_traffic_light(self.scene, random, where, heading, state, arm)
+                self.add_traffic_light(where, heading, state, arm)

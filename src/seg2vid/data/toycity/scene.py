@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8, UInt16
 
+from seg2vid.data.toycity.street import Occupancy, StreetLayout
+
 Real = int | float
 Pair = tuple[Real, Real]
 Axes = Pair | tuple[Pair, Pair]
@@ -222,6 +224,22 @@ class SceneBuilder:
                 patches[:, 8].astype(np.int64),
             ),
         )  # fmt: skip
+
+
+@dataclass
+class Site:
+    """What is filled, and the dice it is filled with."""
+
+    scene: SceneBuilder
+    layout: StreetLayout
+    occupancy: Occupancy
+    random: np.random.Generator
+    lamps: float
+    """How bright street lamps and headlights are, 0 to 1."""
+
+    def draw(self, low: Real, high: Real) -> float:
+        """Draw a number between ``low`` and ``high``."""
+        return self.random.uniform(low, high)
 
 
 def _face_outwards(solids: list[Float[np.ndarray, "_ 4 3"]]) -> Float[np.ndarray, "faces 4 3"]:

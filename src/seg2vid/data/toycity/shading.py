@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8, UInt16
@@ -14,6 +15,8 @@ from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, SKY, Material
 from seg2vid.data.toycity.street import StreetLayout
 
 Colour = Float32[np.ndarray, " 3"]
+Colours = Float[np.ndarray, "pixels 3"]
+Picture = Float32[np.ndarray, "height width 3"]
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,7 @@ def sample_atmosphere(random: np.random.Generator) -> Atmosphere:
     )
 
 
-def paint_sky(
-    atmosphere: Atmosphere, directions: Float[np.ndarray, "samples 3"]
-) -> Float32[np.ndarray, "samples 3"]:
+def paint_sky(atmosphere: Atmosphere, directions: Colours) -> Float32[np.ndarray, "pixels 3"]:
     """Return the sky colour (0 to 1) in the given world directions (any length)."""
     unit = directions / np.sqrt((directions**2).sum(1, keepdims=True))
     up = np.maximum(unit[:, 1], 0.0)
@@ -121,7 +122,6 @@ def paint_sky(
     return (colour + shine[:, None] * atmosphere.sunlight).astype(np.float32)
 
 
-Colours = Float[np.ndarray, "pixels 3"]
 Chosen = Int[np.ndarray, " chosen"]
 
 
@@ -137,8 +137,7 @@ class City:
     description: dict[str, str]
 
 
-@dataclass(frozen=True)
-class ShadedFrame:
+class ShadedFrame(NamedTuple):
     """Picture and per-pixel ids of one frame."""
 
     picture: UInt8[np.ndarray, "height width 3"]
@@ -175,9 +174,7 @@ def shade_frame(
     )
 
 
-def _soften_edges(
-    picture: Float32[np.ndarray, "height width 3"], surface: Int[np.ndarray, "height width"]
-) -> Float32[np.ndarray, "height width 3"]:
+def _soften_edges(picture: Picture, surface: Int[np.ndarray, "height width"]) -> Picture:
     """Blend pixels at the borders between surfaces with their four neighbours."""
     edge = np.zeros(surface.shape, bool)
     sideways, upwards = surface[:, 1:] != surface[:, :-1], surface[1:] != surface[:-1]
@@ -187,14 +184,13 @@ def _soften_edges(
     edge[:-1] |= upwards
     rows, columns = np.nonzero(edge)
     height, width = surface.shape
-    flat = picture.reshape(-1, 3)
-    total = flat[np.maximum(rows - 1, 0) * width + columns]
-    total += flat[np.minimum(rows + 1, height - 1) * width + columns]
-    total += flat[rows * width + np.maximum(columns - 1, 0)]
-    total += flat[rows * width + np.minimum(columns + 1, width - 1)]
-    softened, here = flat.copy(), rows * width + columns
-    softened[here] = np.float32(0.52) * flat[here] + np.float32(0.12) * total
-    return softened.reshape(picture.shape)
+    total = picture[np.maximum(rows - 1, 0), columns]
+    total += picture[np.minimum(rows + 1, height - 1), columns]
+    total += picture[rows, np.maximum(columns - 1, 0)]
+    total += picture[rows, np.minimum(columns + 1, width - 1)]
+    softened = picture.copy()
+    softened[rows, columns] = np.float32(0.52) * picture[rows, columns] + np.float32(0.12) * total
+    return softened
 
 
 class _FramePainter:
@@ -203,7 +199,6 @@ class _FramePainter:
     def __init__(
         self, city: City, geometry: FrameGeometry, buffer: SurfaceBuffer, frame: int
     ) -> None:
-        """Precompute rays, depth and the light on every quad."""
         self.city, self.geometry, self.buffer, self.frame = city, geometry, buffer, frame
         air = city.atmosphere
         self.right, self.down = city.camera.rays.astype(np.float32)
@@ -227,12 +222,10 @@ class _FramePainter:
         return air.ambient * (0.80 - 0.20 * normals[:, 1:2]) + air.sunlight * facing
 
     def _rays(self, chosen: Chosen) -> Float[np.ndarray, "chosen 3"]:
-        """Return the ray directions of the chosen pixels, shape `pixels 3`."""
         ones = np.ones(len(chosen), np.float32)
         return np.stack([self.right[chosen], self.down[chosen], ones], 1)
 
     def sky(self, colour: Colours, chosen: Chosen) -> None:
-        """Paint the sky."""
         colour[chosen] = paint_sky(self.city.atmosphere, self._rays(chosen) @ self.to_camera)
 
     def ground(self, colour: Colours, labels: UInt8[np.ndarray, " pixels"], chosen: Chosen) -> None:
@@ -262,7 +255,6 @@ class _FramePainter:
         colour[chosen] = lit
 
     def quads(self, chosen: Chosen) -> SurfacePixels:
-        """Gather what a painter needs for the chosen pixels of quads."""
         surface = self.buffer.surface[chosen]
         quad, depth = surface - FIRST_QUAD, self.depth[chosen]
         along, up, slant = np.einsum("nij,nj->in", self.axes[quad], self._rays(chosen))
@@ -294,10 +286,9 @@ class _FramePainter:
         places = (unit * self.city.scene.radii[ball] + seed * 7)[leaves]
         value[leaves] = leaf_value(places, self.depth[chosen][leaves] / self.city.camera.focal)
         value[leaves] *= 0.70 + 0.30 * unit[leaves, 1]
-        lit = np.maximum(seed, self.city.atmosphere.lamps) * (kind == Material.GLOW)[:, None]
-        dark = np.where(
-            kind[:, None] == Material.GLOW, table.second[surface], table.colour[surface]
-        )
+        glows = kind[:, None] == Material.GLOW
+        lit = np.maximum(seed, self.city.atmosphere.lamps) * glows
+        dark = np.where(glows, table.second[surface], table.colour[surface])
         shaded = dark * light * value[:, None] * (1 - lit)
         colour[chosen] = shaded + table.colour[surface] * lit
 
@@ -311,7 +302,6 @@ class _FramePainter:
         colour += air.horizon
 
     def bonnet(self, colour: Colours, chosen: Chosen) -> None:
-        """Paint the ego vehicle's bonnet with a sheen of sky."""
         fall = np.clip(self.down[chosen] * 2.2, 0, 1)
         sheen = np.maximum((1.1 - fall) * (0.36 - 0.4 * np.abs(self.right[chosen])), 0)
         base = np.array(self.city.bonnet_colour, np.float32) * self.city.atmosphere.ambient

@@ -173,11 +173,7 @@ class Trajectory:
 
     @classmethod
     def along(
-        cls,
-        path: StreetPath,
-        along: Float[np.ndarray, " frames"],
-        aside: float,
-        turn: float = 0.0,
+        cls, path: StreetPath, along: Float[np.ndarray, " frames"], aside: float, turn: float = 0.0
     ) -> "Trajectory":
         """Move along a street path, facing along it, or turned from that by ``turn``."""
         place = path.place(along, aside)

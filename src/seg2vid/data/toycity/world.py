@@ -18,8 +18,8 @@ from seg2vid.data.toycity.bodies import (
 )
 from seg2vid.data.toycity.camera import drive_ego
 from seg2vid.data.toycity.clip import ToyCityConfig
-from seg2vid.data.toycity.roadside import Roadside, Site
-from seg2vid.data.toycity.scene import Look, SceneBuilder
+from seg2vid.data.toycity.roadside import Roadside
+from seg2vid.data.toycity.scene import Look, SceneBuilder, Site
 from seg2vid.data.toycity.shading import City, sample_atmosphere
 from seg2vid.data.toycity.street import Occupancy, SideStreet, StreetLayout, StreetPath, Trajectory
 
@@ -77,7 +77,7 @@ class Inhabitants(Site):
         scene.add(vehicle_mesh(name, colour, second), kind.label, part, instance)
         size = (kind.width / 2, kind.length / 2)
         if ridden:
-            add_rider(scene, random, path, kind.label == MOTORCYCLE)
+            add_rider(self, path, kind.label == MOTORCYCLE)
         if kind.label in (MOTORCYCLE, BICYCLE):
             scene.patch((0.0, 0.0), size, -0.5, part=part)
             return
@@ -184,7 +184,7 @@ class Inhabitants(Site):
         child = self.random.random() < 0.1
         stature = self.draw(1.1, 1.4) if child else self.draw(1.58, 1.90)
         if self.occupancy.claim(path, 0.5, 0.5, margin):
-            add_person(self.scene, self.random, path, round(stature, 2))
+            add_person(self, path, round(stature, 2))
 
     def _zebra_walkers(self) -> None:
         """Let people cross at the first zebra crossing."""
