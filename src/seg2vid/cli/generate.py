@@ -52,7 +52,11 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     if isinstance(options, Animate) and options.motion_from is not None:
         motion = MotionClip(options.motion_from, options.motion_labels, options.motion_step)
     _check_options(options)
-    pipe = Seg2VidPipeline.from_pretrained(options.model or _default_model())
+    names = [options.model] if options.model else [model.name for model in list_models()]
+    if not names:
+        what, fix = "a model that comes with seg2vid", "name one with --model PATH"
+        raise ModelError(what, got="none", fix=fix)
+    pipe = Seg2VidPipeline.from_pretrained(names[0])
     inputs, notes = _read_inputs(options, pipe)
     yield from notes
     num_frames = pipe.num_frames + 1 if options.frames is None else options.frames
@@ -105,8 +109,7 @@ def _check_options(options: Generate | Animate) -> None:
     rate = 12.0 if options.fps is None else options.fps
     for path in options.outputs.values():
         check_output(path, extras=options.save, frames_per_second=rate)
-    sheet = options.contact_sheet
-    if sheet is not None:
+    if (sheet := options.contact_sheet) is not None:
         if sheet.suffix.lower() not in FORMATS:
             what = f"a contact sheet ending in {', '.join(FORMATS)}"
             raise MediaError(what, got=repr(sheet.name), fix="change the ending")
@@ -114,23 +117,10 @@ def _check_options(options: Generate | Animate) -> None:
     read_picture(options.labels)
 
 
-def _default_model() -> str:
-    """Return the name of the first model that comes with this installation."""
-    available = list_models()
-    if not available:
-        fix = "name one with --model PATH"
-        raise ModelError("a model that comes with seg2vid", got="none", fix=fix)
-    return available[0].name
-
-
 def _read_inputs(
     options: Generate | Animate, pipe: Seg2VidPipeline
 ) -> tuple[dict[str, Any], list[str]]:
-    """Read the label map, instance map and photo and bring them to the size of the video.
-
-    Returns the inputs of the pipeline, and what was found and done. Raises ``MediaError`` or
-    ``LabelMapError`` for what cannot be read or does not fit together.
-    """
+    """Return the inputs of the pipeline, at the size of the video, and what was found and done."""
     width, height = options.size or (pipe.width, pipe.height)
     space = pipe.label_space
     own = space if options.label_space is None else get_label_space(options.label_space)
@@ -138,11 +128,8 @@ def _read_inputs(
     ids = read.ids if own.names == space.names else translate_ids(read.ids, own, space)
     fit = partial(fit_label_map, height=height, width=width, aspect=options.aspect)
     fitted = fit(ids, fill=space.void_id)
-    inputs: dict[str, Any] = {
-        "label_map": torch.from_numpy(fitted.ids)[None],
-        "instance_map": None,
-        "first_frame": None,
-    }
+    inputs: dict[str, Any] = {"label_map": torch.from_numpy(fitted.ids)[None]}
+    inputs |= {"instance_map": None, "first_frame": None}
     instances = read.diagnosis.instance_map
     if options.instances is not None:
         instances = read_instance_map(options.instances)
@@ -159,10 +146,9 @@ def _read_inputs(
             what, got = f"a photo with the proportions of the labels ({_size(ids)})", _size(pixels)
             fix = "cut photo and labels to the same part of the scene"
             raise MediaError(what, got=f"{photo} with {got}", fix=fix)
-        frame = torch.from_numpy(
-            fit_image(pixels, height=height, width=width, aspect=options.aspect)
-        )
-        inputs["first_frame"] = rearrange(frame, "h w rgb -> 1 rgb h w").float() / 255
+        frame = fit_image(pixels, height=height, width=width, aspect=options.aspect)
+        planes = rearrange(torch.from_numpy(frame), "h w rgb -> 1 rgb h w")
+        inputs["first_frame"] = planes.float() / 255
     if isinstance(options, Generate):
         inputs |= {"resample": options.resample, "resample_seed": options.resample_seed}
     warnings = [f"warning: {warning}" for warning in read.diagnosis.warnings]

@@ -72,18 +72,17 @@ checkpoint: the axis that does (0 is what a layer gives, 1 what it reads) and it
 
 @dataclass(frozen=True)
 class Inheritance:
-    """What a stage took over from a checkpoint: names of tensors and, void aside, of classes."""
+    """What a stage took over from a checkpoint: names of tensors and, void aside, of classes.
+
+    Tensors are taken as they were, adapted in their classes or times, or fresh: initialised.
+    """
 
     taken: tuple[str, ...]
-    """Tensors copied as they were."""
     adapted: tuple[str, ...]
-    """Tensors whose classes or times were matched."""
     fresh: tuple[str, ...]
-    """Tensors that the checkpoint has no equal for: they keep their initialisation."""
     classes: tuple[str, ...]
-    """Classes that the checkpoint knows."""
+    """Those that the checkpoint knows."""
     new_classes: tuple[str, ...]
-    """Classes that start anew."""
 
     def describe(self) -> str:
         """Return two sentences for the terminal."""
@@ -121,14 +120,13 @@ def inherit(stage: Stage, checkpoint: Checkpoint) -> Inheritance:
         for name, value in values.items():
             own[name].copy_(value)
     known = _class_names(old, "classes")
-    labels = LabelSpace.from_dict(new.label_space).classes
-    pairs = list(zip(labels, _class_names(new, "classes"), strict=True))
+    pairs = list(zip(stage.space.names, _class_names(new, "classes"), strict=False))
     return Inheritance(
         taken=taken,
         adapted=tuple(name for name in own if name not in taken + fresh),
         fresh=fresh,
-        classes=tuple(label.name for label, name in pairs if name in known),
-        new_classes=tuple(label.name for label, name in pairs if name not in known),
+        classes=tuple(label for label, name in pairs if name in known),
+        new_classes=tuple(label for label, name in pairs if name not in known),
     )
 
 
@@ -285,5 +283,4 @@ def _modules(stage: Stage) -> dict[str, nn.Module]:
 
 
 def _is_within(path: str, part: str) -> bool:
-    """Say whether a dotted name is that of ``part`` or of something in it."""
     return f"{path}.".startswith(f"{part}.")

@@ -199,7 +199,7 @@ class Stage(lightning.LightningModule):
         return found
 
     def _roll_dice(self, part: int) -> None:
-        """Seed by run, step, part and process, so that nothing else decides what is drawn."""
+        # Run, step, part and process decide what is drawn, and nothing else does.
         key = [self.training_config.seed, int(self.step), part, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
@@ -277,7 +277,7 @@ class Stage(lightning.LightningModule):
 
     def forward(self, clip: Clip) -> Terms:
         """Return the named loss terms of the first turn."""
-        return next(iter(self.turns(clip)))
+        return next(self.turns(clip))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _index: int) -> Clip:
         """Move a batch to the device; raise the error that a reading process gave instead of it."""
