@@ -118,9 +118,7 @@ def _sorted_header(content: bytes) -> bytes:
 def load_clip(path: str | Path) -> ToyCityClip:
     """Read a clip that ``save_clip`` wrote.
 
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged or is not a toy city clip of this version.
+    Raises ``FileNotFoundError`` for no file, ``ValueError`` for one damaged or of another version.
     """
     what, fix = f"a toy city clip at {path}", "write it again with write_dataset"
     if not Path(path).is_file():

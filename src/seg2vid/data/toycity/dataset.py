@@ -11,14 +11,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from seg2vid.data.toycity.clip import (
-    FORMAT_VERSION,
-    ToyCityClip,
-    ToyCityConfig,
-    check_whole,
-    load_clip,
-    save_clip,
-)
+from seg2vid.data.toycity import clip as clip_file
+from seg2vid.data.toycity.clip import ToyCityConfig, check_whole, load_clip, save_clip
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.tools.errors import Seg2VidError, expected
 from seg2vid.tools.files import replacing
@@ -55,18 +49,10 @@ def write_dataset(
 ) -> ToyCityDataset:
     """Render clips ``seed`` to ``seed + clips - 1`` into a directory; run again to resume.
 
-    Args:
-        directory: created if missing; one file ``clip_<seed>.safetensors`` per clip.
-        clips: how many clips the dataset has, at least 1.
-        seed: seed of the first clip, at least 0.
-        config: size, length and frame rate of every clip.
-        workers: processes that render, at least 1; the files do not depend on it.
-        preview: whether to write ``preview.png``, a contact sheet.
-        progress: whether to say the cost first and show a progress bar, both on stderr.
-
-    Raises:
-        ValueError: for a bad argument, or a directory made with another config.
-        OSError: if the directory cannot be written.
+    Each is a file ``clip_<seed>.safetensors``, whatever the number of ``workers`` (processes);
+    ``preview`` adds a contact sheet, ``preview.png``; ``progress`` says the cost first and shows a
+    bar, both on stderr. Raises ``ValueError`` for a bad argument or a directory made with another
+    config, ``OSError`` if the directory cannot be written.
     """
     check_whole("clips", clips, 1, 10**9)
     check_whole("workers", workers, 1, 10**4)
@@ -83,27 +69,22 @@ def write_dataset(
     try:
         with bar:
             write = partial(_write_clip, paths, config)
-            if workers == 1:
+            if workers > 1:
+                work_in_processes(write, missing, workers=workers, done=lambda *_: bar.update())
+            else:
                 for number in missing:
                     write(number)
                     bar.update()
-            else:
-                work_in_processes(
-                    write, missing, workers=workers, done=lambda number, nothing: bar.update()
-                )
     finally:
         _remove_unfinished(directory)
     if preview:
-        _write_preview(
-            [load_clip(path) for path in list(paths.values())[:_PREVIEW_CLIPS]], directory
-        )
+        _write_preview(list(paths.values())[:_PREVIEW_CLIPS], directory)
     megabytes = sum(path.stat().st_size for path in paths.values()) / 1e6
     seconds = time.perf_counter() - started
     return ToyCityDataset(directory, clips, len(missing), seconds, megabytes)
 
 
 def _cost(clips: int, missing: int, config: ToyCityConfig, workers: int) -> str:
-    """Say how many clips are to be made and what that takes."""
     pixels = missing * config.height * config.width * (config.num_frames + 1)
     seconds = pixels * _SECONDS_PER_PIXEL / min(workers, os.cpu_count() or 1)
     return (
@@ -115,7 +96,12 @@ def _cost(clips: int, missing: int, config: ToyCityConfig, workers: int) -> str:
 def _open_directory(directory: Path, seed: int, clips: int, config: ToyCityConfig) -> None:
     """Create the directory and its settings file, or check them against the config."""
     settings = directory / "toycity.json"
-    content = {"version": FORMAT_VERSION, "seed": seed, "config": asdict(config), "clips": clips}
+    content = {
+        "version": clip_file.FORMAT_VERSION,
+        "seed": seed,
+        "config": asdict(config),
+        "clips": clips,
+    }
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(directory)
@@ -150,18 +136,16 @@ def _check_settings(settings: Path, wanted: dict[str, object]) -> None:
 
 
 def _write_clip(paths: dict[int, Path], config: ToyCityConfig, seed: int) -> None:
-    """Render and store one clip."""
     save_clip(render_clip(seed, config), paths[seed])
 
 
-def _write_preview(clips: list[ToyCityClip], directory: Path) -> None:
-    """Write a contact sheet: first frames, last frames and labels of a few clips."""
+def _write_preview(paths: list[Path], directory: Path) -> None:
     from PIL import Image
 
     from seg2vid.labels.space import get_label_space
     from seg2vid.media.drawing import contact_sheet
 
-    colours = get_label_space("cityscapes").colours
+    clips, colours = [load_clip(path) for path in paths], get_label_space("cityscapes").colours
     rows = {
         "first frame": np.stack([clip.frames[0] for clip in clips]),
         "last frame": np.stack([clip.frames[-1] for clip in clips]),

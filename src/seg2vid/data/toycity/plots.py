@@ -132,10 +132,8 @@ class Builder(Site):
         else:
             mesh.ellipsoid((x, middle, z), (0.72 * spread, 0.80 * crown, 0.72 * spread), leaf)
             turns = self.draw(0, 2 * np.pi) + np.arange(detail) * 2.4
-            lifts, sizes = (
-                self.random.uniform(-0.5, 0.6, detail),
-                self.random.uniform(0.32, 0.54, detail),
-            )
+            lifts = self.random.uniform(-0.5, 0.6, detail)
+            sizes = self.random.uniform(0.32, 0.54, detail)
             out = 0.62 * spread * np.sqrt(1 - 0.6 * lifts**2)
             centres = [x + out * np.sin(turns), middle + lifts * crown, z + out * np.cos(turns)]
             for east, up, north, size in np.stack([*centres, sizes], 1).tolist():

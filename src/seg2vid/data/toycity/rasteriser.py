@@ -21,6 +21,8 @@ _ID_MASK = (1 << 16) - 1
 
 Values = Float[np.ndarray, " points"]
 Indices = Int[np.ndarray, " points"]
+Groups = Int[np.ndarray, " groups"]
+Bounds = Float[np.ndarray, " shapes"]
 Rows = Float[np.ndarray, "rows axes"]
 Vectors = Float[np.ndarray, "*shape 3"]
 Corners = Float[np.ndarray, "faces 4 3"]
@@ -262,7 +264,7 @@ def _ellipsoid_spans(spread: Float[np.ndarray, "ellipsoids 3 3"], camera: ToyCam
     return _clip_spans(shape, row, (-one + root) / two, (-one - root) / two, camera)
 
 
-def _rows(first: Values, last: Values, camera: ToyCamera) -> tuple[Indices, Indices]:
+def _rows(first: Bounds, last: Bounds, camera: ToyCamera) -> tuple[Indices, Indices]:
     """Return shape and row of every picture row from ``first`` to ``last`` of each shape."""
     start = first.clip(0, camera.height).astype(np.int64)
     stop = last.clip(-1, camera.height - 1).astype(np.int64)
@@ -281,7 +283,7 @@ def _clip_spans(
     return Spans(shape[keep], row[keep], start[keep], length[keep])
 
 
-def _ragged(first: Indices, count: Indices) -> tuple[Indices, Indices]:
+def _ragged(first: Groups, count: Groups) -> tuple[Indices, Indices]:
     """Return the group of each item and its value, counting up from the group's ``first``."""
     group = np.repeat(np.arange(len(count)), count)
     offset = first - (np.cumsum(count) - count)
