@@ -1,5 +1,4 @@
-"""Box ``flow_decoder``: first frame + label map + z (+ hints) → forward
-and backward flow and visibility.
+"""Box ``flow_decoder``: first frame + label map + z (+ hints) → flow and visibility, both ways.
 
 Paper Sec. 3.2 and 3.3: an image encoder with skips into a decoder that predicts all frames of a
 pass at once. Here flow is decoded at a quarter of the resolution and enlarged by learned convex
@@ -37,6 +36,9 @@ from seg2vid.structures import (
 from seg2vid.warp import backward_warp, turning_flow
 
 Quarter = Float[Tensor, "batch channel quarter_height quarter_width"]
+Sixteenth = Float[Tensor, "batch coarse_channel sixteenth_height sixteenth_width"]
+Controls = Float[Tensor, "batch control coarse_height coarse_width"]
+Times = Int[Tensor, " time"]
 
 FLOW_FACTOR = 4
 """Flow is decoded on a grid this many times coarser than the picture."""
@@ -90,12 +92,10 @@ class FlowDecoder(nn.Module):
         self.turn = nn.Linear(self.config.background_code + 4 * width, self.num_frames)
         nn.init.zeros_(self.turn.weight)
         nn.init.zeros_(self.turn.bias)
-        # Forward flow lives on the first frame's grid, so one set of upsampling weights serves all
-        # times.
+        # Forward flow lives on the first frame's grid: one set of weights enlarges all times.
         self.forward_head = nn.Conv2d(3 * width, 3 * self.num_frames, 3, 1, 1)
         self.forward_weights = nn.Conv2d(3 * width, 9 * FLOW_FACTOR**2, 1)
-        # Backward flow lives on each frame's own grid, where everything has moved: time becomes
-        # batch.
+        # Backward flow lives on each frame's own grid, which has moved: time becomes batch.
         self.split_times = nn.Conv2d(3 * width, own * self.num_frames, 1)
         self.time_embedding = nn.Parameter(torch.randn(self.num_frames, own) * 0.1)
         self.move = nn.Sequential(
@@ -111,11 +111,10 @@ class FlowDecoder(nn.Module):
         z: Latent,
         objects: Objects,
         hints: Hints | None = None,
-        times: Int[Tensor, " time"] | None = None,
+        times: Times | None = None,
         turning: Float[Tensor, "batch every_time"] | None = None,
     ) -> Motion:
-        """Predict flow in pixels and visibility in (0, 1), at all ``times`` 0 ... num_frames
-        - 1 or at some.
+        """Predict flow in pixels and visibility in (0, 1), at all times or at some ``times``.
 
         ``hints`` is (dx, dy, confidence): the displacement in pixels wanted of the first frame's
         pixels by the end of the pass, confidence 0 (none) ... 1, at an eighth of the resolution.
@@ -125,7 +124,8 @@ class FlowDecoder(nn.Module):
         if self.semantics != "split":
             objects = torch.zeros_like(objects)
             z = Latent(z.background, torch.zeros_like(z.foreground))
-        features, coarse = self._fuse(first_frame, label_map, z, objects, hints)
+        seen = self.encoder(first_frame, label_map)
+        features, coarse = self._fuse(seen, z, objects, hints)
         if times is None:
             times = torch.arange(self.num_frames, device=first_frame.device)
         predicted = self._turning(coarse, z)[:, times]
@@ -154,15 +154,10 @@ class FlowDecoder(nn.Module):
             return 0.5 * self.turn(seen)
 
     def _fuse(
-        self,
-        first_frame: Pictures,
-        label_map: Labels,
-        z: Latent,
-        objects: Objects,
-        hints: Hints | None,
-    ) -> tuple[Quarter, Float[Tensor, "batch coarse_channel sixteenth_height sixteenth_width"]]:
+        self, seen: list[Tensor], z: Latent, objects: Objects, hints: Hints | None
+    ) -> tuple[Quarter, Sixteenth]:
         """Join what is seen with z and hints, from coarse to fine; return fine, coarse features."""
-        quarter, eighth, sixteenth = self.encoder(first_frame, label_map)
+        quarter, eighth, sixteenth = seen
         code = self.spread_code(z.background.to(sixteenth.dtype))[:, :, None, None]
         coarse = self.fuse_sixteenth(join(sixteenth, code.expand(-1, -1, *sixteenth.shape[2:])))
         controls = self._controls(z, objects, hints).to(eighth.dtype)
@@ -170,9 +165,7 @@ class FlowDecoder(nn.Module):
         middle = self.fuse_eighth(join(upsample(coarse), eighth, controls, spread))
         return self.fuse_quarter(torch.cat((upsample(middle), quarter), 1)), coarse
 
-    def _controls(
-        self, z: Latent, objects: Objects, hints: Hints | None
-    ) -> Float[Tensor, "batch control coarse_height coarse_width"]:
+    def _controls(self, z: Latent, objects: Objects, hints: Hints | None) -> Controls:
         is_object = (objects > 0).unsqueeze(1).to(z.foreground.dtype)
         if hints is None:
             hints = z.foreground.new_zeros(objects.shape[0], 3, *objects.shape[1:])
@@ -180,9 +173,7 @@ class FlowDecoder(nn.Module):
         wanted = hints[:, :2] / self.config.flow_scale * confidence
         return torch.cat((z.foreground, is_object, wanted, confidence), 1)
 
-    def _forward_motion(
-        self, features: Quarter, times: Int[Tensor, " time"]
-    ) -> tuple[Flows, Masks]:
+    def _forward_motion(self, features: Quarter, times: Times) -> tuple[Flows, Masks]:
         every = rearrange(self.forward_head(features).float(), "b (t c) h w -> b t c h w", c=3)
         coarse = rearrange(every[:, times], "b t c h w -> b (t c) h w")
         fine = convex_upsample(coarse, self.forward_weights(features).float())
@@ -190,7 +181,7 @@ class FlowDecoder(nn.Module):
         return fine[:, :, :2], torch.sigmoid(fine[:, :, 2:] + 2)
 
     def _backward_motion(
-        self, features: Quarter, times: Int[Tensor, " time"], yaw: Float[Tensor, "batch time"]
+        self, features: Quarter, times: Times, yaw: Float[Tensor, "batch time"]
     ) -> tuple[Flows, Masks]:
         own = rearrange(self.split_times(features), "b (t c) h w -> b t c h w", t=self.num_frames)
         own = own[:, times] + self.time_embedding[times, :, None, None].to(own.dtype)
@@ -208,11 +199,9 @@ class FlowDecoder(nn.Module):
 
     def draw(self, objects: Objects, generator: torch.Generator | None) -> Latent:
         """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object."""
-        batch = objects.shape[0]
-        background = torch.randn(batch, self.config.background_code, generator=generator)
-        table = torch.randn(
-            batch, MAX_OBJECTS + 1, self.config.foreground_code, generator=generator
-        )
+        batch, own = objects.shape[0], self.config
+        background = torch.randn(batch, own.background_code, generator=generator)
+        table = torch.randn(batch, MAX_OBJECTS + 1, own.foreground_code, generator=generator)
         table[:, 0] = 0
         return Latent(background.to(objects.device), spread_rows(table.to(objects.device), objects))
 
@@ -221,18 +210,15 @@ class FlowDecoder(nn.Module):
 def convex_upsample(
     coarse: Features, weights: Float[Tensor, "batch weight height width"]
 ) -> Float[Tensor, "batch channel tall wide"]:
-    """Enlarge by FLOW_FACTOR: each fine value is a convex combination of 3 x 3
-    coarse ones (RAFT Sec. 3.3).
+    """Enlarge by FLOW_FACTOR: a fine value is a convex combination of 3 x 3 coarse ones.
 
     ``weights`` are logits, 9 for each of the FLOW_FACTOR² fine pixels of a cell. Edges stay sharp.
+    (Teed & Deng, RAFT, Sec. 3.3)
     """
     height, width = coarse.shape[2:]
-    factor = FLOW_FACTOR
     # A small product of matrices for every cell.
     convex = rearrange(weights, "b (n f) h w -> (b h w) n f", n=9).softmax(1)
     padded = F.pad(coarse, (1, 1, 1, 1), mode="replicate")
     neighbours = rearrange(F.unfold(padded, 3), "b (c n) p -> (b p) c n", n=9)
-    return rearrange(
-        neighbours @ convex,
-        "(b h w) c (y x) -> b c (h y) (w x)", y=factor, x=factor, h=height, w=width,
-    )  # fmt: skip
+    sizes = {"h": height, "w": width, "y": FLOW_FACTOR}
+    return rearrange(neighbours @ convex, "(b h w) c (y x) -> b c (h y) (w x)", **sizes)

@@ -100,7 +100,7 @@ def find_objects(
     """
     is_foreground = torch.isin(label_map, label_map.new_tensor(foreground))
     source = label_map + 1 if instance_map is None else instance_map + 1
-    marked = torch.where(is_foreground, source, torch.zeros_like(source)).float().unsqueeze(1)
+    marked = torch.where(is_foreground, source, 0).float().unsqueeze(1)
     cells = F.max_pool2d(marked, factor).long().squeeze(1)
     components = cells if instance_map is not None else _connected_components(cells)
     return torch.stack([_renumber(sample) for sample in components])

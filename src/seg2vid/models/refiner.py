@@ -1,5 +1,4 @@
-"""Box ``refiner``: warped frames + visibility → finished frames, and
-labels where nothing was visible.
+"""Box ``refiner``: warped frames + visibility → finished frames, and labels of what was hidden.
 
 Paper Sec. 3.3 (post-processing network P of Eq. 2). A small gated U-Net (gated convolution: Yu et
 al., ICCV 2019) that composites: what was visible is copied from the warped frame and stays sharp,
@@ -45,8 +44,7 @@ class Refiner(nn.Module):
         width = config.width
         self.num_channels = num_channels
         self.embedding = LabelEmbedding(num_channels, 4)
-        # Warped frame 3, visibility 1, warped labels 4, first frame 3; four neighbours folded into
-        # channels.
+        # Warped frame 3, visibility 1, labels 4, first frame 3; four neighbours become channels.
         self.enter = GatedConvolution(4 * 11, width)
         self.down = GatedConvolution(width, 2 * width, stride=2)
         self.deep = nn.Sequential(
@@ -77,13 +75,9 @@ class Refiner(nn.Module):
         eighth = self.deep(quarter)
         quarter = self.up(torch.cat((upsample(eighth), quarter), 1))
         half = self.leave(torch.cat((upsample(quarter), half), 1))
-        picture = rearrange(
-            self.to_picture(half).float(), "n (c y x) h w -> n c (h y) (w x)", y=2, x=2
-        )
+        picture = self.to_picture(half).float()
+        picture = rearrange(picture, "n (c y x) h w -> n c (h y) (w x)", y=2, x=2)
         painted = torch.sigmoid(picture[:, :3])
-        # The network may distrust a visible pixel (a blurred edge) or trust a hidden one, but
-        # starts from the mask.
-        logit = torch.logit(visible.float(), eps=1e-3) + picture[:, 3:]
-        keep = torch.sigmoid(logit)
-        refined = keep * warped + (1 - keep) * painted
-        return refined, self.to_labels(half).float()
+        # The network starts from the mask, but may distrust a visible pixel or trust a hidden one.
+        keep = torch.sigmoid(torch.logit(visible.float(), eps=1e-3) + picture[:, 3:])
+        return keep * warped + (1 - keep) * painted, self.to_labels(half).float()
