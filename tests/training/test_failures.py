@@ -9,11 +9,11 @@ import torch
 from seg2vid.cli import main as cli
 from seg2vid.data.clips import ClipFolder, TrainingBatches
 from seg2vid.models.config import PRESETS
-from seg2vid.structures import Clip, Motion
+from seg2vid.structures import Camera, Clip, Motion
 from seg2vid.tools.errors import DivergenceError, MediaError, TrainingError
 from seg2vid.training import losses
 from seg2vid.training import run as train
-from seg2vid.training.failures import read_batch, replay, told_in_one_line
+from seg2vid.training.failures import keep_evidence, read_batch, replay, told_in_one_line
 from seg2vid.training.recipes import make_stage
 from tests.tiny import CONFIG, MOTION_TRAINING, QUIET, write_clips
 from tests.training.test_stage import first_frame
@@ -47,7 +47,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def as_dict(clip: Clip) -> dict[str, torch.Tensor]:
     """Every tensor of a clip by name."""
     motion = {} if clip.motion is None else vars(clip.motion)
-    every = {**vars(clip), **motion}
+    camera = {} if clip.camera is None else vars(clip.camera)
+    every = {**vars(clip), **motion, **camera}
     return {name: value for name, value in every.items() if isinstance(value, torch.Tensor)}
 
 
@@ -58,6 +59,18 @@ def test_the_batch_that_was_kept_is_the_one_of_that_step(run: Path) -> None:
     drawn = as_dict(batches[0])
     assert kept.keys() == drawn.keys() and "forward_flow" in kept
     assert all(torch.equal(kept[name], drawn[name]) for name in drawn)
+
+
+def test_a_camera_is_kept_with_the_batch(tmp_path: Path) -> None:
+    stage = first_frame()
+    camera = Camera(torch.tensor([80.0]), torch.tensor([[32.0, 16.0]]))
+    picture = torch.rand(1, 3, 32, 64)
+    label_map = torch.zeros(1, 32, 64, dtype=torch.long)
+    stage.batch = Clip(picture, picture[:, None].clone(), label_map, camera=camera)
+    error = DivergenceError("finite losses", got="nan", terms={}, norm=1.0)
+    kept = read_batch(keep_evidence(tmp_path, stage, error) / "batch_0.safetensors")
+    assert kept.camera is not None and torch.equal(kept.camera.centre, camera.centre)
+    assert as_dict(kept).keys() == as_dict(stage.batch).keys() and kept.motion is None
 
 
 def test_replay_of_a_healthy_step_says_that_it_was_finite(run: Path) -> None:

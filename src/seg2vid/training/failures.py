@@ -12,12 +12,15 @@ import yaml
 from safetensors.torch import load_file
 
 from seg2vid.labels.space import LabelSpace
-from seg2vid.structures import Clip, Motion
+from seg2vid.structures import Camera, Clip, Motion
 from seg2vid.tools.errors import DivergenceError, TrainingError
 from seg2vid.training.config import STAGE_NAMES
 from seg2vid.training.folder import save_tensors, write_text
 from seg2vid.training.recipes import make_stage, read_recipe
 from seg2vid.training.stage import Stage
+
+NESTED: dict[str, Any] = {"motion": Motion, "camera": Camera}
+"""What a clip holds besides tensors."""
 
 
 @contextmanager
@@ -45,9 +48,10 @@ def keep_evidence(output: Path, stage: Stage, error: DivergenceError) -> Path:
     folder = output / "diverged"
     folder.mkdir(exist_ok=True)
     rank = stage.global_rank
-    batch = {} if stage.batch is None else vars(stage.batch)
-    if (motion := batch.get("motion")) is not None:
-        batch = batch | {f"motion.{name}": value for name, value in vars(motion).items()}
+    batch: dict[str, Any] = {} if stage.batch is None else dict(vars(stage.batch))
+    for name in NESTED:
+        if (carrier := batch.get(name)) is not None:
+            batch |= {f"{name}.{key}": value for key, value in vars(carrier).items()}
     tensors = {name: one for name, one in batch.items() if isinstance(one, torch.Tensor)}
     save_tensors(tensors, folder / f"batch_{rank}.safetensors")
     if rank == 0:
@@ -61,9 +65,11 @@ def keep_evidence(output: Path, stage: Stage, error: DivergenceError) -> Path:
 def read_batch(path: Path) -> Clip:
     """Read a batch that a stopped run kept."""
     found: dict[str, Any] = load_file(path)
-    parts = {name: found.pop(name) for name in list(found) if name.startswith("motion.")}
-    exact = {name.removeprefix("motion."): value for name, value in parts.items()}
-    return Clip(**found, motion=Motion(**exact) if exact else None)
+    for name, kind in NESTED.items():
+        own = [key for key in found if key.startswith(f"{name}.")]
+        parts = {key.partition(".")[2]: found.pop(key) for key in own}
+        found[name] = kind(**parts) if parts else None
+    return Clip(**found)
 
 
 @dataclass(frozen=True)

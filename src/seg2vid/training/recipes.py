@@ -18,18 +18,24 @@ from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.config import ModelConfig, from_dict, preset, to_dict
 from seg2vid.models.judges.perceptual import load_perceptual_networks
 from seg2vid.tools.errors import ModelError
-from seg2vid.training.config import OBJECTIVES, STAGE_NAMES, MotionTrainingConfig
+from seg2vid.training.config import (
+    OBJECTIVES,
+    STAGE_NAMES,
+    FirstFrameTrainingConfig,
+    MotionTrainingConfig,
+    SegmenterTrainingConfig,
+)
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.motion import MotionStage
 from seg2vid.training.segmenter import SegmenterStage
 from seg2vid.training.stage import Stage
 
-STAGES: dict[str, Any] = {
-    "first-frame": FirstFrameStage,
-    "motion": MotionStage,
-    "segmenter": SegmenterStage,
+STAGES: dict[type, Any] = {
+    FirstFrameTrainingConfig: FirstFrameStage,
+    MotionTrainingConfig: MotionStage,
+    SegmenterTrainingConfig: SegmenterStage,
 }
-"""Every stage by the name that the command line gives it."""
+"""What each configuration trains."""
 KEYS = ("stage", "preset", "model", "objective", "training", "data")
 
 
@@ -43,11 +49,7 @@ class Recipe:
 
 
 def read_recipe(path: Path, kind: type = MotionTrainingConfig) -> Recipe:
-    """Read a recipe of the stage that ``kind`` configures.
-
-    Raises ``ModelError`` for a file that is none, naming what is wrong in it, and for a recipe of
-    another stage.
-    """
+    """Read a recipe of the stage that ``kind`` configures; ``ModelError`` says what is wrong."""
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -73,8 +75,7 @@ def read_recipe(path: Path, kind: type = MotionTrainingConfig) -> Recipe:
 def change(base: Any, changes: Any, path: Path | str) -> Any:
     """Return a configuration with some fields changed, nested ones field by field.
 
-    ``path`` says where ``changes`` were read. Raises ``ModelError`` for an unknown field and for a
-    value of another type.
+    ``path`` says where ``changes`` were read. Raises ``ModelError`` for what does not fit.
     """
     if changes is None:
         return base
@@ -85,10 +86,7 @@ def change(base: Any, changes: Any, path: Path | str) -> Any:
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any], path: Path | str) -> dict[str, Any]:
-    """Lay ``changes`` over ``base``, dictionaries into dictionaries; refuse values of other types.
-
-    Whole numbers become floats where those are meant.
-    """
+    """Lay ``changes`` over ``base``, dictionaries into dictionaries; types must be the same."""
     # A label space is open: it has no fields before the data name it.
     if base and (unknown := sorted(set(changes) - set(base))):
         what = f"fields in {path} out of: {', '.join(base)}"
@@ -130,5 +128,5 @@ def make_stage(
         features=getattr(training, "features", 0) > 0,
     )
     torch.manual_seed(training.seed)
-    stage: Stage = STAGES[STAGE_NAMES[type(training)]](config, training, networks)
+    stage: Stage = STAGES[type(training)](config, training, networks)
     return stage
