@@ -17,7 +17,7 @@ from seg2vid.data.teachers.labels import (
     get_label_teacher,
     match_classes,
 )
-from seg2vid.data.teachers.teacher import AdaptableTeacher, LabelOptions, LabelTeacher, label_clip
+from seg2vid.data.teachers.teacher import LabelTeacher, label_clip
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.checkpoint import save_checkpoint
 from seg2vid.models.config import ModelConfig, SegmenterConfig
@@ -54,7 +54,7 @@ def weights(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("size", [(32, 64), (37, 51), (5, 90)])
 def test_our_own_labels_pictures_of_any_size(weights: Path, size: tuple[int, int]) -> None:
     teacher = BundledTeacher(weights)
-    assert isinstance(teacher, LabelTeacher) and isinstance(teacher, AdaptableTeacher)
+    assert isinstance(teacher, LabelTeacher) and isinstance(teacher.network, torch.nn.Module)
     assert teacher.space == SPACE and not teacher.network.training
     found = teacher.probabilities(torch.rand(2, 3, *size))
     assert found.shape == (2, 19, *size) and is_distribution(found)
@@ -91,8 +91,8 @@ def test_our_own_is_named_after_its_place_and_content(weights: Path, tmp_path: P
 def test_our_own_follows_the_clip_and_comes_back(weights: Path) -> None:
     teacher, pictures = BundledTeacher(weights), 0.2 * torch.rand(3, 3, 32, 64)
     own = teacher.probabilities(pictures)
-    adapted = label_clip(teacher, pictures, LabelOptions(smooth=0.0, adapt=1.0)).confidence
-    plain = label_clip(teacher, pictures, LabelOptions(smooth=0.0)).confidence
+    adapted = label_clip(teacher, pictures, smooth=0.0, adapt=1.0)[1]
+    plain = label_clip(teacher, pictures, smooth=0.0)[1]
     assert not torch.allclose(adapted, plain, atol=0.01)
     assert torch.equal(teacher.probabilities(pictures), own)
 
@@ -175,9 +175,7 @@ def test_onnx_of_a_free_size_is_shown_the_pictures_as_they_are(tmp_path: Path) -
 def test_onnx_cannot_follow_the_clip(tmp_path: Path) -> None:
     write_onnx(tmp_path / "tiny.onnx")
     with pytest.raises(ModelError, match=r"got onnx:tiny:\w{12}; set adapt to 0"):
-        label_clip(
-            OnnxTeacher(tmp_path / "tiny.onnx"), torch.rand(2, 3, 16, 32), LabelOptions(adapt=0.5)
-        )
+        label_clip(OnnxTeacher(tmp_path / "tiny.onnx"), torch.rand(2, 3, 16, 32), adapt=0.5)
 
 
 def test_what_is_no_segmenter_is_refused(tmp_path: Path) -> None:
@@ -274,7 +272,7 @@ def segformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_hub_labels_by_names_that_are_ours(segformer: Path) -> None:
     teacher = get_label_teacher(f"hf:{segformer}")
-    assert isinstance(teacher, HubTeacher) and isinstance(teacher, AdaptableTeacher)
+    assert isinstance(teacher, HubTeacher) and isinstance(teacher.network, torch.nn.Module)
     assert teacher.name == f"hf:{segformer}"
     pictures = torch.rand(2, 3, 64, 96)
     found = teacher.probabilities(pictures)

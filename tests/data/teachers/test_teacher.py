@@ -5,6 +5,7 @@ that are known through and through.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.data.teachers.teacher import (
-    LabelOptions,
-    PseudoLabels,
     adapted_statistics,
     fill_along_flow,
     label_clip,
@@ -25,7 +24,7 @@ from seg2vid.tools.errors import ModelError, Seg2VidError
 
 SPACE = get_label_space("cityscapes")
 VOID = SPACE.void_id
-PLAIN = LabelOptions(flip=False, smooth=0.0)
+PLAIN: dict[str, Any] = {"flip": False, "smooth": 0.0}
 
 
 class TinyTeacher:
@@ -104,27 +103,26 @@ def car(t: int, dx: int) -> Int[Tensor, "12 24"]:
 
 
 def test_each_frame_gets_its_most_likely_classes() -> None:
-    labels = label_clip(GreyTeacher(), moving_clip(3, 2), PLAIN)
-    assert isinstance(labels, PseudoLabels)
-    assert torch.equal(labels.label_maps, torch.stack([car(t, 2) for t in range(3)]))
-    torch.testing.assert_close(labels.confidence, torch.full((3, 12, 24), 0.8 + 0.2 / VOID))
+    labels = label_clip(GreyTeacher(), moving_clip(3, 2), **PLAIN)
+    assert torch.equal(labels[0], torch.stack([car(t, 2) for t in range(3)]))
+    torch.testing.assert_close(labels[1], torch.full((3, 12, 24), 0.8 + 0.2 / VOID))
 
 
 def test_a_long_clip_is_shown_in_parts() -> None:
     pictures = torch.rand(19, 3, 8, 16)
     whole = TinyTeacher().probabilities(pictures).argmax(1)
-    assert torch.equal(label_clip(TinyTeacher(), pictures, PLAIN).label_maps, whole)
+    assert torch.equal(label_clip(TinyTeacher(), pictures, **PLAIN)[0], whole)
 
 
 def test_a_mirrored_clip_gets_mirrored_labels() -> None:
     pictures = torch.rand(2, 3, 8, 16)
-    options = LabelOptions(flip=True, smooth=0.0)
-    straight = label_clip(TinyTeacher(), pictures, options)
-    mirrored = label_clip(TinyTeacher(), pictures.flip(-1), options)
-    torch.testing.assert_close(mirrored.confidence.flip(-1), straight.confidence)
-    assert torch.equal(mirrored.label_maps.flip(-1), straight.label_maps)
+    options: dict[str, Any] = {"flip": True, "smooth": 0.0}
+    straight = label_clip(TinyTeacher(), pictures, **options)
+    mirrored = label_clip(TinyTeacher(), pictures.flip(-1), **options)
+    torch.testing.assert_close(mirrored[1].flip(-1), straight[1])
+    assert torch.equal(mirrored[0].flip(-1), straight[0])
     # The teacher alone does not do that.
-    alone = [label_clip(TinyTeacher(), p, PLAIN).label_maps for p in (pictures, pictures.flip(-1))]
+    alone = [label_clip(TinyTeacher(), p, **PLAIN)[0] for p in (pictures, pictures.flip(-1))]
     assert not torch.equal(alone[0], alone[1].flip(-1))
 
 
@@ -132,16 +130,16 @@ def test_mean_with_the_mirror_image_is_what_confidence_tells() -> None:
     pictures, teacher = torch.rand(1, 3, 8, 16), TinyTeacher()
     mirrored = teacher.probabilities(pictures.flip(-1)).flip(-1)
     expected = (teacher.probabilities(pictures) + mirrored).amax(1) / 2
-    found = label_clip(teacher, pictures, LabelOptions(smooth=0.0)).confidence
+    found = label_clip(teacher, pictures, smooth=0.0)[1]
     torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(("least", "share"), [(0.0, 0.0), (0.5, 0.0), (0.9, 1.0), (1.0, 1.0)])
 def test_unsure_pixels_become_void(least: float, share: float) -> None:
-    options = LabelOptions(min_confidence=least)
-    labels = label_clip(GreyTeacher(), moving_clip(2, 0), options)
-    assert float((labels.label_maps == VOID).float().mean()) == share
-    assert labels.confidence.min() > 0.8
+    options: dict[str, Any] = {"min_confidence": least}
+    labels = label_clip(GreyTeacher(), moving_clip(2, 0), **options)
+    assert float((labels[0] == VOID).float().mean()) == share
+    assert labels[1].min() > 0.8
 
 
 def test_even_a_certain_teacher_is_not_surer_than_one() -> None:
@@ -153,8 +151,8 @@ def test_even_a_certain_teacher_is_not_surer_than_one() -> None:
         )
         .float()
     )
-    labels = label_clip(teacher, moving_clip(1, 0), LabelOptions(min_confidence=1.0))
-    assert bool((labels.label_maps == VOID).all())
+    labels = label_clip(teacher, moving_clip(1, 0), min_confidence=1.0)
+    assert bool((labels[0] == VOID).all())
 
 
 # Smoothing along flow.
@@ -221,19 +219,17 @@ def test_what_is_hidden_in_a_neighbour_is_not_read_there() -> None:
 
 
 def test_one_frame_has_no_neighbours_to_be_smoothed_with() -> None:
-    labels = label_clip(GreyTeacher(), moving_clip(1, 0), LabelOptions(), Shift(0))
-    assert torch.equal(labels.label_maps[0], car(0, 0))
+    labels = label_clip(GreyTeacher(), moving_clip(1, 0), Shift(0))
+    assert torch.equal(labels[0][0], car(0, 0))
 
 
 def test_smoothing_needs_both_flow_and_weight() -> None:
     pictures = torch.rand(4, 3, 8, 16)
-    plain = label_clip(TinyTeacher(), pictures, PLAIN)
-    for options, flow in ((PLAIN, Shift(0)), (LabelOptions(flip=False, smooth=1.0), None)):
-        assert torch.equal(
-            label_clip(TinyTeacher(), pictures, options, flow).confidence, plain.confidence
-        )
-    smooth = label_clip(TinyTeacher(), pictures, LabelOptions(flip=False), Shift(0))
-    assert not torch.equal(smooth.confidence, plain.confidence)
+    plain = label_clip(TinyTeacher(), pictures, **PLAIN)
+    for options, flow in ((PLAIN, Shift(0)), (PLAIN | {"smooth": 1.0}, None)):
+        assert torch.equal(label_clip(TinyTeacher(), pictures, flow, **options)[1], plain[1])
+    smooth = label_clip(TinyTeacher(), pictures, Shift(0), flip=False)
+    assert not torch.equal(smooth[1], plain[1])
 
 
 # Statistics that follow the clip.
@@ -252,20 +248,20 @@ def unchanged(network: nn.Module) -> Iterator[None]:
 def test_no_adaptation_changes_nothing() -> None:
     teacher, pictures = TinyTeacher(), torch.rand(3, 3, 8, 16)
     with unchanged(teacher.network):
-        labels = label_clip(teacher, pictures, LabelOptions(flip=False, smooth=0.0, adapt=0.0))
-    assert torch.equal(labels.confidence, teacher.probabilities(pictures).amax(1))
+        labels = label_clip(teacher, pictures, flip=False, smooth=0.0, adapt=0.0)
+    assert torch.equal(labels[1], teacher.probabilities(pictures).amax(1))
 
 
 def test_full_adaptation_is_batch_norm_as_in_training() -> None:
     teacher, pictures = TinyTeacher(), 0.3 * torch.rand(4, 3, 8, 16)
     own = teacher.probabilities(pictures)
     with unchanged(teacher.network):
-        labels = label_clip(teacher, pictures, LabelOptions(flip=False, smooth=0.0, adapt=1.0))
+        labels = label_clip(teacher, pictures, flip=False, smooth=0.0, adapt=1.0)
     assert torch.equal(teacher.probabilities(pictures), own)
     teacher.network.train()
     trained = teacher.probabilities(pictures)
-    torch.testing.assert_close(labels.confidence, trained.amax(1), rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(labels.confidence, own.amax(1), atol=0.01)
+    torch.testing.assert_close(labels[1], trained.amax(1), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(labels[1], own.amax(1), atol=0.01)
 
 
 def test_half_adaptation_lies_between() -> None:
@@ -296,9 +292,9 @@ def test_adaptation_ends_with_an_error_too() -> None:
 
 def test_a_mirrored_clip_adapts_alike() -> None:
     pictures = 0.3 * torch.rand(3, 3, 8, 16)
-    options = LabelOptions(smooth=0.0, adapt=0.7)
+    options: dict[str, Any] = {"smooth": 0.0, "adapt": 0.7}
     straight, mirrored = (
-        label_clip(TinyTeacher(), p, options).confidence for p in (pictures, pictures.flip(-1))
+        label_clip(TinyTeacher(), p, **options)[1] for p in (pictures, pictures.flip(-1))
     )
     torch.testing.assert_close(mirrored.flip(-1), straight)
 
@@ -308,25 +304,25 @@ def test_a_long_clip_adapts_to_frames_of_all_its_length() -> None:
     teacher = TinyTeacher()
     pictures = torch.arange(30).float().view(30, 1, 1, 1).expand(-1, 3, 8, 8) / 30
     teacher.network.register_forward_pre_hook(lambda _module, inputs: shown.append(inputs[0]))
-    label_clip(teacher, pictures, LabelOptions(flip=False, smooth=0.0, adapt=0.5))
+    label_clip(teacher, pictures, flip=False, smooth=0.0, adapt=0.5)
     times = [round(30 * float(picture.mean())) for picture in shown[0]]
     assert len(times) == 8 and times[0] == 0 and times[-1] == 29 and times == sorted(times)
 
 
 def test_who_cannot_adapt_says_so() -> None:
     with pytest.raises(ModelError, match=r"follow the clip; got grey; set adapt to 0, or use a Py"):
-        label_clip(GreyTeacher(), moving_clip(2, 0), LabelOptions(adapt=0.5))
+        label_clip(GreyTeacher(), moving_clip(2, 0), adapt=0.5)
     teacher = TinyTeacher()
     teacher.network = nn.Sequential(nn.Conv2d(3, VOID, 1))
     with pytest.raises(ModelError, match=r"network with batch norm.*; got none in it; set adapt"):
-        label_clip(teacher, moving_clip(2, 0), LabelOptions(adapt=0.5))
+        label_clip(teacher, moving_clip(2, 0), adapt=0.5)
 
 
 @pytest.mark.parametrize("name", ["smooth", "adapt", "min_confidence"])
 @pytest.mark.parametrize("value", [-0.1, 1.5, math.nan])
 def test_options_outside_their_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(Seg2VidError, match=rf"from 0 to 1 as {name}; got {value}; choose"):
-        LabelOptions(**{name: value})
+        label_clip(GreyTeacher(), moving_clip(2, 0), **{name: value})
 
 
 # Maps that are there for some frames only.

@@ -21,7 +21,7 @@ from seg2vid.data.recordings.recording import Frame, Map, Recording, fit_maps, s
 from seg2vid.data.sample import encode_clip
 from seg2vid.data.teachers.teacher import (
     Frames,
-    LabelOptions,
+    LabelMaps,
     Teachers,
     fill_along_flow,
     label_clip,
@@ -68,7 +68,7 @@ def make_clip(
 
 def _label_rest(
     given: Sequence[Map | None], pictures: Frames, settings: ClipSettings, teachers: Teachers
-) -> tuple[Int[torch.Tensor, "time height width"], str]:
+) -> tuple[LabelMaps, str]:
     """Return maps for frames that have none, and who made them: a neighbour's map moved along the
     flow, the teacher's, or nothing but void.
     """
@@ -80,8 +80,9 @@ def _label_rest(
         label_maps = fill_along_flow(given, pictures, teachers.flow, UNKNOWN)
     if teachers.labels is not None:
         authors.append(f"{teachers.labels.name}{', where that was hidden' if authors else ''}")
-        how = LabelOptions(settings.flip, settings.smooth, settings.adapt, settings.min_confidence)
-        taught = label_clip(teachers.labels, pictures, how, teachers.quick_flow).label_maps
+        names = ("flip", "smooth", "adapt", "min_confidence")
+        how = {name: getattr(settings, name) for name in names}
+        taught, _ = label_clip(teachers.labels, pictures, teachers.quick_flow, **how)
         label_maps = torch.where(label_maps == UNKNOWN, taught, label_maps)
     label_maps = torch.where(label_maps == UNKNOWN, teachers.space.void_id, label_maps)
     return label_maps, "; ".join(authors) or "nobody: all void"

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seg2vid.labels.space import LabelSpace
-from seg2vid.structures import Carrier, Motion
+from seg2vid.structures import Motion
 from seg2vid.tools.errors import ModelError, Seg2VidError
 from seg2vid.warp import backward_warp, motion_from_flows, visibility_from_flows, warp_labels
 
@@ -20,6 +20,9 @@ Pictures = Float[Tensor, "batch 3 height width"]
 Probabilities = Float[Tensor, "batch class height width"]
 Flow = Float[Tensor, "batch 2 height width"]
 Frames = Float[Tensor, "time 3 height width"]
+ClipProbabilities = Float[Tensor, "time class height width"]
+LabelMap = Int[Tensor, "height width"]
+LabelMaps = Int[Tensor, "time height width"]
 
 TOGETHER = 8
 """Pictures that a teacher is shown at once."""
@@ -36,13 +39,6 @@ class LabelTeacher(Protocol):
 
     def probabilities(self, pictures: Pictures) -> Probabilities:
         """Return how likely each class is at each pixel (sum 1), for RGB in [0, 1] of any size."""
-
-
-@runtime_checkable
-class AdaptableTeacher(Protocol):
-    """A teacher whose network is at hand, so that its statistics can follow the clip."""
-
-    network: nn.Module
 
 
 @runtime_checkable
@@ -72,74 +68,50 @@ class Teachers:
     """Smooths labels between consecutive frames, which move little."""
 
 
-@dataclass(frozen=True)
-class LabelOptions:
-    """How a clip is labelled; every number is from 0 to 1.
-
-    Raises ``Seg2VidError`` for a number outside.
-    """
-
-    flip: bool = True
-    """Average what the teacher says of the picture and of its mirror image."""
-    smooth: float = 0.5
-    """Weight of a pixel's places in the previous and next frame together, half of it each."""
-    adapt: float = 0.0
-    """Share of the teacher's batch statistics that is taken from the clip."""
-    min_confidence: float = 0.0
-    """Pixels whose winner is no more likely than this become void."""
-
-    def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if not 0 <= value <= 1:
-                what = f"a number from 0 to 1 as {entry.name}"
-                raise Seg2VidError(what, got=value, fix="choose a value in that range")
-
-
-@dataclass(frozen=True)
-class PseudoLabels(Carrier):
-    """The label maps of one clip and how sure the teacher is of them."""
-
-    label_maps: Int[Tensor, "time height width"]
-    """Ids 0 ... number of classes (void)."""
-    confidence: Float[Tensor, "time height width"]
-    """How likely the most likely class is, void or not."""
-
-
 @torch.no_grad()
 def label_clip(
     teacher: LabelTeacher,
     pictures: Frames,
-    options: LabelOptions = LabelOptions(),
     flow: FlowTeacher | None = None,
-) -> PseudoLabels:
+    *,
+    flip: bool = True,
+    smooth: float = 0.5,
+    adapt: float = 0.0,
+    min_confidence: float = 0.0,
+) -> tuple[LabelMaps, Float[Tensor, "time height width"]]:
     """Label the consecutive frames of one clip; without ``flow`` each frame stands alone.
 
-    Raises ``ModelError`` where statistics are to be adapted and the teacher has none.
+    ``flip`` averages what the teacher says of a picture and of its mirror image; ``smooth`` is the
+    weight of a pixel's places in the previous and next frame together; ``adapt`` is the share of
+    the teacher's batch statistics that is taken from the clip; pixels whose winner is no more
+    likely than ``min_confidence`` become void. Returns label maps and how likely the most likely
+    class is, void or not. Raises ``Seg2VidError`` for a number outside 0 to 1, and ``ModelError``
+    where statistics are to be adapted and the teacher has none.
     """
-    with _adapted(teacher, pictures, options):
+    shares = {"smooth": smooth, "adapt": adapt, "min_confidence": min_confidence}
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            what, fix = f"a number from 0 to 1 as {name}", "choose a value in that range"
+            raise Seg2VidError(what, got=share, fix=fix)
+
+    def look(part: Pictures) -> Probabilities:
+        seen = teacher.probabilities(part)
+        return (seen + teacher.probabilities(part.flip(-1)).flip(-1)) / 2 if flip else seen
+
+    with _adapted(teacher, pictures, adapt, flip=flip) if adapt else nullcontext():
         parts = [pictures[at : at + TOGETHER] for at in range(0, len(pictures), TOGETHER)]
-        probabilities = torch.cat([_look(teacher, part, flip=options.flip) for part in parts])
-    if flow is not None and options.smooth > 0:
-        probabilities = smooth_along_flow(probabilities, pictures, flow, weight=options.smooth)
+        probabilities = torch.cat([look(part) for part in parts])
+    if flow is not None and smooth > 0:
+        probabilities = smooth_along_flow(probabilities, pictures, flow, weight=smooth)
     confidence, label_maps = probabilities.max(1)
     # Rounding may leave a sum, and so a probability, a little above 1.
-    is_unsure = confidence.clamp(max=1) <= options.min_confidence
-    return PseudoLabels(label_maps.masked_fill(is_unsure, teacher.space.void_id), confidence)
-
-
-def _look(teacher: LabelTeacher, pictures: Pictures, *, flip: bool) -> Probabilities:
-    seen = teacher.probabilities(pictures)
-    return (seen + teacher.probabilities(pictures.flip(-1)).flip(-1)) / 2 if flip else seen
+    is_unsure = confidence.clamp(max=1) <= min_confidence
+    return label_maps.masked_fill(is_unsure, teacher.space.void_id), confidence
 
 
 def smooth_along_flow(
-    probabilities: Float[Tensor, "time class height width"],
-    pictures: Frames,
-    flow: FlowTeacher,
-    *,
-    weight: float,
-) -> Float[Tensor, "time class height width"]:
+    probabilities: ClipProbabilities, pictures: Frames, flow: FlowTeacher, *, weight: float
+) -> ClipProbabilities:
     """Mix each frame's probabilities with its neighbours', read where the flow leads.
 
     Each neighbour weighs half of ``weight``, and nothing where the pixel is hidden in it.
@@ -159,11 +131,8 @@ def smooth_along_flow(
 
 @torch.no_grad()
 def fill_along_flow(
-    label_maps: Sequence[Int[Tensor, "height width"] | None],
-    pictures: Frames,
-    flow: FlowTeacher,
-    void_id: int,
-) -> Int[Tensor, "time height width"]:
+    label_maps: Sequence[LabelMap | None], pictures: Frames, flow: FlowTeacher, void_id: int
+) -> LabelMaps:
     """Give frames without a label map that of the nearest frame with one, moved along the flow.
 
     The flow is measured between the two directly. What is not visible in the labelled frame is
@@ -187,21 +156,16 @@ def fill_along_flow(
 
 
 def _adapted(
-    teacher: LabelTeacher, pictures: Frames, options: LabelOptions
+    teacher: LabelTeacher, pictures: Frames, share: float, *, flip: bool
 ) -> AbstractContextManager[None]:
-    """Let the teacher's statistics follow the clip while open, as the options ask."""
-    if options.adapt == 0:
-        return nullcontext()
-    if not isinstance(teacher, AdaptableTeacher):
+    network = getattr(teacher, "network", None)
+    if not isinstance(network, nn.Module):
         what, got = "a teacher whose batch statistics can follow the clip", teacher.name
-        fix = "set adapt to 0, or use a PyTorch teacher"
-        raise ModelError(what, got=got, fix=fix)
+        raise ModelError(what, got=got, fix="set adapt to 0, or use a PyTorch teacher")
     spread = torch.linspace(0, len(pictures) - 1, min(TOGETHER, len(pictures))).round().long()
     chosen = pictures[spread.to(pictures.device)]
-    shown = torch.cat((chosen, chosen.flip(-1))) if options.flip else chosen
-    return adapted_statistics(
-        teacher.network, lambda: teacher.probabilities(shown), share=options.adapt
-    )
+    shown = torch.cat((chosen, chosen.flip(-1))) if flip else chosen
+    return adapted_statistics(network, lambda: teacher.probabilities(shown), share=share)
 
 
 @contextmanager
