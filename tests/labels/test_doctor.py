@@ -1,6 +1,7 @@
 """The label-map doctor tells every kind of file apart, says what is wrong and how to repair it."""
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,15 +35,40 @@ def as_raw(ids: np.ndarray) -> np.ndarray:
 
 
 def look(pixels: np.ndarray, mode: str = "L", **more) -> Diagnosis:
+    """Diagnose, and check what holds for every diagnosis."""
     encoding = more.pop("encoding", "auto")
     space = more.pop("space", CITYSCAPES)
-    return diagnose(Picture(pixels, mode, **more), space=space, encoding=encoding)
+    before = pixels.copy()
+    found = diagnose(Picture(pixels, mode, **more), space=space, encoding=encoding)
+    assert np.array_equal(pixels, before), "the picture stays as it is"
+    assert "\n" not in found.summary and not any("\n" in text for text in found.warnings)
+    if found.ids is None:
+        problem(found)
+        return found
+    assert found.problems == () and found.kind not in {"unknown", "photo"}
+    assert found.ids.shape == pixels.shape[:2]
+    assert found.ids.min() >= 0 and found.ids.max() <= space.void_id
+    shares = [share for _, share in found.class_shares]
+    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1)
+    for name, share in found.class_shares:
+        assert share == pytest.approx((found.ids == space.names.index(name)).mean())
+    is_plain = np.array_equal(to_file_ids(found.ids, space), pixels)
+    assert (found.repair is None) == is_plain, "repaired is what is not yet plain train ids"
+    if found.repair is not None:
+        verb, forced = found.repair.split(" -o "), f"--encoding {encoding}"
+        assert verb[0].startswith("seg2vid labels convert ") and "_train_ids.png" in verb[1]
+        assert (forced in found.repair) == (encoding != "auto")
+    return found
 
 
 def problem(diagnosis: Diagnosis) -> str:
+    """Return why it is no label map; nothing else may be said of it, and in one line."""
     assert diagnosis.ids is None and diagnosis.kind in {"unknown", "photo"}
+    assert diagnosis.is_photo == (diagnosis.kind == "photo")
+    assert diagnosis.instance_map is None and diagnosis.repair is None
+    assert diagnosis.class_shares == () and len(diagnosis.problems) == 1
     text = diagnosis.problems[0]
-    assert text.startswith("Expected ") and "; got " in text and "\n" not in text
+    assert re.fullmatch(r"Expected .+; got .+; .+", text), "what, what came and what to do"
     assert diagnosis.summary == text
     return text
 

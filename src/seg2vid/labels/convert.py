@@ -6,7 +6,7 @@ user's own YAML file.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -70,9 +70,7 @@ def _look_up(values: Values, table: Mapping[int, int], what: str, fix: str) -> I
 
 
 def from_file_ids(values: Values, space: LabelSpace) -> Ids:
-    """Turn the values of a file (class ids, ``file_value`` or ``void_id``) into
-    ids. Raises ``LabelMapError`` for others.
-    """
+    """Turn class ids, ``file_value`` or ``void_id`` into ids; others are a ``LabelMapError``."""
     table = {channel.id: channel.id for channel in space.channels}
     table[space.file_value] = space.void_id
     what = f"only ids 0 ... {space.void_id - 1} of {space.name} and {space.file_value} for void"
@@ -84,21 +82,17 @@ def to_file_ids(
 ) -> UInt8[np.ndarray, "*batch height width"]:
     """Turn ids into what label map files hold: the class ids, and ``file_value`` for void."""
     _check_ids(ids, space)
-    file_ids = np.array([*range(space.void_id), space.file_value], dtype=np.uint8)
-    return np.take(file_ids, ids)
+    return np.take(np.array([*range(space.void_id), space.file_value], dtype=np.uint8), ids)
 
 
 def from_raw_ids(raw: Values, space: LabelSpace) -> Ids:
-    """Turn raw ids into ids (``file_value`` stays void). Raises
-    ``LabelMapError`` for unknown raw ids.
-    """
+    """Turn raw ids into ids (``file_value`` stays void); others are a ``LabelMapError``."""
     what = f"only raw ids of {space.name}"
     table = {space.file_value: space.void_id} | space.raw_to_id
     return _look_up(raw, table, what, "run `seg2vid labels check` on the file")
 
 
-@dataclass(frozen=True)
-class InstanceLabels:
+class InstanceLabels(NamedTuple):
     """What an instance id map says: the class and the object of every pixel."""
 
     ids: Ids
@@ -107,17 +101,14 @@ class InstanceLabels:
 
 
 def from_instance_ids(instance_ids: Values, space: LabelSpace) -> InstanceLabels:
-    """Split instance ids (raw id * 1000 + number, or a plain raw id). Raises
-    ``LabelMapError`` for unknown raw ids.
-    """
+    """Split instance ids (raw id * 1000 + number, or raw id); others are a ``LabelMapError``."""
     values = instance_ids.astype(np.int64)
     is_object = values >= 1000
     ids = from_raw_ids(np.where(is_object, values // 1000, values), space)
     return InstanceLabels(ids, np.where(is_object, values, 0))
 
 
-@dataclass(frozen=True)
-class ColourMatch:
+class ColourMatch(NamedTuple):
     """Ids found by colour, and how well the colours fitted."""
 
     ids: Ids
@@ -152,31 +143,23 @@ def from_colours(
 
 
 def _fill_from_neighbours(ids: Ids, is_known: Bool[np.ndarray, "height width"], fill: int) -> Ids:
-    """Grow the known pixels over the others, eight steps at most.
-
-    What is still unknown becomes ``fill``.
-    """
-    ids, is_known = np.where(is_known, ids, fill), is_known.copy()
+    """Grow the known pixels over the others, at most eight steps; the rest becomes ``fill``."""
+    height, width = ids.shape
+    ids = np.where(is_known, ids, fill)
     for _ in range(8):
         if is_known.all():
             break
-        before, was_known = ids.copy(), is_known.copy()
-        for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
-            target = [slice(None), slice(None)]
-            source = [slice(None), slice(None)]
-            target[axis] = slice(1, None) if step == 1 else slice(None, -1)
-            source[axis] = slice(None, -1) if step == 1 else slice(1, None)
-            here, there = tuple(target), tuple(source)
-            takes = ~is_known[here] & was_known[there]
-            ids[here] = np.where(takes, before[there], ids[here])
-            is_known[here] |= takes
+        before, was_known = np.pad(ids, 1), np.pad(is_known, 1)
+        for row, column in ((0, 1), (2, 1), (1, 0), (1, 2)):
+            neighbour = np.s_[row : row + height, column : column + width]
+            takes = ~is_known & was_known[neighbour]
+            ids = np.where(takes, before[neighbour], ids)
+            is_known = is_known | takes
     return ids
 
 
 def translate_ids(ids: Ids, source: LabelSpace, target: LabelSpace) -> Ids:
-    """Turn ids of one space into those of another by class name. Raises
-    ``LabelMapError`` for classes it lacks.
-    """
+    """Turn ids of one space into those of another by class name, or raise ``LabelMapError``."""
     by_name = {label.name: label.id for label in target.classes}
     table = {label.id: by_name[label.name] for label in source.classes if label.name in by_name}
     table[source.void_id] = target.void_id

@@ -14,14 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import UInt8
 
-from seg2vid.labels.convert import (
-    from_colours,
-    from_file_ids,
-    from_instance_ids,
-    from_raw_ids,
-    listed,
-    to_file_ids,
-)
+from seg2vid.labels import convert
 from seg2vid.labels.fit import MINIMUM_SIDE
 from seg2vid.labels.space import Ids, LabelSpace, Values
 from seg2vid.tools.errors import LabelMapError, expected
@@ -70,7 +63,7 @@ class Diagnosis:
 
     @property
     def is_photo(self) -> bool:
-        """True for what is no label map because it has the colours of a photo."""
+        """Whether it is no label map because it has the colours of a photo."""
         return self.kind == "photo"
 
     @property
@@ -98,7 +91,7 @@ def diagnose(picture: Picture, *, space: LabelSpace, encoding: Encoding = "auto"
     command = f"seg2vid labels convert {quote(picture.name)} -o {quote(repaired)}"
     if encoding != "auto":
         command += f" --encoding {encoding}"
-    is_plain = np.array_equal(to_file_ids(finding.ids, space), picture.pixels)
+    is_plain = np.array_equal(convert.to_file_ids(finding.ids, space), picture.pixels)
     return replace(
         finding,
         class_shares=shares,
@@ -115,21 +108,15 @@ def _find(picture: Picture, space: LabelSpace, encoding: Encoding) -> Diagnosis:
     if picture.pixels.ndim == 3:
         return _find_in_channels(picture, space, encoding)
     if encoding == "colour" and picture.palette is None:
-        what = "a colour-coded picture (RGB or palette) for encoding colour"
-        return _unknown(
-            "one channel", what, f"one channel ({picture.mode})", "leave --encoding out"
-        )
+        what, got = "a colour-coded picture (RGB or palette) for encoding colour", picture.mode
+        return _unknown("one channel", what, f"one channel ({got})", "leave --encoding out")
     if picture.is_jpeg and encoding == "auto":
-        return _unknown(
-            "JPEG of ids",
-            "ids in a lossless file",
-            "a one-channel JPEG, whose compression changes ids",
-            "export it as PNG, or force a reading with --encoding",
-        )
+        what, got = "ids in a lossless file", "a one-channel JPEG, whose compression changes ids"
+        fix = "export it as PNG, or force a reading with --encoding"
+        return _unknown("JPEG of ids", what, got, fix)
     if encoding in {"auto", "colour"} and picture.palette is not None:
-        finding = _find_by_palette(
-            picture.pixels, picture.palette, space, forced=encoding != "auto"
-        )
+        forced = encoding == "colour"
+        finding = _find_by_palette(picture.pixels, picture.palette, space, forced=forced)
         if finding is not None:
             return finding
     if encoding == "auto":
@@ -144,10 +131,10 @@ def _unknown(detail: str, what: str, got: str, fix: str, *, kind: Kind = "unknow
 def _read_as(encoding: str, values: Values, space: LabelSpace, why: str) -> Diagnosis:
     try:
         if encoding == "train":
-            return Diagnosis("train ids", why, from_file_ids(values, space))
+            return Diagnosis("train ids", why, convert.from_file_ids(values, space))
         if encoding == "raw":
-            return Diagnosis("raw ids", why, from_raw_ids(values, space))
-        labels = from_instance_ids(values, space)
+            return Diagnosis("raw ids", why, convert.from_raw_ids(values, space))
+        labels = convert.from_instance_ids(values, space)
         return Diagnosis("instance ids", why, labels.ids, labels.instance_map)
     except LabelMapError as error:
         return Diagnosis("unknown", f"not {encoding} ids", problems=(str(error),))
@@ -166,23 +153,22 @@ def _find_in_channels(picture: Picture, space: LabelSpace, encoding: Encoding) -
     if encoding not in {"auto", "colour"}:
         what = f"one channel of ids for encoding {encoding}"
         return _unknown("colours", what, f"{picture.mode} colours", "use --encoding colour")
-    match = from_colours(rgb, space)
-    total = match.ids.size
-    if match.beyond_tolerance > PHOTO_SHARE * total:
-        return _unknown(
-            "colours of no class",
-            f"the class colours of {space.name}",
-            f"{match.beyond_tolerance / total:.0%} of the pixels in other colours, as in a photo",
-            "give a label map (photos go to --first-frame), or name its classes with --label-space",
-            kind="photo",
+    (ids, inexact, far), what = (
+        convert.from_colours(rgb, space),
+        f"the class colours of {space.name}",
+    )
+    if far > PHOTO_SHARE * ids.size:
+        got = f"{far / ids.size:.0%} of the pixels in other colours, as in a photo"
+        fix = (
+            "give a label map (photos go to --first-frame), or name its classes with --label-space"
         )
-    if match.inexact:
+        return _unknown("colours of no class", what, got, fix, kind="photo")
+    if inexact:
         warnings += (
-            f"{match.inexact} of {total} pixels ({match.inexact / total:.1%}) are not exactly of a "
-            f"class colour and took the nearest; {match.beyond_tolerance} of them were far from "
-            "all and took a neighbour's class",
+            f"{inexact} of {ids.size} pixels ({inexact / ids.size:.1%}) are not exactly of a class "
+            f"colour and took the nearest; {far} of them were far from all and took a neighbour's "
+            "class",
         )
-    ids = match.ids
     if picture.pixels.shape[2] == 4 and (clear := int((picture.pixels[..., 3] < 128).sum())):
         ids = np.where(picture.pixels[..., 3] < 128, space.void_id, ids)
         warnings += (f"{clear} transparent pixels were read as void",)
@@ -198,28 +184,27 @@ def _find_by_palette(
         return None
     owner_of = {colour: c.id for c in space.channels for colour in (c.colour, *c.other_colours)}
     owners = {int(i): owner_of.get(tuple(palette[i].tolist())) for i in used}
-    if not forced:
-        file_ids = {label.id: label.id for label in space.classes} | {
-            space.file_value: space.void_id
-        }
-        if all(owners[i] is not None and owners[i] == file_ids.get(i) for i in owners):
-            ids = from_file_ids(indices, space)
-            return Diagnosis("palette", "palette of the classes, indices are train ids", ids)
-        raw_ids = space.raw_to_id
-        if all(owners[i] is not None and owners[i] == raw_ids.get(i) for i in owners):
-            ids = from_raw_ids(indices, space)
-            return Diagnosis("palette", "palette of the classes, indices are raw ids", ids)
-    match = from_colours(palette[indices], space)
-    if match.beyond_tolerance:
-        what = f"palette colours of {space.name}"
-        got = f"{match.beyond_tolerance / match.ids.size:.0%} of the pixels in other colours"
-        return _unknown("palette", what, got, "use --encoding train or raw") if forced else None
+    file_ids = {label.id: label.id for label in space.classes} | {space.file_value: space.void_id}
+    for name, numbering in (("train", file_ids), ("raw", space.raw_to_id)):
+        if not forced and all(owner == numbering.get(i, -1) for i, owner in owners.items()):
+            finding = _read_as(
+                name, indices, space, f"palette of the classes, indices are {name} ids"
+            )
+            return replace(finding, kind="palette")
+    ids, inexact, far = convert.from_colours(palette[indices], space)
+    if far:
+        what, got = (
+            f"palette colours of {space.name}",
+            f"{far / ids.size:.0%} of the pixels in other",
+        )
+        fix = "use --encoding train or raw"
+        return _unknown("palette", what, f"{got} colours", fix) if forced else None
     is_grey = bool((palette[used] == palette[used][:, :1]).all())
     if is_grey and not forced:
         return None
-    warnings = (f"{match.inexact} pixels took the nearest class colour",) if match.inexact else ()
+    warnings = (f"{inexact} pixels took the nearest class colour",) if inexact else ()
     detail = "the palette's colours tell the classes, its indices do not"
-    return Diagnosis("palette", detail, match.ids, warnings=warnings)
+    return Diagnosis("palette", detail, ids, warnings=warnings)
 
 
 def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
@@ -228,12 +213,10 @@ def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
     if values[-1] > 255 or picture.pixels.dtype != np.uint8:
         return _find_in_wide_values(picture.pixels, values, space)
     if "instanceid" in name:
-        return _unknown(
-            "instance numbers",
-            "instance ids (class * 1000 + number) in a file named instanceIds",
-            f"values {values[0]} ... {values[-1]}, which tell objects but no classes",
-            "give the label map as LABELS and this file with --instances, or force --encoding",
-        )
+        what = "instance ids (class * 1000 + number) in a file named instanceIds"
+        got = f"values {values[0]} ... {values[-1]}, which tell objects but no classes"
+        fix = "give the label map as LABELS and this file with --instances, or force --encoding"
+        return _unknown("instance numbers", what, got, fix)
     train_values = {channel.id for channel in space.channels} | {space.file_value}
     raw_values = set(space.raw_to_id) | {space.file_value}
     is_train = set(values) <= train_values
@@ -245,17 +228,15 @@ def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
         return _read_as("train", picture.pixels, space, f"ids 0 ... {space.void_id - 1}{void}")
     if is_raw:
         only_raw = [value for value in values if value not in train_values]
-        why = f"values {listed(only_raw)} exist only among raw ids"
+        why = f"values {convert.listed(only_raw)} exist only among raw ids"
         return _read_as("raw", picture.pixels, space, why)
     strange = [value for value in values if value not in train_values | raw_values]
-    kind: Kind = "photo" if len(values) > 64 else "unknown"
-    if kind == "photo":
-        got, fix = f"{len(values)} different grey values, as in a photo", "give a label map"
-    else:
-        got = f"values {listed(strange)}"
-        fix = "name the classes with --label-space YOUR.yaml, or repair the map"
     what = f"ids 0 ... {space.void_id - 1} and {space.file_value}, or raw ids, of {space.name}"
-    return _unknown("no known numbering", what, got, fix, kind=kind)
+    if len(values) > 64:
+        got, fix = f"{len(values)} different grey values, as in a photo", "give a label map"
+        return _unknown("no known numbering", what, got, fix, kind="photo")
+    fix = "name the classes with --label-space YOUR.yaml, or repair the map"
+    return _unknown("no known numbering", what, f"values {convert.listed(strange)}", fix)
 
 
 def _find_in_wide_values(pixels: Values, values: list[int], space: LabelSpace) -> Diagnosis:
@@ -263,24 +244,20 @@ def _find_in_wide_values(pixels: Values, values: list[int], space: LabelSpace) -
         finding = _read_as("instance", pixels, space, "class * 1000 + number")
         if finding.ids is not None:
             return finding
-    return _unknown(
-        "16-bit values",
-        "8-bit ids, or 16-bit instance ids (raw id * 1000 + number)",
-        f"16-bit values {listed(values)}",
-        "give it with --instances if it tells objects, or force --encoding train, raw or instance",
-    )
+    what = "8-bit ids, or 16-bit instance ids (raw id * 1000 + number)"
+    fix = "give it with --instances if it tells objects, or force --encoding train, raw or instance"
+    return _unknown("16-bit values", what, f"16-bit values {convert.listed(values)}", fix)
 
 
 def _decide(values: Values, name: str, space: LabelSpace) -> Diagnosis:
     """Choose between train and raw ids where every value exists in both numberings."""
-    as_train = from_file_ids(values, space)
-    as_raw = from_raw_ids(values, space)
     if "trainid" in name:
         encoding, why = "train", "the name says train ids"
     elif "labelid" in name:
         encoding, why = "raw", "the name says label ids, which are raw ids"
     else:
-        train_score, raw_score = _street_likeness(as_train, space), _street_likeness(as_raw, space)
+        train_score = _street_likeness(convert.from_file_ids(values, space), space)
+        raw_score = _street_likeness(convert.from_raw_ids(values, space), space)
         encoding = "raw" if raw_score > train_score else "train"
         why = "ground at the bottom and sky or buildings at the top"
         if abs(raw_score - train_score) < 0.25:
@@ -320,7 +297,6 @@ def _common_warnings(
     neighbours = (ids[:-2, 1:-1], ids[2:, 1:-1], ids[1:-1, :-2], ids[1:-1, 2:])
     lonely = float(np.logical_and.reduce([inner != other for other in neighbours]).mean())
     if lonely > 0.05:
-        warnings += (
-            f"{lonely:.0%} of the pixels differ from all neighbours: noise, or a wrong resize",
-        )
+        text = f"{lonely:.0%} of the pixels differ from all neighbours: noise, or a wrong resize"
+        warnings += (text,)
     return warnings

@@ -1,7 +1,7 @@
 """Label maps and photos of any size to the size of a model: crop or pad, no silent stretching."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -11,6 +11,8 @@ from seg2vid.labels.space import Ids
 from seg2vid.tools.errors import LabelMapError
 
 Aspect = Literal["crop", "pad"]
+Box = tuple[int, int, int, int]
+"""Top, left, height and width."""
 
 MINIMUM_SIDE = 8
 """Pixels a label map must have on each side: below that nothing can be recognised."""
@@ -24,51 +26,46 @@ class Fit:
     source_width: int
     height: int
     width: int
-    window: tuple[int, int, int, int]
-    """Top, left, height and width of the part of the source that is kept."""
-    place: tuple[int, int, int, int]
-    """Top, left, height and width of that part in the target; around it is padding."""
+    window: Box
+    """The part of the source that is kept."""
+    place: Box
+    """That part in the target; around it is padding."""
 
     @property
     def sentence(self) -> str:
         """What is done, in words a person can check."""
+        source, target = (self.source_height, self.source_width), (self.height, self.width)
         text = f"{self.source_width}x{self.source_height} -> {self.width}x{self.height}: "
-        top, left, height, width = self.window
-        bottom, right = self.source_height - top - height, self.source_width - left - width
-        if top or left or bottom or right:
+        height, width = self.window[2:]
+        if (height, width) != source:
             share = 1 - height * width / (self.source_height * self.source_width)
-            cut = _sides(top, bottom, left, right)
-            return (
-                text + f"cropped to {width}x{height} ({cut} left out, {share:.0%} of the picture)"
-            )
-        top, left, height, width = self.place
-        bottom, right = self.height - top - height, self.width - left - width
-        if top or left or bottom or right:
-            return (
-                text + f"scaled to {width}x{height} and padded ({_sides(top, bottom, left, right)})"
-            )
-        if (height, width) == (self.source_height, self.source_width):
-            return text + "kept as it is"
-        return text + "scaled, nothing cropped"
+            cut = _margins(*source, self.window)
+            return f"{text}cropped to {width}x{height} ({cut} left out, {share:.0%} of the picture)"
+        height, width = self.place[2:]
+        if (height, width) != target:
+            added = _margins(*target, self.place)
+            return f"{text}scaled to {width}x{height} and padded ({added})"
+        return text + ("kept as it is" if source == target else "scaled, nothing cropped")
 
 
-def _sides(top: int, bottom: int, left: int, right: int) -> str:
-    if top or bottom:
-        return f"{top} rows above and {bottom} below"
-    return f"{left} columns on the left and {right} on the right"
+def _margins(height: int, width: int, box: Box) -> str:
+    """Say how much of ``height`` x ``width`` pixels lies on both sides of ``box``."""
+    top, left, inner_height, inner_width = box
+    if inner_height != height:
+        return f"{top} rows above and {height - top - inner_height} below"
+    return f"{left} columns on the left and {width - left - inner_width} on the right"
 
 
-@dataclass(frozen=True)
-class FittedLabelMap:
-    """A label map at the wanted size and what was done to it."""
+def _slices(box: Box) -> tuple[slice, slice]:
+    top, left, height, width = box
+    return slice(top, top + height), slice(left, left + width)
+
+
+class FittedLabelMap(NamedTuple):
+    """A label map at the wanted size, and a sentence that says what was done to it."""
 
     ids: Ids
-    fit: Fit
-
-    @property
-    def sentence(self) -> str:
-        """What was done, for a person."""
-        return self.fit.sentence
+    sentence: str
 
 
 def plan_fit(
@@ -101,12 +98,8 @@ def plan_fit(
             got=f"{source_width}x{source_height}, of which less than a pixel would be left",
             fix="cut the picture yourself or choose another --size or --aspect",
         )
-    window = (
-        (source_height - kept_height) // 2,
-        (source_width - kept_width) // 2,
-        kept_height,
-        kept_width,
-    )
+    top, left = (source_height - kept_height) // 2, (source_width - kept_width) // 2
+    window = (top, left, kept_height, kept_width)
     place = ((height - inner_height) // 2, (width - inner_width) // 2, inner_height, inner_width)
     return Fit(source_height, source_width, height, width, window, place)
 
@@ -125,23 +118,15 @@ def fit_label_map(
     source pixels, growing the nearest id, so no id appears that was not there.
     """
     fit = plan_fit(*ids.shape, height=height, width=width, aspect=aspect)
-    top, left, kept_height, kept_width = fit.window
-    kept = ids[top : top + kept_height, left : left + kept_width]
     result = np.full((height, width), fill, dtype=np.int64)
-    top, left, inner_height, inner_width = fit.place
-    result[top : top + inner_height, left : left + inner_width] = _resize_ids(
-        kept, inner_height, inner_width
-    )
-    return FittedLabelMap(result, fit)
+    result[_slices(fit.place)] = _resize_ids(ids[_slices(fit.window)], *fit.place[2:])
+    return FittedLabelMap(result, fit.sentence)
 
 
 def _resize_ids(
     ids: Integer[np.ndarray, "source_height source_width"], height: int, width: int
 ) -> Ids:
-    """Take the majority of each block.
-
-    Of equally frequent ids the highest, which is usually the smaller thing.
-    """
+    """Take the majority of each block; of equals the highest id, usually the smaller thing."""
     source_height, source_width = ids.shape
     if height >= source_height:
         ids = ids[(np.arange(height) * 2 + 1) * source_height // (2 * height)]
@@ -168,16 +153,12 @@ def fit_image(
     width: int,
     aspect: Aspect = "crop",
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Bring an RGB picture to ``height`` x ``width`` with the geometry of ``fit_label_map``.
-
-    Padding is black.
-    """
+    """Bring an RGB picture to ``height`` x ``width`` as ``plan_fit`` says; padding is black."""
     fit = plan_fit(*image.shape[:2], height=height, width=width, aspect=aspect)
-    top, left, kept_height, kept_width = fit.window
-    kept = Image.fromarray(image[top : top + kept_height, left : left + kept_width])
-    top, left, inner_height, inner_width = fit.place
+    kept = Image.fromarray(image[_slices(fit.window)])
+    inner_height, inner_width = fit.place[2:]
     if kept.size != (inner_width, inner_height):
         kept = kept.resize((inner_width, inner_height), Image.Resampling.LANCZOS)
     result = np.zeros((height, width, 3), dtype=np.uint8)
-    result[top : top + inner_height, left : left + inner_width] = np.asarray(kept)
+    result[_slices(fit.place)] = np.asarray(kept)
     return result

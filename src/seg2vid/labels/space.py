@@ -94,17 +94,11 @@ class LabelSpace:
 
         def plain(channel: LabelClass) -> dict[str, Any]:
             values = dataclasses.asdict(channel)
-            values["colour"] = list(channel.colour)
-            values["raw_ids"] = list(channel.raw_ids)
-            values["other_colours"] = [list(colour) for colour in channel.other_colours]
-            return values
+            lists = {"colour": list(channel.colour), "raw_ids": list(channel.raw_ids)}
+            return values | lists | {"other_colours": list(map(list, channel.other_colours))}
 
         void = {**plain(self.void), "file_value": self.file_value}
-        return {
-            "name": self.name,
-            "classes": [plain(label) for label in self.classes],
-            "void": void,
-        }
+        return {"name": self.name, "classes": list(map(plain, self.classes)), "void": void}
 
     @classmethod
     def from_dict(
@@ -115,21 +109,14 @@ class LabelSpace:
         if not isinstance(entries, list) or not entries:
             raise _space_error(source, "no list `classes`", "a name and a list `classes`")
         classes = tuple(_read_class(entry, index, source) for index, entry in enumerate(entries))
-        void_entry = {
-            "name": "void",
-            "colour": [0, 0, 0],
-            **(values.get("void") or {}),
-            "id": len(classes),
-        }
+        void_entry = {"name": "void", "colour": [0, 0, 0], **(values.get("void") or {})}
+        void_entry["id"] = len(classes)
         file_value = void_entry.pop("file_value", 255)
         void = _read_class(void_entry, len(classes), source)
         _check_classes((*classes, void), source)
         if not isinstance(file_value, int) or not len(classes) <= file_value <= 255:
-            raise _space_error(
-                source,
-                f"file_value {file_value!r}",
-                f"a void `file_value` from {len(classes)} (above the class ids) to 255",
-            )
+            what = f"a void `file_value` from {len(classes)} (above the class ids) to 255"
+            raise _space_error(source, f"file_value {file_value!r}", what)
         return cls(str(values.get("name", "unnamed")), classes, void, file_value)
 
 
@@ -145,50 +132,31 @@ def _read_class(entry: Any, index: int, source: str) -> LabelClass:
     if unknown := sorted(set(map(str, entry)) - known):
         what = f"only {', '.join(sorted(known))} for class {entry['name']!r}"
         raise _space_error(source, ", ".join(unknown), what)
+    name = entry["name"]
     if entry.get("id", index) != index:
-        raise _space_error(
-            source,
-            f"id {entry['id']!r} for class {entry['name']!r}",
-            f"ids 0, 1, 2 ... in order, each once (here {index})",
-        )
+        what = f"ids 0, 1, 2 ... in order, each once (here {index})"
+        raise _space_error(source, f"id {entry['id']!r} for class {name!r}", what)
     if "colour" not in entry:
-        raise _space_error(
-            source, "none", f"a colour [red, green, blue] for class {entry['name']!r}"
-        )
+        raise _space_error(source, "none", f"a colour [red, green, blue] for class {name!r}")
     raw_ids = entry.get("raw_ids") or []
     if not isinstance(raw_ids, list | tuple) or not all(isinstance(raw, int) for raw in raw_ids):
-        raise _space_error(source, repr(raw_ids), f"a list of whole raw_ids for {entry['name']!r}")
-    return LabelClass(
-        id=index,
-        name=str(entry["name"]),
-        colour=_read_colour(entry["colour"], entry["name"], source),
-        raw_ids=tuple(raw_ids),
-        foreground=bool(entry.get("foreground", False)),
-        other_colours=tuple(
-            _read_colour(colour, entry["name"], source)
-            for colour in entry.get("other_colours") or ()
-        ),
-    )
+        raise _space_error(source, repr(raw_ids), f"a list of whole raw_ids for {name!r}")
+    colours = [entry["colour"], *(entry.get("other_colours") or ())]
+    first, *others = (_read_colour(colour, name, source) for colour in colours)
+    foreground = bool(entry.get("foreground", False))
+    return LabelClass(index, str(name), first, tuple(raw_ids), foreground, tuple(others))
 
 
 def _read_colour(value: Any, name: str, source: str) -> Colour:
-    is_colour = (
-        isinstance(value, list | tuple)
-        and len(value) == 3
-        and all(isinstance(part, int) and 0 <= part <= 255 for part in value)
-    )
-    if not is_colour:
-        raise _space_error(
-            source, repr(value), f"a colour of three numbers 0 ... 255 for class {name!r}"
-        )
+    is_triple = isinstance(value, list | tuple) and len(value) == 3
+    if not is_triple or not all(isinstance(part, int) and 0 <= part <= 255 for part in value):
+        what = f"a colour of three numbers 0 ... 255 for class {name!r}"
+        raise _space_error(source, repr(value), what)
     return tuple(value)
 
 
 def _check_classes(channels: tuple[LabelClass, ...], source: str) -> None:
-    """Raise when two channels share a name, a colour or a raw id.
-
-    A map could then not be read back.
-    """
+    """Raise for a name, colour or raw id of two channels: a map could then not be read back."""
     if len(channels) > 255:
         raise _space_error(source, f"{len(channels) - 1} classes", "at most 254 classes")
     kinds: dict[str, Iterable[tuple[LabelClass, object]]] = {
@@ -213,9 +181,7 @@ def list_label_spaces() -> list[str]:
 
 
 def get_label_space(name_or_path: str | Path) -> LabelSpace:
-    """Return the label space ``name_or_path``: a name (``cityscapes``) or a
-    YAML file. Raises ``LabelMapError`` otherwise.
-    """
+    """Return the space of this name (``cityscapes``) or YAML file; else raise ``LabelMapError``."""
     if str(name_or_path) in list_label_spaces():
         return _bundled(str(name_or_path))
     path = Path(name_or_path)
