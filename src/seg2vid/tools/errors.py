@@ -31,15 +31,10 @@ class DivergenceError(TrainingError):
     """Losses or gradients that are no longer finite, or explode."""
 
     def __init__(
-        self,
-        what: str,
-        *,
-        got: str,
-        terms: dict[str, float],
-        norm: float,
-        fix: str = "see what was kept",
+        self, what: str, *, got: str, terms: dict[str, float], norm: float, fix: str = ""
     ) -> None:
         """Keep the terms of the step and the norm of its gradient beside the message."""
+        fix = fix or "see what was kept"
         super().__init__(what, got=got, fix=fix)
         self.what, self.got, self.terms, self.norm = what, got, terms, norm
 

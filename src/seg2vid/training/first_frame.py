@@ -100,11 +100,8 @@ class FirstFrameStage(Stage):
         return self.weigh(losses), painted, label_map
 
     def _discriminate(self, real: Pictures, painted: Pictures, label_map: Labels) -> Terms:
-        """Return the discriminator's terms.
-
-        It labels the pixels of real frames, calls painted ones "generated", and is to say of a
-        mixture of both what it says of its parts (OASIS LabelMix).
-        """
+        # It labels the pixels of real frames, calls painted ones "generated", and is to say of a
+        # mixture of both what it says of its parts (OASIS LabelMix).
         mask = mixing_mask(label_map)
         mixed = torch.where(mask, real, painted)
         logits = self.discriminator(torch.cat((real, painted, mixed)))
@@ -132,11 +129,11 @@ class FirstFrameStage(Stage):
 
     def paint_looks(self, clip: Clip, draws: list[Look]) -> list[Pictures]:
         """Return what the averaged generator paints with the real frame's look and with draws."""
-        labels = clip.label_map
+        labels, generator = clip.label_map, self.average
         objects = self.find_objects(labels, clip.instance_map)
-        segments = self.first_frame.segments(labels, objects)
+        segments = generator.segments(labels, objects)
         own = self.appearance_encoder(clip.first_frame, labels, segments).mean
-        return [self.average(labels, objects, look.to(self.device)) for look in (own, *draws)]
+        return [generator(labels, objects, look.to(self.device)) for look in (own, *draws)]
 
     def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
         """Rows: real frames, the same look painted, two looks from N(0, I)."""

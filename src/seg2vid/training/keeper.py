@@ -74,10 +74,7 @@ class RunKeeper(Callback):
         return self.earlier + time.perf_counter() - self.began
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Start the clock, and stop in order when asked to.
-
-        Raises ``TrainingError`` where processes go on from different states.
-        """
+        """Start the clock, and stop in order when asked to; ``TrainingError`` if states differ."""
         if trainer.world_size > 1:
             read: list[Any] = [None] * trainer.world_size
             dist.all_gather_object(read, self.earlier)

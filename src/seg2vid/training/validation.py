@@ -61,10 +61,7 @@ def is_better(name: str, value: float, than: float) -> bool:
 
 
 def find_choice(figures: Figures, wanted: str) -> str:
-    """Return the name of the figure that chooses the best weights.
-
-    Raises ``TrainingError`` where ``wanted`` is none of them.
-    """
+    """Return the name of the figure that chooses; ``TrainingError`` where ``wanted`` is none."""
     if wanted and wanted not in figures:
         what = f"a figure of the validation for --choose-by: {'; '.join(figures)}"
         raise TrainingError(what, got=repr(wanted), fix="name one of them")
@@ -72,10 +69,7 @@ def find_choice(figures: Figures, wanted: str) -> str:
 
 
 def average(rows: Sequence[Figures]) -> Figures:
-    """Return the mean of each figure over those clips that have it, sorted by name.
-
-    A clip has no figure of what it does not show, or nan; the mean is nan where no clip has one.
-    """
+    """Return the mean of each figure over the clips that have it, sorted by name; nan for none."""
     known: dict[str, list[float]] = {name: [] for name in sorted(chain(*rows))}
     for name, value in chain(*(row.items() for row in rows)):
         if not math.isnan(value):
