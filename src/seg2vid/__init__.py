@@ -8,58 +8,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seg2vid.labels.space import LabelSpace, get_label_space
-    from seg2vid.media.generated import GeneratedVideo
-    from seg2vid.models.weights import list_models
-    from seg2vid.pipeline import Seg2VidPipeline
-    from seg2vid.structures import Clip, Latent, Motion
-    from seg2vid.transfer import (
-        MotionCode,
-        encode_motion,
-        interpolate_codes,
-        place_motion,
-        play_motion,
-        resample_code,
-    )
+    from seg2vid.labels.space import LabelSpace as LabelSpace
+    from seg2vid.labels.space import get_label_space as get_label_space
+    from seg2vid.media.generated import GeneratedVideo as GeneratedVideo
+    from seg2vid.models.weights import list_models as list_models
+    from seg2vid.pipeline import Seg2VidPipeline as Seg2VidPipeline
+    from seg2vid.structures import Clip as Clip
+    from seg2vid.structures import Latent as Latent
+    from seg2vid.structures import Motion as Motion
+    from seg2vid.transfer import MotionCode as MotionCode
+    from seg2vid.transfer import encode_motion as encode_motion
+    from seg2vid.transfer import interpolate_codes as interpolate_codes
+    from seg2vid.transfer import place_motion as place_motion
+    from seg2vid.transfer import play_motion as play_motion
+    from seg2vid.transfer import resample_code as resample_code
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Seg2VidPipeline",
-    "list_models",
-    "GeneratedVideo",
-    "Clip",
-    "Latent",
-    "Motion",
-    "MotionCode",
-    "encode_motion",
-    "place_motion",
-    "play_motion",
-    "interpolate_codes",
-    "resample_code",
-    "LabelSpace",
-    "get_label_space",
-    "__version__",
-]
-
-_HOMES = {
+_NAMES = {
+    "pipeline": "Seg2VidPipeline",
     "labels.space": "LabelSpace get_label_space",
     "media.generated": "GeneratedVideo",
     "models.weights": "list_models",
-    "pipeline": "Seg2VidPipeline",
     "structures": "Clip Latent Motion",
     "transfer": "MotionCode encode_motion interpolate_codes place_motion play_motion resample_code",
 }
+_HOMES = {name: f"seg2vid.{home}" for home, names in _NAMES.items() for name in names.split()}
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> object:
     """Load the public name ``name`` from its home on first use."""
-    home = next((home for home, names in _HOMES.items() if name in names.split()), None)
-    if home is None:
+    if name not in _HOMES:
         raise AttributeError(
             f"module 'seg2vid' has no attribute {name!r}; public names: {', '.join(__all__)}"
         )
-    value = getattr(import_module(f"seg2vid.{home}"), name)
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

@@ -20,6 +20,7 @@ from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Carrier, Labels, Latent, Objects, Pictures
 from seg2vid.tools.errors import ModelError
 
+Instances = Labels | None
 GivenLabels = Int[Tensor, "maps map_height map_width"]
 Codes = Float[Tensor, "row code"]
 Places = Float[Tensor, "object 4"]
@@ -84,7 +85,7 @@ def place_motion(
     code: MotionCode,
     label_map: Labels,
     *,
-    instance_map: Labels | None = None,
+    instance_map: Instances = None,
 ) -> Latent:
     """Return the z with which another first frame moves like the clip that ``code`` is of.
 
@@ -99,14 +100,10 @@ def place_motion(
         return z
     things = pipeline.label_space.foreground_ids
     codes = pool_rows(z.foreground, code.objects, MAX_OBJECTS + 1)
-    foreground = [
-        _take_codes(
-            codes[i],
-            _describe(code.objects[i], code.label_map[i], things),
-            _describe(objects[i], label_map[i], things),
-        )
-        for i in range(len(objects))
-    ]
+    foreground = []
+    for i, own in enumerate(codes):
+        theirs = _describe(code.objects[i], code.label_map[i], things)
+        foreground.append(_take_codes(own, theirs, _describe(objects[i], label_map[i], things)))
     return Latent(z.background, spread_rows(torch.stack(foreground), objects))
 
 
@@ -124,9 +121,8 @@ def _describe(
         y, x = torch.nonzero(objects == number, as_tuple=True)
         own = label_map[(fine == number) & is_foreground]
         if len(x) and len(own):
-            middle_x = (float(x.float().mean()) + 0.5) / width
-            middle_y = (float(y.float().mean()) + 0.5) / height
-            rows.append((number, int(torch.mode(own).values), middle_x, middle_y))
+            x, y = ((float(part.float().mean()) + 0.5) for part in (x, y))
+            rows.append((number, int(torch.mode(own).values), x / width, y / height))
     return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
 
 
@@ -161,7 +157,7 @@ def resample_code(
     label_map: Labels,
     part: str,
     *,
-    instance_map: Labels | None = None,
+    instance_map: Instances = None,
     generator: torch.Generator | None = None,
 ) -> Latent:
     """Draw one ``part`` of ``z`` anew from N(0, I) and keep the other.
@@ -186,7 +182,7 @@ def play_motion(
     label_map: Labels,
     *,
     num_frames: int,
-    instance_map: Labels | None = None,
+    instance_map: Instances = None,
     first_frame: Pictures | None = None,
     seed: int = 0,
 ) -> Iterator[GeneratedVideo]:

@@ -144,26 +144,19 @@ def _as_latent(background: Rows, foreground: Float[Tensor, "batch row _"] | None
     return Latent(background.flatten(1), rearrange(foreground, "b row code -> b code row 1"))
 
 
-class UpConvolution(nn.Sequential):
+def _up(inputs: int, outputs: int, *, kernel: int = 3) -> nn.Sequential:
     """Two convolution blocks, then bilinear enlargement to twice the size."""
-
-    def __init__(self, inputs: int, outputs: int, *, kernel: int = 3) -> None:
-        super().__init__(
-            ConvolutionBlock(inputs, 2 * outputs, kernel=kernel),
-            ConvolutionBlock(2 * outputs, outputs, kernel=kernel),
-            nn.Upsample(scale_factor=2, mode="bilinear"),
-        )
+    return nn.Sequential(
+        ConvolutionBlock(inputs, 2 * outputs, kernel=kernel),
+        ConvolutionBlock(2 * outputs, outputs, kernel=kernel),
+        nn.Upsample(scale_factor=2, mode="bilinear"),
+    )
 
 
-class OverTime(nn.Sequential):
+def _over_time(channels: int) -> nn.Sequential:
     """A 3 x 3 x 3 convolution over space and time, batch norm, leaky ReLU."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(
-            nn.Conv3d(channels, channels, 3, 1, 1, bias=False),
-            nn.BatchNorm3d(channels),
-            nn.LeakyReLU(0.2, inplace=True),
-        )
+    convolution = nn.Conv3d(channels, channels, 3, 1, 1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm3d(channels), nn.LeakyReLU(0.2, inplace=True))
 
 
 class PaperFlowDecoder(nn.Module):
@@ -174,28 +167,21 @@ class PaperFlowDecoder(nn.Module):
         paper, num_frames = config.paper, config.num_frames
         self.config, self.num_frames, self.semantics = paper, num_frames, config.semantics
         self.num_channels = num_channels if config.semantics != "none" else 0
-        self.to_half = nn.Sequential(
-            nn.Conv2d(paper.channels + self.num_channels, 32, 4, 2, 1),
-            nn.LeakyReLU(0.2, inplace=True),
-        )
+        first = nn.Conv2d(paper.channels + self.num_channels, 32, 4, 2, 1)
+        self.to_half = nn.Sequential(first, nn.LeakyReLU(0.2, inplace=True))
         self.to_quarter = ConvolutionBlock(32, 64, kernel=4, stride=2)
         self.to_eighth = ConvolutionBlock(64, 128, kernel=4, stride=2)
         self.to_sixteenth = ConvolutionBlock(128, 256, kernel=4, stride=2)
         self.spread_code = nn.Linear(paper.background_code + paper.foreground_code, ROW)
-        self.fuse = nn.Sequential(
-            nn.Conv2d(256 + CODE_CHANNELS, 16 * num_frames, 3, 1, 1),
-            nn.LeakyReLU(0.2, inplace=True),
-        )
-        self.decode_sixteenth = nn.Sequential(
-            ConvolutionBlock(256 + 16, 256), UpConvolution(256, 128)
-        )
-        self.decode_eighth = UpConvolution(2 * 128, 64)
-        self.time_quarter = OverTime(64)
-        self.decode_quarter = UpConvolution(2 * 64, 32)
-        self.time_half = OverTime(32)
+        fuse = nn.Conv2d(256 + CODE_CHANNELS, 16 * num_frames, 3, 1, 1)
+        self.fuse = nn.Sequential(fuse, nn.LeakyReLU(0.2, inplace=True))
+        self.decode_sixteenth = nn.Sequential(ConvolutionBlock(256 + 16, 256), _up(256, 128))
+        self.decode_eighth = _up(2 * 128, 64)
+        self.time_quarter = _over_time(64)
+        self.decode_quarter = _up(2 * 64, 32)
+        self.time_half = _over_time(32)
         self.forward_head, self.backward_head, self.visible_head = (
-            nn.Sequential(UpConvolution(64, 16, kernel=5), nn.Conv2d(16, 2, 5, 1, 2))
-            for _ in range(3)
+            nn.Sequential(_up(64, 16, kernel=5), nn.Conv2d(16, 2, 5, 1, 2)) for _ in range(3)
         )
 
     def forward(

@@ -6,6 +6,7 @@ from pathlib import Path
 from seg2vid.tools.errors import ModelError
 
 WEIGHTS_FILE = "model.safetensors"
+FOLDER = Path(__file__).parent
 SEGMENTER = "segmenter"
 """The bundled network that labels photos: found by its name, but no model that generates."""
 
@@ -22,27 +23,23 @@ class ModelSummary:
 def list_models() -> list[ModelSummary]:
     """Return the models that come with the package and generate."""
     models = []
-    for folder in sorted(_bundled_folder().iterdir(), key=lambda entry: entry.name):
-        weights = Path(str(folder)) / WEIGHTS_FILE
-        if weights.is_file() and folder.name != SEGMENTER:
+    for weights in sorted(FOLDER.glob(f"*/{WEIGHTS_FILE}")):
+        name, size = weights.parent.name, weights.stat().st_size / 1e6
+        if name != SEGMENTER:
             card = (weights.parent / "README.md").read_text(encoding="utf-8")
             title = next(line for line in card.splitlines() if line.startswith("# "))
-            size = weights.stat().st_size / 1e6
-            models.append(ModelSummary(folder.name, title.removeprefix("# "), size))
+            models.append(ModelSummary(name, title.removeprefix("# "), size))
     return models
-
-
-def _bundled_folder() -> Path:
-    return Path(__file__).parent
 
 
 def find_weights(name: str) -> Path:
     """Return the weight file of a bundled model, a folder or a file, or fetch it from the hub.
+
     Raises ``ModelError`` for a name that is none of these.
     """
     available = [model.name for model in list_models()]
     if name in (*available, SEGMENTER):
-        return _bundled_folder() / name / WEIGHTS_FILE
+        return FOLDER / name / WEIGHTS_FILE
     path = Path(name)
     if path.is_dir():
         return path / WEIGHTS_FILE
