@@ -12,7 +12,15 @@ from seg2vid import geometry
 from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig
 from seg2vid.data.toycity.render import render_city
 from seg2vid.data.toycity.world import build_city
-from seg2vid.geometry import MovedScene, move_scene, project, rays_of, unproject
+from seg2vid.geometry import (
+    MovedScene,
+    Scene,
+    move_scene,
+    project,
+    rays_of,
+    scene_flow,
+    unproject,
+)
 from seg2vid.structures import Camera, ScenePaths
 from seg2vid.warp import compose_flows
 
@@ -43,7 +51,7 @@ def move(paths: ScenePaths, **changes: Tensor) -> MovedScene:
     """Move the street; nothing in it is an object unless ``rows`` says so."""
     depth, surfaces = street()
     given = {"rows": torch.zeros_like(surfaces), "camera": CAMERA, "paths": paths} | changes
-    return move_scene(depth, surfaces=surfaces, **given)
+    return move_scene(Scene(depth, surfaces=surfaces, **given))
 
 
 # Conventions.
@@ -139,11 +147,13 @@ def test_two_drives_make_one() -> None:
     rest = drive((cosine * 1.0 + sine * 0.1, -sine * 1.0 + cosine * 0.1, 0.0, 0.0))
     shown = half.source[:, 0]
     then = move_scene(
-        half.inverse_depth[:, 0],
-        torch.zeros_like(surfaces),
-        surfaces.flatten(1).gather(1, shown.clamp(min=0).flatten(1)).view_as(surfaces),
-        CAMERA,
-        rest,
+        Scene(
+            half.inverse_depth[:, 0],
+            torch.zeros_like(surfaces),
+            surfaces.flatten(1).gather(1, shown.clamp(min=0).flatten(1)).view_as(surfaces),
+            CAMERA,
+            rest,
+        )
     )
     joined = compose_flows(half.motion.backward_flow[:, 0], then.motion.backward_flow[:, 0])
     seen = (once.motion.backward_visible * then.motion.backward_visible)[0, 0, 0] > 0
@@ -189,7 +199,7 @@ def test_samples_of_a_batch_do_not_see_each_other() -> None:
     )
     camera = CAMERA.map(lambda tensor: tensor.repeat(2, *[1] * (tensor.ndim - 1)))
     pair = surfaces.repeat(2, 1, 1)
-    scene = move_scene(depth.repeat(2, 1, 1), torch.zeros_like(pair), pair, camera, both)
+    scene = move_scene(Scene(depth.repeat(2, 1, 1), torch.zeros_like(pair), pair, camera, both))
     for index, one in enumerate(paths):
         assert torch.equal(scene.source[index], move(one).source[0])
 
@@ -200,7 +210,7 @@ def test_flow_is_differentiable_in_depth_camera_and_path() -> None:
     camera = CAMERA.map(lambda tensor: tensor.clone().requires_grad_(True))
     pose = torch.tensor([[[2.0, 0.1, 0.05, 0.01]]], requires_grad=True)
     paths = replace(drive((0.0, 0.0, 0.0, 0.0)), camera=pose)
-    motion = move_scene(depth, torch.zeros_like(surfaces), surfaces, camera, paths).motion
+    motion = move_scene(Scene(depth, torch.zeros_like(surfaces), surfaces, camera, paths)).motion
     for flow in (motion.forward_flow, motion.backward_flow):
         found = torch.autograd.grad(
             flow.square().mean(),
@@ -220,19 +230,8 @@ def test_sources_are_those_of_a_search_through_all(pose: tuple[float, ...]) -> N
     depth, surfaces = street()
     rows = torch.zeros_like(surfaces)
     paths = drive(pose)
-    scene = move_scene(depth, rows, surfaces, CAMERA, paths)
-    whole = geometry._Scene(
-        depth.flatten(1),
-        rows.flatten(1),
-        torch.zeros_like(rows, dtype=torch.bool).flatten(1),
-        rays_of(CAMERA, HEIGHT, WIDTH),
-        geometry.surface_planes(depth, surfaces, CAMERA),
-        CAMERA,
-        geometry.rigid_motion(paths),
-        None,
-        HEIGHT,
-        WIDTH,
-    )
+    scene = move_scene(Scene(depth, rows, surfaces, CAMERA, paths))
+    whole = geometry._lay_out(Scene(depth, rows, surfaces, CAMERA, paths))
     moment, count = whole.at(0), HEIGHT * WIDTH
     every = torch.arange(count).repeat_interleave(count)
     slopes, distance = geometry._trace(moment.table[:, 0], moment.axes[0].repeat(1, count), every)
@@ -261,7 +260,7 @@ def city_truth(seed: int) -> tuple[ToyCityClip, MovedScene]:
     pose = torch.from_numpy(clip.ego_motion).unsqueeze(0)
     labels = torch.from_numpy(clip.label_maps[:1]).long()
     surfaces = labels * 100_000 + torch.from_numpy(clip.instance_maps[:1].astype("int64"))
-    moved = move_scene(
+    scene = Scene(
         1 / torch.from_numpy(clip.depth[:1]),
         torch.zeros_like(labels),
         surfaces,
@@ -271,6 +270,8 @@ def city_truth(seed: int) -> tuple[ToyCityClip, MovedScene]:
         ),
         torch.from_numpy(ego.bonnet).unsqueeze(0),
     )
+    moved = move_scene(scene)
+    assert torch.equal(scene_flow(scene), moved.motion.forward_flow)
     return clip, moved
 
 

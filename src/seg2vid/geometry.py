@@ -64,6 +64,24 @@ class RigidMotion(Carrier):
 
 
 @dataclass(frozen=True)
+class Scene(Carrier):
+    """A first frame as a scene, and how it moves."""
+
+    inverse_depth: InverseDepth
+    """In 1/m, 0 or more."""
+    rows: Labels
+    """Number of each pixel's object in ``paths``, 0 for the ground and all that rests on it."""
+    surfaces: Labels
+    """Ids that no surface crosses: classes and instances."""
+    camera: Camera
+    paths: ScenePaths
+    fixed: Bool[Tensor, "batch height width"] | None = None
+    """What goes with the camera: the own car's bonnet."""
+    residual: Flows | None = None
+    """What pixels of the first frame move besides, in pixels; it should vary slowly."""
+
+
+@dataclass(frozen=True)
 class MovedScene(Carrier):
     """What a moved scene shows at every time; flow and visibility agree by construction."""
 
@@ -226,48 +244,56 @@ class _Scene:
         return _Moment(place, self.inverse_depth / z, shown, torch.stack(fields), axes, pitch)
 
 
-def move_scene(
-    inverse_depth: InverseDepth,
-    rows: Labels,
-    surfaces: Labels,
-    camera: Camera,
-    paths: ScenePaths,
-    fixed: Bool[Tensor, "batch height width"] | None = None,
-    residual: Flows | None = None,
-) -> MovedScene:
-    """Move a scene and render what its pixels become (z-buffer, surfaces of a pixel's size).
-
-    ``inverse_depth`` in 1/m, 0 or more; ``rows`` numbers the object of each pixel, 0 for the ground
-    and all that rests on it; ``surfaces`` holds ids that no surface crosses; ``fixed`` marks what
-    goes with the camera (the own car's bonnet); ``residual`` is what pixels of the first frame move
-    besides, in pixels: it should change slowly over a surface. Flow and inverse depth are
-    differentiable in depth, camera and paths; what is visible is not.
-    """
-    batch, height, width = inverse_depth.shape
+def _lay_out(scene: Scene) -> _Scene:
+    depth, fixed, residual = scene.inverse_depth, scene.fixed, scene.residual
+    height, width = depth.shape[1:]
     if fixed is None:
-        fixed = torch.zeros_like(rows, dtype=torch.bool)
-    scene = _Scene(
-        inverse_depth=inverse_depth.flatten(1),
-        rows=rows.flatten(1),
+        fixed = torch.zeros_like(scene.rows, dtype=torch.bool)
+    return _Scene(
+        inverse_depth=depth.flatten(1),
+        rows=scene.rows.flatten(1),
         fixed=fixed.flatten(1),
-        rays=rays_of(camera, height, width),
-        planes=surface_planes(inverse_depth, surfaces, camera),
-        camera=camera,
-        rigid=rigid_motion(paths),
+        rays=rays_of(scene.camera, height, width),
+        planes=surface_planes(depth, scene.surfaces, scene.camera),
+        camera=scene.camera,
+        rigid=rigid_motion(scene.paths),
         residual=None if residual is None else residual.flatten(3),
         height=height,
         width=width,
     )
-    grid = pixel_grid(height, width, like=inverse_depth).flatten(1)
-    own = torch.arange(height * width, device=rows.device)
-    still, found = scene.fixed, []
-    start = (torch.arange(batch, device=rows.device) * height * width).unsqueeze(1)
-    for time in range(paths.camera.shape[1]):
-        moment = scene.at(time)
+
+
+def scene_flow(scene: Scene) -> Flows:
+    """Return the forward flow in pixels alone: where each pixel goes, seen or not.
+
+    A small part of the work of ``move_scene``, and differentiable in the same things.
+    """
+    whole = _lay_out(scene)
+    height, width = whole.height, whole.width
+    grid = pixel_grid(height, width, like=whole.rays).flatten(1)
+    times = range(scene.paths.camera.shape[1])
+    flow = torch.stack([whole.at(time).place - grid for time in times], 1)
+    return flow.masked_fill(whole.fixed[:, None, None], 0.0).unflatten(-1, (height, width))
+
+
+def move_scene(scene: Scene) -> MovedScene:
+    """Move a scene and render what its pixels become (z-buffer, surfaces of a pixel's size).
+
+    Flow and inverse depth are differentiable in depth, camera, paths and residual; what is visible
+    is not.
+    """
+    whole, camera = _lay_out(scene), scene.camera
+    batch, height, width = scene.inverse_depth.shape
+    grid = pixel_grid(height, width, like=whole.rays).flatten(1)
+    own = torch.arange(height * width, device=scene.rows.device)
+    still, found = whole.fixed, []
+    start = (torch.arange(batch, device=scene.rows.device) * height * width).unsqueeze(1)
+    for time in range(scene.paths.camera.shape[1]):
+        moment = whole.at(time)
         with torch.no_grad():
-            pairs = [_find_sources(scene, moment, sample) for sample in range(batch)]
+            pairs = [_find_sources(whole, moment, sample) for sample in range(batch)]
             source, behind = (torch.stack(parts) for parts in zip(*pairs, strict=True))
-            seen = _still_seen(scene, moment, source) | still
+            seen = _still_seen(whole, moment, source) | still
         known = torch.where(source < 0, behind, source)
         slopes, distance = _trace(
             moment.table.flatten(1),
@@ -281,7 +307,7 @@ def move_scene(
         backward = torch.where(still.unsqueeze(1), 0.0, came_from - grid)
         forward = torch.where(still.unsqueeze(1), 0.0, moment.place - grid)
         distance = distance.view(batch, -1).clamp(min=0)
-        distance = torch.where(still, scene.inverse_depth, distance)
+        distance = torch.where(still, whole.inverse_depth, distance)
         found.append((forward, backward, seen.float(), (source >= 0).float(), distance, source))
     forward, backward, seen, shown, distance, source = (
         torch.stack(parts, 1).unflatten(-1, (height, width)) for parts in zip(*found, strict=True)
@@ -320,9 +346,11 @@ def _find_sources(scene: _Scene, moment: _Moment, sample: int) -> tuple[Indices,
             column, row = next_column, next_row
     # What lies farthest back among those that fell around.
     depth = scene.inverse_depth[sample]
-    indices = (y * width + x).long()
-    farthest = depth[indices].argmin(0)
-    behind = behind.index_put((hard,), indices.gather(0, farthest.unsqueeze(0)).squeeze(0))
+    back = (y[0] * width + x[0]).long()
+    for column, row in zip(x[1:], y[1:], strict=True):
+        other = (row * width + column).long()
+        back = torch.where(depth[other] < depth[back], other, back)
+    behind = behind.index_put((hard,), back)
     return best.index_put((hard,), found), behind
 
 

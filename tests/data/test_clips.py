@@ -20,7 +20,7 @@ from seg2vid.data.clips import (
 )
 from seg2vid.data.toycity.clip import ToyCityConfig, load_clip, save_clip
 from seg2vid.data.toycity.render import render_clip
-from seg2vid.geometry import move_scene
+from seg2vid.geometry import Scene, scene_flow
 from seg2vid.structures import Clip, ScenePaths
 from seg2vid.tools.errors import MediaError
 from seg2vid.warp import warp_clip, warp_labels
@@ -103,14 +103,14 @@ def test_depth_and_camera_explain_the_flow_of_what_rests(clip: Clip) -> None:
     )
     for one in (clip, mirror(clip)):
         sign = torch.tensor([1.0, 1.0, 1.0, 1.0] if one is clip else [1.0, -1.0, -1.0, 1.0])
-        moved = move_scene(
+        scene = Scene(
             one.inverse_depth,
             torch.zeros_like(one.label_map),
             one.label_map,
             one.camera,
             replace(paths, camera=paths.camera * sign),
         )
-        error = (moved.motion.forward_flow - one.motion.forward_flow).norm(dim=2)
+        error = (scene_flow(scene) - one.motion.forward_flow).norm(dim=2)
         rests = (one.label_map < 11).unsqueeze(1) & (one.motion.forward_visible[:, :, 0] > 0)
         assert error[rests].quantile(0.95) < 0.01
 

@@ -35,7 +35,7 @@ def test_every_published_experiment_has_a_recipe() -> None:
 def test_recipe_says_command_expectation_and_whether_it_was_run(path: Path) -> None:
     text = path.read_text("utf-8")
     recipe = read_recipe(path)
-    assert recipe.training.exact_motion is False
+    assert recipe.training.exact_motion is (recipe.model.architecture == "geometry")
     assert "to expect" in text.lower()
     assert re.search(r"not run|about \d+ minutes", text.replace("\n# ", " "), re.IGNORECASE)
     (command,) = re.findall(r"^#   (seg2vid train motion .*)$", text, re.MULTILINE)
@@ -98,8 +98,8 @@ BAD = {
     "preset: paper\nsteps: 3": r"the keys stage, preset, model, objective, .* got preset, steps",
     "- 1": r"the keys stage, .* got \[1\]",
     "preset: [": r"a recipe \(YAML\) at ",
-    "preset: huge": "a preset, one of: compact, paper, .* got 'huge'",
-    "objective: best": "an objective, one of: compact, paper; got 'best'",
+    "preset: huge": "a preset, one of: compact, geometry, paper, .* got 'huge'",
+    "objective: best": "an objective, one of: compact, geometry, paper; got 'best'",
     "model: {colour: 3}": "fields in .* out of: label_space, .* got colour; correct it",
     "model: {refiner: {colour: 3}}": "fields in .* out of: width; got colour",
     "model: 3": "fields of ModelConfig in .* got 3",

@@ -6,6 +6,7 @@ from torch import nn
 
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.flow_decoder import FlowDecoder
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import (
@@ -28,13 +29,18 @@ class Animator(nn.Module):
         super().__init__()
         self.config = config
         self.void_id = num_channels - 1
-        self.flow_decoder: FlowDecoder | PaperFlowDecoder
+        self.flow_decoder: FlowDecoder | MotionDecoder | PaperFlowDecoder
         self.refiner: Refiner | PaperRefiner | None = None
         if config.architecture == "paper":
             self.flow_decoder = PaperFlowDecoder(config, num_channels=num_channels)
             self.refiner = PaperRefiner(config.paper.channels) if config.refinement else None
         else:
-            self.flow_decoder = FlowDecoder(config, num_channels=num_channels)
+            is_scene = config.architecture == "geometry"
+            self.flow_decoder = (
+                MotionDecoder(config)
+                if is_scene
+                else FlowDecoder(config, num_channels=num_channels)
+            )
             if config.refinement:
                 self.refiner = Refiner(config.refiner, num_channels=num_channels)
 
@@ -60,7 +66,7 @@ class Animator(nn.Module):
             motion = gate_flow(motion)
         warped = warp_clip(first_frame, motion.backward_flow)
         if self.refiner is None:
-            return Animation(motion=motion, warped=warped, refined=warped)
+            return Animation(motion, warped, refined=warped)
         time = warped.shape[1]
         flow, flat_warped, visible = (
             rearrange(clip, "b t c h w -> (b t) c h w")
@@ -72,14 +78,11 @@ class Animator(nn.Module):
             warp_labels(self._seen(label_map).repeat_interleave(time, 0), flow),
             first_frame.repeat_interleave(time, 0),
         )
-        if logits is not None and self.config.semantics != "none":
-            logits = rearrange(logits, "(b t) c h w -> b t c h w", t=time)
-        return Animation(
-            motion=motion,
-            warped=warped,
-            refined=rearrange(refined, "(b t) c h w -> b t c h w", t=time),
-            label_logits=None if self.config.semantics == "none" else logits,
-        )
+        refined = rearrange(refined, "(b t) c h w -> b t c h w", t=time)
+        if logits is None or self.config.semantics == "none":
+            return Animation(motion, warped, refined)
+        logits = rearrange(logits, "(b t) c h w -> b t c h w", t=time)
+        return Animation(motion, warped, refined, logits)
 
 
 def choose_labels(label_map: Labels, animation: Animation) -> LabelFrames:

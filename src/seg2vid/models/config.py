@@ -9,8 +9,8 @@ from seg2vid.tools.errors import ModelError
 
 Component = TypeVar("Component")
 
-Architecture = Literal["compact", "paper"]
-"""Whose networks: ours, or those of the paper layer by layer."""
+Architecture = Literal["compact", "geometry", "paper"]
+"""How motion is decoded: as free flow, as a moving scene, or as in the paper layer by layer."""
 Semantics = Literal["split", "joint", "none"]
 """How motion sees labels: two encoders (the paper's final model), one for all classes, or none."""
 
@@ -27,6 +27,16 @@ class FirstFrameConfig:
     """Numbers that describe the look of the whole picture: weather, light."""
     segment_noise: int = 8
     """Numbers that describe the look of one background class or one foreground object."""
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """The network that sees depth and camera in the first frame."""
+
+    widths: tuple[int, ...] = (16, 32, 64, 96, 128)
+    """Channels at full resolution, a half, a quarter and so on."""
+    blocks: int = 3
+    """Residual blocks at the lowest resolution."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,7 @@ class ModelConfig:
     frames_per_second: float = 12.0
     """Rate of the clips it was trained on, and so the rate at which its motion looks natural."""
     first_frame: FirstFrameConfig = FirstFrameConfig()
+    depth: DepthConfig = DepthConfig()
     motion_encoder: MotionEncoderConfig = MotionEncoderConfig()
     flow_decoder: FlowDecoderConfig = FlowDecoderConfig()
     refiner: RefinerConfig = RefinerConfig()
@@ -128,6 +139,7 @@ PAPER = ModelConfig(num_frames=4, frames_per_second=17.0, architecture="paper", 
 
 PRESETS: dict[str, ModelConfig] = {
     "compact": ModelConfig(),
+    "geometry": ModelConfig(architecture="geometry"),
     "paper": PAPER,
     "paper-ucf101": replace(PAPER, width=128, frames_per_second=25.0, semantics="none"),
     "paper-kth": replace(
@@ -145,8 +157,8 @@ PRESETS: dict[str, ModelConfig] = {
 def preset(name: str) -> ModelConfig:
     """Return the preset of this name; raise ``ModelError`` naming the available ones otherwise."""
     if name not in PRESETS:
-        available = ", ".join(PRESETS)
-        raise ModelError(f"a preset, one of: {available}", got=repr(name), fix="choose one of them")
+        what = f"a preset, one of: {', '.join(PRESETS)}"
+        raise ModelError(what, got=repr(name), fix="choose one of them")
     return PRESETS[name]
 
 
@@ -157,14 +169,11 @@ def to_dict(config: object) -> dict[str, Any]:
 
 def from_dict(kind: type[Component], values: dict[str, Any]) -> Component:
     """Build a configuration from plain values; raise ``ModelError`` for an unknown field."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise ModelError(
-            f"only the fields of {kind.__name__} ({', '.join(fields)})",
-            got=", ".join(unknown),
-            fix="update seg2vid, or remove them: the file was written by another version",
-        )
+    fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(fields)):
+        what = f"only the fields of {kind.__name__} ({', '.join(fields)})"
+        fix = "update seg2vid, or remove them: the file was written by another version"
+        raise ModelError(what, got=", ".join(unknown), fix=fix)
     hints = typing.get_type_hints(kind)
     return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
 

@@ -74,6 +74,14 @@ class MotionTrainingConfig(TrainingConfig):
     """Weight of the supervised flow loss, where the clip knows its exact motion."""
     turning: float = 3.0
     """Weight of the distance of the predicted turning in radians, where the clip knows it."""
+    depth: float = 0.0
+    """Weight of the supervised loss of the first frame's depth, likewise."""
+    camera: float = 0.0
+    """Weight of the distance of its focal length and horizon, likewise."""
+    path: float = 0.0
+    """Weight of the distance of the camera's path, likewise."""
+    residual: float = 0.0
+    """Weight of the flow that camera and objects do not explain, in units of ``flow_scale``."""
     visibility: float = 1.0
     """Weight of the supervised visibility loss, likewise."""
     reconstruction: float = 1.0
@@ -164,8 +172,22 @@ PAPER_TRAINING = MotionTrainingConfig(
 )
 """The objective of the authors' code with its weights."""
 
+GEOMETRY_TRAINING = MotionTrainingConfig(
+    depth=1.0,
+    camera=1.0,
+    path=0.3,
+    residual=0.1,
+    turning=0.0,
+    visibility=0.0,
+    reconstruction=0.0,
+    consistency=0.0,
+    smoothness=0.0,
+)
+"""For a moving scene: its flows agree with one another and with visibility by construction."""
+
 OBJECTIVES: dict[str, MotionTrainingConfig] = {
     "compact": MotionTrainingConfig(),
+    "geometry": GEOMETRY_TRAINING,
     "paper": PAPER_TRAINING,
 }
 """How the motion stage is trained, by name."""

@@ -8,10 +8,13 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seg2vid.geometry import Scene, scene_flow
 from seg2vid.media.drawing import flow_to_colours
 from seg2vid.models.animator import Animator
+from seg2vid.models.depth import own_car
 from seg2vid.models.hints import displacement_grid
 from seg2vid.models.judges.perceptual import shifted_distance
+from seg2vid.models.motion_decoder import MotionDecoder, render
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
 from seg2vid.structures import Animation, Clip, Hints, Motion, Objects, Posterior
 from seg2vid.training import losses
@@ -67,7 +70,7 @@ class MotionStage(Stage):
         clip = at_times(clip, torch.arange(count))
         posterior, objects = self.encode(clip)
         if not config.exact_motion:
-            clip = replace(clip, motion=None, ego_motion=None)
+            clip = replace(clip, motion=None, ego_motion=None, inverse_depth=None, camera=None)
         z = draw_latent(posterior, decoder.draw(objects, None).to(self.device))
         hints = None
         if clip.motion is not None:
@@ -77,15 +80,44 @@ class MotionStage(Stage):
             times = torch.arange(count)
         turning = None if clip.ego_motion is None else clip.ego_motion[..., 2]
         given = (clip.first_frame, clip.label_map, z, objects, hints, times, turning)
-        motion = self.run_box(decoder, decoder, *given)
-        clip = at_times(clip, times)
+        if isinstance(decoder, MotionDecoder):
+            scene = self.run_box(decoder, decoder.decode, *given[:-1])
+            clip = at_times(clip, times)
+            terms = self._scene_terms(scene, clip)
+            motion = clip.motion or render(scene)
+        else:
+            motion = self.run_box(decoder, decoder, *given)
+            clip = at_times(clip, times)
+            terms = self._exact_terms(motion, clip)
         warm = min(1.0, (int(self.step) + 1) / max(config.kl_warm_up, 1))
         divergence = losses.batch_kl_divergence if config.kl_batch_sum else losses.kl_divergence
-        terms = {"kl": config.kl * warm * divergence(posterior, free_bits=config.free_bits)}
-        terms |= self._exact_terms(motion, clip)
+        terms["kl"] = config.kl * warm * divergence(posterior, free_bits=config.free_bits)
         few = torch.arange(min(config.refined_frames, len(times)))
         motion, clip = motion.map(lambda tensor: tensor[:, few]), at_times(clip, few)
         return terms | self._paper_terms(motion, clip) | self._picture_terms(motion, clip)
+
+    def _scene_terms(self, scene: Scene, clip: Clip) -> Terms:
+        """Return the terms of depth, camera and its path, as far as the clip knows them."""
+        scale = self.model.flow_decoder.flow_scale
+        residual, path = scene.residual, scene.paths.camera
+        terms = {}
+        if residual is not None:
+            terms["residual"] = lambda: residual.abs().mean() / scale
+        if (motion := clip.motion) is not None:
+            # The way back follows from the way there: one of them is enough, and soon computed.
+            shown = motion.forward_visible
+            terms["flow"] = lambda: losses.one_way_flow_loss(
+                scene_flow(scene), motion.forward_flow, shown, scale=scale
+            )
+        if (exact := clip.inverse_depth) is not None:
+            known = (~own_car(clip.label_map, self.space.void_id)).float()
+            terms["depth"] = lambda: losses.depth_loss(scene.inverse_depth, exact, known)
+        if (camera := clip.camera) is not None:
+            size = dict(zip(("height", "width"), clip.label_map.shape[1:], strict=True))
+            terms["camera"] = lambda: losses.camera_loss(scene.camera, camera, **size)
+        if (ego := clip.ego_motion) is not None:
+            terms["path"] = lambda: losses.path_loss(path, ego)
+        return self.weigh(terms)
 
     def _exact_terms(self, motion: Motion, clip: Clip) -> Terms:
         """Return the supervised terms, or the mask penalty where the motion is not known."""

@@ -1,0 +1,119 @@
+"""Box ``depth``: first frame + label map → inverse depth, and the camera that took the picture.
+
+A U-Net that keeps full resolution, for a blurred edge of depth tears into confetti when the scene
+moves. It also works without the picture: labels carry most of the geometry from one domain to
+another, so a network that has seen only the toy city serves real streets.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from seg2vid.models.config import DepthConfig
+from seg2vid.models.layers import (
+    ConvolutionBlock,
+    LabelEmbedding,
+    ResidualBlock,
+    coordinates,
+    join,
+    upsample,
+)
+from seg2vid.structures import Camera, Carrier, Features, InverseDepth, Labels, Pictures
+
+Coarse = Float[Tensor, "batch channel coarse_height coarse_width"]
+
+FOCAL_LENGTH = 1.08
+"""Usual focal length in picture widths: that of the toy city and of Cityscapes."""
+HORIZON = 0.45
+"""Usual row of the horizon in picture heights."""
+EIGHTH = 3
+"""Level of the features that motion is decoded from."""
+
+
+@dataclass(frozen=True)
+class Depth(Carrier):
+    """The scene of one picture."""
+
+    inverse_depth: InverseDepth
+    """In 1/m; 0 on the sky."""
+    camera: Camera
+
+
+class DepthNetwork(nn.Module):
+    """Predict inverse depth and camera; height and width must be multiples of 16."""
+
+    def __init__(self, config: DepthConfig, *, num_channels: int, sky: int | None) -> None:
+        super().__init__()
+        self.sky = sky
+        widths = config.widths
+        self.feature_channels = widths[EIGHTH]
+        self.embedding = LabelEmbedding(num_channels, 8)
+        # Picture, whether there is one, labels, place.
+        self.enter = ConvolutionBlock(3 + 1 + 8 + 2, widths[0])
+        self.down = nn.ModuleList(
+            nn.Sequential(ConvolutionBlock(a, b, stride=2), ResidualBlock(b))
+            for a, b in pairwise(widths)
+        )
+        self.deep = nn.Sequential(
+            *(ResidualBlock(widths[-1], dilation=2 - index % 2) for index in range(config.blocks))
+        )
+        self.narrow = nn.ModuleList(ConvolutionBlock(b, a, kernel=1) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(ConvolutionBlock(2 * width, width) for width in widths[:-1])
+        self.to_depth = nn.Conv2d(widths[0], 1, 3, 1, 1)
+        self.to_camera = nn.Linear(widths[-1], 2)
+        nn.init.zeros_(self.to_camera.weight)
+        nn.init.zeros_(self.to_camera.bias)
+        # A tenth of a kilometre away: where most of a street lies.
+        nn.init.constant_(self.to_depth.bias, -3.0)
+
+    def forward(self, picture: Pictures | None, label_map: Labels) -> Depth:
+        """Predict from RGB in [0, 1] and labels, or from labels alone."""
+        return self.see(picture, label_map)[0]
+
+    def see(self, picture: Pictures | None, label_map: Labels) -> tuple[Depth, Coarse]:
+        """As ``forward``, with ``feature_channels`` features at an eighth of the resolution."""
+        labels = self.embedding(label_map)
+        batch, _, height, width = labels.shape
+        seen = labels.new_zeros(batch, 4, height, width)
+        if picture is not None:
+            is_there = picture.flatten(1).amax(1).gt(0).to(labels.dtype).view(-1, 1, 1, 1)
+            seen = torch.cat(((picture - 0.5) * is_there, is_there.expand_as(seen[:, :1])), 1)
+        features = self.enter(join(seen, labels, coordinates(labels)))
+        skips = []
+        for down in self.down:
+            skips.append(features)
+            features = down(features)
+        features = self.deep(features)
+        pooled = features.float().mean((2, 3))
+        for level in reversed(range(len(self.up))):
+            joined = join(upsample(self.narrow[level](features)), skips[level])
+            features = self.up[level](joined)
+            if level == EIGHTH:
+                eighth = features
+        with torch.autocast(pooled.device.type, enabled=False):
+            guess = self.to_camera(pooled)
+        camera = _camera(guess, height, width)
+        return Depth(self._depth(features, label_map), camera), eighth
+
+    def _depth(self, features: Features, label_map: Labels) -> InverseDepth:
+        # Between half a metre and the haze of the horizon.
+        logarithm = self.to_depth(features).squeeze(1).float().clamp(-8.0, 0.7)
+        inverse_depth = logarithm.exp()
+        return inverse_depth if self.sky is None else inverse_depth * (label_map != self.sky)
+
+
+def _camera(guess: Float[Tensor, "batch 2"], height: int, width: int) -> Camera:
+    """Read (focal length, horizon) as changes of the usual ones."""
+    focal_length = FOCAL_LENGTH * width * torch.exp(0.2 * torch.tanh(guess[:, 0]))
+    horizon = height * (HORIZON + 0.2 * torch.tanh(guess[:, 1]))
+    middle = torch.full_like(horizon, (width - 1) / 2)
+    return Camera(focal_length, torch.stack((middle, horizon), 1))
+
+
+def own_car(label_map: Labels, void_id: int) -> Bool[Tensor, "batch height width"]:
+    """Return what goes with the camera, the own car's bonnet: void from the lower border up."""
+    is_void = (label_map == void_id).flip(1)
+    return is_void.long().cumprod(1).bool().flip(1)

@@ -1,0 +1,259 @@
+"""Box ``motion_decoder``: first frame + label map + z → camera and object paths → motion.
+
+What z decodes to is not flow but what makes flow: the background code says how the camera drives,
+each foreground code how its object moves over the ground, and a small residual flow says what is
+not rigid. ``geometry`` then moves the scene that ``depth`` sees in the first frame, so that both
+flows and both visibilities agree by construction. (Paper Sec. 3.2 and 3.3, with another decoder.)
+"""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seg2vid.geometry import Scene, move_scene, rays_of
+from seg2vid.labels.space import LabelSpace
+from seg2vid.models.config import ModelConfig
+from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car
+from seg2vid.models.layers import (
+    MAX_OBJECTS,
+    OBJECT_FACTOR,
+    ConvolutionBlock,
+    ResidualBlock,
+    coordinates,
+    join,
+    pool_rows,
+    spread_rows,
+)
+from seg2vid.structures import (
+    Flows,
+    Hints,
+    Labels,
+    Latent,
+    Motion,
+    Objects,
+    Pictures,
+    ScenePaths,
+)
+
+Times = Int[Tensor, " time"]
+
+KNOTS = 3
+"""Moments of a pass, first and last included, at which velocities are told; linear in between."""
+FINENESS = 4
+"""Steps of integration in a frame: turning and driving are one movement."""
+CAMERA_SPEED = (10.0, 1.0, 0.5, 0.1)
+"""What a 1 means: forward and rightward m/s, yaw and pitch rad/s."""
+OBJECT_SPEED = (5.0, 5.0, 0.5)
+"""What a 1 means: forward and rightward m/s, turn rad/s."""
+RESIDUAL = 4.0
+"""Pixels over a pass for an output of 1."""
+
+
+class MotionDecoder(nn.Module):
+    """Predict the motion of one pass; height and width must be multiples of 32."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        space, codes = LabelSpace.from_dict(config.label_space), config.flow_decoder
+        names = [name.lower() for name in space.names]
+        self.config = codes
+        self.num_frames = config.num_frames
+        self.seconds = config.num_frames / config.frames_per_second
+        self.foreground = space.foreground_ids
+        self.void_id = space.void_id
+        self.has_ground = "road" in names
+        self.depth = DepthNetwork(
+            config.depth,
+            num_channels=space.num_channels,
+            sky=names.index("sky") if "sky" in names else None,
+        )
+        width = codes.width
+        seen = self.depth.feature_channels
+        # Features of the scene at an eighth, hints and place.
+        self.scene = nn.Sequential(
+            ConvolutionBlock(seen + 3 + 2, 2 * width), ResidualBlock(2 * width)
+        )
+        self.camera = _perceptron(
+            codes.background_code + 16 * width, 4 * width, KNOTS * len(CAMERA_SPEED)
+        )
+        # Code, features, place and distance, hint.
+        self.objects = _perceptron(
+            codes.foreground_code + 2 * width + 3 + 3, 4 * width, KNOTS * len(OBJECT_SPEED)
+        )
+        self.residual = nn.Sequential(
+            ConvolutionBlock(2 * width + codes.background_code + codes.foreground_code, width),
+            ResidualBlock(width),
+            nn.Conv2d(width, 2, 3, 1, 1),
+        )
+        nn.init.zeros_(self.residual[-1].weight)
+        nn.init.zeros_(self.residual[-1].bias)
+        # A street is usually driven along.
+        with torch.no_grad():
+            self.camera[-1].bias[:: len(CAMERA_SPEED)] = 0.7
+
+    def forward(
+        self,
+        first_frame: Pictures,
+        label_map: Labels,
+        z: Latent,
+        objects: Objects,
+        hints: Hints | None = None,
+        times: Times | None = None,
+        turning: Float[Tensor, "batch every_time"] | None = None,
+    ) -> Motion:
+        """Predict flow in pixels and visibility, 0 or 1, at all ``times`` or at some.
+
+        ``times`` counts frames of the pass from 0. ``hints`` is (dx, dy, confidence) in pixels over
+        the pass, at an eighth of the resolution. ``turning`` is not needed here: the camera's path
+        is learned from the exact one.
+        """
+        return render(self.decode(first_frame, label_map, z, objects, hints, times))
+
+    def decode(
+        self,
+        first_frame: Pictures,
+        label_map: Labels,
+        z: Latent,
+        objects: Objects,
+        hints: Hints | None = None,
+        times: Times | None = None,
+    ) -> Scene:
+        """As ``forward``, but return the scene that moves."""
+        depth, features = self.depth.see(first_frame, label_map)
+        if times is None:
+            times = torch.arange(self.num_frames, device=first_frame.device)
+        if hints is None:
+            hints = z.foreground.new_zeros(len(objects), 3, *objects.shape[1:])
+        wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
+        seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
+        rows = self._rows(label_map, objects)
+        with torch.autocast(seen.device.type, enabled=False):
+            seen, z = seen.float(), z.map(Tensor.float)
+            paths = self._paths(depth, seen, z, wanted.float(), rows, objects, times)
+        scene = Scene(
+            depth.inverse_depth,
+            rows,
+            label_map * (MAX_OBJECTS + 1) + rows,
+            depth.camera,
+            paths,
+            own_car(label_map, self.void_id),
+            self._residual(seen, z, times),
+        )
+        return scene if self.has_ground else _flatten(scene)
+
+    def _rows(self, label_map: Labels, objects: Objects) -> Labels:
+        """Return the number of each pixel's object, 0 for the background."""
+        fine = objects.repeat_interleave(OBJECT_FACTOR, 1).repeat_interleave(OBJECT_FACTOR, 2)
+        is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
+        return torch.where(is_foreground, fine, 0)
+
+    def _paths(
+        self,
+        depth: Depth,
+        scene: Coarse,
+        z: Latent,
+        hints: Hints,
+        rows: Labels,
+        objects: Objects,
+        times: Times,
+    ) -> ScenePaths:
+        pooled = F.adaptive_avg_pool2d(scene, (2, 4)).flatten(1)
+        knots = self.camera(torch.cat((z.background, pooled), 1))
+        camera = self._integrate(knots.unsqueeze(1), CAMERA_SPEED, times).squeeze(1)
+        # Each object: where it is, in units of the camera, and how far.
+        rays = rays_of(depth.camera, *rows.shape[1:]).unflatten(-1, rows.shape[1:])
+        place = torch.cat((rays[:, :2], depth.inverse_depth.unsqueeze(1)), 1)
+        count = MAX_OBJECTS + 1
+        middle = pool_rows(place, rows, count)[:, 1:]
+        ahead = 1 / middle[..., 2].clamp(min=1e-3)
+        about = [pool_rows(part, objects, count)[:, 1:] for part in (z.foreground, scene, hints)]
+        knots = self.objects(torch.cat((*about, middle), -1))
+        return ScenePaths(
+            camera=camera,
+            objects=self._integrate(knots, OBJECT_SPEED, times),
+            pivots=torch.stack((ahead, middle[..., 0] * ahead), -1).detach(),
+        )
+
+    def _integrate(
+        self,
+        knots: Float[Tensor, "batch thing numbers"],
+        units: tuple[float, ...],
+        times: Times,
+    ) -> Float[Tensor, "batch thing time unit"]:
+        """Turn velocities at the knots into the way covered by the given times.
+
+        The first two numbers drive where the third, a turn, points by then.
+        """
+        speed = rearrange(knots, "b n (k u) -> (b n) u k", k=KNOTS)
+        steps = self.num_frames * FINENESS
+        # At the middle of each step.
+        spread = F.interpolate(speed, size=2 * steps + 1, mode="linear", align_corners=True)
+        velocity = spread[:, :, 1::2] * knots.new_tensor(units).view(1, -1, 1)
+        step = self.seconds / steps
+        turned = (velocity[:, 2].cumsum(1) - velocity[:, 2] / 2) * step
+        sine, cosine = turned.sin(), turned.cos()
+        forward, rightward = velocity[:, 0], velocity[:, 1]
+        rate = torch.stack(
+            (
+                cosine * forward - sine * rightward,
+                sine * forward + cosine * rightward,
+                *velocity[:, 2:].unbind(1),
+            ),
+            -1,
+        )
+        way = rate.cumsum(1)[:, FINENESS - 1 :: FINENESS] * step
+        return way[:, times].unflatten(0, knots.shape[:2])
+
+    def _residual(self, scene: Coarse, z: Latent, times: Times) -> Flows:
+        code = z.background[:, :, None, None].expand(-1, -1, *scene.shape[2:])
+        over_pass = RESIDUAL * self.residual(join(scene, code, z.foreground)).float()
+        fine = F.interpolate(over_pass, scale_factor=OBJECT_FACTOR, mode="bilinear")
+        return fine.unsqueeze(1) * ((times + 1) / self.num_frames).view(1, -1, 1, 1, 1)
+
+    def draw(self, objects: Objects, generator: torch.Generator | None) -> Latent:
+        """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object."""
+        batch, config = len(objects), self.config
+        background = torch.randn(batch, config.background_code, generator=generator)
+        table = torch.randn(batch, MAX_OBJECTS + 1, config.foreground_code, generator=generator)
+        table[:, 0] = 0
+        foreground = spread_rows(table.to(objects.device), objects)
+        return Latent(background.to(objects.device), foreground)
+
+
+def render(scene: Scene) -> Motion:
+    """Move the scene and return its motion, with all that is known of it."""
+    moved, path = move_scene(scene), scene.paths.camera
+    return replace(
+        moved.motion,
+        turning=path[..., 2],
+        camera_path=path,
+        inverse_depth=moved.inverse_depth,
+        source=moved.source,
+    )
+
+
+def _flatten(scene: Scene) -> Scene:
+    """Without a ground there are no metres: all is a metre away and moved by the residual alone."""
+    paths = scene.paths
+    still = replace(
+        paths, camera=torch.zeros_like(paths.camera), objects=torch.zeros_like(paths.objects)
+    )
+    depth = torch.ones_like(scene.inverse_depth)
+    return replace(scene, inverse_depth=depth, paths=still, fixed=None)
+
+
+def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    last = nn.Linear(hidden, outputs)
+    nn.init.normal_(last.weight, std=0.01)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.LeakyReLU(0.2),
+        nn.Linear(hidden, hidden),
+        nn.LeakyReLU(0.2),
+        last,
+    )

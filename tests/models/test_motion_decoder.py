@@ -1,0 +1,200 @@
+"""Depth and motion decoder: what z decodes to, and that flow follows from it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from seg2vid.data.clips import render_toycity, stack
+from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.labels.space import get_label_space
+from seg2vid.models.config import DepthConfig, ModelConfig
+from seg2vid.models.depth import DepthNetwork, own_car
+from seg2vid.models.layers import OBJECT_FACTOR, find_objects
+from seg2vid.models.motion_decoder import MotionDecoder, render
+from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.structures import Latent
+from seg2vid.training.config import OBJECTIVES
+from seg2vid.training.motion import MotionStage
+from tests.tiny import CONFIG, street_map
+
+SPACE = get_label_space("cityscapes")
+SMALL = replace(
+    CONFIG, architecture="geometry", depth=DepthConfig(widths=(4, 4, 6, 8, 8), blocks=1)
+)
+SKY = 10
+
+
+@pytest.fixture(scope="module")
+def decoder() -> MotionDecoder:
+    torch.manual_seed(0)
+    return MotionDecoder(SMALL).eval()
+
+
+def objects_of(label_map: Tensor) -> Tensor:
+    """Two cars on the coarse grid."""
+    things = SPACE.foreground_ids
+    return find_objects(label_map, None, foreground=things, factor=OBJECT_FACTOR)
+
+
+def picture() -> Tensor:
+    return torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(1))
+
+
+def draw(decoder: MotionDecoder, seed: int = 0) -> Latent:
+    return decoder.draw(objects_of(street_map()), torch.Generator().manual_seed(seed))
+
+
+# Depth.
+
+
+def test_sky_has_no_depth_and_all_else_has_some(decoder: MotionDecoder) -> None:
+    labels = street_map()
+    depth = decoder.depth(picture(), labels).inverse_depth
+    assert depth[labels == SKY].abs().max() == 0
+    assert depth[labels != SKY].min() > 0 and depth.max() <= 2.1
+
+
+def test_depth_works_from_labels_alone_and_a_black_picture_is_none(decoder: MotionDecoder) -> None:
+    labels, black = street_map(), torch.zeros(1, 3, 64, 128)
+    alone = decoder.depth(None, labels).inverse_depth
+    assert torch.equal(alone, decoder.depth(black, labels).inverse_depth)
+    assert not torch.equal(alone, decoder.depth(picture(), labels).inverse_depth)
+
+
+def test_camera_begins_as_the_usual_one(decoder: MotionDecoder) -> None:
+    with torch.no_grad():
+        camera = decoder.depth(picture(), street_map()).camera
+    assert torch.allclose(camera.focal_length, torch.tensor([1.08 * 128]))
+    assert torch.allclose(camera.centre, torch.tensor([[63.5, 0.45 * 64]]))
+
+
+def test_a_space_without_sky_has_depth_everywhere() -> None:
+    network = DepthNetwork(SMALL.depth, num_channels=3, sky=None).eval()
+    assert network(None, torch.ones(1, 32, 64, dtype=torch.long)).inverse_depth.min() > 0
+
+
+def test_only_void_that_reaches_the_lower_border_is_the_own_car() -> None:
+    labels = torch.zeros(1, 4, 3, dtype=torch.long)
+    labels[0, 2:, 0] = labels[0, 1, 1] = labels[0, 3, 2] = 19
+    expected = torch.tensor([[[0, 0, 0], [0, 0, 0], [1, 0, 0], [1, 0, 1]]])
+    assert torch.equal(own_car(labels, 19).long(), expected)
+
+
+# Paths.
+
+
+def path_of(decoder: MotionDecoder, *knots: tuple[float, ...]) -> Tensor:
+    """Integrate camera velocities (m/s and rad/s) told at the knots."""
+    units = (10.0, 1.0, 0.5, 0.1)
+    told = torch.tensor(knots) / torch.tensor(units)
+    times = torch.arange(decoder.num_frames)
+    return decoder._integrate(told.flatten().view(1, 1, -1), units, times)[0, 0]
+
+
+def test_a_steady_drive_covers_its_speed_times_its_time(decoder: MotionDecoder) -> None:
+    path = path_of(decoder, *[(8.0, 0.0, 0.0, 0.0)] * 3)
+    expected = 8.0 * torch.arange(1, 4) / CONFIG.frames_per_second
+    assert torch.allclose(path[:, 0], expected, atol=1e-5)
+    assert path[:, 1:].abs().max() == 0
+
+
+def test_braking_covers_the_mean_of_the_speeds(decoder: MotionDecoder) -> None:
+    path = path_of(decoder, (8.0, 0.0, 0.0, 0.0), (6.0, 0.0, 0.0, 0.0), (4.0, 0.0, 0.0, 0.0))
+    assert torch.isclose(path[-1, 0], torch.tensor(6.0 * 3 / CONFIG.frames_per_second), atol=1e-3)
+
+
+def test_a_turn_to_the_right_bends_the_path_to_the_right(decoder: MotionDecoder) -> None:
+    turn, seconds = 0.4, 3 / CONFIG.frames_per_second
+    path = path_of(decoder, *[(8.0, 0.0, turn, 0.0)] * 3)
+    angle, radius = torch.tensor(turn * seconds), 8.0 / turn
+    # An arc.
+    assert torch.isclose(path[-1, 2], angle, atol=1e-5)
+    assert torch.isclose(path[-1, 0], radius * angle.sin(), atol=1e-3)
+    assert torch.isclose(path[-1, 1], radius * (1 - angle.cos()), atol=1e-3)
+
+
+# Motion.
+
+
+def test_motion_is_complete_and_says_what_it_was_made_of(decoder: MotionDecoder) -> None:
+    with torch.inference_mode():
+        motion = decoder(picture(), street_map(), draw(decoder), objects_of(street_map()))
+    assert motion.forward_flow.shape == motion.backward_flow.shape == (1, 3, 2, 64, 128)
+    assert motion.forward_visible.shape == motion.backward_visible.shape == (1, 3, 1, 64, 128)
+    assert motion.camera_path is not None and motion.camera_path.shape == (1, 3, 4)
+    assert motion.inverse_depth is not None and motion.inverse_depth.shape == (1, 3, 64, 128)
+    assert motion.source is not None and motion.source.shape == (1, 3, 64, 128)
+    assert motion.turning is not None and torch.equal(motion.turning, motion.camera_path[..., 2])
+
+
+def test_some_times_are_those_of_all_times(decoder: MotionDecoder) -> None:
+    given = (picture(), street_map(), draw(decoder), objects_of(street_map()))
+    with torch.inference_mode():
+        whole = decoder(*given)
+        some = decoder(*given, times=torch.tensor([2, 0]))
+    assert torch.equal(some.forward_flow, whole.forward_flow[:, [2, 0]])
+    assert torch.equal(some.source, whole.source[:, [2, 0]])
+
+
+def test_a_code_moves_its_own_object_alone(decoder: MotionDecoder) -> None:
+    labels, z = street_map(), draw(decoder)
+    objects = objects_of(labels)
+    changed = z.foreground.clone()
+    changed[:, :, objects[0] == 2] += 3.0
+    with torch.inference_mode():
+        one = decoder.decode(picture(), labels, z, objects)
+        other = decoder.decode(picture(), labels, Latent(z.background, changed), objects)
+    assert torch.equal(one.paths.camera, other.paths.camera)
+    assert torch.equal(one.paths.objects[:, 0], other.paths.objects[:, 0])
+    assert not torch.equal(one.paths.objects[:, 1], other.paths.objects[:, 1])
+
+
+def test_a_space_without_a_ground_moves_by_its_residual_alone() -> None:
+    space = get_label_space("object")
+    config: ModelConfig = replace(SMALL, label_space=space.to_dict())
+    decoder = MotionDecoder(config).eval()
+    torch.nn.init.normal_(decoder.residual[-1].weight)
+    labels = torch.zeros(1, 64, 128, dtype=torch.long)
+    objects = torch.zeros(1, 8, 16, dtype=torch.long)
+    with torch.inference_mode():
+        scene = decoder.decode(picture(), labels, decoder.draw(objects, None), objects)
+    assert scene.residual is not None
+    motion = render(scene)
+    assert torch.allclose(motion.forward_flow, scene.residual, atol=1e-3)
+
+
+def test_every_weight_learns() -> None:
+    decoder = MotionDecoder(SMALL).train()
+    scene = decoder.decode(picture(), street_map(), draw(decoder), objects_of(street_map()))
+    render(scene).forward_flow.square().mean().backward()
+    # The layers before zeros begin to learn in the second step.
+    silent = {name for name, one in decoder.named_parameters() if one.grad is None}
+    assert not silent
+
+
+# In the house.
+
+
+def test_a_pipeline_of_moving_scenes_generates_several_passes() -> None:
+    pipeline = Seg2VidPipeline.from_config(SMALL)
+    video = pipeline(street_map(), num_frames=5, seed=0)
+    assert video.frames.shape == (1, 5, 3, 64, 128)
+    assert video.motion.camera_path is not None and video.motion.camera_path.shape == (1, 5, 4)
+    assert torch.equal(video.frames, pipeline(street_map(), num_frames=5, seed=0).frames)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_training_has_the_terms_of_what_the_clip_knows(exact: bool) -> None:
+    objective = replace(
+        OBJECTIVES["geometry"], trained_frames=2, refined_frames=1, exact_motion=exact
+    )
+    stage = MotionStage(SMALL, replace(objective, reconstruction=0.0 if exact else 1.0)).train()
+    city = ToyCityConfig(height=64, width=128, num_frames=3)
+    terms = stage.compute_losses(stack([render_toycity(seed, city) for seed in (0, 1)]))
+    known = {"flow", "depth", "camera", "path"}
+    assert known <= set(terms) if exact else not known & set(terms)
+    assert ("reconstruction" in terms) is not exact
+    sum(terms.values()).backward()
+    assert stage.animator.flow_decoder.camera[-1].weight.grad.abs().max() > 0
