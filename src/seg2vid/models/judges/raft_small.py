@@ -47,11 +47,8 @@ class Bottleneck(nn.Module):
         self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1)
         self.conv3 = nn.Conv2d(inner, outputs, 1)
         self.norm1, self.norm2, self.norm3 = norm(inner), norm(inner), norm(outputs)
-        self.downsample = (
-            nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride), norm(outputs))
-            if stride > 1
-            else nn.Identity()
-        )
+        shrink = (nn.Conv2d(inputs, outputs, 1, stride), norm(outputs)) if stride > 1 else ()
+        self.downsample = nn.Sequential(*shrink)
 
     def forward(self, features: Features) -> Shrunk:
         """Return features at 1 / stride of the resolution."""
@@ -146,9 +143,9 @@ class RaftSmall(nn.Module):
         """
         height, width = first.shape[2:]
         tall, wide = round(height * self.scale), round(width * self.scale)
-        target = [-(-max(side, SMALLEST) // FACTOR) * FACTOR for side in (tall, wide)]
-        top, left = (target[0] - tall) // 2, (target[1] - wide) // 2
-        margins = (left, target[1] - wide - left, top, target[0] - tall - top)
+        down, right = (-(-max(side, SMALLEST) // FACTOR) * FACTOR - side for side in (tall, wide))
+        top, left = down // 2, right // 2
+        margins = (left, right - left, top, down - top)
         pictures = torch.cat((first, second))
         if self.scale != 1:
             pictures = F.interpolate(pictures, (tall, wide), mode="bilinear", antialias=True)
@@ -170,8 +167,7 @@ class RaftSmall(nn.Module):
         for _ in range(self.iterations):
             state, flow = self.update_block(state, context, look_up(pyramid, here + flow), flow)
         # With the corners aligned: so the weights were trained.
-        size = first.shape[2:]
-        return FACTOR * F.interpolate(flow, size, mode="bilinear", align_corners=True)
+        return FACTOR * F.interpolate(flow, first.shape[2:], mode="bilinear", align_corners=True)
 
 
 def correlation_pyramid(first: Features, second: Features) -> list[Float[Tensor, "pixels 1 _ _"]]:
