@@ -15,10 +15,7 @@ from pathlib import Path
 
 from seg2vid.data.recordings.recording import Recording, list_pictures
 
-
-def looks_like(root: Path) -> bool:
-    """Say whether there is a folder ``mini``."""
-    return (root / "mini").is_dir()
+SIGNS = ("mini",)
 
 
 def list_recordings(root: Path) -> list[Recording]:

@@ -1,7 +1,7 @@
 """Clips on disk → ``Clip`` carriers, and the batches of training."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -174,6 +174,7 @@ def mirror(clip: Clip) -> Clip:
     return flipped
 
 
+@dataclass(eq=False, kw_only=True)
 class TrainingBatches(Dataset[Clip]):
     """Batches for steps ``start`` ... ``steps`` - 1; a batch depends on seed and step alone.
 
@@ -182,42 +183,34 @@ class TrainingBatches(Dataset[Clip]):
     are one batch as a single process would have drawn it.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[tuple[ClipSource, float]],
-        *,
-        batch_size: int,
-        steps: int,
-        start: int,
-        seed: int,
-        stills: bool,
-        accumulate: int = 1,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        super().__init__()
-        self.sources = [source for source, _ in sources]
-        weights = np.array([weight for _, weight in sources])
-        self.chances = weights / weights.sum()
-        self.batch_size, self.steps = batch_size, range(start, steps)
-        self.seed, self.stills = seed, stills
-        self.accumulate, self.rank, self.world = accumulate, rank, world
+    sources: Sequence[tuple[ClipSource, float]] = field(kw_only=False)
+    """Where clips come from, and how often each is drawn from, in any unit."""
+    batch_size: int
+    steps: int
+    start: int
+    seed: int
+    stills: bool
+    accumulate: int = 1
+    rank: int = 0
+    world: int = 1
 
     def __getitem__(self, index: int) -> Clip:
         """Return this process's batch number ``index`` of those that are left."""
         step, part = divmod(index, self.accumulate)
-        random = np.random.default_rng([self.seed, self.steps[step]])
+        random = np.random.default_rng([self.seed, range(self.start, self.steps)[step]])
         # One source a step, for their clips may know different things. No dice where there is one
         # only, so that a second one does not change what the first gave.
-        which = random.choice(len(self.sources), p=self.chances) if len(self.sources) > 1 else 0
-        source = self.sources[which]
+        weights = np.array([weight for _, weight in self.sources])
+        chances = weights / weights.sum()
+        which = random.choice(len(weights), p=chances) if len(weights) > 1 else 0
+        source, _ = self.sources[which]
         whole = self.batch_size * self.world * self.accumulate
         drawn = [_draw(random, len(source)) for _ in range(whole)]
         begin = (part * self.world + self.rank) * self.batch_size
         return stack([self._read(source, *one) for one in drawn[begin : begin + self.batch_size]])
 
     def __len__(self) -> int:
-        return len(self.steps) * self.accumulate
+        return len(range(self.start, self.steps)) * self.accumulate
 
     def _read(self, source: ClipSource, index: int, time: int, is_mirrored: int) -> Clip:
         clip = source.read_still(index, time) if self.stills else source.read(index)

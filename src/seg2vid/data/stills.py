@@ -8,6 +8,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -51,7 +52,7 @@ class StillFolder:
     def read(self, index: int) -> Clip:
         """Read a photo and its label map as a clip without further frames, a batch of one."""
         photo = self.photos[index]
-        size = {"height": self.height, "width": self.width}
+        size: dict[str, Any] = {"height": self.height, "width": self.width}
         pixels = fit_image(read_image(photo), **size)
         ids = read_label_map(self.label_file(photo), space=self.space).ids
         ids = fit_label_map(ids, **size, fill=self.space.void_id).ids

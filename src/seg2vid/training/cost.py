@@ -246,7 +246,7 @@ def foretell(
         frozen_parameters=sum(count_parameters(stage, trained=False).values()),
         clips={
             str(getattr(one, "directory", None) or getattr(one, "place", "clips")): len(one)
-            for one in batches.sources
+            for one, _ in batches.sources
         },
         validation_clips=len(picked),
         classes=stage.space.num_channels,

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from seg2vid.data.recordings import folder, list_recordings
+from seg2vid.data.recordings import find_layout, folder, list_recordings
 from seg2vid.data.recordings.recording import Recording, read_clip
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.pictures import write_label_map
@@ -46,7 +46,7 @@ def test_videos_and_folders_of_frames_are_found_at_any_depth(tmp_path: Path) -> 
 def test_the_root_may_be_a_clip_or_a_video(tmp_path: Path) -> None:
     assert names(folder.list_recordings(frames(tmp_path / "my clip", None, None))) == ["my_clip"]
     video = film(tmp_path / "film.avi", 1)
-    assert folder.looks_like(video) and only(list_recordings(video)).name == "film"
+    assert find_layout(video) == "folder" and only(list_recordings(video)).name == "film"
 
 
 def test_names_can_name_files_and_are_unique(tmp_path: Path) -> None:

@@ -151,8 +151,8 @@ def prepare_recording(
         try:
             for window in _windows(recording, settings, step, figures.dropped, seen):
                 clip, sources = make_clip(recording, window, settings, teachers)
-                facts = {"recording": recording.name, "first": window.indices[0]}
-                facts |= _measure(clip.motion)
+                facts = _measure(clip.motion)
+                facts |= {"recording": recording.name, "first": window.indices[0]}
                 if facts["visible"] is not None and facts["visible"] < settings.least_visible:
                     figures.dropped.unrelated += 1
                     continue

@@ -137,12 +137,12 @@ def _look(recording: Recording) -> Job:
     if recording.video is None or recording.pictures:
         return Job(recording, recording.rate, len(recording.pictures))
     try:
-        facts = look_at_video(recording.video)
+        rate, frames = look_at_video(recording.video)
     except MediaError:
         # A toy-city file, or a broken one: what is wrong will be said when it is read.
         rate = recording.frames_per_second or DEFAULT_RATE
         return Job(recording, rate, len(recording.label_files))
-    return Job(recording, recording.frames_per_second or facts.frames_per_second, facts.num_frames)
+    return Job(recording, recording.frames_per_second or rate, frames)
 
 
 def describe(plan: Plan) -> dict[str, Any]:

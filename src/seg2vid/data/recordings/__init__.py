@@ -14,8 +14,9 @@ from seg2vid.tools.errors import MediaError
 class Adapter(Protocol):
     """What the module of each layout offers; its docstring draws the directory tree."""
 
-    def looks_like(self, root: Path) -> bool:
-        """Say at a glance whether ``root`` has this layout; never raises."""
+    @property
+    def SIGNS(self) -> tuple[str, ...]:
+        """Glob patterns, one of which finds something in such a tree."""
 
     def list_recordings(self, root: Path) -> list[Recording]:
         """List what is there, by name; raise ``MediaError`` for an incomplete tree."""
@@ -34,15 +35,17 @@ LAYOUTS: Mapping[str, Adapter] = {
 
 
 def find_layout(root: Path) -> str:
-    """Return the name of the first layout that ``root`` looks like; ``folder`` where it is none.
+    """Return the first layout with a sign in ``root``; ``folder`` where there is none.
 
     Raises ``MediaError`` where ``root`` does not exist.
     """
     if not root.exists():
         what = "a folder of recordings or a video"
         raise MediaError(what, got=f"no {root}", fix="check the path")
-    found = (name for name, adapter in LAYOUTS.items() if adapter.looks_like(root))
-    return next(found, "folder")
+    for name, adapter in LAYOUTS.items():
+        if any(True for sign in adapter.SIGNS for _ in root.glob(sign)):
+            return name
+    return "folder"
 
 
 def list_recordings(root: Path, layout: str = "auto") -> list[Recording]:

@@ -19,12 +19,8 @@ from seg2vid.labels.space import get_label_space
 
 STILLS, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 FRAMES_PER_SECOND = 1.0
+SIGNS = (STILLS,)
 _STILL = re.compile(r"(?P<sequence>[A-Za-z0-9]+)_f?\d+\.png")
-
-
-def looks_like(root: Path) -> bool:
-    """Say whether ``root`` holds ``701_StillsRaw_full``."""
-    return any(root.glob(STILLS))
 
 
 def list_recordings(root: Path) -> list[Recording]:

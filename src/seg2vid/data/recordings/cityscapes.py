@@ -22,12 +22,8 @@ SPLITS = ("train", "val", "test")
 FRAMES, LABELS = "leftImg8bit_sequence", "gtFine"
 FRAMES_PER_SECOND = 17.0
 LICENCE = "Cityscapes terms: non-commercial research"
+SIGNS = (FRAMES,)
 _FRAME = re.compile(r"(?P<sequence>[\w-]+_\d{6})_(?P<number>\d{6})_leftImg8bit\.png")
-
-
-def looks_like(root: Path) -> bool:
-    """Say whether ``root`` holds ``leftImg8bit_sequence``."""
-    return any(root.glob(FRAMES))
 
 
 def list_recordings(root: Path) -> list[Recording]:

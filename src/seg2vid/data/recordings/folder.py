@@ -49,6 +49,8 @@ from seg2vid.tools.errors import MediaError
 SPACE_FILE = "label_space.yaml"
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
+SIGNS: tuple[str, ...] = ()
+"""None: any other folder, or a video, is one of these."""
 BESIDE_FRAMES = frozenset({"instances", "photos", *EXTRAS})
 """Folders of pictures that are no frames: maps, photos, and what seg2vid writes beside a video."""
 _FIELDS = {
@@ -60,11 +62,6 @@ _FIELDS = {
     "labels_by": "labels_by",
 }
 """Field of ``Recording`` for every key of the manifest but ``name``."""
-
-
-def looks_like(root: Path) -> bool:
-    """Say whether ``root`` is a folder or has the ending of a video."""
-    return os.path.isdir(root) or root.suffix.lower() in VIDEOS
 
 
 def list_recordings(root: Path) -> list[Recording]:

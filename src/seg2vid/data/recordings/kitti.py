@@ -17,12 +17,8 @@ from seg2vid.data.recordings.recording import Recording, list_pictures, list_run
 FRAMES_PER_SECOND = 10.0
 LICENCE = "CC BY-NC-SA 3.0"
 _DRIVES = "*/*_drive_*_sync"
+SIGNS = (_DRIVES,)
 _DRIVE = re.compile(r"\d{4}_\d{2}_\d{2}_drive_\d{4}_sync")
-
-
-def looks_like(root: Path) -> bool:
-    """Say whether ``root`` holds a drive below a date."""
-    return any(root.glob(_DRIVES))
 
 
 def list_recordings(root: Path) -> list[Recording]:

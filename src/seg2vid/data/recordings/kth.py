@@ -20,15 +20,10 @@ from seg2vid.tools.errors import MediaError
 SEQUENCES = "00sequences.txt"
 LAST_TRAINING_PERSON = 16
 LICENCE = "KTH terms: non-commercial use"
+SIGNS = (SEQUENCES, "person??_*_d?_uncomp.avi", "*/person??_*_d?_uncomp.avi")
 _VIDEO = re.compile(r"(?P<name>(?P<person>person\d\d)_[a-z]+_d\d)_uncomp\.avi")
 _LINE = re.compile(r"^\s*(person\d\d_[a-z]+_d\d)\s+frames\s+(.*)$", re.MULTILINE)
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
-
-
-def looks_like(root: Path) -> bool:
-    """Say whether ``root`` holds the list of sequences, or a video directly or in a folder."""
-    patterns = (SEQUENCES, "person??_*_d?_uncomp.avi", "*/person??_*_d?_uncomp.avi")
-    return any(True for pattern in patterns for _ in root.glob(pattern))
 
 
 def list_recordings(root: Path) -> list[Recording]:

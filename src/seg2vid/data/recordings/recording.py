@@ -1,7 +1,7 @@
 """A recording is one video with what is known of it: what every adapter lists and ``prepare`` eats.
 
-An adapter is a module with ``looks_like(root)`` and ``list_recordings(root)``; its docstring draws
-the directory tree. The package's ``LAYOUTS`` names them all.
+An adapter is a module with ``SIGNS`` and ``list_recordings(root)``; its docstring draws the
+directory tree. The package's ``LAYOUTS`` names them all.
 """
 
 import re
@@ -95,7 +95,7 @@ class Recording:
         """
         if self.frames_per_second:
             return self.frames_per_second
-        return look_at_video(self.video).frames_per_second if self.video else DEFAULT_RATE
+        return look_at_video(self.video)[0] if self.video else DEFAULT_RATE
 
     def label_map(self, index: int) -> Int[np.ndarray, "height width"] | None:
         """Read the label map of a frame, ids of ``label_space``; None where it has none."""
@@ -177,24 +177,18 @@ def stack_maps(maps: Sequence[Map | None]) -> Int[Tensor, "known height width"] 
     return None if maps[0] is None else maps[0].unsqueeze(0)
 
 
-@dataclass(frozen=True)
-class VideoFacts:
-    """What a video file says of itself, without decoding."""
+def look_at_video(path: Path) -> tuple[float, int]:
+    """Return rate and number of frames as a video file states them: files err.
 
-    frames_per_second: float
-    num_frames: int
-    """An estimate: files err."""
-
-
-def look_at_video(path: Path) -> VideoFacts:
-    """Read what a video file states; raise ``MediaError`` where it is none."""
+    Raises ``MediaError`` where it is none.
+    """
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             rate = float(stream.average_rate or 0)
             rate = rate if 0 < rate <= FASTEST_RATE else DEFAULT_RATE
             seconds = (container.duration or 0) / av.time_base
-            return VideoFacts(rate, stream.frames or round(seconds * rate))
+            return rate, stream.frames or round(seconds * rate)
     except (OSError, av.error.FFmpegError, IndexError, ValueError) as error:
         raise MediaError("a video", got=f"{path}: {error}", fix="check it") from None
 
@@ -208,7 +202,6 @@ def list_pictures(folder: Path) -> tuple[Path, ...]:
 
 
 def _natural_order(path: Path) -> tuple[list[str | int], str]:
-    """Return a key that sorts numbers in names by value, whether or not they have leading zeros."""
     # Splitting at a group yields text and digits in turn, so like is compared with like.
     parts = re.split(r"([0-9]+)", path.name)
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name

@@ -23,6 +23,7 @@ from seg2vid.data.recordings.recording import Frame, Recording
 from seg2vid.labels.space import get_label_space
 from seg2vid.tools.errors import MediaError
 
+SIGNS = ("clip_*.safetensors",)
 LABELS_BY = "the renderer: exact"
 LICENCE = "rendered by seg2vid"
 
@@ -60,11 +61,6 @@ def _open(path: str) -> Iterator[Any]:
     except (OSError, SafetensorError) as error:
         what, got = "a toy-city clip", f"{path}: {error}"
         raise MediaError(what, got=got, fix="render it again: seg2vid toycity") from None
-
-
-def looks_like(root: Path) -> bool:
-    """Say whether ``root`` holds a clip."""
-    return any(root.glob("clip_*.safetensors"))
 
 
 def list_recordings(root: Path) -> list[Recording]:

@@ -18,12 +18,8 @@ from seg2vid.data.recordings.recording import Recording, missing
 from seg2vid.tools.errors import MediaError
 
 VIDEOS, LISTS = "UCF-101", "ucfTrainTestlist"
+SIGNS = (VIDEOS,)
 _ENTRY = re.compile(r"(?P<action>\w+)/(?P<name>v_(?P<group>\w+_g\d\d)_c\d\d)\.avi")
-
-
-def looks_like(root: Path) -> bool:
-    """Say whether ``root`` holds the folder ``UCF-101``."""
-    return any(root.glob(VIDEOS))
 
 
 def list_recordings(root: Path, fold: int = 1) -> list[Recording]:
