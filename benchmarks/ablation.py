@@ -79,8 +79,8 @@ def run(options: argparse.Namespace, seed: int) -> None:
     """Train and evaluate every variant with one seed."""
     from seg2vid.data.clips import ClipFolder
     from seg2vid.evaluation.protocol import get_protocol
-    from seg2vid.evaluation.run import EvaluateOptions
     from seg2vid.evaluation.run import run as evaluate
+    from seg2vid.evaluation.work import Setup
     from seg2vid.training.config import RunConfig
     from seg2vid.training.recipes import make_stage
     from seg2vid.training.run import run as run_training
@@ -108,10 +108,8 @@ def run(options: argparse.Namespace, seed: int) -> None:
         sources = [(ClipFolder(options.output / "clips"), 1.0)]
         settings = RunConfig(save_every=200)
         weights = run_training(make_stage(training, model), sources, folder, settings)
-        asked = EvaluateOptions(
-            protocol, folder / "report", model=str(weights), judges=options.judges, workers=1
-        )
-        for line in evaluate(asked):
+        setup = Setup(protocol, folder / "report", model=str(weights), judges=options.judges)
+        for line in evaluate(setup, workers=1):
             print(line)
 
 

@@ -71,9 +71,9 @@ def write_model(folder: Path, config: ModelConfig = CONFIG, *, seed: int = 0) ->
     return str(folder)
 
 
-def quick_setup(work: Path, protocol: Protocol = TINY, **given: Any) -> Setup:
+def quick_setup(output: Path, protocol: Protocol = TINY, **given: Any) -> Setup:
     """What is needed to measure, with judges that cost nothing; it does not travel."""
-    setup = Setup(protocol, work, **given)
+    setup = Setup(protocol, output, **given)
     setup.__dict__["measurement"] = Measurement(protocol, Judges(Guesser()))
     return setup
 

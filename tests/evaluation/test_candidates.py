@@ -17,9 +17,9 @@ from seg2vid.evaluation.candidates import (
     BASELINES,
     Candidate,
     Model,
-    PosteriorModel,
-    StillStart,
     baselines_of,
+    posterior,
+    still_start,
 )
 from seg2vid.evaluation.cases import Cases
 from seg2vid.models import layers
@@ -50,7 +50,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def model(weights: str) -> Model:
-    return Model("model", weights, "model", TINY)
+    return Model(weights, TINY)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_clip_is_the_same_whatever_stands_beside_it(clip: Clip, model: Model) 
     first = model.make(clip, 1)
     torch.rand(7)
     model.make(clip, 2)
-    again = Model("other_1", model.name, "other", TINY).make(clip, 1)
+    again = Model(model.name, TINY).make(clip, 1)
     assert torch.equal(first.frames, again.frames)
     three = replace(model, protocol=replace(TINY, samples=3)).make(clip, 1)
     torch.testing.assert_close(three.frames[:2], first.frames)
@@ -201,7 +201,7 @@ def test_a_still_is_the_first_frame_of_the_pipeline(
 @pytest.mark.usefixtures("exact")
 def test_a_generated_start_is_repeated(clip: Clip, model: Model) -> None:
     generating = replace(model, protocol=GENERATION)
-    output = StillStart(generating).make(clip, 4)
+    output = still_start(generating).make(clip, 4)
     first = generating.make(clip, 4).frames[0, 0]
     assert output.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
     assert all(torch.allclose(frame, first, atol=1e-6) for frame in output.frames[0])
@@ -212,15 +212,15 @@ def test_a_generated_start_is_repeated(clip: Clip, model: Model) -> None:
 def test_the_oracle_plays_the_motion_that_its_encoder_finds(
     clip: Clip, model: Model, pipeline: Seg2VidPipeline
 ) -> None:
-    output = PosteriorModel(model).make(clip, 0)
+    output = posterior(model).make(clip, 0)
     code = encode_motion(pipeline, whole(clip), clip.label_map)
     video = pipeline(clip.label_map, num_frames=3, first_frame=clip.first_frame, z=code.z)
     torch.testing.assert_close(output.frames[:, 1:], video.frames.clamp(0, 1))
     torch.testing.assert_close(output.motion.backward_flow, video.motion.backward_flow)
     assert torch.equal(output.frames[:, 0], clip.first_frame)
-    assert torch.equal(PosteriorModel(model).make(clip, 5).frames, output.frames)
+    assert torch.equal(posterior(model).make(clip, 5).frames, output.frames)
     other = replace(clip, frames=clip.frames.flip(1))
-    assert not torch.equal(PosteriorModel(model).make(other, 0).frames, output.frames)
+    assert not torch.equal(posterior(model).make(other, 0).frames, output.frames)
 
 
 @pytest.mark.parametrize(("length", "starts"), [(1, (0, 1, 2)), (2, (0,))])
@@ -239,7 +239,7 @@ def test_the_oracle_encodes_every_whole_pass(
 
     monkeypatch.setattr(module, "encode_motion", watch)
     name = write_model(tmp_path / "short", replace(CONFIG, num_frames=length))
-    output = PosteriorModel(Model("model", name, "model", TINY)).make(clip, 0)
+    output = posterior(Model(name, TINY)).make(clip, 0)
     assert output.frames.shape == (1, 4, 3, HEIGHT, WIDTH)
     assert output.motion.backward_flow.shape == (1, 3, 2, HEIGHT, WIDTH)
     maps = torch.cat((clip.label_map[:, None], clip.label_maps), 1)
@@ -252,13 +252,13 @@ def test_the_oracle_encodes_every_whole_pass(
 def test_the_oracle_needs_a_whole_pass(clip: Clip, model: Model) -> None:
     message = r"clips of at least 3 frames after the first; got 2; use another protocol, or leave"
     with pytest.raises(ModelError, match=message):
-        PosteriorModel(model).make(shortened(clip, 2), 0)
+        posterior(model).make(shortened(clip, 2), 0)
 
 
 @pytest.mark.usefixtures("exact")
 def test_motion_of_several_passes_is_that_to_the_first_frame(clip: Clip, tmp_path: Path) -> None:
     name = write_model(tmp_path / "short", replace(CONFIG, num_frames=1))
-    output = Model("model", name, "model", TINY).make(clip, 0)
+    output = Model(name, TINY).make(clip, 0)
     pipeline = Seg2VidPipeline.from_pretrained(name)
     video = pipeline(clip.label_map, num_frames=3, first_frame=clip.first_frame, seed=[0, 1])
     assert video.pass_starts == (0, 1, 2)
@@ -267,7 +267,12 @@ def test_motion_of_several_passes_is_that_to_the_first_frame(clip: Clip, tmp_pat
 
 
 def test_candidates_say_who_they_are(model: Model, weights: str, tmp_path: Path) -> None:
-    every = (*BASELINES.values(), model, PosteriorModel(model), StillStart(model))
+    every = (
+        *BASELINES.values(),
+        model.candidate("model", "model"),
+        posterior(model),
+        still_start(model),
+    )
     for candidate in every:
         assert isinstance(candidate, Candidate)
         assert candidate.key and candidate.title and candidate.about
@@ -277,18 +282,17 @@ def test_candidates_say_who_they_are(model: Model, weights: str, tmp_path: Path)
     shutil.copy(Path(weights) / "model.safetensors", copy)
     assert replace(model, name=str(copy)).title == "run_7.safetensors"
     assert model.sha256 == digest_of(Path(weights) / "model.safetensors")
-    assert PosteriorModel(model).sha256 == model.sha256
-    assert model.about == "sees the first frame and label map; 2 draws"
-    assert replace(model, protocol=replace(GENERATION, samples=1)).about == (
-        "sees the label map; one draw"
-    )
+    assert posterior(model).sha256 == model.sha256
+    assert model.candidate("model", "model").about == "sees the first frame and label map; 2 draws"
+    generating = replace(model, protocol=replace(GENERATION, samples=1))
+    assert generating.candidate("other_1", "other").about == "sees the label map; one draw"
 
 
 def test_a_motion_stage_alone_predicts(clip: Clip, model: Model, tmp_path: Path) -> None:
     """Weights without a first frame are enough where one is given, and refused elsewhere."""
     boxes = {"animator": build_model().animator}
     save_checkpoint(tmp_path / "model.safetensors", boxes, CONFIG, {})
-    alone = Model("model", str(tmp_path), "model", TINY)
+    alone = Model(str(tmp_path), TINY)
     assert torch.equal(alone.make(clip, 0).frames, model.make(clip, 0).frames)
     with pytest.raises(ModelError, match=r"tensors of first_frame; got missing"):
         replace(alone, protocol=GENERATION).make(clip, 0)
@@ -310,22 +314,25 @@ def test_baselines_come_in_the_order_of_the_protocol(model: Model, tmp_path: Pat
         assert "posterior" not in keys(unfit, replace(model, protocol=unfit)), "no encoder fits"
     assert keys(still_protocol(), model) == ["truth"], "others are looked up in photos"
     generated = baselines_of(GENERATION, model)
-    assert isinstance(generated[1], StillStart) and keys(GENERATION, None) == ["truth", "repeat"]
+    assert generated[1].title == "its first frame repeated" and keys(GENERATION, None) == [
+        "truth",
+        "repeat",
+    ]
     pipeline = build_model()
     pipeline.motion_encoder_weights = {}
     pipeline.save_pretrained(tmp_path)
-    generating = Model("model", str(tmp_path), "model", TINY)
+    generating = Model(str(tmp_path), TINY)
     assert "posterior" not in keys(TINY, generating), "a model without motion encoder has none"
 
 
 def test_missing_and_foreign_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"'dragon'"):
-        Model("model", "dragon", "model", TINY)
+        Model("dragon", TINY)
     space = {**CONFIG.label_space, "classes": [dict(c) for c in CONFIG.label_space["classes"]]}
     space["classes"][0]["name"], space["name"] = "canal", "venice"
     name = write_model(tmp_path / "boat", replace(CONFIG, label_space=space))
     with pytest.raises(ModelError, match=r"label space cityscapes; got venice \(.*boat\); eval"):
-        _ = Model("model", name, "model", TINY).pipeline
+        _ = Model(name, TINY).pipeline
 
 
 def test_models_compute_exactly_where_they_are_told_to(

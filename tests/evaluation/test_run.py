@@ -20,14 +20,14 @@ from seg2vid.evaluation.judges import (
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.evaluation.run import (
-    EvaluateOptions,
     changes,
+    choose_device,
     figure_of,
-    make_setup,
     run,
     share_cores,
     summary_lines,
 )
+from seg2vid.evaluation.work import Setup
 from seg2vid.models.judges.files import JUDGES_VARIABLE
 from seg2vid.tools.errors import MediaError, Seg2VidError
 from seg2vid.tools.files import digest_of as digest_of_file
@@ -46,10 +46,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
-def options(model: str | None, output: Path, **given: Any) -> EvaluateOptions:
-    """Two clips in this process."""
-    usual: dict[str, Any] = {"protocol": TINY, "workers": 1, "threads": 1}
-    return EvaluateOptions(output=output, model=model, **(usual | given))
+def setup_of(model: str | None, output: Path, **given: Any) -> Setup:
+    return Setup(given.pop("protocol", TINY), output, model=model, **given)
+
+
+def evaluate(model: str | None, output: Path, **given: Any) -> list[str]:
+    """Evaluate two clips in this process; return what was said."""
+    how: dict[str, Any] = {"workers": 1, "threads": 1}
+    how |= {name: given.pop(name) for name in ("threads", "keep_work") if name in given}
+    return list(run(setup_of(model, output, **given), **how))
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -62,7 +67,7 @@ def finished(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     output = tmp_path_factory.mktemp("run") / "report"
     with pytest.MonkeyPatch.context() as patch:
         judge_quickly(patch)
-        said = "\n".join(run(options(model, output)))
+        said = "\n".join(evaluate(model, output))
     yield output, said
 
 
@@ -166,7 +171,7 @@ def test_a_page_for_people_is_written(finished: tuple[Path, str]) -> None:
 def test_a_finished_folder_is_left_alone(finished: tuple[Path, str], model: str) -> None:
     output, said = finished
     before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
-    again = list(run(options(model, output)))
+    again = evaluate(model, output)
     assert again[0] == f"{output} is finished: nothing to do"
     assert again[1:] == said.splitlines()[-7:-1]
     assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
@@ -174,11 +179,11 @@ def test_a_finished_folder_is_left_alone(finished: tuple[Path, str], model: str)
 
 def test_a_finished_folder_is_not_written_over(finished: tuple[Path, str], model: str) -> None:
     message = r"a folder for a new report; got .*report, which holds another one; choose another"
-    for other in ({"clips": 1}, {"protocol": replace(TINY, seed=1)}, {"against": (model,)}):
+    for other in ({"limit": 1}, {"protocol": replace(TINY, seed=1)}, {"against": (model,)}):
         with pytest.raises(Seg2VidError, match=message):
-            list(run(options(model, finished[0], **other)))
+            evaluate(model, finished[0], **other)
     with pytest.raises(Seg2VidError, match=message):
-        list(run(options(None, finished[0])))
+        evaluate(None, finished[0])
 
 
 def test_a_folder_that_was_begun_goes_on_with_the_same_settings_only(
@@ -188,21 +193,21 @@ def test_a_folder_that_was_begun_goes_on_with_the_same_settings_only(
         raise KeyboardInterrupt
 
     plain = replace(TINY, baselines=("truth", "repeat"))
-    given = options(None, tmp_path / "report", protocol=plain)
+    given = Setup(plain, tmp_path / "report")
     with monkeypatch.context() as patch:
         patch.setattr("seg2vid.evaluation.run.write_evaluation_report", fail)
         with pytest.raises(KeyboardInterrupt):
-            list(run(given))
+            list(run(given, workers=1, threads=1))
     assert not (tmp_path / "report" / "report.json").exists()
     message = r"the settings the evaluation was begun with; got other {}; use the same to go on"
     for changed, other in (
         ("protocol", {"protocol": replace(plain, samples=3)}),
         ("candidates", {"protocol": plain, "against": (write_model(tmp_path / "tiny"),)}),
-        ("clips", {"protocol": plain, "clips": 1}),
+        ("clips", {"protocol": plain, "limit": 1}),
     ):
         with pytest.raises(Seg2VidError, match=message.format(changed)):
-            list(run(replace(given, **other)))
-    lines = list(run(given))
+            list(run(replace(given, **other), workers=1, threads=1))
+    lines = list(run(given, workers=1, threads=1))
     assert lines[0].startswith("tiny-v1: 0 of 2 clips to do")
     assert read(tmp_path / "report")["cost"]["clips_in_this_go"] == 0
 
@@ -214,8 +219,7 @@ def test_changes_to_the_protocol_are_told(tmp_path: Path) -> None:
         judges={SEGMENTER_FILE: "00", "raft_small.safetensors": "11"},
         data_sha256="22",
     )
-    given = options(None, tmp_path / "report", protocol=asking, clips=1, keep_work=True)
-    lines = list(run(given))
+    lines = evaluate(None, tmp_path / "report", protocol=asking, limit=1, keep_work=True)
     report = read(tmp_path / "report")
     assert report["protocol"]["changed"] == {
         "clips": "1 of 2",
@@ -230,18 +234,18 @@ def test_changes_to_the_protocol_are_told(tmp_path: Path) -> None:
 
 
 def test_an_oracle_that_is_left_out_is_told(model: str, tmp_path: Path) -> None:
-    assert changes(make_setup(options(model, tmp_path))) == {}
+    assert changes(setup_of(model, tmp_path)) == {}
     said = {"baselines": "without the model shown the clip: no encoder for this size and length"}
     short = replace(TINY, num_frames=2, horizons=(2,), picture_times=(1,))
-    for given in (options(None, tmp_path), options(model, tmp_path, protocol=short)):
-        assert changes(make_setup(given)) == said
+    for given in (setup_of(None, tmp_path), setup_of(model, tmp_path, protocol=short)):
+        assert changes(given) == said
 
 
 @pytest.mark.parametrize("is_same", [True, False])
 def test_frozen_data_are_recognised(tmp_path: Path, is_same: bool) -> None:
     plain = replace(TINY, baselines=("truth",), clips=1)
     data = digest_of_all([digest_of(Cases(plain).read(0))]) if is_same else "22"
-    list(run(options(None, tmp_path / "report", protocol=replace(plain, data_sha256=data))))
+    evaluate(None, tmp_path / "report", protocol=replace(plain, data_sha256=data))
     report = read(tmp_path / "report")
     assert report["provenance"]["data_is_as_frozen"] is is_same
     said = {} if is_same else {"data": "other pixels than the frozen ones"}
@@ -252,31 +256,29 @@ def test_frozen_data_are_recognised(tmp_path: Path, is_same: bool) -> None:
 def test_work_is_shared_among_all_cores(tmp_path: Path) -> None:
     cores = available_cores()
     plain = replace(TINY, baselines=("truth", "repeat"), clips=64)
-    given = EvaluateOptions(protocol=plain, output=tmp_path)
-    setup = make_setup(given)
-    assert share_cores(given, setup) == (min(cores, 64), max(1, cores // min(cores, 64)))
-    assert share_cores(replace(given, workers=1), setup) == (1, cores)
-    assert share_cores(replace(given, workers=3, threads=5), setup) == (3, 5)
-    assert share_cores(given, replace(setup, device="cuda")) == (1, cores)
-    few = replace(given, clips=1, workers=8)
-    assert share_cores(few, make_setup(few)) == (1, cores)
+    setup = Setup(plain, tmp_path)
+    assert share_cores(setup) == (min(cores, 64), max(1, cores // min(cores, 64)))
+    assert share_cores(setup, workers=1) == (1, cores)
+    assert share_cores(setup, workers=3, threads=5) == (3, 5)
+    assert share_cores(replace(setup, device="cuda")) == (1, cores)
+    assert share_cores(replace(setup, limit=1), workers=8) == (1, cores)
 
 
 def test_settings_that_cannot_be_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Seg2VidError, match=r"--clips of at least 1; got 0; use --clips 1 or more"):
-        list(run(options(None, tmp_path / "report", clips=0)))
+        evaluate(None, tmp_path / "report", limit=0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Seg2VidError, match=r"a device that is there; got cuda; use --device cpu"):
-        list(run(options(None, tmp_path / "report", device="cuda")))
-    assert make_setup(options(None, tmp_path)).device == "cpu"
+        choose_device("cuda")
+    assert choose_device("auto") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert make_setup(options(None, tmp_path)).device == "cuda"
+    assert choose_device("auto") == "cuda"
     assert not (tmp_path / "report").exists()
     (tmp_path / "file").touch()
     with pytest.raises(MediaError, match=r"a folder that can be written; got .*file: File exists"):
-        list(run(options(None, tmp_path / "file", protocol=replace(TINY, baselines=("truth",)))))
+        evaluate(None, tmp_path / "file", protocol=replace(TINY, baselines=("truth",)))
 
 
 def test_missing_judges_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,14 +288,14 @@ def test_missing_judges_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert judges.perceptual is judges.inception is judges.i3d is judges.flow is None
     assert set(judge_digests(None)) == {SEGMENTER_FILE}
     asking = replace(get_protocol("toycity"), baselines=("truth", "repeat"))
-    found = changes(make_setup(EvaluateOptions(asking, tmp_path / "report")))
+    found = changes(Setup(asking, tmp_path / "report"))
     names = sorted(name for files in JUDGE_FILES.values() for name in files)
     assert found == {"judges": f"without {', '.join(names)}: what they measure is left out"}
     with pytest.raises(Seg2VidError, match=r"the judge's weights .* got no such file; name the"):
         load_judges(tmp_path)
     monkeypatch.setattr("seg2vid.evaluation.work.load_judges", load_judges)
     with pytest.raises(Seg2VidError, match=r"the judge's weights"):
-        list(run(options(None, tmp_path / "report", judges=tmp_path)))
+        evaluate(None, tmp_path / "report", judges=tmp_path)
     assert not (tmp_path / "report").exists(), "the right folder can be named next time"
 
 
@@ -301,7 +303,7 @@ def test_missing_judges_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def evaluate_really(model: str, output: Path, judges: Path, **given: Any) -> dict[str, Any]:
-    list(run(options(model, output, judges=judges, **given)))
+    evaluate(model, output, judges=judges, **given)
     return read(output)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seg2vid.evaluation.candidates import Candidate, VideoFolder
+from seg2vid.evaluation.candidates import Candidate, video_folder
 from seg2vid.evaluation.cases import Cases
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.run import compare_videos
@@ -77,7 +77,7 @@ def test_futures_are_read_with_their_first_frames(folders: tuple[Path, Path]) ->
     assert futures.shape == (2, 3, 3, 32, 64)
     found = (futures[:, :, 0, 0, 0] * 255).round()
     assert found.tolist() == [[20, 30, 40], [25, 35, 45]]
-    candidate = VideoFolder(pairs)
+    candidate = video_folder(pairs)
     assert isinstance(candidate, Candidate) and candidate.title == "made"
     assert candidate.about == "2 videos of each, as they lie in the folder"
     judged = candidate.make(pairs.read(0), 0)
@@ -88,10 +88,10 @@ def test_futures_are_read_with_their_first_frames(folders: tuple[Path, Path]) ->
 @pytest.mark.parametrize("changed", ["made/a_seed11/000001.png", "real/b/000004.png"])
 def test_other_videos_have_another_digest(folders: tuple[Path, Path], changed: str) -> None:
     """A finished report of other videos of the same names is not taken for theirs."""
-    before = VideoFolder(VideoPairs(*folders)).sha256
-    assert VideoFolder(VideoPairs(*folders)).sha256 == before
+    before = video_folder(VideoPairs(*folders)).sha256
+    assert video_folder(VideoPairs(*folders)).sha256 == before
     Image.new("RGB", (64, 32), "red").save(folders[0].parent / changed)
-    assert VideoFolder(VideoPairs(*folders)).sha256 != before
+    assert video_folder(VideoPairs(*folders)).sha256 != before
 
 
 def test_a_first_frame_counts_as_given_but_for_coding(folders: tuple[Path, Path]) -> None:

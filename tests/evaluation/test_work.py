@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from seg2vid.data.stills import StillFolder
-from seg2vid.evaluation.candidates import Output
+from seg2vid.evaluation.candidates import Candidate, Output
 from seg2vid.evaluation.cases import Cases, digest_of
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.work import Setup, work
@@ -42,7 +42,7 @@ def files(folder: Path) -> dict[str, int]:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """Two clips, measured."""
     setup = quick_setup(tmp_path_factory.mktemp("run") / "work", PLAIN)
-    assert not setup.is_done(0)
+    assert setup.missing(0)
     cost = work(setup, workers=1, threads=1)
     assert (cost.clips, cost.workers, cost.threads) == (2, 1, 1)
     assert cost.seconds > 0 and cost.peak_memory_bytes > 50e6
@@ -65,8 +65,8 @@ def test_every_unit_has_its_files(done: Setup) -> None:
 
 def test_what_is_there_is_not_done_again(done: Setup) -> None:
     before = files(done.work)
-    again = quick_setup(done.work, PLAIN)
-    assert again.is_done(0) and again.is_done(1)
+    again = quick_setup(done.output, PLAIN)
+    assert not again.numbers_left()
     assert work(again, workers=2, threads=1).clips == 0
     assert files(done.work) == before
 
@@ -75,8 +75,8 @@ def test_a_missing_unit_is_measured_alone(done: Setup) -> None:
     path = done.unit_file("toycity_1", "repeat")
     unit, before = load_file(path), files(done.work)
     path.unlink()
-    assert done.is_done(0) and not done.is_done(1)
-    assert work(quick_setup(done.work, PLAIN), workers=1, threads=1).clips == 1
+    assert not done.missing(0) and done.missing(1)
+    assert work(quick_setup(done.output, PLAIN), workers=1, threads=1).clips == 1
     after = files(done.work)
     written = {name for name in after if after[name] != before[name]}
     changed = {"units/toycity_1/repeat.safetensors", "strips/toycity_1/repeat.jpg"}
@@ -86,33 +86,32 @@ def test_a_missing_unit_is_measured_alone(done: Setup) -> None:
 
 
 def test_another_candidate_is_measured_beside_the_others(done: Setup) -> None:
-    more = quick_setup(done.work, replace(PLAIN, baselines=("truth", "repeat", "extrapolated")))
+    more = quick_setup(done.output, replace(PLAIN, baselines=("truth", "repeat", "extrapolated")))
     before = files(done.work)
-    assert not more.is_done(0)
+    assert more.missing(0)
     more.do(0)
-    assert more.is_done(0) and not more.is_done(1)
+    assert not more.missing(0) and more.missing(1)
     written = {name for name, when in files(done.work).items() if before.get(name) != when}
     assert {Path(name).stem for name in written} == {"extrapolated", "digest"}
 
 
-class Interrupted:
-    """A candidate whose user loses patience."""
+def candidate(make: Callable[[Clip, int], Output]) -> Candidate:
+    return Candidate("repeat", "slow", "baseline", "never ends", make)
 
-    key, title, role, about, sha256 = "repeat", "slow", "baseline", "never ends", ""
 
-    def make(self, clip: Clip, number: int) -> Output:
-        """Stop as Ctrl-C does."""
-        raise KeyboardInterrupt
+def lose_patience(clip: Clip, number: int) -> Output:
+    """Stop as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def test_an_interrupt_leaves_whole_units_only(tmp_path: Path) -> None:
     setup = quick_setup(tmp_path / "work", PLAIN)
-    setup.__dict__["candidates"] = (setup.candidates[0], Interrupted())
+    setup.__dict__["candidates"] = (setup.candidates[0], candidate(lose_patience))
     with pytest.raises(KeyboardInterrupt):
         work(setup, workers=1, threads=1)
     left = {"units/toycity_0/truth.safetensors", "strips/toycity_0/truth.jpg"}
     assert set(files(setup.work)) == left | {"units/toycity_0/digest"}
-    assert work(quick_setup(setup.work, PLAIN), workers=1, threads=1).clips == 2
+    assert work(quick_setup(setup.output, PLAIN), workers=1, threads=1).clips == 2
 
 
 def test_a_unit_that_cannot_be_written_is_no_unit(tmp_path: Path, monkeypatch: Any) -> None:
@@ -123,20 +122,7 @@ def test_a_unit_that_cannot_be_written_is_no_unit(tmp_path: Path, monkeypatch: A
     setup = quick_setup(tmp_path / "work", PLAIN)
     with pytest.raises(MediaError, match=r"can be written; got .*: No space left on device"):
         setup.do(0)
-    assert not setup.is_done(0) and not list(setup.work.rglob("*.safetensors"))
-
-
-class Watching(Interrupted):
-    """A candidate that notes what its networks would compute in."""
-
-    seen: list[bool]
-
-    def make(self, clip: Clip, number: int) -> Output:
-        """Look whether bfloat16 is on, and repeat the first frame."""
-        with fast_arithmetic(torch.device("cpu")):
-            self.seen.append(torch.is_autocast_enabled("cpu"))
-        assert torch.is_inference_mode_enabled()
-        return Output(clip.first_frame.unsqueeze(1).repeat(1, 4, 1, 1, 1))
+    assert setup.missing(0) and not list(setup.work.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize(("precision", "is_fast"), [("float32", False), ("bfloat16", True)])
@@ -145,11 +131,17 @@ def test_networks_compute_as_the_protocol_says(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     setup = quick_setup(tmp_path / "work", replace(PLAIN, clips=1, precision=precision))
-    watching = Watching()
-    watching.seen = []
-    setup.__dict__["candidates"] = (watching,)
+    seen: list[bool] = []
+
+    def watch(clip: Clip, number: int) -> Output:
+        with fast_arithmetic(torch.device("cpu")):
+            seen.append(torch.is_autocast_enabled("cpu"))
+        assert torch.is_inference_mode_enabled()
+        return Output(clip.first_frame.unsqueeze(1).repeat(1, 4, 1, 1, 1))
+
+    setup.__dict__["candidates"] = (candidate(watch),)
     setup.do(0)
-    assert watching.seen == [is_fast]
+    assert seen == [is_fast]
 
 
 def test_candidates_come_in_order(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seg2vid.evaluation.candidates import Model, PosteriorModel
+from seg2vid.evaluation.candidates import Model, posterior
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.animator import Animator, choose_labels
@@ -490,8 +490,8 @@ def test_paper_preset_trains_a_step_generates_and_is_measured(tmp_path: Path) ->
     assert video.frames.shape == (1, 6, 3, 128, 256) and video.pass_starts == (0, 4)
     assert torch.equal(video.frames, again(map_of(128, 256), num_frames=6, seed=3).frames)
     protocol = replace(get_protocol("toycity"), num_frames=4, samples=2)
-    model = Model("model", str(tmp_path), "model", protocol)
-    for candidate, samples in ((model, 2), (PosteriorModel(model), 1)):
+    model = Model(str(tmp_path), protocol)
+    for candidate, samples in ((model, 2), (posterior(model), 1)):
         judged = candidate.make(clip_of(128, 256, 4), 0)
         assert judged.frames.shape == (samples, 5, 3, 128, 256)
         assert judged.motion is not None

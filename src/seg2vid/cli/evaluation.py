@@ -13,28 +13,30 @@ def evaluate(options: Evaluate) -> Iterator[str]:
     """Measure a model, or videos of any model, under a protocol."""
     from seg2vid.evaluation import run as evaluation  # needs the extra, which compare does not
 
-    is_of_videos = options.videos is not None
-    if is_of_videos != (options.reference is not None):
+    videos, reference = options.videos, options.reference
+    if (videos is None) != (reference is None):
         what, got = "--videos and --reference together", "one of them"
         raise Seg2VidError(what, got=got, fix="name both folders")
-    if is_of_videos and (options.model is not None or options.against):
+    if videos is not None and (options.model is not None or options.against):
         what, got = "a model or --videos", "both"
         raise Seg2VidError(what, got=got, fix="leave one of them out")
-    pairs = None
-    if options.videos is not None and options.reference is not None:
-        protocol, pairs = evaluation.compare_videos(options.videos, options.reference)
+    if videos is not None and reference is not None:
+        (protocol, pairs), model = evaluation.compare_videos(videos, reference), None
     else:
-        protocol = get_protocol(options.protocol)
-    same = ("output", "data", "judges", "clips", "workers", "threads", "device", "keep_work")
-    yield from evaluation.run(
-        evaluation.EvaluateOptions(
-            protocol=protocol,
-            model=None if is_of_videos else options.model or "toycity",
-            against=tuple(options.against or ()),
-            pairs=pairs,
-            **{name: getattr(options, name) for name in same},
-        )
+        protocol, pairs, model = get_protocol(options.protocol), None, options.model or "toycity"
+    setup = evaluation.Setup(
+        protocol,
+        options.output,
+        model=model,
+        against=tuple(options.against or ()),
+        data=options.data,
+        judges=options.judges,
+        limit=options.clips,
+        pairs=pairs,
+        device=evaluation.choose_device(options.device),
     )
+    how = ("workers", "threads", "keep_work")
+    yield from evaluation.run(setup, **{name: getattr(options, name) for name in how})
 
 
 def compare(options: Compare) -> Iterator[str]:

@@ -1,7 +1,6 @@
-"""What is judged: models, baselines, oracles that see more, and the real thing as the ceiling."""
+"""What is evaluated: models, baselines, oracles that see more, and the real clip as the ceiling."""
 
 import time
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -50,48 +49,20 @@ class Output(Carrier):
     seconds: float = 0.0
 
 
-@typing.runtime_checkable
-class Candidate(typing.Protocol):
-    """Anything that can be judged."""
-
-    @property
-    def key(self) -> str:
-        """Its name in the report and in files."""
-
-    @property
-    def title(self) -> str:
-        """Its name for people."""
-
-    @property
-    def role(self) -> Role:
-        """How it stands to the others."""
-
-    @property
-    def about(self) -> str:
-        """What it sees and does, in a line."""
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of its weights; empty where it has none."""
-
-    def make(self, clip: Clip, number: int) -> Output:
-        """Make its frames for clip ``number``, which is looked at as far as its role allows."""
-
-
 @dataclass(frozen=True)
-class Baseline:
-    """A candidate that is a function of the clip."""
+class Candidate:
+    """Anything that can be evaluated."""
 
     key: str
+    """Its name in the report and in files."""
     title: str
     role: Role
     about: str
-    function: Callable[[Clip], Output]
+    """What it sees and does, in a line."""
+    make: Callable[[Clip, int], Output]
+    """Makes its output for a clip of that number, looked at as far as its role allows."""
     sha256: str = ""
-
-    def make(self, clip: Clip, number: int) -> Output:
-        """Make its frames; nothing is drawn, so ``number`` does not matter."""
-        return self.function(clip)
+    """Of its weights."""
 
 
 def _with_first(first: Tensor, rest: Tensor) -> Tensor:
@@ -99,16 +70,15 @@ def _with_first(first: Tensor, rest: Tensor) -> Tensor:
     return torch.cat((first.unsqueeze(1), rest), 1)
 
 
-def real_clip(clip: Clip) -> Output:
-    """Return the real clip itself."""
+def _real_clip(clip: Clip, _number: int) -> Output:
     labels = clip.label_map[:, None] if not clip.frames.shape[1] else None
     if clip.label_maps is not None:
         labels = _with_first(clip.label_map, clip.label_maps)
     return Output(_with_first(clip.first_frame, clip.frames), labels, clip.motion)
 
 
-def repeated_frame(clip: Clip) -> Output:
-    """Repeat the first frame, its labels and no motion."""
+def _repeated_frame(clip: Clip, _number: int) -> Output:
+    """Repeat the first frame and its labels, without motion."""
     count = clip.frames.shape[1] + 1
     frames = clip.first_frame.unsqueeze(1).expand(-1, count, -1, -1, -1)
     labels = clip.label_map.unsqueeze(1).expand(-1, count, -1, -1)
@@ -117,7 +87,7 @@ def repeated_frame(clip: Clip) -> Output:
     return Output(frames, labels, Motion(flow, flow, visible, visible))
 
 
-def extrapolated_flow(clip: Clip) -> Output:
+def _extrapolated_flow(clip: Clip, _number: int) -> Output:
     """Measure classical flow between the first two true frames and let everything go on like that.
 
     Every further frame follows the same flow once more (constant velocity at each place of the
@@ -137,26 +107,24 @@ def extrapolated_flow(clip: Clip) -> Output:
     return Output(_with_first(clip.first_frame, frames), labels, motion)
 
 
-BASELINES: Mapping[str, Baseline] = {
-    baseline.key: baseline
-    for baseline in (
-        Baseline("truth", "the real clip", "ceiling", "what perfect frames would score", real_clip),
-        Baseline(
-            "repeat",
-            "first frame repeated",
-            "baseline",
-            "the first frame again and again",
-            repeated_frame,
-        ),
-        Baseline(
-            "extrapolated",
-            "flow of two true frames, extrapolated",
-            "oracle",
-            "sees one true frame more than the models: classical flow, kept up",
-            extrapolated_flow,
-        ),
-    )
-}
+_BASELINES = (
+    Candidate("truth", "the real clip", "ceiling", "what perfect frames would score", _real_clip),
+    Candidate(
+        "repeat",
+        "first frame repeated",
+        "baseline",
+        "the first frame again and again",
+        _repeated_frame,
+    ),
+    Candidate(
+        "extrapolated",
+        "flow of two true frames, extrapolated",
+        "oracle",
+        "sees one true frame more than the models: classical flow, kept up",
+        _extrapolated_flow,
+    ),
+)
+BASELINES: Mapping[str, Candidate] = {baseline.key: baseline for baseline in _BASELINES}
 """The baselines of videos that need no data of their own, by key."""
 
 
@@ -181,9 +149,7 @@ class TrainingPhotos:
         sums, counts = torch.zeros(classes, 3, dtype=torch.float64), torch.zeros(classes)
         thumbs = []
         numbers = range(len(self.stills))
-        for number in tqdm(
-            numbers, desc="training photos", unit="photo", leave=False, disable=None
-        ):
+        for number in tqdm(numbers, "training photos", unit="photo", leave=False, disable=None):
             clip = self.stills.read(number)
             ids = clip.label_map.flatten()
             colours = clip.first_frame[0].flatten(1).T.double()
@@ -203,29 +169,24 @@ class TrainingPhotos:
         """Mean RGB in [0, 1] of each class; black for one that no photo shows."""
         return self._summary[1]
 
-    def show_nearest(self, clip: Clip) -> Output:
-        """Return the photo whose label map is most alike, with its own labels."""
+    def _show_nearest(self, clip: Clip, _number: int) -> Output:
         found = self.stills.read(self.nearest(clip.label_map))
         return Output(found.first_frame.unsqueeze(1), found.label_map.unsqueeze(1))
 
-    def paint_means(self, clip: Clip) -> Output:
-        """Paint every class of the clip's label map in its mean colour."""
+    def _paint_means(self, clip: Clip, _number: int) -> Output:
         painted = self.mean_colours[clip.label_map.cpu()].permute(0, 3, 1, 2)
         return Output(painted.unsqueeze(1), clip.label_map.unsqueeze(1))
 
     @property
-    def baselines(self) -> Mapping[str, Baseline]:
+    def baselines(self) -> Mapping[str, Candidate]:
         """The baselines that look something up in the photos, by key."""
         alike = "the real photo of the training set whose label map agrees at most pixels"
         mean = "each class in its mean colour over the training set"
         rows = (
-            ("nearest", "nearest training photo", alike, self.show_nearest),
-            ("mean_colour", "mean colour of each class", mean, self.paint_means),
+            ("nearest", "nearest training photo", "baseline", alike, self._show_nearest),
+            ("mean_colour", "mean colour of each class", "baseline", mean, self._paint_means),
         )
-        return {
-            key: Baseline(key, title, "baseline", about, function)
-            for key, title, about, function in rows
-        }
+        return {row[0]: Candidate(*row) for row in rows}
 
 
 def thumbnail(label_map: Int[Tensor, "batch height width"]) -> UInt8[Tensor, "batch pixel"]:
@@ -237,10 +198,8 @@ def thumbnail(label_map: Int[Tensor, "batch height width"]) -> UInt8[Tensor, "ba
 class Model:
     """A model of ours, drawing ``protocol.samples`` futures of each clip from the prior."""
 
-    key: str
     name: str
     """Name or path, as ``from_pretrained`` takes it."""
-    role: Role
     protocol: Protocol
     device: str = "cpu"
 
@@ -254,12 +213,13 @@ class Model:
         path = Path(self.name)
         return path.parent.name if path.name == WEIGHTS_FILE else path.name
 
-    @property
-    def about(self) -> str:
-        """What it is given."""
+    def candidate(self, key: str, role: Role) -> Candidate:
+        """Return the model as a candidate of an evaluation."""
         given = "label map" if self.protocol.task != "prediction" else "first frame and label map"
         drawn = f"{self.protocol.samples} draws" if self.protocol.samples > 1 else "one draw"
-        return f"sees the {given}; {drawn}"
+        return Candidate(
+            key, self.title, role, f"sees the {given}; {drawn}", self.make, self.sha256
+        )
 
     @cached_property
     def sha256(self) -> str:
@@ -311,47 +271,30 @@ def _as_output(video: GeneratedVideo, seconds: float) -> Output:
     )
 
 
-@dataclass(frozen=True)
-class StillStart:
-    """A model's own first frame, repeated: what its motion has to beat where all is generated."""
+def still_start(model: Model) -> Candidate:
+    """Return a model's own first frame, repeated: what its motion has to beat where all is
+    generated.
+    """
+    single = replace(model, protocol=replace(model.protocol, samples=1))
 
-    model: Model
-    key: str = "repeat"
-    title: str = "its first frame repeated"
-    role: Role = "baseline"
-    about: str = "the model's own first frame again and again"
-    sha256: str = ""
-
-    def make(self, clip: Clip, number: int) -> Output:
-        """Repeat the first frame of the model's first draw."""
-        model = replace(self.model, protocol=replace(self.model.protocol, samples=1))
+    def make(clip: Clip, number: int) -> Output:
         start = Clip(clip.first_frame, clip.frames[:, :0], clip.label_map)
-        frame = model.make(start, number).frames[:, 0]
-        return repeated_frame(replace(clip, first_frame=frame))
+        frame = single.make(start, number).frames[:, 0]
+        return _repeated_frame(replace(clip, first_frame=frame), number)
+
+    about = "the model's own first frame again and again"
+    return Candidate("repeat", "its first frame repeated", "baseline", about, make)
 
 
-@dataclass(frozen=True)
-class PosteriorModel:
-    """A model shown the clip itself: the mean of q(z | clip, labels), pass after pass."""
+def posterior(model: Model) -> Candidate:
+    """Return a model shown the clip itself: the mean of q(z | clip, labels), pass after pass.
 
-    model: Model
-    key: str = "posterior"
-    role: Role = "oracle"
-    about: str = "sees the clip: the motion its encoder finds in it"
+    Its motion is played on the clip's first frame; nothing is drawn. ``make`` raises ``ModelError``
+    for clips that are shorter than a pass.
+    """
 
-    @property
-    def title(self) -> str:
-        """Name of the model, and that it was shown the clip."""
-        return f"{self.model.title}, shown the clip"
-
-    @property
-    def sha256(self) -> str:
-        """That of the model."""
-        return self.model.sha256
-
-    def make(self, clip: Clip, number: int) -> Output:
-        """Encode the clip's motion and play it on its first frame; nothing is drawn."""
-        pipeline, count = self.model.pipeline, clip.frames.shape[1]
+    def make(clip: Clip, _number: int) -> Output:
+        pipeline, count = model.pipeline, clip.frames.shape[1]
         start = time.perf_counter()
         frames = _with_first(clip.first_frame, clip.frames)
         labels = clip.label_map if clip.label_maps is None else clip.label_maps
@@ -370,33 +313,19 @@ class PosteriorModel:
         )
         return _as_output(join_passes(list(passes)), time.perf_counter() - start)
 
+    about = "sees the clip: the motion its encoder finds in it"
+    title = f"{model.title}, shown the clip"
+    return Candidate("posterior", title, "oracle", about, make, model.sha256)
 
-@dataclass(frozen=True)
-class VideoFolder:
-    """Videos of any model, read from a folder."""
 
-    pairs: VideoPairs
-    key: str = "model"
-    role: Role = "model"
+def video_folder(pairs: VideoPairs) -> Candidate:
+    """Return videos of any model, read from a folder."""
 
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the videos and the real ones."""
-        return self.pairs.digest
+    def make(_clip: Clip, number: int) -> Output:
+        return Output(pairs.read_futures(number))
 
-    @property
-    def title(self) -> str:
-        """Name of the folder."""
-        return self.pairs.videos.resolve().name
-
-    @property
-    def about(self) -> str:
-        """How many futures there are."""
-        return f"{self.pairs.samples} videos of each, as they lie in the folder"
-
-    def make(self, clip: Clip, number: int) -> Output:
-        """Read the videos of pair ``number``."""
-        return Output(self.pairs.read_futures(number))
+    about = f"{pairs.samples} videos of each, as they lie in the folder"
+    return Candidate("model", pairs.videos.resolve().name, "model", about, make, pairs.digest)
 
 
 def _can_encode(model: Model) -> bool:
@@ -411,12 +340,10 @@ def baselines_of(protocol: Protocol, model: Model | None) -> Sequence[Candidate]
     """Return the baselines of a protocol of videos in its order; ``model`` lends its first frame or
     its encoder to those that need one, and they are left out without.
     """
-    found: list[Candidate] = []
-    for key in protocol.baselines:
-        if key == "posterior":
-            found += [PosteriorModel(model)] if model is not None and _can_encode(model) else []
-        elif key == "repeat" and protocol.task == "generation":
-            found += [StillStart(model)] if model is not None else [BASELINES[key]]
-        elif key in BASELINES:
-            found.append(BASELINES[key])
-    return found
+    lent: dict[str, Candidate] = {}
+    if model is not None and protocol.task == "generation":
+        lent["repeat"] = still_start(model)
+    if model is not None and "posterior" in protocol.baselines and _can_encode(model):
+        lent["posterior"] = posterior(model)
+    known = {**BASELINES, **lent}
+    return [known[key] for key in protocol.baselines if key in known]

@@ -7,8 +7,8 @@ JSON with provenance and, with ``report/page.py``, a page for people.
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from seg2vid.tools.processes import available_cores
 Report = dict[str, Any]
 """What ``report.json`` holds; docs/evaluation.md tells its fields."""
 FORMAT = 1
-REPORT, PAGE, WORK, SETTINGS = "report.json", "report.html", "work", "settings.json"
+REPORT, PAGE, SETTINGS = "report.json", "report.html", "settings.json"
 DESCRIBED = ("key", "title", "role", "about", "sha256")
 """What a report says of a candidate."""
 MEASURED = 2
@@ -40,89 +40,68 @@ SHOWN = ("lpips", "ms_ssim", "fvd", "fid", "kid", "epe_backward", "warping_error
 """Figures that are printed."""
 
 
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """The options of ``seg2vid evaluate``; each is explained there."""
-
-    protocol: Protocol
-    output: Path
-    model: str | None = None
-    against: tuple[str, ...] = ()
-    pairs: VideoPairs | None = None
-    data: Path | None = None
-    judges: Path | None = None
-    clips: int | None = None
-    workers: int | None = None
-    threads: int | None = None
-    device: str = "auto"
-    keep_work: bool = False
-
-
-def run(options: EvaluateOptions) -> Iterator[str]:
+def run(
+    setup: Setup,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    keep_work: bool = False,
+) -> Iterator[str]:
     """Measure what is missing and write the report; yield what a person wants to know.
 
     Raises ``Seg2VidError`` for missing models, data or judges, and for a folder that was begun with
     other settings.
     """
-    setup = make_setup(options)
+    output = setup.output
     settings = _settings(setup)
-    if _is_finished(options.output, settings):
-        yield f"{options.output} is finished: nothing to do"
-        yield from summary_lines(json.loads((options.output / REPORT).read_text("utf-8")))
+    if _is_finished(output, settings):
+        yield f"{output} is finished: nothing to do"
+        yield from summary_lines(json.loads((output / REPORT).read_text("utf-8")))
         return
-    left = sum(not setup.is_done(n) for n in range(len(setup.cases.names)))
+    left = len(setup.numbers_left())
     if left:
         _ = setup.measurement  # loads the judges: a wrong folder is told before this one is claimed
-    _claim(options.output, settings)
+    _claim(output, settings)
     titles = ", ".join(candidate.title for candidate in setup.candidates)
     yield f"{setup.protocol.name}: {left} of {len(setup.cases.names)} clips to do; {titles}"
     for remark in _remarks(changes(setup)):
         yield f"warning: {remark}"
-    cost = yield from _measure(setup, options)
+    cost = yield from _measure(setup, *share_cores(setup, workers, threads))
     report = make_report(setup, cost)
-    write_evaluation_report(report, setup.strips, options.output / PAGE)
-    _write_json(report, options.output / REPORT)
-    if not options.keep_work:
+    write_evaluation_report(report, setup.strips, output / PAGE)
+    _write_json(report, output / REPORT)
+    if not keep_work:
         shutil.rmtree(setup.work)
     yield from summary_lines(report)
-    yield f"wrote {options.output / REPORT} and {options.output / PAGE}"
+    yield f"wrote {output / REPORT} and {output / PAGE}"
 
 
-def make_setup(options: EvaluateOptions) -> Setup:
-    """Turn options into what the work needs; raise ``Seg2VidError`` for what does not fit."""
-    if options.clips is not None and options.clips < 1:
-        fix = "use --clips 1 or more"
-        raise Seg2VidError("--clips of at least 1", got=options.clips, fix=fix)
+def choose_device(name: str) -> str:
+    """Return the device of a name, for ``auto`` a GPU where there is one.
+
+    Raises ``Seg2VidError`` for a GPU that is not there.
+    """
     has_gpu = torch.cuda.is_available()
-    if options.device not in ("auto", "cpu") and not has_gpu:
-        raise Seg2VidError("a device that is there", got=options.device, fix="use --device cpu")
+    if name not in ("auto", "cpu") and not has_gpu:
+        raise Seg2VidError("a device that is there", got=name, fix="use --device cpu")
     usual = "cuda" if has_gpu else "cpu"
-    return Setup(
-        protocol=options.protocol,
-        work=options.output / WORK,
-        model=options.model,
-        against=options.against,
-        data=options.data,
-        judges=options.judges,
-        limit=options.clips,
-        pairs=options.pairs,
-        device=usual if options.device == "auto" else options.device,
-    )
+    return usual if name == "auto" else name
 
 
-def share_cores(options: EvaluateOptions, setup: Setup) -> tuple[int, int]:
+def share_cores(
+    setup: Setup, workers: int | None = None, threads: int | None = None
+) -> tuple[int, int]:
     """Return how many processes, and how many threads in each: all cores, a GPU alone."""
     cores = available_cores()
     usual = 1 if setup.device != "cpu" else cores
-    workers = max(1, min(options.workers or usual, len(setup.cases.names)))
-    return workers, options.threads or max(1, cores // workers)
+    workers = max(1, min(workers or usual, len(setup.cases.names)))
+    return workers, threads or max(1, cores // workers)
 
 
-def _measure(setup: Setup, options: EvaluateOptions) -> Any:
-    """Measure two clips, foretell the rest, do it; yield lines and return the ``Cost``."""
-    workers, threads = share_cores(options, setup)
+def _measure(setup: Setup, workers: int, threads: int) -> Generator[str, None, Cost]:
+    """Measure two clips, foretell the rest, do it; yield lines."""
     torch.set_num_threads(threads)
-    left = [n for n in range(len(setup.cases.names)) if not setup.is_done(n)]
+    left = setup.numbers_left()
     start, peak, seconds = time.perf_counter(), 0, 0.0
     for number in left[:MEASURED]:
         begun = time.perf_counter()
@@ -133,8 +112,8 @@ def _measure(setup: Setup, options: EvaluateOptions) -> Any:
         minutes = rest * seconds / workers / 60
         yield f"{seconds:.1f} s a clip; about {minutes:.1f} minutes more with {workers} processes"
     cost = work.work(setup, workers=workers, threads=threads)
-    peak = max(peak, cost.peak_memory_bytes)
-    return Cost(time.perf_counter() - start, peak, len(left), workers, threads)
+    peak, seconds = max(peak, cost.peak_memory_bytes), time.perf_counter() - start
+    return replace(cost, seconds=seconds, peak_memory_bytes=peak, clips=len(left))
 
 
 def make_report(setup: Setup, cost: Cost) -> Report:

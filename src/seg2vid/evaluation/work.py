@@ -1,8 +1,8 @@
 """The work of an evaluation: every candidate on every clip, on all cores, resumable.
 
-A unit is one candidate on one clip. Its arrays lie in ``WORK/units/CLIP/CANDIDATE.safetensors``,
-its pictures, frame below frame, in ``WORK/strips/CLIP/CANDIDATE.jpg``; what is there is not done
-again.
+A unit is one candidate on one clip. Its arrays lie in ``work/units/CLIP/CANDIDATE.safetensors``
+below the output, its pictures, frame below frame, in ``work/strips/CLIP/CANDIDATE.jpg``; what is
+there is not done again.
 """
 
 import sys
@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -23,8 +24,8 @@ from seg2vid.evaluation.candidates import (
     Model,
     Output,
     TrainingPhotos,
-    VideoFolder,
     baselines_of,
+    video_folder,
 )
 from seg2vid.evaluation.cases import Cases, digest_of
 from seg2vid.evaluation.judges import load_judges
@@ -40,24 +41,39 @@ from seg2vid.tools.files import replacing
 from seg2vid.tools.processes import work_in_processes
 
 DIGEST = "digest"
-"""Name of the file beside a clip's units that says which pixels were judged."""
+"""Name of the file beside a clip's units that says which pixels were shown."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a process needs to know to do its share."""
+    """What is evaluated, how and where: all that a process needs to know to do its share.
+
+    Raises ``Seg2VidError`` for a ``limit`` below 1.
+    """
 
     protocol: Protocol
-    work: Path
+    output: Path
+    """Folder of the report."""
     model: str | None = None
     against: tuple[str, ...] = ()
-    """Further models that are judged in the same run."""
+    """Further models in the same run."""
     data: Path | None = None
     judges: Path | None = None
     limit: int | None = None
+    """Takes the first so many clips only."""
     pairs: VideoPairs | None = None
     """Two folders of videos, in place of models."""
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            fix = "use --clips 1 or more"
+            raise Seg2VidError("--clips of at least 1", got=self.limit, fix=fix)
+
+    @property
+    def work(self) -> Path:
+        """Folder of what was measured."""
+        return self.output / "work"
 
     @cached_property
     def cases(self) -> Cases:
@@ -66,26 +82,26 @@ class Setup:
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
-        """Everything that is judged, the real thing first.
+        """Everything that is evaluated, the real thing first.
 
         Raises ``Seg2VidError`` where weights or training photos are missing.
         """
         protocol, device = self.protocol, self.device
-        model = Model("model", self.model, "model", protocol, device) if self.model else None
-        others = [
-            Model(f"other_{number}", name, "other", protocol, device)
-            for number, name in enumerate(self.against, 1)
-        ]
+        model = Model(self.model, protocol, device) if self.model else None
         found = [*self._photo_baselines(), *baselines_of(protocol, model)]
-        videos = [] if self.pairs is None else [VideoFolder(self.pairs)]
-        return (*found, *videos, *([model] if model else []), *others)
+        if self.pairs is not None:
+            found.append(video_folder(self.pairs))
+        if model is not None:
+            found.append(model.candidate("model", "model"))
+        for number, name in enumerate(self.against, 1):
+            found.append(Model(name, protocol, device).candidate(f"other_{number}", "other"))
+        return tuple(found)
 
     def _photo_baselines(self) -> list[Candidate]:
         if not {"nearest", "mean_colour"} & set(self.protocol.baselines):
             return []
         folder = self.cases.folder_of(self.protocol.training)
-        photos = TrainingPhotos(folder, self.protocol.height, self.protocol.width)
-        found = photos.baselines
+        found = TrainingPhotos(folder, self.protocol.height, self.protocol.width).baselines
         return [found[key] for key in self.protocol.baselines if key in found]
 
     @cached_property
@@ -95,32 +111,40 @@ class Setup:
 
     def unit_file(self, case: str, candidate: str) -> Path:
         """Return where the arrays of a unit lie."""
-        return self.work / "units" / case / f"{candidate}.safetensors"
+        return self.units / case / f"{candidate}.safetensors"
+
+    @property
+    def units(self) -> Path:
+        """The folder of all arrays."""
+        return self.work / "units"
 
     @property
     def strips(self) -> Path:
         """The folder of all pictures."""
         return self.work / "strips"
 
-    def is_done(self, number: int) -> bool:
-        """Say whether every candidate was measured on a clip."""
+    def missing(self, number: int) -> list[Candidate]:
+        """Return the candidates that were not measured on a clip."""
         case = self.cases.names[number]
-        return all(self.unit_file(case, one.key).is_file() for one in self.candidates)
+        return [one for one in self.candidates if not self.unit_file(case, one.key).is_file()]
+
+    def numbers_left(self) -> list[int]:
+        """Return the numbers of the clips on which candidates are missing."""
+        return [number for number in range(len(self.cases.names)) if self.missing(number)]
 
     @torch.inference_mode()
     def do(self, number: int) -> int:
         """Measure every candidate on one clip; return the peak memory of this process in bytes."""
         case = self.cases.names[number]
-        missing = [c for c in self.candidates if not self.unit_file(case, c.key).is_file()]
         clip = self.cases.read(number)
-        for folder in (self.unit_file(case, "x").parent, self.strips / case):
+        for folder in (self.units / case, self.strips / case):
             folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.unit_file(case, "x").parent / DIGEST) as temporary:
+        with replacing(self.units / case / DIGEST) as temporary:
             temporary.write_text(digest_of(clip))
         clip = clip.to(self.device)
         is_exact = self.protocol.precision == "float32"
         with exact_arithmetic() if is_exact else nullcontext():
-            for candidate in missing:
+            for candidate in self.missing(number):
                 output = candidate.make(clip, number)
                 unit = self.measurement.measure(output, clip, is_real=candidate.key == "truth")
                 self._keep(case, candidate, output, unit)
@@ -139,9 +163,8 @@ class Setup:
         return [load_file(self.unit_file(case, candidate)) for case in self.cases.names]
 
     def read_digests(self) -> list[str]:
-        """Read which pixels were judged, clip by clip."""
-        files = (self.unit_file(case, "x").parent / DIGEST for case in self.cases.names)
-        return [path.read_text() for path in files]
+        """Read the digests of the pixels that were shown, clip by clip."""
+        return [(self.units / case / DIGEST).read_text() for case in self.cases.names]
 
 
 @dataclass(frozen=True)
@@ -157,15 +180,12 @@ class Cost:
     threads: int
 
 
-_STATE: dict[str, Setup] = {}
-
-
-def _begin(setup: Setup) -> None:
-    _STATE["setup"] = setup
+_SETUP: list[Setup] = []
+"""Of this worker process."""
 
 
 def _do(number: int) -> int:
-    return _STATE["setup"].do(number)
+    return _SETUP[0].do(number)
 
 
 def work(setup: Setup, *, workers: int, threads: int) -> Cost:
@@ -173,12 +193,11 @@ def work(setup: Setup, *, workers: int, threads: int) -> Cost:
 
     One worker works in this process. Raises ``Seg2VidError`` where a process dies.
     """
-    left = [n for n in range(len(setup.cases.names)) if not setup.is_done(n)]
+    left = setup.numbers_left()
     start = time.perf_counter()
     peaks = [0]
-    with tqdm(
-        total=len(left), unit="clip", desc=setup.protocol.name, disable=None, file=sys.stderr
-    ) as bar:
+    name = setup.protocol.name
+    with tqdm(total=len(left), unit="clip", desc=name, disable=None, file=sys.stderr) as bar:
 
         def done(_number: int, peak: int) -> None:
             peaks.append(peak)
@@ -189,21 +208,12 @@ def work(setup: Setup, *, workers: int, threads: int) -> Cost:
             for number in left:
                 done(number, setup.do(number))
         else:
+            # A copy without what was loaded here: each process loads its own.
+            bare = (replace(setup),)
+            how: dict[str, Any] = {"begin": _SETUP.append, "begin_with": bare, "threads": threads}
             try:
-                # A copy without what was loaded here: each process loads its own.
-                work_in_processes(
-                    _do,
-                    left,
-                    workers=workers,
-                    done=done,
-                    threads=threads,
-                    begin=_begin,
-                    begin_with=(replace(setup),),
-                )
+                work_in_processes(_do, left, workers=workers, done=done, **how)
             except BrokenProcessPool:
-                what, fix = (
-                    "processes that live",
-                    "run the same command with --workers 1: less memory",
-                )
-                raise Seg2VidError(what, got="one that ended", fix=fix) from None
+                fix = "run the same command with --workers 1: less memory"
+                raise Seg2VidError("processes that live", got="one that ended", fix=fix) from None
     return Cost(time.perf_counter() - start, max(peaks), len(left), workers, threads)
