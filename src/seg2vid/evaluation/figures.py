@@ -30,8 +30,8 @@ from seg2vid.labels.space import get_label_space
 
 Row = dict[str, Any]
 """One entry of a list of a report, as JSON has it."""
-Entries = Iterator[tuple[str, Row]]
-"""The list that an entry belongs to, and the entry."""
+Entries = Iterator[tuple[str, Any, Row]]
+"""The list that an entry belongs to, its interval (a curve: intervals), and what else it says."""
 MOVING = ("epe_backward", "epe_forward", "consistency", "flow_spread")
 """Arrays over the frames after the first."""
 COMPARED = (*PICTURE_METRICS, "lpips", "pairwise_lpips")
@@ -120,11 +120,12 @@ def make_curve(intervals: Sequence[Interval], times: Sequence[int], **named: Any
 def build_figures(results: Results) -> dict[str, list[Row]]:
     """Return the lists ``figures``, ``curves`` and ``classes`` of a report."""
     lists: dict[str, list[Row]] = {"figures": [], "curves": [], "classes": []}
-    makers = (_means, _best_of, _hidden_pixels, _labels, _sets, _classes)
+    makers = (_means, _best_of, _hidden_pixels, _labels, _sets, _class_distances, _class_unions)
     for candidate in results.units:
         for make in makers:
-            for kind, row in make(results, candidate):
-                lists[kind].append(row)
+            for kind, interval, named in make(results, candidate):
+                make_entry: Callable[..., Row] = make_row if kind != "curves" else make_curve
+                lists[kind].append(make_entry(interval, candidate=candidate, **named))
     return lists
 
 
@@ -164,16 +165,15 @@ def _means(results: Results, candidate: str) -> Entries:
     """Means over clips, samples and frames: up to each horizon, and frame by frame."""
     for array in (*COMPARED, *MOVING, "warping_error"):
         for _, span, means in _horizon_means(results, candidate, array):
-            interval = results.mean(means)
-            yield "figures", make_row(interval, candidate=candidate, metric=array, frames=span)
+            yield "figures", results.mean(means), {"metric": array, "frames": span}
         series = results.over_time(candidate, array)
         if array != "warping_error" and series is not None and len(series[1]) > 1:
             intervals = [results.mean(column) for column in series[0].unbind(1)]
-            yield "curves", make_curve(intervals, series[1], candidate=candidate, metric=array)
+            yield "curves", intervals, {"metric": array, "times": series[1]}
     seconds = results.stacked(candidate, "seconds")
     if seconds is not None and bool(seconds.any()):
-        named = {"metric": "seconds", "frames": frames_text(range(results.protocol.num_frames + 1))}
-        yield "figures", make_row(results.mean(seconds), candidate=candidate, **named)
+        span = frames_text(range(results.protocol.num_frames + 1))
+        yield "figures", results.mean(seconds), {"metric": "seconds", "frames": span}
 
 
 def _best_of(results: Results, candidate: str) -> Entries:
@@ -185,10 +185,9 @@ def _best_of(results: Results, candidate: str) -> Entries:
         return
     scores = best_of_curve(found.double().mean(2).T.contiguous())
     intervals = [results.mean(row) for row in scores]
-    named = {"candidate": candidate, "metric": "best_of_n"}
-    span, remark = frames_text(results.protocol.judged_times), f"best of {len(scores)}"
-    yield "figures", make_row(intervals[-1], **named, frames=span, remark=remark)
-    yield "curves", make_curve(intervals, range(1, len(scores) + 1), **named)
+    named = {"metric": "best_of_n", "frames": frames_text(results.protocol.judged_times)}
+    yield "figures", intervals[-1], {**named, "remark": f"best of {len(scores)}"}
+    yield "curves", intervals, {"metric": "best_of_n", "times": range(1, len(scores) + 1)}
 
 
 def _hidden_values(
@@ -205,16 +204,15 @@ def _hidden_values(
 def _hidden_pixels(results: Results, candidate: str) -> Entries:
     span = frames_text(range(1, results.protocol.num_frames + 1))
     for metric, values in _hidden_values(results, candidate):
-        row = make_row(results.mean(values), candidate=candidate, metric=metric, frames=span)
-        yield "figures", row
+        yield "figures", results.mean(values), {"metric": metric, "frames": span}
 
 
 def _labels(results: Results, candidate: str) -> Entries:
     """MIoU and pixel accuracy of all clips together: up to each horizon, and frame by frame."""
     times = results.protocol.judged_times
-    for kind in CONFUSIONS:
+    for kind in CONFUSIONS if candidate != "truth" else ("truth",):
         found = results.stacked(candidate, f"confusion_{kind}")
-        if found is None or (candidate == "truth" and kind != "truth"):
+        if found is None:
             continue
         found = found.double()
         for horizon in results.horizons:
@@ -222,12 +220,10 @@ def _labels(results: Results, candidate: str) -> Entries:
             span = frames_text([times[place] for place in kept])
             for metric, figure in _LABEL_FIGURES.items():
                 interval = results.spread(_of_sum(found[:, kept].sum(1), figure))
-                named = {"candidate": candidate, "metric": f"{metric}_{kind}", "frames": span}
-                yield "figures", make_row(interval, **named)
+                yield "figures", interval, {"metric": f"{metric}_{kind}", "frames": span}
         for metric, figure in _LABEL_FIGURES.items() if len(times) > 1 else ():
             intervals = [results.spread(_of_sum(clips, figure)) for clips in found.unbind(1)]
-            named = {"candidate": candidate, "metric": f"{metric}_{kind}"}
-            yield "curves", make_curve(intervals, times, **named)
+            yield "curves", intervals, {"metric": f"{metric}_{kind}", "times": times}
 
 
 _LABEL_FIGURES: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -240,46 +236,41 @@ def _of_sum(
     confusions: Float[Tensor, "clips truth said"], figure: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], float]:
     """Return the figure of the summed matrices of picked clips (any number of indices)."""
-
-    def statistic(picked: Int[Tensor, " picked"]) -> float:
-        return float(figure(confusions[picked].sum(0, keepdim=True).long())[0])
-
-    return statistic
+    return lambda picked: float(figure(confusions[picked].sum(0, keepdim=True).long())[0])
 
 
-def _classes(results: Results, candidate: str) -> Entries:
-    space = get_label_space("cityscapes")
-    names = space.names[: space.void_id]
+def _class_distances(results: Results, candidate: str) -> Entries:
     sums, counts = (results.stacked(candidate, f"class_lpips_{part}") for part in ("sum", "count"))
-    if sums is not None and counts is not None:
-        shares = counts.sum(0) / counts.sum()
-        for place, name in enumerate(names):
-            if counts[:, place].sum() > 0:
-                statistic = _ratio(sums[:, place].double(), counts[:, place].double())
-                named = {"candidate": candidate, "class": name, "share": float(shares[place])}
-                row = make_row(results.spread(statistic), metric="class_lpips", **named)
-                yield "classes", row
+    if sums is None or counts is None:
+        return
+    for place, named in _present_classes("class_lpips", counts.sum(0)):
+        own, pixels = sums[:, place].double(), counts[:, place].double()
+
+        def ratio(picked: Tensor, own: Tensor = own, pixels: Tensor = pixels) -> float:
+            return float(own[picked].sum() / pixels[picked].sum())
+
+        yield "classes", results.spread(ratio), named
+
+
+def _class_unions(results: Results, candidate: str) -> Entries:
     found = results.stacked(candidate, "confusion_truth")
-    if found is not None:
-        clips = found.double().sum(1)
-        shares = clips.sum((0, 2)) / clips.sum()
-        for place, name in enumerate(names):
-            if shares[place] > 0:
-                interval = results.spread(_of_sum(clips, _iou_of(place)))
-                named = {"candidate": candidate, "class": name, "share": float(shares[place])}
-                yield "classes", make_row(interval, metric="class_iou", **named)
+    if found is None:
+        return
+    clips = found.double().sum(1)
+    for place, named in _present_classes("class_iou", clips.sum((0, 2))):
+
+        def union(matrices: Tensor, place: int = place) -> Tensor:
+            return intersection_over_union(matrices)[:, place]
+
+        yield "classes", results.spread(_of_sum(clips, union)), named
 
 
-def _ratio(
-    sums: Float[Tensor, " clips"], counts: Float[Tensor, " clips"]
-) -> Callable[[Tensor], float]:
-    """Return the mean over the pixels of picked clips (any number of indices)."""
-    return lambda picked: float(sums[picked].sum() / counts[picked].sum())
-
-
-def _iou_of(place: int) -> Callable[[Tensor], Tensor]:
-    """Return the IoU of one class of matrices (batch, truth, said)."""
-    return lambda matrices: intersection_over_union(matrices)[:, place]
+def _present_classes(metric: str, pixels: Float[Tensor, " class"]) -> Iterator[tuple[int, Row]]:
+    """Yield the number of each class that is there, and what its entry says."""
+    names = get_label_space("cityscapes").names
+    for place, share in enumerate((pixels / pixels.sum()).tolist()):
+        if share > 0:
+            yield place, {"metric": metric, "class": names[place], "share": share}
 
 
 def _sets(results: Results, candidate: str) -> Entries:
@@ -290,51 +281,41 @@ def _sets(results: Results, candidate: str) -> Entries:
         found, real = (results.stacked(key, array) for key in (candidate, "truth"))
         if found is None or real is None or results.count < 2:
             continue
-        if array == "inception":
-            pairs = [(found, real, pictures)]
-        else:
+        pairs = [(found, real, pictures)]
+        if array == "i3d":  # a row of its features for each horizon
             spans = [frames_text(range(horizon + 1)) for horizon in protocol.horizons]
             pairs = [(found[:, p : p + 1], real[:, p : p + 1], s) for p, s in enumerate(spans)]
         for generated, reference, span in pairs:
-            named = {"candidate": candidate, "frames": span}
-            for interval, rest in make_rows(results, array, generated, reference):
-                yield "figures", make_row(interval, **named, **rest)
+            for metric, interval, remark in make_rows(results, array, generated, reference):
+                yield "figures", interval, {"frames": span, "metric": metric, "remark": remark}
     logits = results.stacked(candidate, "inception_logits")
     if logits is not None:
-        named = {"candidate": candidate, "metric": "inception_score", "frames": pictures}
         remark = _too_few(protocol, "inception_score", logits.shape[0] * logits.shape[1])
         interval = results.spread(
             lambda picked: float(inception_score(logits[picked].flatten(0, 1))), is_distance=True
         )
-        yield "figures", make_row(interval, **named, remark=remark)
+        named = {"metric": "inception_score", "frames": pictures, "remark": remark}
+        yield "figures", interval, named
 
 
 Features = Float[Tensor, "clips rows feature"]
+Distances = Iterator[tuple[str, Interval, str]]
+"""Metric, figure and remark."""
 
 
-def _distances(
-    results: Results, array: str, generated: Features, reference: Features
-) -> Iterator[tuple[Interval, Row]]:
-    number = reference.shape[0] * reference.shape[1]
+def _distances(results: Results, array: str, generated: Features, reference: Features) -> Distances:
     frechet, unbiased, kernel = SETS[array]
-    flat = [features.flatten(0, 1) for features in (generated, reference)]
-    extrapolated = _without_bounds(results, unbiased_frechet_distance(*flat))
-    for metric, needed, interval in (
-        (
-            frechet,
-            frechet,
-            results.spread(FrechetOverClips(generated, reference), is_distance=True),
-        ),
-        (unbiased, frechet, extrapolated),
-        (kernel, kernel, results.spread(KernelOverClips(generated, reference), is_distance=True)),
-    ):
-        remark = _too_few(results.protocol, needed, number)
-        yield interval, {"metric": metric, "remark": remark}
+    number = reference.shape[0] * reference.shape[1]
+    remarks = [_too_few(results.protocol, metric, number) for metric in (frechet, kernel)]
+    of_clips = FrechetOverClips(generated, reference)
+    yield frechet, results.spread(of_clips, is_distance=True), remarks[0]
+    distance = unbiased_frechet_distance(generated.flatten(0, 1), reference.flatten(0, 1))
+    yield unbiased, _without_bounds(results, distance), remarks[0]
+    kernels = KernelOverClips(generated, reference)
+    yield kernel, results.spread(kernels, is_distance=True), remarks[1]
 
 
-def _floor(
-    results: Results, array: str, generated: Features, reference: Features
-) -> Iterator[tuple[Interval, Row]]:
+def _floor(results: Results, array: str, _generated: Features, reference: Features) -> Distances:
     """Distance between two halves of the real clips: what no model can be expected to beat."""
     if results.count < 4:
         return
@@ -342,8 +323,7 @@ def _floor(
     remark = f"floor: {len(halves[0])} against the other {len(halves[1])} real ones"
     functions = (frechet_distance, unbiased_frechet_distance, kernel_distance)
     for metric, function in zip(SETS[array], functions, strict=True):
-        interval = _without_bounds(results, function(halves[0], halves[1]))
-        yield interval, {"metric": metric, "remark": remark}
+        yield metric, _without_bounds(results, function(halves[0], halves[1])), remark
 
 
 def _without_bounds(results: Results, value: Tensor) -> Interval:
