@@ -1,7 +1,6 @@
 """The main path, top to bottom: labels → first frame → z → motion → warp → refine."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +19,7 @@ from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.hints import continue_latent, continue_motion
 from seg2vid.models.layers import OBJECT_FACTOR, fast_arithmetic, find_objects
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
-from seg2vid.structures import Hints, Labels, Latent, Objects, Pictures, join_batch
+from seg2vid.structures import Labels, Latent, Objects, join_batch
 from seg2vid.tools.errors import LabelMapError, ModelError
 from seg2vid.tools.seeds import Generators, Seeds, make_generators
 
@@ -29,18 +28,6 @@ GivenLabels = Labels | str | Path
 GivenInstances = Int[Tensor, "maps map_height map_width"] | None
 GivenFrame = Float[Tensor, "pictures channel picture_height picture_width"] | None
 BOXES = ("first_frame", "animator")
-
-
-@dataclass(frozen=True)
-class _State:
-    """What a pass starts from."""
-
-    frame: Pictures
-    label_map: Labels
-    instance_map: Labels | None
-    objects: Objects
-    z: Latent
-    hints: Hints | None = None
 
 
 class Seg2VidPipeline:
@@ -178,11 +165,35 @@ class Seg2VidPipeline:
             # 4. z ~ N(0, I), unless the user brings one
             pairs = zip(torch.split(objects, 1), generators, strict=True)
             drawn = join_batch([self.animator.flow_decoder.draw(*pair) for pair in pairs])
-            state = _State(frame, ids, instance_map, objects, drawn if z is None else z)
+            z, hints = drawn if z is None else z, None
         # 5. Pass by pass: motion → warp → refine → labels; the last frame starts the next pass
         for start in range(0, max(count, 1), self.num_frames):
+            shown = min(self.num_frames, count - start)
             with torch.inference_mode():
-                chunk, state = self._one_pass(state, start, min(self.num_frames, count - start))
+                with fast_arithmetic(self.device):
+                    animation = self.animator(frame, ids, z, objects, hints)
+                motion, label_maps = animation.motion, choose_labels(ids, animation)
+                instance_maps = None
+                if instance_map is not None:
+                    things = self.label_space.foreground_ids
+                    instance_maps = choose_instances(instance_map, label_maps, animation, things)
+                chunk = GeneratedVideo(
+                    first_frame=frame,
+                    frames=animation.refined[:, :shown],
+                    label_map=ids,
+                    label_maps=label_maps[:, :shown],
+                    motion=motion.map(lambda tensor, shown=shown: tensor[:, :shown]),
+                    z=z,
+                    frames_per_second=self.frames_per_second,
+                    label_space=self.label_space.name,
+                    pass_starts=(start,),
+                    instance_map=instance_map,
+                    instance_maps=None if instance_maps is None else instance_maps[:, :shown],
+                )
+                frame, ids = animation.refined[:, -1], label_maps[:, -1]
+                instance_map = None if instance_maps is None else instance_maps[:, -1]
+                objects = self.find_objects(ids, instance_map)
+                z, hints = continue_latent(z, motion, objects), continue_motion(motion, objects)
             yield chunk
 
     def draw_look(
@@ -206,38 +217,6 @@ class Seg2VidPipeline:
         other = self.first_frame.draw(1, torch.Generator().manual_seed(resample_seed))
         classes = [names.index(name) for name in resample]
         return self.first_frame.exchange(look, other.to(self.device), classes, label_map, objects)
-
-    def _one_pass(self, state: _State, start: int, count: int) -> tuple[GeneratedVideo, _State]:
-        """Generate ``count`` frames of one pass and what the next pass starts from."""
-        with fast_arithmetic(self.device):
-            animation = self.animator(
-                state.frame, state.label_map, state.z, state.objects, state.hints
-            )
-        label_maps = choose_labels(state.label_map, animation)
-        instance_maps = instance_map = None
-        if state.instance_map is not None:
-            things = self.label_space.foreground_ids
-            instance_maps = choose_instances(state.instance_map, label_maps, animation, things)
-            instance_map = instance_maps[:, -1]
-        chunk = GeneratedVideo(
-            first_frame=state.frame,
-            frames=animation.refined[:, :count],
-            label_map=state.label_map,
-            label_maps=label_maps[:, :count],
-            motion=animation.motion.map(lambda tensor: tensor[:, :count]),
-            z=state.z,
-            frames_per_second=self.frames_per_second,
-            label_space=self.label_space.name,
-            pass_starts=(start,),
-            instance_map=state.instance_map,
-            instance_maps=None if instance_maps is None else instance_maps[:, :count],
-        )
-        # The next pass starts from the last frame: its labels, its objects and the motion they had.
-        label_map, motion = label_maps[:, -1], animation.motion
-        objects = self.find_objects(label_map, instance_map)
-        z, hints = continue_latent(state.z, motion, objects), continue_motion(motion, objects)
-        frame = animation.refined[:, -1]
-        return chunk, _State(frame, label_map, instance_map, objects, z, hints)
 
     def _read(self, path: Path) -> Labels:
         """Read a label map, cropped and scaled to the model's size."""

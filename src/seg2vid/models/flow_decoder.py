@@ -37,7 +37,6 @@ from seg2vid.warp import backward_warp, turning_flow
 
 Quarter = Float[Tensor, "batch channel quarter_height quarter_width"]
 Sixteenth = Float[Tensor, "batch coarse_channel sixteenth_height sixteenth_width"]
-Controls = Float[Tensor, "batch control coarse_height coarse_width"]
 Times = Int[Tensor, " time"]
 
 FLOW_FACTOR = 4
@@ -160,18 +159,15 @@ class FlowDecoder(nn.Module):
         quarter, eighth, sixteenth = seen
         code = self.spread_code(z.background.to(sixteenth.dtype))[:, :, None, None]
         coarse = self.fuse_sixteenth(join(sixteenth, code.expand(-1, -1, *sixteenth.shape[2:])))
-        controls = self._controls(z, objects, hints).to(eighth.dtype)
-        spread = code.expand(-1, -1, *eighth.shape[2:])
-        middle = self.fuse_eighth(join(upsample(coarse), eighth, controls, spread))
-        return self.fuse_quarter(torch.cat((upsample(middle), quarter), 1)), coarse
-
-    def _controls(self, z: Latent, objects: Objects, hints: Hints | None) -> Controls:
         is_object = (objects > 0).unsqueeze(1).to(z.foreground.dtype)
         if hints is None:
             hints = z.foreground.new_zeros(objects.shape[0], 3, *objects.shape[1:])
         confidence = hints[:, 2:]
         wanted = hints[:, :2] / self.config.flow_scale * confidence
-        return torch.cat((z.foreground, is_object, wanted, confidence), 1)
+        controls = torch.cat((z.foreground, is_object, wanted, confidence), 1).to(eighth.dtype)
+        spread = code.expand(-1, -1, *eighth.shape[2:])
+        middle = self.fuse_eighth(join(upsample(coarse), eighth, controls, spread))
+        return self.fuse_quarter(torch.cat((upsample(middle), quarter), 1)), coarse
 
     def _forward_motion(self, features: Quarter, times: Times) -> tuple[Flows, Masks]:
         every = rearrange(self.forward_head(features).float(), "b (t c) h w -> b t c h w", c=3)

@@ -68,10 +68,7 @@ class FrameMatching(nn.Module):
         batch = video.shape[0]
         features = self.features(join(rearrange(video - 0.5, "b t c h w -> (b t) c h w")))
         features = rearrange(F.normalize(features, dim=1), "(b t) c h w -> b t c h w", b=batch)
-        before, after = (
-            rearrange(half, "b t c h w -> (b t) c h w")
-            for half in (features[:, :-1], features[:, 1:])
-        )
+        before, after = (half.flatten(0, 1) for half in (features[:, :-1], features[:, 1:]))
         # Cosines are small; the factor brings them to where batch norm need not rescue them.
         matched = self.body(4 * correlation(before, after, self.reach))
         return rearrange(matched, "(b t) c h w -> b t c h w", b=batch)
@@ -134,7 +131,9 @@ class MotionEncoder(nn.Module):
     ) -> Posterior:
         """Encode RGB in [0, 1]; ``objects`` from ``find_objects``, at an eighth of the size."""
         # Half resolution: displacements halve and so does the reach the convolutions need.
-        video = self._half_size(first_frame, frames)
+        video = torch.cat((first_frame.unsqueeze(1), frames), 1)
+        video = F.avg_pool2d(rearrange(video, "b t c h w -> (b t) c h w"), 2)
+        video = rearrange(video, "(b t) c h w -> b t c h w", b=len(frames))
         changes = rearrange(video[:, 1:] - video[:, :1], "b t c h w -> b (t c) h w")
         clip = join(video[:, 0] - 0.5, 2 * changes)
         semantics = F.one_hot(label_map[:, 1::2, 1::2], self.num_channels).to(clip.dtype)
@@ -156,14 +155,6 @@ class MotionEncoder(nn.Module):
             log_variance=spread.map(lambda part: part.clamp(*LOG_VARIANCE_RANGE)),
             objects=objects,
         )
-
-    @staticmethod
-    def _half_size(
-        first_frame: Pictures, frames: Frames
-    ) -> Float[Tensor, "batch every_frame 3 half_height half_width"]:
-        video = torch.cat((first_frame.unsqueeze(1), frames), 1)
-        halved = F.avg_pool2d(rearrange(video, "b t c h w -> (b t) c h w"), 2)
-        return rearrange(halved, "(b t) c h w -> b t c h w", b=len(frames))
 
     def _background_code(self, background: Coarse, matched: Matched) -> Float[Tensor, "batch both"]:
         batch = len(matched)

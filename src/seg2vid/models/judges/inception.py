@@ -7,7 +7,6 @@ of the weight file, which says how large they are, with their normalisation fold
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +58,6 @@ def average_pooled(picture: Features) -> Features:
     return F.avg_pool2d(picture, 3, 1, 1, count_include_pad=False)
 
 
-def _max_pooled(picture: Features) -> Features:
-    return F.max_pool2d(picture, 3, 1, 1)
-
-
 class Inception(nn.Module):
     """Picture → features and, where the weight file has them, classes.
 
@@ -110,18 +105,17 @@ class Inception(nn.Module):
             else:
                 parts.append(F.max_pool2d(hidden, 3, 2))
             hidden = torch.cat(parts, 1)
-        hidden = self._split_block(hidden, "mixed_9", average_pooled)
-        return self._split_block(hidden, "mixed_10", _max_pooled).mean((2, 3))
+        hidden = self._split_block(hidden, "mixed_9", average_pooled(hidden))
+        pooled = F.max_pool2d(hidden, 3, 1, 1)
+        return self._split_block(hidden, "mixed_10", pooled).mean((2, 3))
 
-    def _split_block(
-        self, picture: Features, block: str, pooling: Callable[[Features], Features]
-    ) -> Result:
+    def _split_block(self, picture: Features, block: str, pooled: Features) -> Result:
         """Join towers that end in two convolutions side by side, a flat and a tall one."""
         parts = [self._tower(picture, block)]
         for tower in (f"{block}_tower", f"{block}_tower_1"):
             inner = self._tower(picture, tower)
             parts += [self._convolved(inner, f"{tower}_mixed_{end}") for end in ("conv", "conv_1")]
-        return torch.cat((*parts, self._tower(pooling(picture), f"{block}_tower_2")), 1)
+        return torch.cat((*parts, self._tower(pooled, f"{block}_tower_2")), 1)
 
     def _names(self, tower: str) -> list[str]:
         """Return the convolutions ``conv, conv_1 ...`` of a tower; none where it is missing."""
