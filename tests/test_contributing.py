@@ -156,7 +156,7 @@ def test_one_of_each_is_added_by_the_lines(package: Path, repository: Path, tmp_
     insert(
         package / "cli" / "main.py",
         '    "models": (',
-        '    "greet": (options.Greet, "greet.greet"),\n',
+        '    "greet": (options.Greet, "seg2vid.cli.greet.greet"),\n',
     )
 
     (tmp_path / "dataset" / "mini").mkdir(parents=True)
