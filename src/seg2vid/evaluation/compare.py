@@ -12,6 +12,7 @@ import torch
 from seg2vid.evaluation.metrics.intervals import Interval, paired_difference
 from seg2vid.evaluation.report.reading import (
     Reading,
+    clip_values,
     decimals_for,
     frames_text,
     is_number,
@@ -122,13 +123,10 @@ def compare(
     keys = (candidates[0]["key"], candidates[1]["key"])
     changes, lonely = [], []
     for metric, frames in _spans(readings):
-        pair = [
-            _interval(reading.figure(key, metric["key"], frames))
-            for reading, key in zip(readings, keys, strict=True)
-        ]
-        are_there = [is_number(interval.value) for interval in pair]
+        change = _change(readings, keys, metric, frames)
+        are_there = [is_number(interval.value) for interval in (change.first, change.second)]
         if all(are_there):
-            changes.append(_change(readings, keys, metric, frames))
+            changes.append(change)
         elif any(are_there):
             side = "first" if are_there[0] else "second"
             lonely.append(f"{metric['title']}, {frames_text(frames)}: only in the {side}")
@@ -207,11 +205,11 @@ def _clip_values(reading: Reading, candidate: str, metric: str, frames: str) -> 
 
     Those over the longest span stand under the metric alone, others under metric and frames.
     """
-    clips = reading.report["clips"]
-    every = clips["values"].get(f"{metric} {frames}", clips["values"].get(metric, {}))
-    values = every.get(candidate, [])
-    numbers = [float(value) if is_number(value) else math.nan for value in values]
-    return dict(zip(clips["names"], numbers, strict=False))
+    report = reading.report
+    name = f"{metric} {frames}"
+    key = name if name in report["clips"]["values"] else metric
+    values = clip_values(report, key, [candidate])
+    return {clip: float(v) if is_number(v) else math.nan for clip, v in values.items()}
 
 
 def _are_of(clips: Mapping[str, float], figure: Interval) -> bool:
