@@ -205,17 +205,17 @@ class TrainingBatches(Dataset[Clip]):
         which = random.choice(len(weights), p=chances) if len(weights) > 1 else 0
         source, _ = self.sources[which]
         whole = self.batch_size * self.world * self.accumulate
-        drawn = [_draw(random, len(source)) for _ in range(whole)]
+        drawn = [
+            (random.integers(len(source)), random.integers(1_000), random.random() < 0.5)
+            for _ in range(whole)
+        ]
         begin = (part * self.world + self.rank) * self.batch_size
-        return stack([self._read(source, *one) for one in drawn[begin : begin + self.batch_size]])
+        clips = []
+        for number, time, is_mirrored in drawn[begin : begin + self.batch_size]:
+            at = int(number)
+            clip = source.read_still(at, int(time)) if self.stills else source.read(at)
+            clips.append(mirror(clip) if is_mirrored else clip)
+        return stack(clips)
 
     def __len__(self) -> int:
         return len(range(self.start, self.steps)) * self.accumulate
-
-    def _read(self, source: ClipSource, index: int, time: int, is_mirrored: int) -> Clip:
-        clip = source.read_still(index, time) if self.stills else source.read(index)
-        return mirror(clip) if is_mirrored else clip
-
-
-def _draw(random: np.random.Generator, count: int) -> tuple[int, ...]:
-    return int(random.integers(count)), int(random.integers(1_000)), int(random.random() < 0.5)

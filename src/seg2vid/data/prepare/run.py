@@ -131,7 +131,6 @@ def _check_same(settings: dict[str, Any], before: dict[str, Any]) -> None:
 
 
 def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
-    """Make shards, report and index of the parts; then the parts are not needed any more."""
     options, names = plan.options, [job.recording.name for job in plan.jobs]
     if options.share != (1, 1):
         # The index of a dataset does not depend on how many jobs made it.

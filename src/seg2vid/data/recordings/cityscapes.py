@@ -74,6 +74,5 @@ def _list_city(city: Path, labels: Path) -> list[Recording]:
 
 
 def _files_of(stems: list[str], kind: str, folder: Path, maps: set[str]) -> dict[int, Path]:
-    """Return the map of each frame that has one, by its place in the snippet."""
     names = {index: f"{stem}_gtFine_{kind}.png" for index, stem in enumerate(stems)}
     return {index: folder / name for index, name in names.items() if name in maps}

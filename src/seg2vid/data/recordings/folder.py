@@ -128,7 +128,6 @@ def _read_recording(name: str, place: Path, root: Path) -> Recording:
 
 
 def _maps(folder: Path, pictures: tuple[Path, ...]) -> dict[int, Path]:
-    """Return the map of each frame that has one, by index of frame."""
     files = {path.stem: path for path in list_pictures(folder) if path.suffix.lower() == ".png"}
     stems = {index: picture.stem for index, picture in enumerate(pictures)}
     return {index: files[stem] for index, stem in stems.items() if stem in files}

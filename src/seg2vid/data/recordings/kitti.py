@@ -37,7 +37,6 @@ def list_recordings(root: Path) -> list[Recording]:
 
 
 def _list_drive(drive: Path) -> list[Recording]:
-    """Return the recording of a drive; none where it has no pictures."""
     found = list_pictures(drive / "image_02" / "data")
     pictures = tuple(path for path in found if path.stem.isdigit())
     if not pictures:
