@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
@@ -64,10 +64,8 @@ def backward_warp(
 def warp_clip(frame: Features, flow: Flows) -> Float[Tensor, "batch time channel height width"]:
     """Warp one frame to every time by its backward flow (bilinear)."""
     time = flow.shape[1]
-    frames = frame.unsqueeze(1).expand(-1, time, -1, -1, -1)
-    warped = backward_warp(
-        rearrange(frames, "b t c h w -> (b t) c h w"), rearrange(flow, "b t d h w -> (b t) d h w")
-    )
+    frames = repeat(frame, "b c h w -> (b t) c h w", t=time)
+    warped = backward_warp(frames, rearrange(flow, "b t d h w -> (b t) d h w"))
     return rearrange(warped, "(b t) c h w -> b t c h w", t=time)
 
 

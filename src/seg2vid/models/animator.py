@@ -87,13 +87,11 @@ class Animator(nn.Module):
 
 def choose_labels(label_map: Labels, animation: Animation) -> LabelFrames:
     """Labels of each frame: moved with the pixels where visible or no refiner's labels exist."""
-    time = animation.motion.backward_flow.shape[1]
-    flow = rearrange(animation.motion.backward_flow, "b t d h w -> (b t) d h w")
-    moved = warp_labels(label_map.repeat_interleave(time, 0), flow)
-    moved = rearrange(moved, "(b t) h w -> b t h w", t=time)
+    motion = animation.motion
+    moved = torch.stack([warp_labels(label_map, f) for f in motion.backward_flow.unbind(1)], 1)
     if animation.label_logits is None:
         return moved
-    visible = animation.motion.backward_visible.squeeze(2) > 0.5
+    visible = motion.backward_visible.squeeze(2) > 0.5
     painted = animation.label_logits.argmax(2).repeat_interleave(2, -1).repeat_interleave(2, -2)
     return torch.where(visible, moved, painted)
 
