@@ -157,7 +157,7 @@ def test_noise_is_noticed_by_every_array(clip: Clip, oracle: Output, noisy: Outp
 def test_every_array_has_its_stated_axes(clip: Clip, noisy: Output) -> None:
     unit = measure(noisy, clip)
     assert set(unit) == set(ARRAYS)
-    sizes = {"sample": 2, "judged_time": 3, "pair": 1, "time": 3, "picture_time": 2, "score": 4}
+    sizes = {"sample": 2, "compared_time": 3, "pair": 1, "time": 3, "picture_time": 2, "score": 4}
     sizes |= {"horizon": 2, "warping_time": 1, "truth": 19, "said": 20, "class": 19}
     for name, axes in ARRAYS.items():
         words, shape = axes.split(), unit[name].shape

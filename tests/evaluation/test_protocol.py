@@ -58,7 +58,7 @@ def test_a_protocol_is_whole(name: str) -> None:
     last = protocol.num_frames
     assert protocol.horizons[-1] == last and list(protocol.horizons) == sorted(protocol.horizons)
     assert set(protocol.baselines) <= set(BASELINE_KEYS) and protocol.baselines[0] == "truth"
-    assert all(time in protocol.judged_times for time in protocol.picture_times)
+    assert all(time in protocol.compared_times for time in protocol.picture_times)
     assert all(1 <= time <= last for time in protocol.warping_times)
     assert set(protocol.enough) <= set(METRICS)
     size = (64, 128) if name == QUICK else (128, 256)
@@ -112,10 +112,10 @@ def check_starts(protocol: Protocol, recording: Recording, starts: tuple[int, ..
 
 
 def test_judged_times_leave_out_what_was_given() -> None:
-    assert get_protocol("cityscapes-prediction").judged_times == tuple(range(1, 9))
-    assert get_protocol("cityscapes-generation").judged_times == tuple(range(9))
+    assert get_protocol("cityscapes-prediction").compared_times == tuple(range(1, 9))
+    assert get_protocol("cityscapes-generation").compared_times == tuple(range(9))
     stills = get_protocol("cityscapes-stills")
-    assert stills.judged_times == (0,) and stills.is_still
+    assert stills.compared_times == (0,) and stills.is_still
     assert not get_protocol("long-24").is_still
 
 

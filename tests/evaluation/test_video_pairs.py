@@ -108,14 +108,14 @@ def test_a_protocol_is_made_for_the_videos(folders: tuple[Path, Path]) -> None:
     assert (protocol.height, protocol.width, protocol.num_frames) == (32, 64, 2)
     assert protocol.horizons == (2,) and protocol.samples == 2
     assert protocol.picture_times == (1, 2) and protocol.warping_times == (1, 2)
-    assert protocol.judged_times == (1, 2)
+    assert protocol.compared_times == (1, 2)
     cases = Cases(protocol, None, 1, pairs)
     assert cases.names == ("a",) and cases.every_name == ("a", "b")
     assert torch.equal(cases.read(0).frames, pairs.read(0).frames)
     write(folders[0] / "a_seed2", 90)
     write(folders[0] / "b_seed2", 90)
     generated: Protocol = compare_videos(*folders)[0]
-    assert generated.task == "generation" and generated.judged_times == (0, 1, 2)
+    assert generated.task == "generation" and generated.compared_times == (0, 1, 2)
 
 
 def refused(made: Path, real: Path) -> str:

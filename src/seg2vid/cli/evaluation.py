@@ -12,6 +12,7 @@ from seg2vid.tools.errors import Seg2VidError
 def evaluate(options: Evaluate) -> Iterator[str]:
     """Measure a model, or videos of any model, under a protocol."""
     from seg2vid.evaluation import run as evaluation  # needs the extra, which compare does not
+    from seg2vid.evaluation.work import Setup
 
     videos, reference = options.videos, options.reference
     if (videos is None) != (reference is None):
@@ -24,7 +25,7 @@ def evaluate(options: Evaluate) -> Iterator[str]:
         (protocol, pairs), model = evaluation.compare_videos(videos, reference), None
     else:
         protocol, pairs, model = get_protocol(options.protocol), None, options.model or "toycity"
-    setup = evaluation.Setup(
+    setup = Setup(
         protocol,
         options.output,
         model=model,

@@ -1,1 +1,1 @@
-"""The evaluation kit: protocols, what is judged, how, and the report; ``run`` does it."""
+"""The evaluation kit: protocols, candidates, measuring, figures, report; ``run`` does it."""

@@ -182,11 +182,11 @@ class TrainingPhotos:
         """The baselines that look something up in the photos, by key."""
         alike = "the real photo of the training set whose label map agrees at most pixels"
         mean = "each class in its mean colour over the training set"
-        rows = (
-            ("nearest", "nearest training photo", "baseline", alike, self._show_nearest),
-            ("mean_colour", "mean colour of each class", "baseline", mean, self._paint_means),
-        )
-        return {row[0]: Candidate(*row) for row in rows}
+        nearest, painted = "nearest training photo", "mean colour of each class"
+        return {
+            "nearest": Candidate("nearest", nearest, "baseline", alike, self._show_nearest),
+            "mean_colour": Candidate("mean_colour", painted, "baseline", mean, self._paint_means),
+        }
 
 
 def thumbnail(label_map: Int[Tensor, "batch height width"]) -> UInt8[Tensor, "batch pixel"]:

@@ -78,7 +78,7 @@ class Cases:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of the clips that are judged, in the order of their numbers."""
+        """Names of the clips that are evaluated, in the order of their numbers."""
         return self.every_name[: self.limit]
 
     def read(self, number: int) -> Clip:

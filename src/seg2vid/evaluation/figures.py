@@ -35,7 +35,7 @@ Entries = Iterator[tuple[str, Any, Row]]
 MOVING = ("epe_backward", "epe_forward", "consistency", "flow_spread")
 """Arrays over the frames after the first."""
 COMPARED = (*PICTURE_METRICS, "lpips", "pairwise_lpips")
-"""Arrays over judged times."""
+"""Arrays over compared times."""
 SCORES = ("precision", "recall", "f1", "average_precision")
 CONFUSIONS = ("truth", "own", "moved")
 SETS: Mapping[str, tuple[str, str, str]] = {
@@ -71,7 +71,7 @@ class Results:
         values = found.double().flatten(1, -2).nanmean(1) if found.ndim > 2 else found.double()
         later = tuple(range(1, self.protocol.num_frames + 1))
         times = {"warping_error": self.protocol.warping_times, **dict.fromkeys(MOVING, later)}
-        return values, times.get(array, self.protocol.judged_times)
+        return values, times.get(array, self.protocol.compared_times)
 
     @property
     def horizons(self) -> tuple[int, ...]:
@@ -130,7 +130,7 @@ def build_figures(results: Results) -> dict[str, list[Row]]:
 
 
 def clip_values(results: Results) -> dict[str, dict[str, list[float | None]]]:
-    """Return the mean over the judged frames of each clip, by metric and candidate.
+    """Return the mean over the compared frames of each clip, by metric and candidate.
 
     Means up to an earlier horizon stand under the metric and its frames, as in ``lpips 1-4``.
     """
@@ -185,7 +185,7 @@ def _best_of(results: Results, candidate: str) -> Entries:
         return
     scores = best_of_curve(found.double().mean(2).T.contiguous())
     intervals = [results.mean(row) for row in scores]
-    named = {"metric": "best_of_n", "frames": frames_text(results.protocol.judged_times)}
+    named = {"metric": "best_of_n", "frames": frames_text(results.protocol.compared_times)}
     yield "figures", intervals[-1], {**named, "remark": f"best of {len(scores)}"}
     yield "curves", intervals, {"metric": "best_of_n", "times": range(1, len(scores) + 1)}
 
@@ -209,7 +209,7 @@ def _hidden_pixels(results: Results, candidate: str) -> Entries:
 
 def _labels(results: Results, candidate: str) -> Entries:
     """MIoU and pixel accuracy of all clips together: up to each horizon, and frame by frame."""
-    times = results.protocol.judged_times
+    times = results.protocol.compared_times
     for kind in CONFUSIONS if candidate != "truth" else ("truth",):
         found = results.stacked(candidate, f"confusion_{kind}")
         if found is None:

@@ -17,8 +17,6 @@ from seg2vid.tools.files import digest_of
 
 SEGMENTER_FILE = "segmenter/model.safetensors"
 """Name of the bundled segmenter in a protocol's list of judges."""
-
-
 JUDGE_FILES: dict[str, tuple[str, ...]] = {
     "perceptual": ("alexnet_features.safetensors", "lpips_v01_alex_lin.safetensors"),
     "inception": ("inception_fid_fp16.safetensors",),

@@ -45,18 +45,18 @@ PICTURE_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 """What compares generated with real pictures, both (batch, 3, height, width): (batch,) numbers."""
 
 ARRAYS: Mapping[str, str] = {
-    **dict.fromkeys(PICTURE_METRICS, "sample judged_time"),
-    "lpips": "sample judged_time",
+    **dict.fromkeys(PICTURE_METRICS, "sample compared_time"),
+    "lpips": "sample compared_time",
     "class_lpips_sum": "class",
     "class_lpips_count": "class",
-    "pairwise_lpips": "pair judged_time",
+    "pairwise_lpips": "pair compared_time",
     "flow_spread": "time",
     "inception": "picture_time feature",
     "inception_logits": "picture_time class",
     "i3d": "horizon feature",
-    "confusion_truth": "judged_time truth said",
-    "confusion_own": "judged_time truth said",
-    "confusion_moved": "judged_time truth said",
+    "confusion_truth": "compared_time truth said",
+    "confusion_own": "compared_time truth said",
+    "confusion_moved": "compared_time truth said",
     "warping_error": "warping_time",
     "consistency": "sample time",
     "epe_forward": "sample time",
@@ -65,9 +65,9 @@ ARRAYS: Mapping[str, str] = {
     "hidden_backward": "score sample",
     "seconds": "",
 }
-"""Axes of every array a unit may hold. ``judged_time`` are ``Protocol.judged_times``, ``time`` the
-frames after the first; scores are precision, recall, F1 and average precision of hidden pixels. The
-last of ``said`` counts what was said to be void.
+"""Axes of every array a unit may hold. ``compared_time`` are ``Protocol.compared_times``, ``time``
+the frames after the first; scores are precision, recall, F1 and average precision of hidden pixels.
+The last of ``said`` counts what was said to be void.
 """
 
 
@@ -108,7 +108,7 @@ class Measurement:
         output = output.to(clip.first_frame.device)
         unit: Unit = {"seconds": torch.tensor(output.seconds)}
         real = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)[0]
-        times = list(self.protocol.judged_times)
+        times = list(self.protocol.compared_times)
         if not is_real:
             unit |= self._pictures(output.frames[:, times], real[times], clip)
         unit |= self._features(output.frames[0])
@@ -148,13 +148,13 @@ class Measurement:
         return unit
 
     def _real_labels(self, clip: Clip) -> Int[Tensor, "time height width"] | None:
-        """Return the true labels of the judged frames, where they are known."""
+        """Return the true labels of the compared frames, where they are known."""
         maps = clip.label_map if clip.label_maps is None else clip.label_maps[0]
         if clip.label_maps is None and clip.frames.shape[1]:
             return None
         if clip.label_maps is not None:
             maps = torch.cat((clip.label_map, maps))
-        return maps[list(self.protocol.judged_times)]
+        return maps[list(self.protocol.compared_times)]
 
     def _features(self, frames: Float[Tensor, "frame 3 height width"]) -> Unit:
         """Return what Inception and I3D see in one sample, first frame included."""
@@ -173,7 +173,7 @@ class Measurement:
         """Ask the segmenter for the labels of one sample; compare with the true and own ones."""
         space = get_label_space("cityscapes")
         sizes = {"num_classes": space.void_id, "void_id": space.void_id}
-        times = list(self.protocol.judged_times)
+        times = list(self.protocol.compared_times)
         truth = self._real_labels(clip)
         own = None if output.label_maps is None else output.label_maps[0, times]
         if truth is None and own is None:

@@ -52,7 +52,7 @@ class Protocol:
     num_frames: int = 8
     """Frames after the first one."""
     horizons: tuple[int, ...] = (8,)
-    """Figures are means over frames up to each of these; videos are judged up to each."""
+    """Figures are means over frames up to each of these; videos are evaluated up to each."""
     samples: int = 4
     """Futures that are drawn for each clip."""
     seed: int = 0
@@ -77,7 +77,7 @@ class Protocol:
     """Of the file; empty for a protocol that was made on the spot."""
 
     @property
-    def judged_times(self) -> tuple[int, ...]:
+    def compared_times(self) -> tuple[int, ...]:
         """Frames that are compared with the real ones: the first only where it was generated."""
         if self.task == "stills":
             return (0,)
@@ -85,7 +85,7 @@ class Protocol:
 
     @property
     def is_still(self) -> bool:
-        """Whether one picture is judged instead of a video."""
+        """Whether pictures are evaluated instead of videos."""
         return self.task == "stills"
 
 

@@ -131,12 +131,12 @@ def make_report(setup: Setup, cost: Cost) -> Report:
     changed = changes(setup)
     if is_frozen is False:
         changed["data"] = "other pixels than the frozen ones"
-    judged = {figure["metric"] for figure in (*lists["figures"], *lists["classes"])}
+    measured = {figure["metric"] for figure in (*lists["figures"], *lists["classes"])}
     return {
         "format": FORMAT,
         "protocol": {**asdict(protocol), "changed": changed},
         "candidates": [{name: getattr(one, name) for name in DESCRIBED} for one in candidates],
-        "metrics": [asdict(info) for info in METRICS.values() if info.key in judged],
+        "metrics": [asdict(info) for info in METRICS.values() if info.key in measured],
         **lists,
         "clips": {"names": list(setup.cases.names), "values": clip_values(results)},
         "remarks": [*_remarks(changed), *_indicative(lists["figures"])],
@@ -225,10 +225,10 @@ def figure_of(
 
 
 def compare_videos(videos: Path, reference: Path) -> tuple[Protocol, VideoPairs]:
-    """Return the protocol, made on the spot, that judges generated videos against real ones.
+    """Return the protocol, made on the spot, that compares generated videos with real ones.
 
-    Frame 0 is judged too, unless all videos begin with the real first frame. Raises ``MediaError``
-    for folders without pairs or with other sizes.
+    Frame 0 is compared too, unless all videos begin with the real first frame. Raises
+    ``MediaError`` for folders without pairs or with other sizes.
     """
     pairs = VideoPairs(videos, reference)
     height, width = pairs.size

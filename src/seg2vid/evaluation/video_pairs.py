@@ -1,4 +1,4 @@
-"""Two folders of videos, generated and real, paired by name: how the output of any model is judged.
+"""Two folders of videos, generated and real, paired by name: how any model's output is evaluated.
 
 ::
 
@@ -84,7 +84,7 @@ class VideoPairs:
 
     @cached_property
     def length(self) -> int:
-        """Frames of the shortest video of all, first frame included: so many are judged."""
+        """Frames of the shortest video of all, first frame included: so many are compared."""
         return min(len(read_video(path)) for _, path in self._paths)
 
     @property

@@ -145,7 +145,7 @@ def inception_score(logits: Float[Tensor, "samples class"]) -> Scalar:
 
 def clip_for_judge(
     frames: Float[Tensor, "batch time 3 height width"], minimum: int = 9
-) -> Float[Tensor, "batch judged 3 height width"]:
+) -> Float[Tensor, "batch longer 3 height width"]:
     """Lengthen clips that are shorter than a judge of clips can take; others pass unchanged.
 
     The stated rule: the clip is played forward and backward, 0 1 2 3 4 3 2 1 0 1 ..., until there

@@ -31,8 +31,6 @@ SHEET_WIDTH = 2000
 """Contact sheets wider than this, in pixels, are reduced to it."""
 ORDER = ("ceiling", "model", "other", "baseline", "oracle")
 """Order of the roles in a picture: what it should be, what it is, what else there is."""
-
-
 MOST_MEDIA_BYTES = 14_000_000
 """Videos and pictures in the file, as base64; clips beyond it are left out, which is said."""
 
