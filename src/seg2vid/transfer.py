@@ -121,8 +121,9 @@ def _describe(
         y, x = torch.nonzero(objects == number, as_tuple=True)
         own = label_map[(fine == number) & is_foreground]
         if len(x) and len(own):
-            x, y = ((float(part.float().mean()) + 0.5) for part in (x, y))
-            rows.append((number, int(torch.mode(own).values), x / width, y / height))
+            middle_x, middle_y = (float(part.float().mean()) + 0.5 for part in (x, y))
+            most = int(torch.mode(own).values)
+            rows.append((number, most, middle_x / width, middle_y / height))
     return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
 
 
