@@ -258,15 +258,13 @@ def compare_videos(videos: Path, reference: Path) -> tuple[Protocol, VideoPairs]
 
 def _settings(setup: Setup) -> dict[str, Any]:
     """Return all that a figure depends on but the machine."""
-    candidates = {one.key: [one.title, one.sha256] for one in setup.candidates}
-    environment = describe_environment()
     return {
         "protocol": json.loads(json.dumps(asdict(setup.protocol))),
-        "candidates": candidates,
+        "candidates": {one.key: [one.title, one.sha256] for one in setup.candidates},
         "clips": list(setup.cases.names),
         "judges": judge_digests(setup.judges),
         "device": setup.device,
-        "commit": environment["commit"],
+        "commit": describe_environment()["commit"],
     }
 
 

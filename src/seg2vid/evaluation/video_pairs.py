@@ -106,10 +106,10 @@ class VideoPairs:
         """Height and width of all videos; raises ``MediaError`` where they differ."""
         sizes = {path: read_video(path).shape[1:3] for _, path in self._paths}
         first, (height, width) = next(iter(sizes.items()))
-        for path, (other_height, other_width) in sizes.items():
-            if (other_height, other_width) != (height, width):
+        for path, size in sizes.items():
+            if size != (height, width):
                 what = f"videos of one size, {width}x{height} as {first}"
-                got = f"{other_width}x{other_height} at {path}"
+                got = f"{size[1]}x{size[0]} at {path}"
                 raise MediaError(what, got=got, fix="scale them to one size")
         return height, width
 
