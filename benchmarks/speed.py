@@ -60,7 +60,7 @@ def measure(model: str, threads: int, runs: int) -> list[tuple[str, float, str]]
 
     still = pipe(ids, num_frames=0, seed=1).first_frame
     objects = pipe.find_objects(ids, None)
-    look = pipe.first_frame.draw(1, torch.Generator().manual_seed(1))
+    look = pipe.first_frame.draw(ids, objects, torch.Generator().manual_seed(1))
     z = pipe.animator.flow_decoder.draw(objects, torch.Generator().manual_seed(1))
     with torch.inference_mode():
         first = count(lambda: pipe.first_frame(ids, objects, look))

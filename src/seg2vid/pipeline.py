@@ -208,13 +208,15 @@ class Seg2VidPipeline:
 
         Raises ``LabelMapError`` for a class that the label space does not have.
         """
-        look = join_batch([self.first_frame.draw(1, g) for g in generators]).to(self.device)
+        samples = zip(label_map.split(1), objects.split(1), generators, strict=True)
+        look = join_batch([self.first_frame.draw(*sample) for sample in samples]).to(self.device)
         names = self.label_space.names
         unknown = sorted(set(resample) - set(names))
         if unknown:
             what = f"classes of {self.label_space.name}: {', '.join(names)}"
             raise LabelMapError(what, got=unknown[0], fix="name one of them")
-        other = self.first_frame.draw(1, torch.Generator().manual_seed(resample_seed))
+        dice = torch.Generator().manual_seed(resample_seed)
+        other = self.first_frame.draw(label_map[:1], objects[:1], dice)
         classes = [names.index(name) for name in resample]
         return self.first_frame.exchange(look, other.to(self.device), classes, label_map, objects)
 

@@ -80,6 +80,12 @@ def first_frame_box(widths: tuple[int, ...] = (4, 6, 8)) -> FirstFrame:
     return FirstFrame(config, num_channels=CHANNELS, foreground=FOREGROUND).eval()
 
 
+def draw_look(box: FirstFrame, batch: int, generator: torch.Generator | None) -> Look:
+    """Draw a look for each of several streets."""
+    label_map = street(batch)
+    return box.draw(label_map, objects_of(label_map), generator)
+
+
 @torch.no_grad()
 def paint(look: Look, *, box: FirstFrame | None = None) -> Float[Tensor, "batch 3 height width"]:
     """Paint the street with a look."""
@@ -88,31 +94,31 @@ def paint(look: Look, *, box: FirstFrame | None = None) -> Float[Tensor, "batch 
 
 
 def test_first_frame_paints_rgb_in_the_size_of_the_map() -> None:
-    frame = paint(first_frame_box().draw(2, None))
+    frame = paint(draw_look(first_frame_box(), 2, None))
     assert frame.shape == (2, 3, *SIZE)
     assert frame.min() >= 0 and frame.max() <= 1 and frame.std() > 0
 
 
 def test_first_frame_takes_other_sizes() -> None:
     label_map = torch.full((1, 32, 48), ROAD)
-    look = first_frame_box().draw(1, None)
+    look = first_frame_box().draw(label_map, objects_of(label_map), None)
     assert first_frame_box()(label_map, objects_of(label_map), look).shape == (1, 3, 32, 48)
 
 
 def test_the_same_look_is_the_same_picture_and_another_is_another() -> None:
     box = first_frame_box()
-    one, again, other = (paint(box.draw(1, seeded(seed))) for seed in (1, 1, 2))
+    one, again, other = (paint(draw_look(box, 1, seeded(seed))) for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert (one - other).abs().mean() > 1e-3
 
 
 def test_looks_differ_within_a_batch() -> None:
-    pictures = paint(first_frame_box().draw(2, None))
+    pictures = paint(draw_look(first_frame_box(), 2, None))
     assert (pictures[0] - pictures[1]).abs().mean() > 1e-3
 
 
 def test_every_number_of_a_look_comes_from_the_normal_distribution() -> None:
-    look = first_frame_box().draw(50, seeded(0))
+    look = draw_look(first_frame_box(), 50, seeded(0))
     assert look.whole.shape == (50, 3) and look.segments.shape == (50, CHANNELS + MAX_OBJECTS, 2)
     assert abs(float(look.segments.mean())) < 0.05 and abs(float(look.segments.std()) - 1) < 0.05
 
@@ -130,7 +136,7 @@ def changed_rows(
     box: FirstFrame, *rows: int
 ) -> tuple[Float[Tensor, "1 3 height width"], Float[Tensor, "1 3 height width"]]:
     """The street before and after other numbers for some segments."""
-    look = box.draw(1, seeded(3))
+    look = draw_look(box, 1, seeded(3))
     segments = look.segments.clone()
     segments[:, list(rows)] = -2 * segments[:, list(rows)] + 1
     return paint(look, box=box), paint(replace(look, segments=segments), box=box)

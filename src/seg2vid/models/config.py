@@ -27,6 +27,14 @@ class FirstFrameConfig:
     """Numbers that describe the look of the whole picture: weather, light."""
     segment_noise: int = 8
     """Numbers that describe the look of one background class or one foreground object."""
+    more_blocks: tuple[int, ...] = ()
+    """Further blocks at full resolution, a half and so on: coherence is cheap where coarse."""
+    grain: bool = False
+    """Add noise of single pixels in every block, scaled by channel: what texture is made of."""
+    look_levels: tuple[int, int] = (3, 3)
+    """Coarsest level, 3 for an eighth, that sees looks of classes, and of foreground objects."""
+    look_prior: int = 0
+    """Looks of training pictures that looks are drawn about; with 0 they come from N(0, I)."""
 
 
 @dataclass(frozen=True)

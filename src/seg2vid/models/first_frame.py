@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.models.config import FirstFrameConfig
@@ -29,6 +29,10 @@ from seg2vid.models.layers import (
 from seg2vid.structures import Carrier, Features, Labels, Objects, Pictures
 
 Condition = Float[Tensor, "batch condition height width"]
+Grain = Float[Tensor, "batch tall wide"]
+Present = Float[Tensor, "batch segment"]
+
+GRAIN_SIZE = (128, 256)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Look(Carrier):
     """Describes the whole picture: weather and light."""
     segments: Float[Tensor, "batch segment segment_noise"]
     """One row for each class, then one for each foreground object."""
+    grain: Float[Tensor, "batch tall wide"] | None = None
+    """Noise of single pixels, which does not depend on segments; repeated over large pictures."""
 
 
 class LabelPyramid(nn.Module):
@@ -88,15 +94,27 @@ class Modulation(nn.Module):
 class ModulatedBlock(nn.Module):
     """Modulated convolutions around a shortcut: two, or one at full resolution, for speed."""
 
-    def __init__(self, inputs: int, outputs: int, condition: int, *, convolutions: int = 2) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        condition: int,
+        *,
+        convolutions: int = 2,
+        grain: bool = False,
+    ) -> None:
         super().__init__()
         widths = [inputs] + [outputs] * convolutions
         self.modulations = nn.ModuleList(Modulation(width, condition) for width in widths[:-1])
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, 1, 1) for a, b in pairwise(widths))
         self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.grain = nn.Parameter(torch.zeros(outputs)) if grain else None
 
     def forward(
-        self, features: Float[Tensor, "batch inputs _ _"], condition: Condition
+        self,
+        features: Float[Tensor, "batch inputs _ _"],
+        condition: Condition,
+        grain: Grain | None = None,
     ) -> Float[Tensor, "batch outputs height width"]:
         """Return features with ``outputs`` channels, as large as the condition is.
 
@@ -105,12 +123,98 @@ class ModulatedBlock(nn.Module):
         hidden = features
         for modulation, convolution in zip(self.modulations, self.convolutions, strict=True):
             hidden = convolution(modulation(hidden, condition))
-        return hidden + _enlarge(self.shortcut(features), like=condition)
+        result = hidden + _enlarge(self.shortcut(features), like=condition)
+        if self.grain is None or grain is None:
+            return result
+        height, width = result.shape[2:]
+        times = (-(-height // grain.shape[1]), -(-width // grain.shape[2]))
+        noise = grain.repeat(1, *times)[:, None, :height, :width].to(result.dtype)
+        return result + noise * self.grain.to(result.dtype).view(1, -1, 1, 1)
+
+
+def _begin_as_identity(block: ModulatedBlock) -> ModulatedBlock:
+    """Let a further block change little at first, so that depth does not slow the beginning."""
+    nn.init.dirac_(block.shortcut.weight)
+    with torch.no_grad():
+        block.convolutions[-1].weight.mul_(0.1)
+    return block
 
 
 def _enlarge(features: Float[Tensor, "batch channel _ _"], *, like: Condition) -> Features:
     factor = like.shape[-1] // features.shape[-1]
     return features if factor == 1 else upsample(features, factor=factor)
+
+
+class KnownLooks(nn.Module):
+    """Looks of training pictures: what an encoder made of them is not quite N(0, I).
+
+    Looks are drawn about them, as wide as a look is uncertain (Ghosh et al., "From Variational to
+    Deterministic Autoencoders", ICLR 2020: density estimation after training).
+    """
+
+    whole: Tensor
+    segments: Tensor
+    spread: Tensor
+    filled: Tensor
+
+    def __init__(self, count: int, *, classes: int, whole: int, segment: int) -> None:
+        super().__init__()
+        # Rows of classes are those of one picture, where it had them; those of objects are looks of
+        # that class, whichever picture they are from.
+        self.register_buffer("whole", torch.zeros(count, whole))
+        self.register_buffer("segments", torch.zeros(2, count, classes, segment))
+        self.register_buffer("spread", torch.ones(whole + segment))
+        self.register_buffer("filled", torch.zeros(2, classes, dtype=torch.long))
+
+    def learn(
+        self, mean: Look, spread: Look, present: Present, classes: Int[Tensor, "batch object"]
+    ) -> None:
+        """Remember the looks of a batch in place of the oldest; ``classes`` are the objects'."""
+        number, count = self.segments.shape[2], len(self.whole)
+        widths = (spread.whole.mean(0), _mean_of(spread.segments, present))
+        self.spread.lerp_(torch.cat(widths).to(self.spread), 0.01)
+        for index in range(len(mean.whole)):
+            place = int(self.filled[0].sum()) // number % count
+            self.whole[place] = mean.whole[index].to(self.whole)
+            rows = mean.segments[index].to(self.segments)
+            there = present[index, :number] > 0
+            self.segments[0, place] = torch.where(
+                there.unsqueeze(-1), rows[:number], self.segments[0, place]
+            )
+            self.filled[0] += 1
+            for thing in present[index, number:].nonzero().flatten().tolist():
+                kind = int(classes[index, thing])
+                self.segments[1, self.filled[1, kind] % count, kind] = rows[number + thing]
+                self.filled[1, kind] += 1
+
+    def draw(
+        self, classes: Int[Tensor, "batch object"], noise: Look, generator: torch.Generator | None
+    ) -> Look:
+        """Draw looks; ``noise`` is from N(0, I)."""
+        batch, objects = classes.shape
+        whole, segments, spread, filled = (
+            part.cpu() for part in (self.whole, self.segments, self.spread, self.filled)
+        )
+        count = segments.shape[1]
+        known = filled.clamp(max=count)
+        dice = torch.rand(batch, 1 + objects, generator=generator)
+        picture = (dice[:, 0] * known[0, 0]).long()
+        kinds = classes.cpu()
+        which = (dice[:, 1:] * known[1][kinds]).long()
+        rows = torch.cat((segments[0, picture], segments[1, which, kinds]), 1)
+        # A class that was never seen, or no picture at all: N(0, I) is the best guess.
+        is_known = torch.cat((known[0].expand(batch, -1), known[1][kinds]), 1).unsqueeze(-1) > 0
+        near = rows + noise.segments * spread[whole.shape[1] :]
+        about = whole[picture] + noise.whole * spread[: whole.shape[1]]
+        return Look(
+            whole=about if bool(known[0, 0] > 0) else noise.whole,
+            segments=torch.where(is_known, near, noise.segments),
+        )
+
+
+def _mean_of(values: Tensor, present: Present) -> Tensor:
+    weight = present.unsqueeze(-1)
+    return (values * weight).sum((0, 1)) / weight.sum().clamp(min=1)
 
 
 class FirstFrame(nn.Module):
@@ -129,9 +233,25 @@ class FirstFrame(nn.Module):
         self.enter = nn.Conv2d(condition, widths[-1], 3, 1, 1)
         inputs = [*widths[1:], widths[-1]]
         self.blocks = nn.ModuleList(
-            ModulatedBlock(a, b, condition, convolutions=1 if level == 0 else 2)
+            ModulatedBlock(a, b, condition, convolutions=1 if not level else 2, grain=config.grain)
             for level, (a, b) in enumerate(zip(inputs, widths, strict=True))
         )
+        counts = (*config.more_blocks, *[0] * len(widths))
+        self.more = nn.ModuleList(
+            nn.ModuleList(
+                _begin_as_identity(ModulatedBlock(width, width, condition, grain=config.grain))
+                for _ in range(count)
+            )
+            for width, count in zip(widths, counts, strict=False)
+        )
+        self.known: KnownLooks | None = None
+        if config.look_prior:
+            self.known = KnownLooks(
+                config.look_prior,
+                classes=num_channels,
+                whole=config.global_noise,
+                segment=config.segment_noise,
+            )
         self.leave = Modulation(widths[0], condition)
         self.to_colour = nn.Conv2d(widths[0], 3, 3, 1, 1)
 
@@ -139,8 +259,15 @@ class FirstFrame(nn.Module):
         """Paint RGB in [0, 1]; ``objects`` are numbered as by ``find_objects``."""
         conditions = self._conditions(label_map, self.segments(label_map, objects), look)
         features = self.enter(conditions[-1])
+        turn = 0
         for level in reversed(range(len(self.blocks))):
-            features = self.blocks[level](features, conditions[level])
+            for block in (self.blocks[level], *self.more[level]):
+                # Each block sees another part of the grain first.
+                grain = (
+                    None if look.grain is None else look.grain.roll((17 * turn, 41 * turn), (1, 2))
+                )
+                features = block(features, conditions[level], grain)
+                turn += 1
         return torch.sigmoid(self.to_colour(self.leave(features, conditions[0])).float())
 
     def segments(self, label_map: Labels, objects: Objects) -> Labels:
@@ -154,24 +281,44 @@ class FirstFrame(nn.Module):
     def _conditions(self, label_map: Labels, segments: Labels, look: Look) -> list[Tensor]:
         """Join context and 3-D noise at every level, finest first."""
         conditions = []
-        whole = look.whole.unsqueeze(1).expand(-1, look.segments.shape[1], -1)
+        count = look.segments.shape[1]
+        whole = look.whole.unsqueeze(1).expand(-1, count, -1)
+        row = torch.arange(count, device=label_map.device)
+        is_thing = (row >= self.num_channels) | torch.isin(row, row.new_tensor(self.foreground))
+        classes, things = self.config.look_levels
         for level, context in enumerate(self.pyramid(label_map)):
-            # Cells of a sixteenth are wider than most segments: a segment's look starts at an
-            # eighth.
-            keep = 1.0 if level <= 3 else 0.0
+            # Where cells are wider than most segments, a segment's look would spill.
+            keep = torch.where(is_thing, float(level <= things), float(level <= classes))
             # In full precision, for the gradients of thousands of pixels meet in one row.
-            table = torch.cat((whole, look.segments * keep), -1).float()
+            table = torch.cat((whole, look.segments * keep.view(1, -1, 1)), -1).float()
             noise = spread_rows(table, coarse_labels(segments, 2**level))
             conditions.append(join(context, noise.to(context.dtype)))
         return conditions
 
-    def draw(self, batch: int, generator: torch.Generator | None) -> Look:
-        """Draw looks from N(0, I), on the CPU so that a seed is a seed."""
-        rows = self.num_channels + MAX_OBJECTS
-        return Look(
-            whole=torch.randn(batch, self.config.global_noise, generator=generator),
-            segments=torch.randn(batch, rows, self.config.segment_noise, generator=generator),
+    def draw(self, label_map: Labels, objects: Objects, generator: torch.Generator | None) -> Look:
+        """Draw a look for each map: from N(0, I), or about the looks of training pictures.
+
+        On the CPU, so that a seed is a seed.
+        """
+        batch, rows, config = len(label_map), self.num_channels + MAX_OBJECTS, self.config
+        look = Look(
+            whole=torch.randn(batch, config.global_noise, generator=generator),
+            segments=torch.randn(batch, rows, config.segment_noise, generator=generator),
         )
+        if self.known is not None:
+            look = self.known.draw(self.object_classes(label_map, objects), look, generator)
+        if config.grain:
+            look = replace(look, grain=torch.randn(batch, *GRAIN_SIZE, generator=generator))
+        return look
+
+    def object_classes(self, label_map: Labels, objects: Objects) -> Int[Tensor, "batch object"]:
+        """Return the class of each object; void for a number without pixels."""
+        rows = self.segments(label_map, objects) - self.num_channels + 1
+        classes = torch.full(
+            (len(rows), MAX_OBJECTS + 1), self.num_channels - 1, device=rows.device
+        )
+        rows = rows.clamp(min=0).flatten(1)
+        return classes.scatter(1, rows, label_map.flatten(1).to(classes.dtype))[:, 1:]
 
     def exchange(
         self, look: Look, other: Look, classes: list[int], label_map: Labels, objects: Objects

@@ -39,7 +39,18 @@ class FirstFrameTrainingConfig(TrainingConfig):
     """Channels of the discriminator at half resolution; the deeper layers are multiples of it."""
     adversarial_start: int = 600
     """Step from which the discriminator is trained and heard; until then, colours settle."""
+    momentum: float = 0.5
+    """Adam's first momentum for the generator; a discriminator that learns fast wants none."""
     adversarial: float = 0.7
+    """Weight of what the segmentation discriminator says of a painted frame."""
+    patch: float = 0.0
+    """Weight of what the patch discriminator says of it; with 0 there is none."""
+    patch_rest: float = 0.75
+    """Accuracy above which the patch discriminator trains in two steps of five only."""
+    mixing_every: int = 1
+    """Steps from one label-mixing term to the next: it is a third of the discriminator's work."""
+    coarse_reconstruction: float = 0.0
+    """Weight of the L1 distance of averages of 4 x 4 pixels: colours without a wish for blur."""
     label_mixing: float = 5.0
     """Weight of OASIS's label-mixing consistency in the discriminator's loss."""
     reconstruction: float = 10.0

@@ -8,6 +8,7 @@ Schönfeld et al., ICLR 2021).
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +16,14 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from seg2vid.models.appearance_encoder import AppearanceEncoder
+from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior
 from seg2vid.models.discriminator import Discriminator
-from seg2vid.models.first_frame import FirstFrame, Look
+from seg2vid.models.first_frame import GRAIN_SIZE, FirstFrame, Look
 from seg2vid.models.judges.perceptual import shifted_distance
-from seg2vid.structures import Clip, Labels, Pictures
+from seg2vid.models.patch_discriminator import PatchDiscriminator, Scale, augment
+from seg2vid.structures import Clip, Features, Labels, Objects, Pictures
 from seg2vid.training.config import FirstFrameTrainingConfig
-from seg2vid.training.losses import adversarial_loss, look_divergence
+from seg2vid.training.losses import Scalar, adversarial_loss, look_divergence
 from seg2vid.training.stage import Stage, Terms, make_adam
 
 
@@ -39,20 +41,31 @@ class FirstFrameStage(Stage):
         self.first_frame = FirstFrame(config, num_channels=channels, foreground=foreground)
         self.appearance_encoder = AppearanceEncoder(config, num_channels=channels)
         self.discriminator = Discriminator(num_channels=channels, width=width)
+        self.patch_discriminator: PatchDiscriminator | None = None
+        if self.training_config.patch:
+            self.patch_discriminator = PatchDiscriminator(num_channels=channels)
+        self.register_buffer("patch_accuracy", torch.tensor(0.5))
         self.average = copy.deepcopy(self.first_frame).requires_grad_(False)
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for generator and encoder, one for the discriminator."""
         painters = [*self.first_frame.parameters(), *self.appearance_encoder.parameters()]
-        others, config = self.discriminator.parameters(), self.training_config
+        config = self.training_config
+        others = [p for one in self._discriminators() for p in one.parameters()]
         return [
-            make_adam(painters, config.learning_rate, momentum=0.5),
+            make_adam(painters, config.learning_rate, momentum=config.momentum),
             make_adam(others, config.discriminator_learning_rate, momentum=0.0),
         ]
 
+    def _discriminators(self) -> list[nn.Module]:
+        both = (self.discriminator, self.patch_discriminator)
+        return [one for one in both if one is not None]
+
     def turns(self, clip: Clip) -> Iterator[Terms]:
-        """Yield the generator's terms, then, once it is heard, those of the discriminator."""
-        learning = [p for p in self.discriminator.parameters() if p.requires_grad]
+        """Yield the generator's terms, then, once they are heard, those of the discriminators."""
+        learning = [
+            p for one in self._discriminators() for p in one.parameters() if p.requires_grad
+        ]
         for parameter in learning:
             parameter.requires_grad_(False)
         try:
@@ -82,12 +95,14 @@ class FirstFrameStage(Stage):
         segments = generator.segments(label_map, objects)
         posterior = self.run_box(encoder, encoder, clip.first_frame, label_map, segments)
         own = round(config.prior_share * label_map.shape[0])
-        # The first ones of the batch get looks from N(0, I).
-        look = posterior.draw().map(lambda one: torch.cat((torch.randn_like(one[:own]), one[own:])))
+        look = self._draw_looks(posterior, label_map, objects, own)
         painted = self.run_box(generator, generator, label_map, objects, look)
         copied, target = painted[own:], clip.first_frame[own:]
         losses = {
             "reconstruction": lambda: (copied - target).abs().mean(),
+            "coarse_reconstruction": lambda: (
+                (F.avg_pool2d(copied, 4) - F.avg_pool2d(target, 4)).abs().mean()
+            ),
             "kl": lambda: look_divergence(posterior, free_bits=config.free_bits),
         }
         if (distance := self.perceptual_networks.perceptual) is not None:
@@ -97,31 +112,81 @@ class FirstFrameStage(Stage):
             losses["adversarial"] = lambda: adversarial_loss(
                 self.run_box(critic, critic, painted), label_map, void_id=void
             )
+            if (patches := self.patch_discriminator) is not None:
+                one_hot = one_hot_map(label_map, self.space.num_channels)
+                losses["patch"] = lambda: -mean_verdict(patches(*augment(painted, one_hot)))
         return self.weigh(losses), painted, label_map
+
+    def _draw_looks(
+        self, posterior: LookPosterior, label_map: Labels, objects: Objects, own: int
+    ) -> Look:
+        """Draw the looks of the real frames; the first ``own`` are drawn as for no real frame."""
+        generator, look = self.first_frame, posterior.draw()
+        if generator.known is not None:
+            classes = generator.object_classes(label_map, objects)
+            spread = posterior.log_variance.map(lambda one: (0.5 * one).exp().detach())
+            mean = posterior.mean.map(Tensor.detach)
+            generator.known.learn(mean, spread, posterior.present, classes)
+            drawn = generator.draw(label_map[:own], objects[:own], None).to(self.device)
+        else:
+            drawn = look.map(lambda one: torch.randn_like(one[:own]))
+        grain = None
+        if generator.config.grain:
+            grain = torch.randn(len(label_map), *GRAIN_SIZE, device=self.device)
+        return Look(
+            torch.cat((drawn.whole, look.whole[own:])),
+            torch.cat((drawn.segments, look.segments[own:])),
+            grain,
+        )
 
     def _discriminate(self, real: Pictures, painted: Pictures, label_map: Labels) -> Terms:
         # It labels the pixels of real frames, calls painted ones "generated", and is to say of a
         # mixture of both what it says of its parts (OASIS LabelMix).
-        mask = mixing_mask(label_map)
-        mixed = torch.where(mask, real, painted)
-        logits = self.discriminator(torch.cat((real, painted, mixed)))
-        on_real, on_painted, on_mixed = logits.chunk(3)
-        agreement = F.mse_loss(on_mixed, torch.where(mask, on_real, on_painted))
+        config, void = self.training_config, self.space.void_id
+        pictures, mask = [real, painted], mixing_mask(label_map)
+        mixes = int(self.step) % config.mixing_every == 0
+        if mixes:
+            pictures.append(torch.where(mask, real, painted))
+        on_real, on_painted, *rest = self.discriminator(torch.cat(pictures)).chunk(len(pictures))
         generated = torch.full_like(label_map, self.space.num_channels)
-        return {
-            "discriminator_real": adversarial_loss(on_real, label_map, void_id=self.space.void_id),
+        terms = {
+            "discriminator_real": adversarial_loss(on_real, label_map, void_id=void),
             "discriminator_painted": F.cross_entropy(on_painted.float(), generated),
-            "discriminator_mixing": self.training_config.label_mixing * agreement,
         }
+        if mixes:
+            agreement = F.mse_loss(rest[0], torch.where(mask, on_real, on_painted))
+            terms["discriminator_mixing"] = config.label_mixing * agreement
+        return terms | self._discriminate_patches(real, painted, label_map)
+
+    def _discriminate_patches(self, real: Pictures, painted: Pictures, label_map: Labels) -> Terms:
+        """Return the hinge loss of the patch discriminator, unless it is far ahead and rests."""
+        patches, config = self.patch_discriminator, self.training_config
+        is_ahead = self.agree_on(self.patch_accuracy) > config.patch_rest
+        if patches is None or (is_ahead and self.agree_on(torch.rand(())) > 0.4):
+            return {}
+        one_hot = one_hot_map(label_map, self.space.num_channels)
+        on_real, on_painted = (patches(*augment(one, one_hot)) for one in (real, painted))
+        pairs = [(a.float(), b.float()) for a, b in zip(on_real, on_painted, strict=True)]
+        right = [(a > 0).float().mean() + (b < 0).float().mean() for a, b in pairs]
+        self.patch_accuracy.lerp_(torch.stack(right).mean() / 2, 0.02)
+        hinge = [F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in pairs]
+        return {"discriminator_patches": torch.stack(hinge).mean()}
+
+    def follow(self) -> None:
+        """Let the average follow; what is known of looks is not averaged."""
+        super().follow()
+        if self.average.known is not None and self.first_frame.known is not None:
+            self.average.known.load_state_dict(self.first_frame.known.state_dict())
 
     def phases(self) -> tuple[int, ...]:
         """Return when the discriminator joins."""
         return (0, self.training_config.adversarial_start)
 
     def parts(self) -> dict[str, nn.Module]:
-        """Return generator, encoder of looks and discriminator."""
-        names = ("first_frame", "appearance_encoder", "discriminator")
-        return {name: getattr(self, name) for name in names}
+        """Return generator, encoder of looks and discriminators."""
+        names = ("first_frame", "appearance_encoder", "discriminator", "patch_discriminator")
+        parts = {name: getattr(self, name) for name in names}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def boxes(self) -> dict[str, nn.Module]:
         """Ship the averaged generator."""
@@ -133,14 +198,29 @@ class FirstFrameStage(Stage):
         objects = self.find_objects(labels, clip.instance_map)
         segments = generator.segments(labels, objects)
         own = self.appearance_encoder(clip.first_frame, labels, segments).mean
+        if generator.config.grain:
+            dice = torch.Generator().manual_seed(0)
+            own = replace(own, grain=torch.randn(len(labels), *GRAIN_SIZE, generator=dice))
+            own = own.to(self.device)
         return [generator(labels, objects, look.to(self.device)) for look in (own, *draws)]
 
     def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
-        """Rows: real frames, the same look painted, two looks from N(0, I)."""
-        generator, batch = torch.Generator().manual_seed(0), clip.label_map.shape[0]
-        looks = [self.average.draw(batch, generator) for _ in "ab"]
+        """Rows: real frames, the same look painted, two drawn looks."""
+        generator, labels = torch.Generator().manual_seed(0), clip.label_map
+        objects = self.find_objects(labels, clip.instance_map)
+        looks = [self.average.draw(labels, objects, generator) for _ in "ab"]
         rows = torch.stack([clip.first_frame, *self.paint_looks(clip, looks)])
         return rearrange(rows.float(), "row column c h w -> c (row h) (column w)")
+
+
+def one_hot_map(label_map: Labels, channels: int) -> Features:
+    """Return a channel for each class, 1 where a pixel is of it."""
+    return rearrange(F.one_hot(label_map, channels).float(), "b h w c -> b c h w")
+
+
+def mean_verdict(logits: list[Scale]) -> Scalar:
+    """Average over patches, then over scales."""
+    return torch.stack([scale.float().mean() for scale in logits]).mean()
 
 
 def hide_patches(label_map: Labels, void_id: int, share: float) -> Labels:

@@ -1,0 +1,234 @@
+"""Looks of a generator for photographs: grain, levels, what is known of looks, and its judge."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from seg2vid.labels.space import get_label_space
+from seg2vid.models.config import FirstFrameConfig
+from seg2vid.models.first_frame import FirstFrame, KnownLooks, Look
+from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, find_objects
+from seg2vid.models.patch_discriminator import PatchDiscriminator, augment
+from seg2vid.structures import Clip
+from seg2vid.tools.errors import ModelError
+from seg2vid.training.config import FirstFrameTrainingConfig
+from seg2vid.training.first_frame import FirstFrameStage, one_hot_map
+from tests.tiny import CONFIG, street_map
+
+SPACE = get_label_space("cityscapes")
+CHANNELS, CAR = SPACE.num_channels, 13
+STREET = FirstFrameConfig(
+    widths=(4, 6, 8, 8),
+    context=8,
+    global_noise=3,
+    segment_noise=2,
+    more_blocks=(0, 0, 1, 2),
+    grain=True,
+    look_levels=(3, 2),
+    look_prior=4,
+)
+
+
+def objects_of(label_map: Tensor) -> Tensor:
+    things = SPACE.foreground_ids
+    return find_objects(label_map, None, foreground=things, factor=OBJECT_FACTOR)
+
+
+@cache
+def generator(config: FirstFrameConfig = STREET) -> FirstFrame:
+    torch.manual_seed(0)
+    box = FirstFrame(config, num_channels=CHANNELS, foreground=SPACE.foreground_ids).eval()
+    for name, parameter in box.named_parameters():
+        if name.endswith(".grain"):
+            torch.nn.init.constant_(parameter, 0.3)
+    return box
+
+
+def draw(box: FirstFrame, seed: int = 0, batch: int = 1) -> Look:
+    labels = street_map().repeat(batch, 1, 1)
+    return box.draw(labels, objects_of(labels), torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def paint(box: FirstFrame, look: Look) -> Tensor:
+    labels = street_map()
+    picture: Tensor = box(labels, objects_of(labels), look)
+    return picture
+
+
+# Grain.
+
+
+def test_grain_belongs_to_the_look_and_changes_the_picture() -> None:
+    box, look = generator(), draw(generator())
+    assert torch.equal(paint(box, look), paint(box, draw(box)))
+    assert look.grain is not None
+    other = replace(look, grain=look.grain.flip(1))
+    assert (paint(box, look) - paint(box, other)).abs().mean() > 1e-3
+
+
+def test_grain_covers_pictures_larger_than_itself() -> None:
+    labels = street_map().repeat(1, 4, 4)
+    with torch.no_grad():
+        picture = generator()(labels, objects_of(labels), draw(generator()))
+    assert picture.shape == (1, 3, 256, 512)
+
+
+def test_further_blocks_change_little_at_first() -> None:
+    plain = generator(replace(STREET, more_blocks=(), grain=False, look_prior=0))
+    deep = generator(replace(STREET, grain=False, look_prior=0))
+    assert len(deep.more[3]) == 2 and len(deep.more[0]) == 0
+    for name, value in plain.state_dict().items():
+        deep.state_dict()[name].copy_(value)
+    look = draw(plain)
+    assert (paint(plain, look) - paint(deep, look)).abs().mean() < 0.05
+
+
+# Levels.
+
+
+def test_coarse_levels_do_not_see_looks_of_objects() -> None:
+    box, labels = generator(), street_map()
+    look = draw(box)
+    segments = look.segments.clone()
+    segments[:, CHANNELS:] += 1.0
+    rows = box.segments(labels, objects_of(labels))
+    pairs = (box._conditions(labels, rows, one) for one in (look, replace(look, segments=segments)))
+    changed = [not torch.equal(a, b) for a, b in zip(*pairs, strict=True)]
+    assert changed == [True, True, True, False]
+
+
+# What is known of looks.
+
+
+def known_looks() -> tuple[KnownLooks, Look, Tensor]:
+    """Two pictures' looks: the first has class 1 and a car, the second class 2."""
+    known = KnownLooks(4, classes=CHANNELS, whole=3, segment=2)
+    rows = CHANNELS + MAX_OBJECTS
+    mean = Look(torch.tensor([[1.0] * 3, [5.0] * 3]), torch.arange(2.0 * rows * 2).view(2, rows, 2))
+    present = torch.zeros(2, rows)
+    present[0, 1] = present[0, CHANNELS] = present[1, 2] = 1
+    classes = torch.full((2, MAX_OBJECTS), CHANNELS - 1)
+    classes[0, 0] = CAR
+    spread = Look(torch.zeros(2, 3), torch.zeros(2, rows, 2))
+    known.spread.zero_()
+    known.learn(mean, spread, present, classes)
+    return known, mean, classes
+
+
+def test_looks_are_drawn_about_those_that_were_learned() -> None:
+    known, mean, classes = known_looks()
+    noise = Look(torch.randn(8, 3), torch.randn(8, CHANNELS + MAX_OBJECTS, 2))
+    drawn = known.draw(classes[:1].expand(8, -1), noise, torch.Generator().manual_seed(0))
+    assert {float(value) for value in drawn.whole.unique()} == {1.0, 5.0}
+    car = mean.segments[0, CHANNELS]
+    assert torch.equal(drawn.segments[:, CHANNELS], car.expand(8, -1)), "a car looks like a car"
+    # No object of that class was ever seen.
+    assert torch.equal(drawn.segments[:, CHANNELS + 1], noise.segments[:, CHANNELS + 1])
+
+
+def test_the_oldest_looks_are_forgotten_first() -> None:
+    known, mean, classes = known_looks()
+    present = torch.zeros(2, CHANNELS + MAX_OBJECTS)
+    zeros = mean.map(torch.zeros_like)
+    for value in (7.0, 8.0):
+        known.learn(mean.map(lambda one, v=value: torch.full_like(one, v)), zeros, present, classes)
+    assert sorted(known.whole[:, 0].tolist()) == [7.0, 7.0, 8.0, 8.0]
+
+
+def test_without_anything_known_looks_come_from_the_normal_distribution() -> None:
+    look = draw(generator(), batch=50)
+    assert abs(float(look.segments.std()) - 1) < 0.05
+
+
+def test_object_classes_are_those_of_their_pixels() -> None:
+    labels = street_map()
+    classes = generator().object_classes(labels, objects_of(labels))
+    assert classes[0, :2].tolist() == [CAR, CAR] and classes[0, 2] == CHANNELS - 1
+
+
+# The patch discriminator.
+
+
+@cache
+def patches() -> PatchDiscriminator:
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs seg2vid[train]")
+    torch.manual_seed(0)
+    return PatchDiscriminator(num_channels=CHANNELS, width=8)
+
+
+def test_it_judges_at_five_scales_and_passes_gradients_to_the_picture_alone() -> None:
+    judge, one_hot = patches(), one_hot_map(street_map(), CHANNELS)
+    picture = torch.rand(1, 3, 64, 128, requires_grad=True)
+    logits = judge(picture, one_hot)
+    assert [tuple(scale.shape[2:]) for scale in logits] == [
+        (2, 4), (4, 8), (8, 16), (16, 32), (32, 64),
+    ]  # fmt: skip
+    sum(scale.mean() for scale in logits).backward()
+    assert picture.grad is not None and picture.grad.abs().max() > 0
+    assert all(p.grad is None for one in (judge.mix, judge.fuse) for p in one.parameters())
+    assert all(p.grad is not None for p in judge.heads.parameters())
+    assert not any("backbone" in name for name in judge.state_dict()), "it is not saved"
+
+
+def test_its_verdict_depends_on_what_the_labels_say() -> None:
+    picture, labels = torch.rand(1, 3, 64, 128), street_map()
+    with torch.no_grad():
+        one, other = (
+            patches()(picture, one_hot_map(m, CHANNELS)) for m in (labels, labels.flip(1))
+        )
+    assert all((a - b).abs().max() > 1e-5 for a, b in zip(one, other, strict=True))
+
+
+def test_augmentation_moves_labels_along_and_repeats_with_its_dice() -> None:
+    labels = street_map().repeat(16, 1, 1)
+    one_hot = one_hot_map(labels, CHANNELS)
+    # Pictures that show their labels: after shifts and cuts they still must.
+    picture = (labels / CHANNELS).unsqueeze(1).expand(-1, 3, -1, -1).contiguous()
+    moved, maps = augment(picture, one_hot, torch.Generator().manual_seed(0))
+    again, _ = augment(picture, one_hot, torch.Generator().manual_seed(0))
+    assert torch.equal(moved, again) and moved.shape == picture.shape
+    same = sum(
+        torch.allclose(one[0][m.sum(0) > 0], (m.argmax(0) / CHANNELS)[m.sum(0) > 0])
+        for one, m in zip(moved, maps, strict=True)
+    )
+    assert 3 <= same < 16, "half keep their colours, all of those their labels"
+
+
+def test_a_missing_backbone_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(ModelError, match=r"patch discriminator sees with.*seg2vid\[train\]"):
+        PatchDiscriminator(num_channels=3)
+
+
+# Training with all of it.
+
+
+def test_a_step_trains_generator_and_both_discriminators() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs seg2vid[train]")
+    training = FirstFrameTrainingConfig(
+        discriminator_width=4,
+        adversarial_start=0,
+        patch=1.0,
+        coarse_reconstruction=5.0,
+        mixing_every=4,
+        prior_share=0.5,
+    )
+    torch.manual_seed(0)
+    stage = FirstFrameStage(replace(CONFIG, first_frame=STREET), training).train()
+    labels = street_map().repeat(2, 1, 1)
+    clip = Clip(torch.rand(2, 3, 64, 128), torch.rand(2, 0, 3, 64, 128), labels)
+    turns = list(stage.turns(clip))
+    assert {"patch", "adversarial", "coarse_reconstruction"} <= set(turns[0])
+    assert {"discriminator_patches", "discriminator_mixing"} <= set(turns[1])
+    assert stage.first_frame.known is not None and stage.first_frame.known.filled[0, 0] == 2
+    stage.follow()
+    assert torch.equal(stage.average.known.whole, stage.first_frame.known.whole)
+    stage.step += 1
+    assert "discriminator_mixing" not in list(stage.turns(clip))[1]
+    stage.patch_accuracy.fill_(0.99)
+    rests = ["discriminator_patches" not in list(stage.turns(clip))[1] for _ in range(8)]
+    assert any(rests) and not all(rests)
