@@ -181,7 +181,10 @@ def list_label_spaces() -> list[str]:
 
 
 def get_label_space(name_or_path: str | Path) -> LabelSpace:
-    """Return the space of this name (``cityscapes``) or YAML file; else raise ``LabelMapError``."""
+    """Return the space that ``name_or_path`` names: a bundled one or a YAML file.
+
+    Raises ``LabelMapError`` where there is none.
+    """
     if str(name_or_path) in list_label_spaces():
         return _bundled(str(name_or_path))
     path = Path(name_or_path)

@@ -64,10 +64,11 @@ class DepthNetwork(nn.Module):
         self.up = nn.ModuleList(ConvolutionBlock(2 * width, width) for width in widths[:-1])
         self.to_depth = nn.Conv2d(widths[0], 1, 3, 1, 1)
         self.to_camera = nn.Linear(widths[-1], 2)
-        nn.init.zeros_(self.to_camera.weight)
-        nn.init.zeros_(self.to_camera.bias)
-        # A tenth of a kilometre away: where most of a street lies.
-        nn.init.constant_(self.to_depth.bias, -3.0)
+        for parameter in self.to_camera.parameters():
+            nn.init.zeros_(parameter)
+        # Twenty metres away: where most of a street lies.
+        if self.to_depth.bias is not None:
+            nn.init.constant_(self.to_depth.bias, -3.0)
 
     def forward(self, picture: Pictures | None, label_map: Labels) -> Depth:
         """Predict from RGB in [0, 1] and labels, or from labels alone."""

@@ -9,6 +9,7 @@ again while the rest keeps its look.
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +95,8 @@ class Modulation(nn.Module):
 class ModulatedBlock(nn.Module):
     """Modulated convolutions around a shortcut: two, or one at full resolution, for speed."""
 
+    grain: nn.Parameter | None
+
     def __init__(
         self,
         inputs: int,
@@ -136,7 +139,7 @@ def _begin_as_identity(block: ModulatedBlock) -> ModulatedBlock:
     """Let a further block change little at first, so that depth does not slow the beginning."""
     nn.init.dirac_(block.shortcut.weight)
     with torch.no_grad():
-        block.convolutions[-1].weight.mul_(0.1)
+        block.convolutions[-1].get_parameter("weight").mul_(0.1)
     return block
 
 
@@ -259,15 +262,13 @@ class FirstFrame(nn.Module):
         """Paint RGB in [0, 1]; ``objects`` are numbered as by ``find_objects``."""
         conditions = self._conditions(label_map, self.segments(label_map, objects), look)
         features = self.enter(conditions[-1])
-        turn = 0
+        grain = look.grain
         for level in reversed(range(len(self.blocks))):
-            for block in (self.blocks[level], *self.more[level]):
-                # Each block sees another part of the grain first.
-                grain = (
-                    None if look.grain is None else look.grain.roll((17 * turn, 41 * turn), (1, 2))
-                )
+            further: Any = self.more[level]
+            for block in (self.blocks[level], *further):
                 features = block(features, conditions[level], grain)
-                turn += 1
+                # Each block sees the grain elsewhere.
+                grain = None if grain is None else grain.roll((17, 41), (1, 2))
         return torch.sigmoid(self.to_colour(self.leave(features, conditions[0])).float())
 
     def segments(self, label_map: Labels, objects: Objects) -> Labels:

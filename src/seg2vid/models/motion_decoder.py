@@ -78,22 +78,25 @@ class MotionDecoder(nn.Module):
             ConvolutionBlock(seen + 3 + 2, 2 * width), ResidualBlock(2 * width)
         )
         self.camera = _perceptron(
-            codes.background_code + 16 * width, 4 * width, KNOTS * len(CAMERA_SPEED)
+            codes.background_code + 16 * width,
+            4 * width,
+            # A street is usually driven along.
+            torch.tensor([0.7, 0.0, 0.0, 0.0] * KNOTS),
         )
         # Code, features, place and distance, hint.
         self.objects = _perceptron(
-            codes.foreground_code + 2 * width + 3 + 3, 4 * width, KNOTS * len(OBJECT_SPEED)
+            codes.foreground_code + 2 * width + 3 + 3,
+            4 * width,
+            torch.zeros(KNOTS * len(OBJECT_SPEED)),
         )
+        residual = nn.Conv2d(width, 2, 3, 1, 1)
+        for parameter in residual.parameters():
+            nn.init.zeros_(parameter)
         self.residual = nn.Sequential(
             ConvolutionBlock(2 * width + codes.background_code + codes.foreground_code, width),
             ResidualBlock(width),
-            nn.Conv2d(width, 2, 3, 1, 1),
+            residual,
         )
-        nn.init.zeros_(self.residual[-1].weight)
-        nn.init.zeros_(self.residual[-1].bias)
-        # A street is usually driven along.
-        with torch.no_grad():
-            self.camera[-1].bias[:: len(CAMERA_SPEED)] = 0.7
 
     def forward(
         self,
@@ -246,14 +249,11 @@ def _flatten(scene: Scene) -> Scene:
     return replace(scene, inverse_depth=depth, paths=still, fixed=None)
 
 
-def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    last = nn.Linear(hidden, outputs)
-    nn.init.normal_(last.weight, std=0.01)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(
-        nn.Linear(inputs, hidden),
-        nn.LeakyReLU(0.2),
-        nn.Linear(hidden, hidden),
-        nn.LeakyReLU(0.2),
-        last,
-    )
+def _perceptron(inputs: int, hidden: int, start: Float[Tensor, " output"]) -> nn.Sequential:
+    """Return two hidden layers that say about ``start`` at first."""
+    last = nn.Linear(hidden, len(start))
+    with torch.no_grad():
+        last.weight.normal_(std=0.01)
+        last.bias.copy_(start)
+    layers = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
+    return nn.Sequential(layers[0], nn.LeakyReLU(0.2), layers[1], nn.LeakyReLU(0.2), last)

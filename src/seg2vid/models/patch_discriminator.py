@@ -58,7 +58,7 @@ class PatchDiscriminator(nn.Module):
         ]
         for layer in mixing:
             nn.init.kaiming_normal_(layer.weight, a=1.0)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.get_parameter("bias"))
         self.mix = nn.ModuleList(mixing[: len(CHANNELS)]).requires_grad_(False)
         self.fuse = nn.ModuleList(mixing[len(CHANNELS) :]).requires_grad_(False)
         self.heads = nn.ModuleList(
@@ -72,8 +72,8 @@ class PatchDiscriminator(nn.Module):
         )
         self.verdicts = nn.ModuleList(spectral_norm(nn.Conv2d(width, 1, 1)) for _ in CHANNELS)
         self.labels = nn.ModuleList(nn.Conv2d(num_channels, width, 1, bias=False) for _ in CHANNELS)
-        for embedding in self.labels:
-            nn.init.normal_(embedding.weight, std=0.05)
+        for weight in self.labels.parameters():
+            nn.init.normal_(weight, std=0.05)
 
     def forward(self, picture: Pictures, one_hot: OneHot) -> list[Scale]:
         """Return logits (batch, 1, height / f, width / f) for f = 2, 4, ... 32, coarsest first.

@@ -149,7 +149,7 @@ def _match(name: str, source: Tensor, target: Tensor, old: ModelConfig, new: Mod
     axis, blocks = rule
     parts = [_match_block(block, axis, old, new) for block in blocks]
     matrices = (matrix for matrix, _ in parts)
-    mixing = torch.block_diag(*matrices).to(source)  # type: ignore[no-untyped-call]
+    mixing = torch.block_diag(*matrices).to(source)
     is_known = torch.cat([known for _, known in parts]).to(source.device)
     ahead, kept = source.movedim(axis, 0), target.movedim(axis, 0).to(source)
     if mixing.shape != (len(kept), len(ahead)) or kept.shape[1:] != ahead.shape[1:]:

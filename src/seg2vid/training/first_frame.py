@@ -33,6 +33,8 @@ class FirstFrameStage(Stage):
     stills = True
 
     training_config: FirstFrameTrainingConfig
+    patch_accuracy: Tensor
+    """How often the patch discriminator was right of late."""
 
     def build(self) -> None:
         """Make generator, encoder of looks, discriminator, and the generator's average."""

@@ -177,7 +177,7 @@ def _read_official(path: Path) -> dict[str, Tensor]:
         if zipfile.is_zipfile(path) and _is_script(path):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
-                network = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+                network = torch.jit.load(path, map_location="cpu")
             content = network.state_dict()
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
