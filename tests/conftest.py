@@ -2,8 +2,10 @@
 
 import importlib
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -26,11 +28,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONGEST = ("test_readme.py", "test_run.py")
+WHOLE_RUNS = {
+    *("test_readme.py", "test_run.py", "test_keeper.py", "test_fine_tune.py", "test_segmenter.py"),
+    *("test_work.py", "test_page.py", "test_evaluation.py", "test_prepare.py", "test_failures.py"),
+    *("test_training.py", "test_recipes.py", "test_golden_curves.py", "test_processes.py"),
+}
+"""Files whose tests train, evaluate or prepare from end to end. They call thousands of times what
+other files test with shapes checked; here the checks would take a third of the time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no worker is left alone with one."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check shapes and types at run time, but for whole runs."""
+    jaxtyping.config.update("jaxtyping_disable", request.path.name in WHOLE_RUNS)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

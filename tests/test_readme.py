@@ -25,6 +25,7 @@ SHORTENED = {
     ("seg2vid", "evaluate"): ["--clips", "2"],
     ("seg2vid", "train"): [
         *("--steps", "1", "--batch-size", "1", "--measured-steps", "0", "--sheet-every", "0"),
+        *("--validation-clips", "1"),
     ],
 }
 """Options added to commands that would take minutes: the command itself is run as it stands."""

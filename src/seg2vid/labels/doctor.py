@@ -153,16 +153,12 @@ def _find_in_channels(picture: Picture, space: LabelSpace, encoding: Encoding) -
     if encoding not in {"auto", "colour"}:
         what = f"one channel of ids for encoding {encoding}"
         return _unknown("colours", what, f"{picture.mode} colours", "use --encoding colour")
-    (ids, inexact, far), what = (
-        convert.from_colours(rgb, space),
-        f"the class colours of {space.name}",
-    )
+    ids, inexact, far = convert.from_colours(rgb, space)
     if far > PHOTO_SHARE * ids.size:
+        what, detail = f"the class colours of {space.name}", "colours of no class"
         got = f"{far / ids.size:.0%} of the pixels in other colours, as in a photo"
-        fix = (
-            "give a label map (photos go to --first-frame), or name its classes with --label-space"
-        )
-        return _unknown("colours of no class", what, got, fix, kind="photo")
+        fix = "give a label map (photos go to --first-frame), or name its classes with "
+        return _unknown(detail, what, got, f"{fix}--label-space", kind="photo")
     if inexact:
         warnings += (
             f"{inexact} of {ids.size} pixels ({inexact / ids.size:.1%}) are not exactly of a class "
@@ -187,18 +183,13 @@ def _find_by_palette(
     file_ids = {label.id: label.id for label in space.classes} | {space.file_value: space.void_id}
     for name, numbering in (("train", file_ids), ("raw", space.raw_to_id)):
         if not forced and all(owner == numbering.get(i, -1) for i, owner in owners.items()):
-            finding = _read_as(
-                name, indices, space, f"palette of the classes, indices are {name} ids"
-            )
-            return replace(finding, kind="palette")
+            detail = f"palette of the classes, indices are {name} ids"
+            return replace(_read_as(name, indices, space, detail), kind="palette")
     ids, inexact, far = convert.from_colours(palette[indices], space)
     if far:
-        what, got = (
-            f"palette colours of {space.name}",
-            f"{far / ids.size:.0%} of the pixels in other",
-        )
-        fix = "use --encoding train or raw"
-        return _unknown("palette", what, f"{got} colours", fix) if forced else None
+        what, fix = f"palette colours of {space.name}", "use --encoding train or raw"
+        got = f"{far / ids.size:.0%} of the pixels in other colours"
+        return _unknown("palette", what, got, fix) if forced else None
     is_grey = bool((palette[used] == palette[used][:, :1]).all())
     if is_grey and not forced:
         return None

@@ -23,9 +23,9 @@ def _colour_wheel() -> Float[Tensor, "colour 3"]:
         [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]]
     ).float()
     parts = []
-    for index, steps in enumerate(_WHEEL_STEPS):
+    for first, second, steps in zip(corners[:-1], corners[1:], _WHEEL_STEPS, strict=True):
         share = rearrange(torch.arange(steps) / steps, "step -> step 1")
-        parts.append(corners[index] * (1 - share) + corners[index + 1] * share)
+        parts.append(first * (1 - share) + second * share)
     return torch.cat(parts)
 
 
@@ -57,9 +57,7 @@ def overlay(
     label_colours: UInt8[np.ndarray, "*batch height width 3"],
     opacity: float = 0.5,
 ) -> UInt8[np.ndarray, "*batch height width 3"]:
-    """Lay label colours over frames: ``opacity`` 0 shows the frames alone, 1 the labels alone.
-    Raises ``MediaError`` for an opacity outside 0 ... 1.
-    """
+    """Lay colours over frames; ``opacity``, 0 ... 1 (else ``MediaError``), is the colours'."""
     if not 0 <= opacity <= 1:
         raise MediaError("an opacity from 0 to 1", got=opacity, fix="choose one in between")
     mixed = frames.astype(np.float32) * (1 - opacity) + label_colours.astype(np.float32) * opacity
@@ -67,13 +65,9 @@ def overlay(
 
 
 def pick_evenly(length: int, columns: int) -> list[int]:
-    """Return at most ``columns`` indices spread evenly over 0 ... length - 1.
-
-    First and last included.
-    """
-    return sorted(
-        {round(float(place)) for place in np.linspace(0, length - 1, min(columns, length))}
-    )
+    """Return at most ``columns`` indices spread evenly over 0 ... length - 1, both included."""
+    places = np.linspace(0, length - 1, min(columns, length))
+    return sorted({round(place) for place in places.tolist()})
 
 
 def contact_sheet(

@@ -22,7 +22,7 @@ from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.drawing import flow_to_colours, overlay
 from seg2vid.media.pictures import write_flow, write_label_map
-from seg2vid.media.video import AllOrNothing, VideoWriter, frame_rate, video_ending
+from seg2vid.media.video import AllOrNothing, Frame, VideoWriter, frame_rate, video_ending
 from seg2vid.structures import Carrier, Frames, LabelFrames, Labels, Latent, Motion, Pictures
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import check_place, commit_all
@@ -53,8 +53,7 @@ class GeneratedVideo(Carrier):
     instance_maps: LabelFrames | None = None
 
     def save(self, path: str | Path, *, sample: int = 0, extras: tuple[str, ...] = ()) -> Path:
-        """Write one sample as mp4, webm, gif, webp or a folder of png, chosen
-        by the ending of ``path``.
+        """Write one sample as mp4, webm, gif, webp or a folder of png, by the ending of ``path``.
 
         ``extras`` may name ``flow``, ``visible``, ``labels`` and ``overlay``: each is written
         beside it. Raises ``MediaError`` for an unknown ending or a place that cannot be written;
@@ -70,10 +69,8 @@ def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
         values = [getattr(carrier, name) for carrier in carriers]
         return None if any(value is None for value in values) else torch.cat(values, 1)
 
-    motions = [chunk.motion for chunk in passes]
-    fields: dict[str, Any] = {
-        field.name: over_time(motions, field.name) for field in dataclasses.fields(Motion)
-    }
+    motions, parts = [chunk.motion for chunk in passes], dataclasses.fields(Motion)
+    fields: dict[str, Any] = {part.name: over_time(motions, part.name) for part in parts}
     names = ("frames", "label_maps", "instance_maps")
     joined: dict[str, Any] = {name: over_time(passes, name) for name in names}
     return dataclasses.replace(
@@ -142,41 +139,34 @@ class VideoSink(AllOrNothing):
         self.label_space = label_space
         self.is_folder = video_ending(path) == ""
         self.paths = output_paths(path, extras)
-        self.kept: dict[str, list[UInt8[np.ndarray, "height width 3"]]] = {
-            name: [] for name in self.paths
-        }
+        self.kept: dict[str, list[Frame]] = {name: [] for name in self.paths}
         self.count = 0
         self._keep = frozenset(keep)
         self._flow_scale: float | None = None
         self._writers: dict[str, VideoWriter] = {}
         try:
-            self._open(frames_per_second)
+            for name, place in self.paths.items():
+                if self.is_folder and name != "frames":
+                    # Extras of a folder lie inside its temporary folder.
+                    place = self._folder() / name
+                if self.is_folder and name == "labels":
+                    place.mkdir()
+                else:
+                    self._writers[name] = VideoWriter(place, frames_per_second=frames_per_second)
         except BaseException:
             self.discard()
             raise
-
-    def _open(self, frames_per_second: float) -> None:
-        """Open a writer for the frames and each extra.
-
-        Those of a folder lie inside its temporary folder.
-        """
-        for name, place in self.paths.items():
-            if self.is_folder and name != "frames":
-                place = self._folder() / name
-            if self.is_folder and name == "labels":
-                place.mkdir()
-            else:
-                self._writers[name] = VideoWriter(place, frames_per_second=frames_per_second)
 
     def _folder(self, name: str = "frames") -> Path:
         return self._writers[name].replacement.temporary
 
     def write(self, chunk: GeneratedVideo) -> None:
-        """Append one pass: its frames, and before the first pass the first frame. Raises
-        ``MediaError``.
-        """
+        """Append one pass, and before the first pass the first frame; may raise ``MediaError``."""
         if self.count == 0:
-            self._write_first(chunk)
+            frame = to_pixels(chunk.first_frame[0])
+            white = np.full_like(frame, 255)
+            pictures = {"frames": frame, "flow": white, "visible": white}
+            self._write_frame(pictures, chunk.label_map[0])
         if chunk.frames.shape[1] == 0:
             return
         backward_flow = chunk.motion.backward_flow[0]
@@ -190,21 +180,14 @@ class VideoSink(AllOrNothing):
             pictures["visible"] = to_pixels(visible)
         for index in range(len(pictures["frames"])):
             if self.is_folder and "flow" in self.paths:
-                self._write_flow_data("backward", chunk.motion.backward_flow[0, index])
-                self._write_flow_data("forward", chunk.motion.forward_flow[0, index])
+                for name in ("backward", "forward"):
+                    place = self._folder("flow") / f"{self.count:06d}_{name}.flo"
+                    write_flow(place, getattr(chunk.motion, f"{name}_flow")[0, index])
             one = {name: picture[index] for name, picture in pictures.items()}
             self._write_frame(one, chunk.label_maps[0, index])
 
-    def _write_first(self, chunk: GeneratedVideo) -> None:
-        frame = to_pixels(chunk.first_frame[0])
-        white = np.full_like(frame, 255)
-        pictures = {"frames": frame, "flow": white, "visible": white}
-        self._write_frame(pictures, chunk.label_map[0])
-
     def _write_frame(
-        self,
-        pictures: dict[str, UInt8[np.ndarray, "height width 3"]],
-        label_map: Int[Tensor, "height width"],
+        self, pictures: dict[str, Frame], label_map: Int[Tensor, "height width"]
     ) -> None:
         if self.label_space is not None and {"labels", "overlay"} & set(self.paths):
             ids = label_map.cpu().numpy()
@@ -220,13 +203,8 @@ class VideoSink(AllOrNothing):
                 row.append(pictures[name])
         self.count += 1
 
-    def _write_flow_data(self, name: str, flow: Float[Tensor, "2 height width"]) -> None:
-        write_flow(self._folder("flow") / f"{self.count:06d}_{name}.flo", flow)
-
     def close(self) -> list[Path]:
-        """Finish all outputs, move them to their places and return these.
-        Raises ``MediaError`` if that fails.
-        """
+        """Finish all outputs, move them to their places (or raise ``MediaError``), return these."""
         for writer in self._writers.values():
             writer.finish()
         # The folder of frames holds the folders of its extras, so it moves last.

@@ -1,7 +1,7 @@
 """Label maps and instance maps of any kind, read from picture files."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -15,9 +15,7 @@ _SIXTEEN_BIT_MODES = {"I;16", "I;16B", "I;16L", "I"}
 
 
 def read_picture(path: Path) -> Picture:
-    """Read the pixels of a label map file as they are stored, with palette.
-    Raises ``MediaError`` if that fails.
-    """
+    """Read a label map file's pixels as they are stored, with palette, or raise ``MediaError``."""
     image = open_picture(path, "a label map picture")
     if image.mode not in EIGHT_BIT_MODES | _SIXTEEN_BIT_MODES or image.mode == "CMYK":
         got = f"{path} with pixels of mode {image.mode}"
@@ -34,8 +32,7 @@ def read_picture(path: Path) -> Picture:
     return Picture(pixels, image.mode, palette, str(path), is_jpeg)
 
 
-@dataclass(frozen=True)
-class LabelMapFile:
+class LabelMapFile(NamedTuple):
     """A label map read from a file."""
 
     ids: Int[np.ndarray, "height width"]
@@ -46,8 +43,7 @@ class LabelMapFile:
 def read_label_map(path: Path, *, space: LabelSpace, encoding: Encoding = "auto") -> LabelMapFile:
     """Read a label map of any kind the doctor recognises; ``encoding`` forces a reading.
 
-    Raises ``MediaError`` for a file that is no picture, ``LabelMapError`` for one
-    that is no label map.
+    Raises ``MediaError`` for what is no picture, ``LabelMapError`` for what is no label map.
     """
     diagnosis = diagnose(read_picture(path), space=space, encoding=encoding)
     if diagnosis.ids is None:

@@ -93,9 +93,7 @@ def write_label_map(path: Path, ids: Int[np.ndarray, "height width"], space: Lab
 
 
 def read_flow(path: Path) -> Float[Tensor, "2 height width"]:
-    """Read a Middlebury .flo file, in pixels, order (dx, dy). Raises
-    ``MediaError`` for what is none.
-    """
+    """Read a Middlebury .flo file, in pixels, order (dx, dy); else raise ``MediaError``."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -159,15 +160,10 @@ class _Format(NamedTuple):
 
 
 _VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
+_H264 = {"crf": "16", "preset": "medium"}
 _WEBP = {"quality": "90", "compression_level": "4"}
 _FORMATS = {
-    ".mp4": _Format(
-        _YuvEncoder,
-        "libx264",
-        "yuv420p",
-        {"crf": "16", "preset": "medium"},
-        {"movflags": "+faststart"},
-    ),
+    ".mp4": _Format(_YuvEncoder, "libx264", "yuv420p", _H264, {"movflags": "+faststart"}),
     ".webm": _Format(_YuvEncoder, "libvpx-vp9", "yuv420p", _VP9),
     ".webp": _Format(_StreamEncoder, "libwebp_anim", "bgra", _WEBP, {"loop": "0"}),
     ".gif": _Format(_GifEncoder, "gif", "pal8", {}, {"loop": "0"}),
@@ -175,17 +171,13 @@ _FORMATS = {
 
 
 def video_ending(path: Path) -> str:
-    """Return the ending that chooses the format, "" for a folder of png.
-
-    Raises ``MediaError`` for any other.
-    """
+    """Return the ending that chooses the format, "" for a folder; others are a ``MediaError``."""
     ending = path.suffix.lower()
     if ending == "" or (ending not in _FORMATS and path.is_dir()):
         return ""
     if ending not in _FORMATS:
-        endings = ", ".join(_FORMATS)
-        what, got = f"a video ending in {endings}, or a folder name for png frames", repr(path.name)
-        raise MediaError(what, got=got, fix="change the ending")
+        what = f"a video ending in {', '.join(_FORMATS)}, or a folder name for png frames"
+        raise MediaError(what, got=repr(path.name), fix="change the ending")
     return ending
 
 
@@ -243,9 +235,7 @@ class VideoWriter(AllOrNothing):
             raise
 
     def write(self, frame: Frame) -> None:
-        """Append one frame, uint8 RGB (height, width, 3), all of one size. Raises ``MediaError``
-        otherwise.
-        """
+        """Append one frame, uint8 RGB; raise ``MediaError`` for a size unlike the others'."""
         if self._encoder is None:
             raise MediaError("an open writer", got="a closed one", fix="open a new one")
         self.shape = self.shape or frame.shape
@@ -267,10 +257,9 @@ class VideoWriter(AllOrNothing):
         """Stop, and delete what was written so far."""
         encoder, self._encoder = self._encoder, None
         try:
-            if encoder is not None:
-                encoder.close()
-        except Exception:
-            pass
+            with suppress(Exception):
+                if encoder is not None:
+                    encoder.close()
         finally:
             self.replacement.discard()
 
@@ -280,7 +269,7 @@ class VideoWriter(AllOrNothing):
         self.replacement.commit()
 
 
-def iterate_video(path: Path) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+def iterate_video(path: Path) -> Iterator[Frame]:
     """Yield the frames of a video file, one at a time. Raises ``MediaError`` for what is none."""
     try:
         with av.open(str(path)) as container:
@@ -296,14 +285,11 @@ def _unreadable(path: Path, error: Exception) -> MediaError:
 
 
 def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
-    """Read all frames of a video, animated picture or folder of png. Raises
-    ``MediaError`` for what is none.
-    """
+    """Read all frames of a video, animated picture or folder of png, else raise ``MediaError``."""
     try:
         if path.is_dir():
-            frames = [
-                np.array(Image.open(file).convert("RGB")) for file in sorted(path.glob("*.png"))
-            ]
+            pictures = map(Image.open, sorted(path.glob("*.png")))
+            frames = [np.array(picture.convert("RGB")) for picture in pictures]
         elif path.suffix.lower() in {".gif", ".webp"}:
             with Image.open(path) as image:
                 frames = [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
