@@ -139,6 +139,14 @@ def test_encoding_forces_the_reading(encoding: str, first: int) -> None:
         assert found.repair is not None and found.repair.endswith("--encoding raw")
 
 
+def test_forced_reading_is_repeated_in_the_repair() -> None:
+    in_colours = look(colourise(street(), CITYSCAPES), "RGB", encoding="colour")
+    objects = look(as_raw(street()).astype(np.uint16), "I;16", encoding="instance")
+    for found, encoding in ((in_colours, "colour"), (objects, "instance")):
+        assert np.array_equal(found.ids, street())
+        assert found.repair is not None and found.repair.endswith(f"--encoding {encoding}")
+
+
 def test_forced_reading_of_impossible_values() -> None:
     assert "got also 33" in problem(look(as_raw(street()) * 0 + 33, encoding="train"))
     assert "got also 99" in problem(look(as_raw(street()) * 0 + 99, encoding="raw"))
