@@ -24,6 +24,7 @@ from seg2vid.structures import (
     Flows,
     InverseDepth,
     Labels,
+    Mask,
     Motion,
     ScenePaths,
 )
@@ -439,3 +440,48 @@ def _undo_pitch(slopes: Float[Tensor, "batch 2 pixel"], pitch: Float[Tensor, " b
     up, level = pitch.sin().unsqueeze(1), pitch.cos().unsqueeze(1)
     x, y = slopes.unbind(1)
     return torch.stack((x, level * y - up, up * y + level), 1)
+
+
+def sweep_camera(
+    inverse_depth: InverseDepth,
+    still: Mask,
+    camera: Camera,
+    video: Float[Tensor, "batch every_frame 3 height width"],
+    drives: Float[Tensor, "drive 2"],
+    seconds: float,
+) -> Float[Tensor, "batch drive time"]:
+    """Try steady drives, and say how well each explains every frame by the first one.
+
+    ``drives`` are speeds ahead (m/s) and turns to the right (rad/s); frames are ``seconds`` apart.
+    Returns the mean difference of colour of the pixels that stay in the picture, in [0, 1]: only
+    those count that ``still`` marks with 1. (Plane sweep: Collins, CVPR 1996, over drives.)
+    """
+    batch, every, _, height, width = video.shape
+    time = torch.arange(1, every, device=video.device) * seconds
+    speed, turn = drives.unsqueeze(-1).unbind(1)
+    yaw = turn * time
+    # An arc; sinc and its kin need no case for a turn of 0.
+    ahead = speed * time * torch.sinc(yaw / torch.pi)
+    aside = speed * time * torch.sin(yaw / 2) * torch.sinc(yaw / (2 * torch.pi))
+    sine, cosine = yaw.sin().unsqueeze(-1), yaw.cos().unsqueeze(-1)
+    ahead, aside = ahead.unsqueeze(-1), aside.unsqueeze(-1)
+    rays, found = rays_of(camera, height, width), []
+    for sample in range(batch):
+        depth, (x, y, _) = inverse_depth[sample].flatten(), rays[sample]
+        right = cosine * x - sine - depth * (cosine * aside - sine * ahead)
+        forward = cosine + sine * x - depth * (sine * aside + cosine * ahead)
+        before, forward = forward > NEAREST, forward.clamp(min=NEAREST)
+        scale = camera.focal_length[sample] / forward
+        column = right * scale + camera.centre[sample, 0]
+        row = y * scale + camera.centre[sample, 1]
+        inside = before & (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
+        grid = torch.stack((2 * column / (width - 1) - 1, 2 * row / (height - 1) - 1), -1)
+        shown = F.grid_sample(
+            video[sample, 1:], grid.transpose(0, 1).clamp(-2, 2), align_corners=True
+        )
+        # A pixel may count for little where it is wrong, as behind an edge.
+        own = video[sample, 0].view(1, 3, 1, -1)
+        error = (shown - own).abs().mean(1).clamp(max=0.2).transpose(0, 1)
+        weight = inside * still[sample].flatten()
+        found.append((error * weight).sum(-1) / weight.sum(-1).clamp(min=1))
+    return torch.stack(found)

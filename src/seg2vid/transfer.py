@@ -75,7 +75,9 @@ def encode_motion(
     encoder = build_motion_encoder(pipeline.config)
     load_box(encoder, Checkpoint(pipeline.config, weights, {}), "motion_encoder")
     encoder.to(pipeline.device).eval()
-    posterior = encoder(clip[:, 0], clip[:, 1:], label_map, objects)
+    pictures = (clip[:, 0], clip[:, 1:], label_map)
+    more = [] if (sweep := pipeline.animator.sweep(*pictures)) is None else [sweep]
+    posterior = encoder(*pictures, objects, *more)
     return MotionCode(posterior.mean, objects, label_map)
 
 

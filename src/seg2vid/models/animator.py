@@ -6,11 +6,12 @@ from torch import nn
 
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.flow_decoder import FlowDecoder
-from seg2vid.models.motion_decoder import MotionDecoder
+from seg2vid.models.motion_decoder import MotionDecoder, Sweep
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import (
     Animation,
+    Frames,
     Hints,
     LabelFrames,
     Labels,
@@ -55,6 +56,12 @@ class Animator(nn.Module):
         """Animate one pass: flow, then warp, then refine (paper Eq. 1 and 2)."""
         motion = self.flow_decoder(first_frame, self._seen(label_map), z, objects, hints)
         return self.finish(first_frame, label_map, motion)
+
+    def sweep(self, first_frame: Pictures, frames: Frames, label_map: Labels) -> Sweep | None:
+        """Return what the motion encoder is to see of the camera, where motion is a scene's."""
+        decoder = self.flow_decoder
+        is_scene = isinstance(decoder, MotionDecoder)
+        return decoder.sweep(first_frame, frames, label_map) if is_scene else None
 
     def _seen(self, label_map: Labels) -> Labels:
         is_blind = self.config.semantics == "none"

@@ -7,6 +7,7 @@ flows and both visibilities agree by construction. (Paper Sec. 3.2 and 3.3, with
 """
 
 from dataclasses import replace
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.geometry import Scene, move_scene, rays_of
+from seg2vid.geometry import Scene, move_scene, rays_of, sweep_camera
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car
@@ -29,7 +30,9 @@ from seg2vid.models.layers import (
     spread_rows,
 )
 from seg2vid.structures import (
+    Camera,
     Flows,
+    Frames,
     Hints,
     Labels,
     Latent,
@@ -51,6 +54,17 @@ OBJECT_SPEED = (5.0, 5.0, 0.5)
 """What a 1 means: forward and rightward m/s, turn rad/s."""
 RESIDUAL = 4.0
 """Pixels over a pass for an output of 1."""
+
+
+SWEEP_FACTOR = 4
+"""Drives are tried on pictures this many times smaller."""
+DRIVES = tuple(
+    product(
+        (0.0, 1.0, 2.5, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0), (-0.8, -0.4, -0.15, 0, 0.15, 0.4, 0.8)
+    )
+)
+"""Speeds (m/s) and turns to the right (rad/s) that are tried."""
+Sweep = Float[Tensor, "batch drive moment"]
 
 
 class MotionDecoder(nn.Module):
@@ -147,6 +161,31 @@ class MotionDecoder(nn.Module):
             self._residual(seen, z, times),
         )
         return scene if self.has_ground else _flatten(scene)
+
+    @torch.no_grad()
+    def sweep(self, first_frame: Pictures, frames: Frames, label_map: Labels) -> Sweep:
+        """Say how well each of ``DRIVES`` explains a clip, early, midway and late: 0 is best.
+
+        What the motion encoder sees of the camera, in units of each clip's own variation.
+        """
+        depth = self.depth(first_frame, label_map)
+        video = torch.cat((first_frame.unsqueeze(1), frames), 1).float()
+        small = F.avg_pool2d(video.flatten(0, 1), SWEEP_FACTOR).unflatten(0, video.shape[:2])
+        camera = Camera(
+            depth.camera.focal_length / SWEEP_FACTOR,
+            (depth.camera.centre + 0.5) / SWEEP_FACTOR - 0.5,
+        )
+        rests = ~torch.isin(label_map, label_map.new_tensor(self.foreground))
+        rests &= ~own_car(label_map, self.void_id)
+        still = F.avg_pool2d(rests.float().unsqueeze(1), SWEEP_FACTOR)
+        distance = F.avg_pool2d(depth.inverse_depth.unsqueeze(1), SWEEP_FACTOR).squeeze(1)
+        drives = small.new_tensor(DRIVES)
+        seconds = self.seconds / self.num_frames
+        errors = F.adaptive_avg_pool1d(
+            sweep_camera(distance, still, camera, small, drives, seconds), 3
+        )
+        least = errors.amin(1, keepdim=True)
+        return (errors - least) / (errors.std(1, keepdim=True) + 1e-3)
 
     def _rows(self, label_map: Labels, objects: Objects) -> Labels:
         """Return the number of each pixel's object, 0 for the background."""

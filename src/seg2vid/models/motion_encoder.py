@@ -25,6 +25,7 @@ from seg2vid.models.layers import (
     pool_rows,
     spread_rows,
 )
+from seg2vid.models.motion_decoder import DRIVES, Sweep
 from seg2vid.models.paper import PaperMotionEncoder
 from seg2vid.structures import Features, Frames, Labels, Latent, Objects, Pictures, Posterior
 
@@ -98,6 +99,24 @@ CAMERA = 8
 """Numbers that describe how the camera moved between two consecutive frames."""
 
 
+class CameraSweep(nn.Module):
+    """How well steady drives explain a clip → what the camera did."""
+
+    outputs = 64 + 2 * 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.tensor(1.5))
+        self.body = nn.Sequential(nn.Linear(3 * len(DRIVES), 64), nn.LeakyReLU(0.2))
+
+    def forward(self, sweep: Sweep) -> Float[Tensor, "batch seen"]:
+        """Return features, and the mean drive of those that explain it well, at each moment."""
+        drives = sweep.new_tensor(DRIVES) / sweep.new_tensor([10.0, 0.5])
+        likely = (-self.sharpness.exp() * sweep).softmax(1)
+        mean = torch.einsum("b d m, d n -> b m n", likely, drives)
+        return torch.cat((self.body(sweep.flatten(1)), mean.flatten(1)), 1)
+
+
 class MotionEncoder(nn.Module):
     """The two-branch encoder of q(z | clip, labels)."""
 
@@ -120,16 +139,28 @@ class MotionEncoder(nn.Module):
             nn.AdaptiveAvgPool2d((2, 4)),
             nn.Flatten(),
         )
-        self.background_head = nn.Linear(32 * width + CAMERA * time, 2 * decoder.background_code)
+        self.sweep: CameraSweep | None = None
+        if config.architecture == "geometry":
+            self.sweep = CameraSweep()
+        seen = 32 * width + CAMERA * time + (CameraSweep.outputs if self.sweep else 0)
+        self.background_head = nn.Linear(seen, 2 * decoder.background_code)
         self.foreground_code = decoder.foreground_code
         if self.semantics == "split":
             inputs = 3 * width + matched * time
             self.foreground_head = nn.Conv2d(inputs, 2 * decoder.foreground_code, 1)
 
     def forward(
-        self, first_frame: Pictures, frames: Frames, label_map: Labels, objects: Objects
+        self,
+        first_frame: Pictures,
+        frames: Frames,
+        label_map: Labels,
+        objects: Objects,
+        sweep: Sweep | None = None,
     ) -> Posterior:
-        """Encode RGB in [0, 1]; ``objects`` from ``find_objects``, at an eighth of the size."""
+        """Encode RGB in [0, 1]; ``objects`` from ``find_objects``, at an eighth of the size.
+
+        ``sweep`` is what ``MotionDecoder.sweep`` says of the clip, where the decoder is one.
+        """
         # Half resolution: displacements halve and so does the reach the convolutions need.
         video = torch.cat((first_frame.unsqueeze(1), frames), 1)
         video = F.avg_pool2d(rearrange(video, "b t c h w -> (b t) c h w"), 2)
@@ -141,7 +172,8 @@ class MotionEncoder(nn.Module):
         place = coordinates(clip)
         background = self.background_branch(join(clip, semantics[:, self.background], place))
         matched = self.matching(video)
-        mean, log_variance = self._background_code(background, matched).float().chunk(2, -1)
+        code = self._background_code(background, matched, sweep)
+        mean, log_variance = code.float().chunk(2, -1)
         if self.semantics == "split":
             foreground = join(clip, semantics[:, self.foreground], place)
             object_code = self._object_code(self.foreground_branch(foreground), matched, objects)
@@ -156,11 +188,16 @@ class MotionEncoder(nn.Module):
             objects=objects,
         )
 
-    def _background_code(self, background: Coarse, matched: Matched) -> Float[Tensor, "batch both"]:
+    def _background_code(
+        self, background: Coarse, matched: Matched, sweep: Sweep | None
+    ) -> Float[Tensor, "batch both"]:
         batch = len(matched)
         pooled = F.adaptive_avg_pool2d(rearrange(matched, "b t c h w -> (b t) c h w"), (2, 8))
         camera = self.camera(pooled.flatten(1)).unflatten(0, (batch, -1)).flatten(1)
-        return self.background_head(torch.cat((self.scene(background), camera), 1))
+        seen = [self.scene(background), camera]
+        if self.sweep is not None and sweep is not None:
+            seen.append(self.sweep(sweep))
+        return self.background_head(torch.cat(seen, 1))
 
     def _object_code(
         self, foreground: Coarse, matched: Matched, objects: Objects

@@ -61,7 +61,8 @@ class MotionStage(Stage):
         # Clips may be longer than a pass.
         pictures = (clip.first_frame, clip.frames[:, : self.model.num_frames], clip.label_map)
         encoder = self.motion_encoder
-        return self.run_box(encoder, encoder, *pictures, objects), objects
+        more = [] if (sweep := self.animator.sweep(*pictures)) is None else [sweep]
+        return self.run_box(encoder, encoder, *pictures, objects, *more), objects
 
     def compute_losses(self, clip: Clip) -> Terms:
         """Return all terms: those of the flow on every frame, those of pictures on a random few."""
