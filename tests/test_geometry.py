@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seg2vid import geometry
+from seg2vid.data.clips import render_toycity
 from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig
 from seg2vid.data.toycity.render import render_city
 from seg2vid.data.toycity.world import build_city
@@ -19,10 +20,11 @@ from seg2vid.geometry import (
     project,
     rays_of,
     scene_flow,
+    sweep_camera,
     unproject,
 )
 from seg2vid.structures import Camera, ScenePaths
-from seg2vid.warp import compose_flows
+from seg2vid.warp import backward_warp, compose_flows
 
 HEIGHT, WIDTH = 32, 64
 CAMERA = Camera(torch.tensor([66.0]), torch.tensor([[31.0, 13.0]]))
@@ -306,3 +308,37 @@ def test_hidden_pixels_are_those_of_the_toy_city(seed: int) -> None:
     both = (hidden & found).sum()
     assert 2 * both / (hidden.sum() + found.sum()) > 0.65
     assert (found & exact).float().mean() < 0.01, "no cracks in what is visible"
+
+
+# The sweep over drives.
+
+
+@pytest.mark.parametrize("seed", [7, 900201])  # straight on; standing
+def test_the_drive_that_was_driven_explains_the_clip_best(seed: int) -> None:
+    clip = render_toycity(seed, ToyCityConfig(num_frames=4))
+    speed = float(clip.ego_motion[0, -1, 0]) * 3
+    drives = torch.tensor([[speed + more, 0.0] for more in (-4.0, -2.0, 0.0, 2.0, 4.0)])
+    still = (clip.label_map < 11).float().unsqueeze(1)
+    video = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)
+    error = sweep_camera(clip.inverse_depth, still, clip.camera, video, drives, 1 / 12)
+    assert error.shape == (1, 5, 4)
+    assert int(error[0, :, -1].argmin()) == 2
+
+
+def test_a_sweep_moves_pixels_as_the_scene_moves() -> None:
+    """A clip made by moving the scene is explained by its drive, and by no other."""
+    depth, surfaces = street()
+    picture = torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    # Smooth enough to be read between pixels.
+    picture = torch.nn.functional.avg_pool2d(picture, 5, 1, 2, count_include_pad=False)
+    turn, speed, seconds = 0.4, 6.0, 0.1
+    yaw = torch.tensor(turn * seconds)
+    ahead, aside = (speed / turn * value for value in (yaw.sin(), 1 - yaw.cos()))
+    motion = move(drive((float(ahead), float(aside), float(yaw), 0.0))).motion
+    moved = backward_warp(picture, motion.backward_flow[:, 0])
+    still = (surfaces > 0).float().unsqueeze(1)
+    drives = torch.tensor([[6.0, 0.4], [6.0, -0.4], [6.0, 0.0], [0.0, 0.4], [9.0, 0.4]])
+    video = torch.stack((picture, moved), 1)
+    error = sweep_camera(depth, still, CAMERA, video, drives, seconds)[0, :, 0]
+    assert int(error.argmin()) == 0
+    assert error[0] < 0.7 * error[1:].min()

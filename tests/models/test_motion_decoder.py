@@ -12,11 +12,13 @@ from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import DepthConfig, ModelConfig
 from seg2vid.models.depth import DepthNetwork, own_car
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_decoder import MotionDecoder, render
+from seg2vid.models.motion_decoder import DRIVES, MotionDecoder, render
+from seg2vid.models.motion_encoder import CameraSweep, build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Latent
 from seg2vid.training.config import OBJECTIVES
 from seg2vid.training.motion import MotionStage
+from seg2vid.transfer import encode_motion
 from tests.tiny import CONFIG, street_map
 
 SPACE = get_label_space("cityscapes")
@@ -198,3 +200,32 @@ def test_training_has_the_terms_of_what_the_clip_knows(exact: bool) -> None:
     assert ("reconstruction" in terms) is not exact
     sum(terms.values()).backward()
     assert stage.animator.flow_decoder.camera[-1].weight.grad.abs().max() > 0
+
+
+def test_the_sweep_is_zero_for_the_best_drive_of_each_moment(decoder: MotionDecoder) -> None:
+    frames = picture().unsqueeze(1).repeat(1, 3, 1, 1, 1)
+    sweep = decoder.sweep(picture(), frames, street_map())
+    assert sweep.shape == (1, len(DRIVES), 3)
+    best = sweep[0].argmin(0)
+    # A still picture: standing explains it best.
+    assert all(DRIVES[int(index)] == (0.0, 0) for index in best)
+    assert sweep.min() == 0
+
+
+def test_the_encoder_reads_the_camera_off_the_sweep() -> None:
+    torch.manual_seed(0)
+    camera = CameraSweep()
+    sweep = torch.full((1, len(DRIVES), 3), 3.0)
+    sweep[0, DRIVES.index((8.0, -0.4))] = 0.0
+    assert torch.allclose(camera(sweep)[0, -6:].view(3, 2), torch.tensor([0.8, -0.8]), atol=0.02)
+
+
+def test_the_code_of_a_clip_is_found_with_the_sweep() -> None:
+    pipeline = Seg2VidPipeline.from_config(SMALL)
+    encoder = build_motion_encoder(SMALL)
+    pipeline.motion_encoder_weights = {
+        f"motion_encoder.{name}": value for name, value in encoder.state_dict().items()
+    }
+    clip = torch.rand(1, 4, 3, 64, 128)
+    code = encode_motion(pipeline, clip, street_map())
+    assert code.z.background.shape == (1, 3)

@@ -60,8 +60,9 @@ class Animator(nn.Module):
     def sweep(self, first_frame: Pictures, frames: Frames, label_map: Labels) -> Sweep | None:
         """Return what the motion encoder is to see of the camera, where motion is a scene's."""
         decoder = self.flow_decoder
-        is_scene = isinstance(decoder, MotionDecoder)
-        return decoder.sweep(first_frame, frames, label_map) if is_scene else None
+        if not isinstance(decoder, MotionDecoder):
+            return None
+        return decoder.sweep(first_frame, frames, label_map)
 
     def _seen(self, label_map: Labels) -> Labels:
         is_blind = self.config.semantics == "none"
