@@ -18,6 +18,7 @@ from seg2vid.models.config import ModelConfig
 from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.hints import continue_latent, continue_motion
 from seg2vid.models.layers import OBJECT_FACTOR, fast_arithmetic, find_objects
+from seg2vid.models.motion_decoder import last_velocity
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.structures import Labels, Latent, Objects, join_batch
 from seg2vid.tools.errors import LabelMapError, ModelError
@@ -165,13 +166,17 @@ class Seg2VidPipeline:
             # 4. z ~ N(0, I), unless the user brings one
             pairs = zip(torch.split(objects, 1), generators, strict=True)
             drawn = join_batch([self.animator.flow_decoder.draw(*pair) for pair in pairs])
-            z, hints = drawn if z is None else z, None
-        # 5. Pass by pass: motion → warp → refine → labels; the last frame starts the next pass
-        for start in range(0, max(count, 1), self.num_frames):
-            shown = min(self.num_frames, count - start)
+            z, hints, velocity = drawn if z is None else z, None, None
+        # 5. Pass by pass: motion → warp → refine → labels; sooner or later the last frame is the
+        # key that the next ones start from
+        per_key = self.animator.passes_per_key
+        for number, start in enumerate(range(0, max(count, 1), self.num_frames)):
+            shown, since_key = min(self.num_frames, count - start), number % per_key
             with torch.inference_mode():
                 with fast_arithmetic(self.device):
-                    animation = self.animator(frame, ids, z, objects, hints)
+                    animation = self.animator(
+                        frame, ids, z, objects, hints, passes_ago=since_key, velocity=velocity
+                    )
                 motion, label_maps = animation.motion, choose_labels(ids, animation)
                 instance_maps = None
                 if instance_map is not None:
@@ -186,14 +191,19 @@ class Seg2VidPipeline:
                     z=z,
                     frames_per_second=self.frames_per_second,
                     label_space=self.label_space.name,
-                    pass_starts=(start,),
+                    pass_starts=() if since_key else (start,),
                     instance_map=instance_map,
                     instance_maps=None if instance_maps is None else instance_maps[:, :shown],
                 )
-                frame, ids = animation.refined[:, -1], label_maps[:, -1]
-                instance_map = None if instance_maps is None else instance_maps[:, -1]
-                objects = self.find_objects(ids, instance_map)
-                z, hints = continue_latent(z, motion, objects), continue_motion(motion, objects)
+                if since_key == per_key - 1:
+                    frame, ids = animation.refined[:, -1], label_maps[:, -1]
+                    instance_map = None if instance_maps is None else instance_maps[:, -1]
+                    objects = self.find_objects(ids, instance_map)
+                    z = continue_latent(z, motion, objects)
+                    if (path := motion.camera_path) is None:
+                        hints = continue_motion(motion, objects)
+                    else:
+                        velocity = last_velocity(path, 1 / self.frames_per_second)
             yield chunk
 
     def draw_look(

@@ -212,5 +212,6 @@ def play_motion(
             z=z,
             seed=seed,
         ):
-            yield replace(chunk, pass_starts=(done,))
+            begins = (done,) if chunk.pass_starts else ()
+            yield replace(chunk, pass_starts=begins)
             done += chunk.frames.shape[1]

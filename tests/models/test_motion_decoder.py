@@ -12,7 +12,7 @@ from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import DepthConfig, ModelConfig
 from seg2vid.models.depth import DepthNetwork, own_car
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_decoder import DRIVES, MotionDecoder, render
+from seg2vid.models.motion_decoder import DRIVES, MotionDecoder, last_velocity, render
 from seg2vid.models.motion_encoder import CameraSweep, build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Latent
@@ -229,3 +229,36 @@ def test_the_code_of_a_clip_is_found_with_the_sweep() -> None:
     clip = torch.rand(1, 4, 3, 64, 128)
     code = encode_motion(pipeline, clip, street_map())
     assert code.z.background.shape == (1, 3)
+
+
+def test_after_the_pass_speed_is_kept_and_turning_fades(decoder: MotionDecoder) -> None:
+    units = (10.0, 1.0, 0.5, 0.1)
+    told = torch.tensor([8.0, 0.0, 0.3, 0.0]) / torch.tensor(units)
+    path = decoder._integrate(told.repeat(3).view(1, 1, -1), units, torch.arange(60))[0, 0]
+    ways = path.diff(dim=0)
+    assert torch.allclose(ways[:, :2].norm(dim=1), torch.tensor(8.0 / 12), atol=1e-3)
+    assert ways[-1, 2] < 0.02 * ways[0, 2]
+
+
+def test_the_last_velocity_is_told_in_the_axes_of_the_last_camera(decoder: MotionDecoder) -> None:
+    path = path_of(decoder, *[(8.0, 0.5, 0.4, 0.02)] * 3).unsqueeze(0)
+    found = last_velocity(path, 1 / CONFIG.frames_per_second)
+    assert torch.allclose(found, torch.tensor([[8.0, 0.5, 0.4, 0.02]]), atol=1e-3)
+
+
+def test_a_velocity_that_is_given_is_that_of_the_start(decoder: MotionDecoder) -> None:
+    given = (picture(), street_map(), draw(decoder), objects_of(street_map()))
+    wanted = torch.tensor([[12.0, 0.0, 0.0, 0.0]])
+    with torch.inference_mode():
+        first = decoder.decode(*given, times=torch.tensor([0]), velocity=wanted).paths.camera
+    # Within the first of three frames velocity has begun to go over to the next knot.
+    assert 12.0 * 0.75 < float(first[0, 0, 0]) * CONFIG.frames_per_second < 12.0 * 1.05
+
+
+def test_frames_of_several_passes_are_read_from_one_key() -> None:
+    pipeline = Seg2VidPipeline.from_config(SMALL)
+    video = pipeline(street_map(), num_frames=12, seed=0)
+    assert video.pass_starts == (0, 9), "three passes of three frames, then a new key"
+    path = video.motion.camera_path
+    assert path is not None
+    assert (path[0, 1:9, 0] > path[0, :8, 0]).all() and path[0, 9, 0] < path[0, 8, 0]

@@ -37,7 +37,7 @@ class GeneratedVideo(Carrier):
     """A generated scene with everything that is known of it, consistent by construction.
 
     The motion of a video longer than one pass is relative to the first frame of its pass;
-    ``pass_starts`` lists the frame each pass started from (0 = the first frame).
+    ``pass_starts`` lists the frames that passes started from (0 = the first frame).
     """
 
     first_frame: Pictures

@@ -6,7 +6,7 @@ from torch import nn
 
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.flow_decoder import FlowDecoder
-from seg2vid.models.motion_decoder import MotionDecoder, Sweep
+from seg2vid.models.motion_decoder import MotionDecoder, Sweep, Velocity
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import (
@@ -21,6 +21,9 @@ from seg2vid.structures import (
     Pictures,
 )
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
+
+KEY_PASSES = 3
+"""Passes after which a finished frame becomes the scene that later ones are read from."""
 
 
 class Animator(nn.Module):
@@ -52,10 +55,28 @@ class Animator(nn.Module):
         z: Latent,
         objects: Objects,
         hints: Hints | None = None,
+        passes_ago: int = 0,
+        velocity: Velocity | None = None,
     ) -> Animation:
-        """Animate one pass: flow, then warp, then refine (paper Eq. 1 and 2)."""
-        motion = self.flow_decoder(first_frame, self._seen(label_map), z, objects, hints)
+        """Animate one pass: flow, then warp, then refine (paper Eq. 1 and 2).
+
+        Where motion is a scene's, the pass may begin some ``passes_ago`` after its first frame, and
+        the camera with a ``velocity``: see ``MotionDecoder``.
+        """
+        decoder = self.flow_decoder
+        given = (first_frame, self._seen(label_map), z, objects, hints)
+        if isinstance(decoder, MotionDecoder):
+            times = torch.arange(decoder.num_frames, device=first_frame.device)
+            times = times + passes_ago * decoder.num_frames
+            motion = decoder(*given, times=times, velocity=velocity)
+        else:
+            motion = decoder(*given)
         return self.finish(first_frame, label_map, motion)
+
+    @property
+    def passes_per_key(self) -> int:
+        """Passes that are read from one frame: a scene carries further than a flow."""
+        return KEY_PASSES if isinstance(self.flow_decoder, MotionDecoder) else 1
 
     def sweep(self, first_frame: Pictures, frames: Frames, label_map: Labels) -> Sweep | None:
         """Return what the motion encoder is to see of the camera, where motion is a scene's."""

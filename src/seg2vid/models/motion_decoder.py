@@ -65,6 +65,9 @@ DRIVES = tuple(
 )
 """Speeds (m/s) and turns to the right (rad/s) that are tried."""
 Sweep = Float[Tensor, "batch drive moment"]
+Velocity = Float[Tensor, "batch 4"]
+FADE = 1.0
+"""Seconds after a pass in which turning falls to 1 / e: bends end, and so do glances upwards."""
 
 
 class MotionDecoder(nn.Module):
@@ -121,14 +124,17 @@ class MotionDecoder(nn.Module):
         hints: Hints | None = None,
         times: Times | None = None,
         turning: Float[Tensor, "batch every_time"] | None = None,
+        velocity: Velocity | None = None,
     ) -> Motion:
         """Predict flow in pixels and visibility, 0 or 1, at all ``times`` or at some.
 
-        ``times`` counts frames of the pass from 0. ``hints`` is (dx, dy, confidence) in pixels over
-        the pass, at an eighth of the resolution. ``turning`` is not needed here: the camera's path
-        is learned from the exact one.
+        ``times`` counts frames of the pass from 0 and may go beyond it. ``hints`` is (dx, dy,
+        confidence) in pixels over the pass, at an eighth of the resolution. ``turning`` is not
+        needed here: the camera's path is learned from the exact one. ``velocity`` is the camera's
+        at the start, in m/s and rad/s, where it is known.
         """
-        return render(self.decode(first_frame, label_map, z, objects, hints, times))
+        del turning
+        return render(self.decode(first_frame, label_map, z, objects, hints, times, velocity))
 
     def decode(
         self,
@@ -138,8 +144,12 @@ class MotionDecoder(nn.Module):
         objects: Objects,
         hints: Hints | None = None,
         times: Times | None = None,
+        velocity: Velocity | None = None,
     ) -> Scene:
-        """As ``forward``, but return the scene that moves."""
+        """As ``forward``, but return the scene that moves.
+
+        With ``velocity``, in m/s and rad/s, the camera begins as fast as that.
+        """
         depth, features = self.depth.see(first_frame, label_map)
         if times is None:
             times = torch.arange(self.num_frames, device=first_frame.device)
@@ -150,7 +160,7 @@ class MotionDecoder(nn.Module):
         rows = self._rows(label_map, objects)
         with torch.autocast(seen.device.type, enabled=False):
             seen, z = seen.float(), z.map(Tensor.float)
-            paths = self._paths(depth, seen, z, wanted.float(), rows, objects, times)
+            paths = self._paths(depth, seen, z, wanted.float(), rows, objects, times, velocity)
         scene = Scene(
             depth.inverse_depth,
             rows,
@@ -202,9 +212,13 @@ class MotionDecoder(nn.Module):
         rows: Labels,
         objects: Objects,
         times: Times,
+        velocity: Velocity | None,
     ) -> ScenePaths:
         pooled = F.adaptive_avg_pool2d(scene, (2, 4)).flatten(1)
         knots = self.camera(torch.cat((z.background, pooled), 1))
+        if velocity is not None:
+            start = velocity / velocity.new_tensor(CAMERA_SPEED)
+            knots = torch.cat((start, knots[:, len(CAMERA_SPEED) :]), 1)
         camera = self._integrate(knots.unsqueeze(1), CAMERA_SPEED, times).squeeze(1)
         # Each object: where it is, in units of the camera, and how far.
         rays = rays_of(depth.camera, *rows.shape[1:]).unflatten(-1, rows.shape[1:])
@@ -228,7 +242,8 @@ class MotionDecoder(nn.Module):
     ) -> Float[Tensor, "batch thing time unit"]:
         """Turn velocities at the knots into the way covered by the given times.
 
-        The first two numbers drive where the third, a turn, points by then.
+        The first two numbers drive where the third, a turn, points by then. After the pass speed is
+        kept and turning fades.
         """
         speed = rearrange(knots, "b n (k u) -> (b n) u k", k=KNOTS)
         steps = self.num_frames * FINENESS
@@ -236,6 +251,11 @@ class MotionDecoder(nn.Module):
         spread = F.interpolate(speed, size=2 * steps + 1, mode="linear", align_corners=True)
         velocity = spread[:, :, 1::2] * knots.new_tensor(units).view(1, -1, 1)
         step = self.seconds / steps
+        if (more := (int(times.max()) + 1) * FINENESS - steps) > 0:
+            after = torch.arange(1, more + 1, device=knots.device) * step
+            fade = torch.exp(-after / FADE).expand(len(units), -1).clone()
+            fade[:2] = 1
+            velocity = torch.cat((velocity, velocity[:, :, -1:] * fade), -1)
         turned = (velocity[:, 2].cumsum(1) - velocity[:, 2] / 2) * step
         sine, cosine = turned.sin(), turned.cos()
         forward, rightward = velocity[:, 0], velocity[:, 1]
@@ -254,7 +274,8 @@ class MotionDecoder(nn.Module):
         code = z.background[:, :, None, None].expand(-1, -1, *scene.shape[2:])
         over_pass = RESIDUAL * self.residual(join(scene, code, z.foreground)).float()
         fine = F.interpolate(over_pass, scale_factor=OBJECT_FACTOR, mode="bilinear")
-        return fine.unsqueeze(1) * ((times + 1) / self.num_frames).view(1, -1, 1, 1, 1)
+        share = ((times + 1) / self.num_frames).clamp(max=1)
+        return fine.unsqueeze(1) * share.view(1, -1, 1, 1, 1)
 
     def draw(self, objects: Objects, generator: torch.Generator | None) -> Latent:
         """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object."""
@@ -264,6 +285,19 @@ class MotionDecoder(nn.Module):
         table[:, 0] = 0
         foreground = spread_rows(table.to(objects.device), objects)
         return Latent(background.to(objects.device), foreground)
+
+
+def last_velocity(path: Float[Tensor, "batch time 4"], seconds: float) -> Velocity:
+    """Return the camera's velocity at the end of its path, in the axes it then has.
+
+    In m/s and rad/s, over the last of frames that are ``seconds`` apart.
+    """
+    before = path[:, -2] if path.shape[1] > 1 else torch.zeros_like(path[:, 0])
+    forward, rightward, turn, pitch = ((path[:, -1] - before) / seconds).unbind(1)
+    yaw = (path[:, -1, 2] + before[:, 2]) / 2
+    ahead = yaw.cos() * forward + yaw.sin() * rightward
+    aside = yaw.cos() * rightward - yaw.sin() * forward
+    return torch.stack((ahead, aside, turn, pitch), 1)
 
 
 def render(scene: Scene) -> Motion:
