@@ -79,6 +79,7 @@ class MotionStage(Stage):
         times = torch.randperm(count)[: config.trained_frames]
         if config.trained_frames >= count:
             times = torch.arange(count)
+        times = times.to(self.device)
         turning = None if clip.ego_motion is None else clip.ego_motion[..., 2]
         given = (clip.first_frame, clip.label_map, z, objects, hints, times, turning)
         if isinstance(decoder, MotionDecoder):
