@@ -226,9 +226,10 @@ def test_bundled_models_have_cards_and_load() -> None:
     models = list_models()
     assert "toycity" in [model.name for model in models]
     for model in models:
-        assert 0 < model.megabytes <= 15
+        assert 0 < model.megabytes <= 20 and model.licence != "unknown"
         pipe = Seg2VidPipeline.from_pretrained(model.name)
         assert pipe.label_space.names[0] == "road"
+    assert sum(model.megabytes for model in models) <= 40
 
 
 def test_weights_of_another_configuration_are_refused(

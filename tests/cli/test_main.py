@@ -66,7 +66,8 @@ class FakePipeline(Seg2VidPipeline):
 def pipe(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
     fake = FakePipeline()
     monkeypatch.setattr(Seg2VidPipeline, "from_pretrained", lambda name: fake)
-    monkeypatch.setattr(generate, "list_models", lambda: [ModelSummary("tiny", "A fake", 0.1)])
+    tiny = ModelSummary("tiny", "A fake", 0.1, "Apache-2.0")
+    monkeypatch.setattr(generate, "list_models", lambda: [tiny])
     return fake
 
 
@@ -268,11 +269,19 @@ def test_convert_passes_warnings_on(tmp_path: Path, capsys) -> None:
     assert "warning: every value exists" in capsys.readouterr().err
 
 
+def test_weights_that_are_not_free_say_so(pipe, labels, tmp_path, monkeypatch, capsys) -> None:
+    bound = ModelSummary("tiny", "A fake", 0.1, "for non-commercial research")
+    monkeypatch.setattr(generate, "list_models", lambda: [bound])
+    run("generate", labels, "-o", tmp_path / "a.mp4")
+    assert "tiny are not free: for non-commercial research" in capsys.readouterr().out
+
+
 def test_models_are_listed(monkeypatch, capsys) -> None:
-    models = [ModelSummary("compact", "Streets by day", 12.34)]
+    models = [ModelSummary("compact", "Streets by day", 12.34, "Apache-2.0")]
     monkeypatch.setattr("seg2vid.cli.models.list_models", lambda: models)
     run("models")
-    assert capsys.readouterr().out == f"{'compact':<20}   12.3 MB  Streets by day\n"
+    first, terms = capsys.readouterr().out.splitlines()
+    assert first == f"{'compact':<20}   12.3 MB  Streets by day" and terms.strip() == "Apache-2.0"
     monkeypatch.setattr("seg2vid.cli.models.list_models", list)
     run("models")
     assert "--model PATH" in capsys.readouterr().out

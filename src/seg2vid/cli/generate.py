@@ -52,11 +52,14 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     if isinstance(options, Animate) and options.motion_from is not None:
         motion = MotionClip(options.motion_from, options.motion_labels, options.motion_step)
     _check_options(options)
-    names = [options.model] if options.model else [model.name for model in list_models()]
+    bundled = list_models()
+    names = [options.model] if options.model else [model.name for model in bundled]
     if not names:
         what, fix = "a model that comes with seg2vid", "name one with --model PATH"
         raise ModelError(what, got="none", fix=fix)
     pipe = Seg2VidPipeline.from_pretrained(names[0])
+    if terms := [one.licence for one in bundled if one.name == names[0] and not one.is_free]:
+        yield f"the weights of {names[0]} are not free: {terms[0]}"
     inputs, notes = _read_inputs(options, pipe)
     yield from notes
     num_frames = pipe.num_frames + 1 if options.frames is None else options.frames

@@ -15,6 +15,7 @@ def list_all(options: Models) -> Iterator[str]:
         yield "none comes with this installation; name one with `seg2vid generate --model PATH`"
     for model in available:
         yield f"{model.name:<20} {model.megabytes:6.1f} MB  {model.summary}"
+        yield f"{'':<32}{model.licence}"
 
 
 def assemble(options: Assemble) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The models that come with the package, and where the weights of others are found."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,13 @@ class ModelSummary:
     name: str
     summary: str
     megabytes: float
+    licence: str
+    """Of the weights, as the card says it."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether anything may be done with what it makes."""
+        return "non-commercial" not in self.licence
 
 
 def list_models() -> list[ModelSummary]:
@@ -28,7 +36,9 @@ def list_models() -> list[ModelSummary]:
         if name != SEGMENTER:
             card = (weights.parent / "README.md").read_text(encoding="utf-8")
             title = next(line for line in card.splitlines() if line.startswith("# "))
-            models.append(ModelSummary(name, title.removeprefix("# "), size))
+            licence = re.search(r"^\| licence \| (.+) \|$", card, re.MULTILINE)
+            terms = licence[1] if licence else "unknown"
+            models.append(ModelSummary(name, title.removeprefix("# "), size, terms))
     return models
 
 
