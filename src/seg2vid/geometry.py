@@ -329,30 +329,31 @@ def _find_sources(scene: _Scene, moment: _Moment, sample: int) -> tuple[Indices,
     """
     width = scene.width
     x, y, factors = _candidates(scene, moment, sample)
-    table, axes = moment.table[:, sample], moment.axes[sample]
-    view = _View(scene, table, sample)
-    best, nearest, _ = view.visit(axes, x[0], y[0])
+    view, axes = _View(scene, moment.table[:, sample], sample), moment.axes[sample]
+    best, _ = view.visit(axes, x[0], y[0])
     reach = 1.5 * (factors + 1).view(-1, 1)
     apart = ((x[1:] - x[0]).abs() > reach) | ((y[1:] - y[0]).abs() > reach)
     hard = ((best < 0) | apart.any(0)).nonzero().squeeze(1)
-    behind = (y[0] * width + x[0]).long()
-    axes, x, y = axes.index_select(1, hard), x.index_select(1, hard), y.index_select(1, hard)
-    found, near = best[hard], nearest[hard]
-    for column, row in zip(x, y, strict=True):
-        for _ in range(WALKS):
-            fits, distance, (next_column, next_row) = view.visit(axes, column, row)
-            is_nearer = distance > near
-            found = torch.where(is_nearer, fits, found)
-            near = torch.where(is_nearer, distance, near)
-            column, row = next_column, next_row
+    x, y = x.index_select(1, hard), y.index_select(1, hard)
+    # Each of these with each candidate of its own, once.
+    is_own = (x != x[0]) | (y != y[0])
+    is_own[0] = True
+    candidate, query = is_own.nonzero().unbind(1)
+    column, row, found = x[candidate, query], y[candidate, query], best[hard]
+    for _ in range(WALKS):
+        fits, landed = view.visit(axes.index_select(1, hard[query]), column, row)
+        found = found.scatter_reduce(0, query, fits, "amax")
+        lost = (fits < 0).nonzero().squeeze(1)
+        column, row, query = landed[0][lost], landed[1][lost], query[lost]
     # What lies farthest back among those that fell around.
     depth = scene.inverse_depth[sample]
-    back = (y[0] * width + x[0]).long()
+    behind = (y[0] * width + x[0]).long()
     for column, row in zip(x[1:], y[1:], strict=True):
         other = (row * width + column).long()
-        back = torch.where(depth[other] < depth[back], other, back)
-    behind = behind.index_put((hard,), back)
-    return best.index_put((hard,), found), behind
+        behind = torch.where(depth[other] < depth[behind], other, behind)
+    best = best.index_put((hard,), found)
+    own = torch.where(best < 0, -1, best & 0xFFFFFFFF)
+    return own, own.index_put((hard,), behind)
 
 
 @dataclass(frozen=True)
@@ -365,11 +366,11 @@ class _View:
 
     def visit(
         self, axes: Float[Tensor, "3 query"], column: Column, row: Column
-    ) -> tuple[Indices, Column, tuple[Column, Column]]:
+    ) -> tuple[Indices, tuple[Column, Column]]:
         """Follow rays back through the planes at ``column`` and ``row`` of the first frame.
 
-        Returns the plane's pixel and inverse depth, both -1 where the ray misses its footprint, and
-        the pixel where it landed.
+        Returns the plane's key, which is the larger the nearer it is, -1 where the ray misses its
+        footprint; and the pixel where it landed.
         """
         scene, camera = self.scene, self.scene.camera
         source = (row * scene.width + column).long()
@@ -378,7 +379,13 @@ class _View:
         x, y = slopes * camera.focal_length[self.sample] + middle.unsqueeze(1)
         fits = ((x - column).abs() <= FOOTPRINT) & ((y - row).abs() <= FOOTPRINT) & (distance >= 0)
         landed = (x.round().clamp(0, scene.width - 1), y.round().clamp(0, scene.height - 1))
-        return torch.where(fits, source, -1), torch.where(fits, distance, -1.0), landed
+        return torch.where(fits, _key(distance, source), -1), landed
+
+
+def _key(inverse_depth: Column, source: Indices) -> Indices:
+    """Join depth and source into an integer that orders by depth, the nearest last."""
+    # The bits of a number that is not negative order as the number does.
+    return (inverse_depth.contiguous().view(torch.int32).long() << 32) | source
 
 
 def _candidates(
@@ -389,16 +396,15 @@ def _candidates(
     """Return the surfaces that fell on each pixel, on its four neighbours and on coarser cells.
 
     They are told by column and row in the first frame, with the size of the cell of all but the
-    first. A pixel on which nothing fell tries the surface that was there in the first frame.
+    first. Where nothing fell on a pixel the first is the surface that was there in the first frame,
+    and where nothing fell on another cell that is the first one again.
     """
     height, width = scene.height, scene.width
     column, row = moment.place[sample].round()
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & moment.shown[sample]
     target = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
-    # Nearest first, and of equals the last: one integer holds both, so that one reduction finds it.
-    depth = moment.inverse_depth[sample].contiguous().view(torch.int32).long()
-    own = torch.arange(height * width, device=depth.device)
-    key = torch.where(inside, (depth << 32) | own, -1)
+    own = torch.arange(height * width, device=column.device)
+    key = torch.where(inside, _key(moment.inverse_depth[sample], own), -1)
     buffer = torch.full_like(key, -1).scatter_reduce(0, target, key, "amax").view(height, width)
     padded = F.pad(buffer, (1, 1, 1, 1), value=-1)
     levels = [
@@ -411,7 +417,8 @@ def _candidates(
         fine = cells.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
         levels.append(fine[:height, :width])
     keys = torch.stack(levels).flatten(1)
-    source = torch.where(keys < 0, own, keys & 0xFFFFFFFF).to(torch.int32)
+    source = torch.where(keys[:1] < 0, own, keys[:1])
+    source = (torch.where(keys < 0, source, keys) & 0xFFFFFFFF).to(torch.int32)
     row_index = source.div(width, rounding_mode="floor")
     factors = torch.tensor([1.0, 1.0, 1.0, 1.0, *map(float, CELLS)], device=keys.device)
     return (source - row_index * width).float(), row_index.float(), factors
