@@ -10,7 +10,7 @@ from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import DepthConfig, ModelConfig
-from seg2vid.models.depth import DepthNetwork, own_car
+from seg2vid.models.depth import DepthNetwork, own_car, stand_up
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import DRIVES, MotionDecoder, last_velocity, render
 from seg2vid.models.motion_encoder import CameraSweep, build_motion_encoder
@@ -75,6 +75,18 @@ def test_camera_begins_as_the_usual_one(decoder: MotionDecoder) -> None:
 def test_a_space_without_sky_has_depth_everywhere() -> None:
     network = DepthNetwork(SMALL.depth, num_channels=3, sky=None).eval()
     assert network(None, torch.ones(1, 32, 64, dtype=torch.long)).inverse_depth.min() > 0
+
+
+def test_a_pole_has_one_depth_from_foot_to_top() -> None:
+    depth = torch.rand(1, 64, 128, generator=torch.Generator().manual_seed(0)) * 0.05 + 0.05
+    is_pole = torch.zeros(1, 64, 128, dtype=torch.bool)
+    is_pole[:, 10:50, 20:23] = is_pole[:, 10:50, 90] = True
+    depth[:, :, 90] += 0.2
+    upright = stand_up(depth, is_pole)
+    near, far = upright[0, 10:50, 90], upright[0, 10:50, 21]
+    assert near.std() < 0.01 and far.std() < 0.01
+    assert abs(float(near.mean() - depth[0, 10:50, 90].mean())) < 0.01
+    assert near.mean() - far.mean() > 0.15, "two poles do not mix"
 
 
 def test_only_void_that_reaches_the_lower_border_is_the_own_car() -> None:

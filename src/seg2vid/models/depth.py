@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -45,9 +46,19 @@ class Depth(Carrier):
 class DepthNetwork(nn.Module):
     """Predict inverse depth and camera; height and width must be multiples of 16."""
 
-    def __init__(self, config: DepthConfig, *, num_channels: int, sky: int | None) -> None:
+    def __init__(
+        self,
+        config: DepthConfig,
+        *,
+        num_channels: int,
+        sky: int | None,
+        thin: tuple[int, ...] = (),
+    ) -> None:
+        """``sky`` has no depth; ``thin`` are classes of what stands upright, one depth from foot
+        to top: poles and what they carry.
+        """
         super().__init__()
-        self.sky = sky
+        self.sky, self.thin = sky, thin
         widths = config.widths
         self.feature_channels = widths[EIGHTH]
         self.embedding = LabelEmbedding(num_channels, 8)
@@ -103,6 +114,9 @@ class DepthNetwork(nn.Module):
         # Between half a metre and the haze of the horizon.
         logarithm = self.to_depth(features).squeeze(1).float().clamp(-8.0, 0.7)
         inverse_depth = logarithm.exp()
+        if self.thin:
+            is_thin = torch.isin(label_map, label_map.new_tensor(self.thin))
+            inverse_depth = torch.where(is_thin, stand_up(inverse_depth, is_thin), inverse_depth)
         return inverse_depth if self.sky is None else inverse_depth * (label_map != self.sky)
 
 
@@ -112,6 +126,24 @@ def _camera(guess: Float[Tensor, "batch 2"], height: int, width: int) -> Camera:
     horizon = height * (HORIZON + 0.2 * torch.tanh(guess[:, 1]))
     middle = torch.full_like(horizon, (width - 1) / 2)
     return Camera(focal_length, torch.stack((middle, horizon), 1))
+
+
+def stand_up(
+    inverse_depth: InverseDepth, is_thin: Bool[Tensor, "batch height width"]
+) -> InverseDepth:
+    """Give what stands upright one depth from foot to top, so that it does not bend when it moves.
+
+    Averages up and down over a quarter of the picture, and one pixel to either side, three times;
+    meaningless where ``is_thin`` is not 1.
+    """
+    reach = inverse_depth.shape[1] // 8
+    size, padding = (2 * reach + 1, 3), (reach, 1)
+    weight = is_thin.unsqueeze(1).float()
+    share = F.avg_pool2d(weight, size, 1, padding).clamp(min=1e-6)
+    value = inverse_depth.unsqueeze(1)
+    for _ in range(3):
+        value = F.avg_pool2d(value * weight, size, 1, padding) / share
+    return value.squeeze(1)
 
 
 def own_car(label_map: Labels, void_id: int) -> Bool[Tensor, "batch height width"]:

@@ -56,6 +56,8 @@ RESIDUAL = 4.0
 """Pixels over a pass for an output of 1."""
 
 
+THIN = {"pole", "polegroup", "traffic light", "traffic sign", "column_pole", "trafficlight"}
+"""Classes, by their names in small letters, that stand upright on a foot."""
 SWEEP_FACTOR = 4
 """Drives are tried on pictures this many times smaller."""
 DRIVES = tuple(
@@ -87,6 +89,7 @@ class MotionDecoder(nn.Module):
             config.depth,
             num_channels=space.num_channels,
             sky=names.index("sky") if "sky" in names else None,
+            thin=tuple(index for index, name in enumerate(names) if name in THIN),
         )
         width = codes.width
         seen = self.depth.feature_channels
