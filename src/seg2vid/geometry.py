@@ -44,6 +44,7 @@ FOOTPRINT = 0.6
 neighbours may disagree by where the surface is curved."""
 STEEPEST = 0.5
 """Share of its inverse depth by which a plane may change over one pixel; beyond is an edge."""
+AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 CELLS = (2, 4, 8)
 """Sizes of the cells in which a surface is looked for where the camera has torn it apart."""
 WALKS = 3
@@ -352,8 +353,28 @@ def _find_sources(scene: _Scene, moment: _Moment, sample: int) -> tuple[Indices,
         other = (row * width + column).long()
         behind = torch.where(depth[other] < depth[behind], other, behind)
     best = best.index_put((hard,), found)
-    own = torch.where(best < 0, -1, best & 0xFFFFFFFF)
+    own = _close_cracks(torch.where(best < 0, -1, best & 0xFFFFFFFF), view, axes)
     return own, own.index_put((hard,), behind)
+
+
+def _close_cracks(own: Indices, view: "_View", axes: Float[Tensor, "3 pixel"]) -> Indices:
+    """Give a pixel that shows nothing, while nearly all around do, the best of their planes.
+
+    Depth that is a little rough tears a surface as it comes near; what was really hidden is wider.
+    """
+    height, width = view.scene.height, view.scene.width
+    around = F.pad(own.view(height, width), (1, 1, 1, 1), value=-1)
+    rows = [around[1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in AROUND]
+    sources = torch.stack(rows).flatten(1)
+    crack = ((own < 0) & ((sources >= 0).sum(0) >= 6)).nonzero().squeeze(1)
+    best, nearest = own[crack], torch.full_like(axes[0, crack], torch.inf)
+    for source in sources.index_select(1, crack):
+        column, row = (source % width).float(), (source.clamp(min=0) // width).float()
+        (x, y), distance = view.land(axes.index_select(1, crack), source.clamp(min=0))
+        off = torch.maximum((x - column).abs(), (y - row).abs())
+        is_better = (source >= 0) & (distance >= 0) & (off < nearest)
+        best, nearest = torch.where(is_better, source, best), torch.where(is_better, off, nearest)
+    return own.index_put((crack,), best)
 
 
 @dataclass(frozen=True)
@@ -364,6 +385,15 @@ class _View:
     table: Float[Tensor, "field pixel"]
     sample: int
 
+    def land(
+        self, axes: Float[Tensor, "3 query"], source: Indices
+    ) -> tuple[Float[Tensor, "2 query"], Column]:
+        """Return where rays land in the first frame, in pixels, and the inverse depth now."""
+        slopes, distance = _trace(self.table, axes, source)
+        camera = self.scene.camera
+        middle = camera.centre[self.sample].unsqueeze(1)
+        return slopes * camera.focal_length[self.sample] + middle, distance
+
     def visit(
         self, axes: Float[Tensor, "3 query"], column: Column, row: Column
     ) -> tuple[Indices, tuple[Column, Column]]:
@@ -372,11 +402,9 @@ class _View:
         Returns the plane's key, which is the larger the nearer it is, -1 where the ray misses its
         footprint; and the pixel where it landed.
         """
-        scene, camera = self.scene, self.scene.camera
+        scene = self.scene
         source = (row * scene.width + column).long()
-        slopes, distance = _trace(self.table, axes, source)
-        middle = camera.centre[self.sample]
-        x, y = slopes * camera.focal_length[self.sample] + middle.unsqueeze(1)
+        (x, y), distance = self.land(axes, source)
         fits = ((x - column).abs() <= FOOTPRINT) & ((y - row).abs() <= FOOTPRINT) & (distance >= 0)
         landed = (x.round().clamp(0, scene.width - 1), y.round().clamp(0, scene.height - 1))
         return torch.where(fits, _key(distance, source), -1), landed
