@@ -39,6 +39,8 @@ PerRow = Float[Tensor, "batch row time"]
 
 NEAREST = 1e-3
 """A point counts as before the camera from this share of its first distance on."""
+CLOSEST = 1.5
+"""Inverse depth, in 1/m, beyond which nothing is shown: the camera would be inside it."""
 FOOTPRINT = 0.6
 """How far around its centre a pixel's surface reaches, in pixels: half a pixel, and what planes of
 neighbours may disagree by where the surface is curved."""
@@ -192,7 +194,9 @@ def _trace(
     x, z = turn * x - away * z, away * x + turn * z
     height = plane[0] * x + plane[1] * y + plane[2] * z
     x, z = x - shift_x * height, z - shift_z * height
-    inverse_depth = torch.where(z > NEAREST, height * gain, -1.0)
+    inverse_depth = height * gain
+    is_before = (z > NEAREST) & (inverse_depth < CLOSEST)
+    inverse_depth = torch.where(is_before, inverse_depth, -1.0)
     z = z.clamp(min=NEAREST)
     return torch.stack((x / z, y / z)), inverse_depth
 
@@ -226,6 +230,7 @@ class _Scene:
         y, z = rays[:, 1], cosine - sine * rays[:, 0] + self.inverse_depth * ahead
         y, z = level * y + up * z, level * z - up * y
         shown, z = (z > NEAREST) & ~fixed, z.clamp(min=NEAREST)
+        shown &= self.inverse_depth < CLOSEST * z
         place = project(torch.stack((x, y, z), 1), self.camera)
         aside = torch.zeros_like(place) if self.residual is None else self.residual[:, time]
         # Whatever is beside the camera or behind it is held at some distance from the picture.

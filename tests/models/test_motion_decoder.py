@@ -12,7 +12,13 @@ from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import DepthConfig, ModelConfig
 from seg2vid.models.depth import DepthNetwork, own_car, stand_up
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_decoder import DRIVES, MotionDecoder, last_velocity, render
+from seg2vid.models.motion_decoder import (
+    DRIVES,
+    MotionDecoder,
+    hold_together,
+    last_velocity,
+    render,
+)
 from seg2vid.models.motion_encoder import CameraSweep, build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Latent
@@ -94,6 +100,18 @@ def test_only_void_that_reaches_the_lower_border_is_the_own_car() -> None:
     labels[0, 2:, 0] = labels[0, 1, 1] = labels[0, 3, 2] = 19
     expected = torch.tensor([[[0, 0, 0], [0, 0, 0], [1, 0, 0], [1, 0, 1]]])
     assert torch.equal(own_car(labels, 19).long(), expected)
+
+
+def test_stray_pixels_of_an_object_are_held_near_its_mean() -> None:
+    rows = torch.zeros(1, 4, 4, dtype=torch.long)
+    rows[:, :, 2:] = 1
+    depth = torch.full((1, 4, 4), 0.1)
+    depth[0, 0, 0], depth[0, 0, 2], depth[0, 1, 2] = 1.0, 0.3, 0.001
+    held = hold_together(depth, rows)
+    mean = depth[0, :, 2:].mean()
+    assert held[0, 0, 0] == 1.0, "the background keeps its own"
+    assert torch.isclose(held[0, 0, 2], mean * 1.4) and torch.isclose(held[0, 1, 2], mean / 1.4)
+    assert held[0, 3, 3] == depth[0, 3, 3]
 
 
 # Paths.

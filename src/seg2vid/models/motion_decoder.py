@@ -34,6 +34,7 @@ from seg2vid.structures import (
     Flows,
     Frames,
     Hints,
+    InverseDepth,
     Labels,
     Latent,
     Motion,
@@ -58,6 +59,8 @@ RESIDUAL = 4.0
 
 THIN = {"pole", "polegroup", "traffic light", "traffic sign", "column_pole", "trafficlight"}
 """Classes, by their names in small letters, that stand upright on a foot."""
+LENGTHS = 1.4
+"""How many times nearer or farther than its middle the ends of an object may be."""
 SWEEP_FACTOR = 4
 """Drives are tried on pictures this many times smaller."""
 DRIVES = tuple(
@@ -161,6 +164,7 @@ class MotionDecoder(nn.Module):
         wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
         seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
         rows = self._rows(label_map, objects)
+        depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
         with torch.autocast(seen.device.type, enabled=False):
             seen, z = seen.float(), z.map(Tensor.float)
             paths = self._paths(depth, seen, z, wanted.float(), rows, objects, times, velocity)
@@ -288,6 +292,14 @@ class MotionDecoder(nn.Module):
         table[:, 0] = 0
         foreground = spread_rows(table.to(objects.device), objects)
         return Latent(background.to(objects.device), foreground)
+
+
+def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
+    """Keep the depth of an object's pixels near its mean: stray ones fly off when it moves."""
+    mean = pool_rows(inverse_depth.unsqueeze(1), rows, MAX_OBJECTS + 1)
+    own = spread_rows(mean, rows).squeeze(1)
+    held = torch.minimum(torch.maximum(inverse_depth, own / LENGTHS), own * LENGTHS)
+    return torch.where(rows > 0, held, inverse_depth)
 
 
 def last_velocity(path: Float[Tensor, "batch time 4"], seconds: float) -> Velocity:
