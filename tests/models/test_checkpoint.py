@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from seg2vid.labels.space import LabelSpace
 from seg2vid.models import checkpoint as checkpoint_module
 from seg2vid.models.checkpoint import (
     FORMAT,
@@ -19,6 +20,7 @@ from seg2vid.models.checkpoint import (
     save_checkpoint,
 )
 from seg2vid.models.config import ModelConfig, RefinerConfig, to_dict
+from seg2vid.models.first_frame import FirstFrame
 from seg2vid.models.refiner import Refiner
 from seg2vid.tools.errors import ModelError
 
@@ -256,6 +258,20 @@ def test_stages_of_different_configurations_are_not_joined(tmp_path: Path) -> No
     assert text.startswith(f"Expected parts of one configuration ({paths[0]}); got another in ")
     assert str(paths[1]) in text and text.endswith(": height; train both alike.")
     assert not (tmp_path / "whole.safetensors").exists()
+
+
+def test_a_first_frame_brings_its_own_networks(tmp_path: Path) -> None:
+    paths = stage_files(tmp_path)
+    wider = replace(CONFIG, first_frame=replace(CONFIG.first_frame, widths=(6, 6, 8)))
+    space = LabelSpace.from_dict(CONFIG.label_space)
+    box = FirstFrame(
+        wider.first_frame, num_channels=space.num_channels, foreground=space.foreground_ids
+    )
+    save_checkpoint(paths[0], {"first_frame": box}, wider, {})
+    assemble(*paths, tmp_path / "whole.safetensors")
+    loaded = load_checkpoint(tmp_path / "whole.safetensors")
+    assert loaded.config == wider
+    load_box(box, loaded, "first_frame")
 
 
 def test_motion_may_have_other_frames_than_the_first_frame_was_trained_beside(

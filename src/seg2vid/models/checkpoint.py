@@ -1,7 +1,7 @@
 """Weights and configuration in one safetensors file; strict loading that names what is missing."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,8 @@ def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
 
 BOXES = {"first_frame": ("first_frame",), "motion": ("animator", "motion_encoder")}
 """What is taken from each of the two files."""
-SHARED = ("label_space", "height", "width", "first_frame")
-"""Fields of the configuration that both must have alike: motion may have other frames, say."""
+SHARED = ("label_space", "height", "width")
+"""Fields of the configuration that both must have alike; each box brings those of its own."""
 
 
 def assemble(first_frame: Path, motion: Path, path: Path) -> None:
@@ -136,4 +136,5 @@ def assemble(first_frame: Path, motion: Path, path: Path) -> None:
         weights |= found
         own = checkpoint.provenance
         provenance[" and ".join(boxes)] = own.get(" and ".join(boxes), own)
-    save_checkpoint(path, {}, loaded["motion"].config, provenance, others=weights)
+    config = replace(loaded["motion"].config, first_frame=loaded["first_frame"].config.first_frame)
+    save_checkpoint(path, {}, config, provenance, others=weights)
