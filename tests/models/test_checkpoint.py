@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from seg2vid.labels.space import LabelSpace
 from seg2vid.models import checkpoint as checkpoint_module
 from seg2vid.models.checkpoint import (
     FORMAT,
@@ -263,10 +262,7 @@ def test_stages_of_different_configurations_are_not_joined(tmp_path: Path) -> No
 def test_a_first_frame_brings_its_own_networks(tmp_path: Path) -> None:
     paths = stage_files(tmp_path)
     wider = replace(CONFIG, first_frame=replace(CONFIG.first_frame, widths=(6, 6, 8)))
-    space = LabelSpace.from_dict(CONFIG.label_space)
-    box = FirstFrame(
-        wider.first_frame, num_channels=space.num_channels, foreground=space.foreground_ids
-    )
+    box = FirstFrame(wider.first_frame, num_channels=20, foreground=(11, 12))
     save_checkpoint(paths[0], {"first_frame": box}, wider, {})
     assemble(*paths, tmp_path / "whole.safetensors")
     loaded = load_checkpoint(tmp_path / "whole.safetensors")
