@@ -45,7 +45,7 @@ def is_inside(flow: Flow) -> Mask:
 
 
 def backward_warp(
-    frame: Features, flow: Flow, *, mode: Literal["bilinear", "nearest"] = "bilinear"
+    frame: Features, flow: Flow, *, mode: Literal["bilinear", "nearest", "bicubic"] = "bilinear"
 ) -> Features:
     """Read ``frame`` where ``flow`` says: ``result[y, x] = frame[y + dy, x + dx]`` (paper Eq. 2).
 
@@ -61,11 +61,13 @@ def backward_warp(
     )
 
 
-def warp_clip(frame: Features, flow: Flows) -> Float[Tensor, "batch time channel height width"]:
-    """Warp one frame to every time by its backward flow (bilinear)."""
+def warp_clip(
+    frame: Features, flow: Flows, *, mode: Literal["bilinear", "bicubic"] = "bilinear"
+) -> Float[Tensor, "batch time channel height width"]:
+    """Warp one frame to every time by its backward flow; bicubic keeps more of what is sharp."""
     time = flow.shape[1]
     frames = repeat(frame, "b c h w -> (b t) c h w", t=time)
-    warped = backward_warp(frames, rearrange(flow, "b t d h w -> (b t) d h w"))
+    warped = backward_warp(frames, rearrange(flow, "b t d h w -> (b t) d h w"), mode=mode)
     return rearrange(warped, "(b t) c h w -> b t c h w", t=time)
 
 

@@ -93,7 +93,11 @@ class Animator(nn.Module):
         """Warp the first frame by a given motion and refine it: motion may come from anywhere."""
         if self.config.gate_flow:
             motion = gate_flow(motion)
-        warped = warp_clip(first_frame, motion.backward_flow)
+        if self.config.architecture == "geometry":
+            # Colour is read once, so it may be read well; overshoot is cut off.
+            warped = warp_clip(first_frame, motion.backward_flow, mode="bicubic").clamp(0, 1)
+        else:
+            warped = warp_clip(first_frame, motion.backward_flow)
         if self.refiner is None:
             return Animation(motion, warped, refined=warped)
         time = warped.shape[1]
