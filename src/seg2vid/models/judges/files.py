@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from seg2vid.models.judges.torchscript import is_torchscript, read_torchscript
 from seg2vid.tools.errors import ModelError
 from seg2vid.tools.files import digest_of, replacing
 
@@ -172,25 +172,16 @@ def _renamed(stored: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def _read_official(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file, of any shape, without running what a pickle may hide."""
+    """Return the tensors of a file, of any shape, without running what it may hide."""
     try:
-        if zipfile.is_zipfile(path) and _is_script(path):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                network = torch.jit.load(path, map_location="cpu")
-            content = network.state_dict()
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        if is_torchscript(path):
+            return read_torchscript(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, UnpicklingError, EOFError, zipfile.BadZipFile) as error:
         what, fix = f"an official weight file at {path}", "download it again"
         raise ModelError(what, got=str(error)[:200], fix=fix) from error
     pairs = content.items() if isinstance(content, dict) else ()
     return {key: value for key, value in pairs if isinstance(value, Tensor)}
-
-
-def _is_script(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> Path:
