@@ -16,12 +16,13 @@ from seg2vid.models.motion_decoder import (
     DRIVES,
     MotionDecoder,
     hold_together,
+    keep_apart,
     last_velocity,
     render,
 )
 from seg2vid.models.motion_encoder import CameraSweep, build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import Latent
+from seg2vid.structures import Latent, ScenePaths
 from seg2vid.training.config import OBJECTIVES
 from seg2vid.training.motion import MotionStage
 from seg2vid.transfer import encode_motion
@@ -145,6 +146,22 @@ def test_a_turn_to_the_right_bends_the_path_to_the_right(decoder: MotionDecoder)
     assert torch.isclose(path[-1, 2], angle, atol=1e-5)
     assert torch.isclose(path[-1, 0], radius * angle.sin(), atol=1e-3)
     assert torch.isclose(path[-1, 1], radius * (1 - angle.cos()), atol=1e-3)
+
+
+def test_vehicles_in_the_way_drive_on_and_nothing_else_does() -> None:
+    camera = torch.zeros(1, 4, 4)
+    camera[0, :, 0] = torch.tensor([4.0, 8.0, 12.0, 16.0])
+    # Ahead in the lane, in the next lane, a person ahead, far ahead, driving by itself.
+    pivots = torch.tensor([[[12.0, 0.0], [12.0, 3.5], [12.0, 0.0], [60.0, 0.0], [12.0, 0.5]]])
+    objects = torch.zeros(1, 5, 4, 3)
+    objects[0, 4, :, 0] = camera[0, :, 0]
+    is_vehicle = torch.tensor([[True, True, False, True, True]])
+    moved = keep_apart(ScenePaths(camera, objects, pivots), is_vehicle)
+    assert moved.camera.shape == (1, 3, 4) and moved.objects.shape == (1, 5, 3, 3)
+    for index in (1, 2, 3, 4):
+        assert torch.equal(moved.objects[0, index], objects[0, index, :-1])
+    # A gap of 7 m is left after the last time: 12 + 16 share - 16 = 7.
+    assert torch.allclose(moved.objects[0, 0, :, 0], camera[0, :3, 0] * 11 / 16)
 
 
 # Motion.

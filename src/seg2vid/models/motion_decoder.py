@@ -12,7 +12,7 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seg2vid.geometry import Scene, move_scene, rays_of, sweep_camera
@@ -59,6 +59,16 @@ RESIDUAL = 4.0
 
 THIN = {"pole", "polegroup", "traffic light", "traffic sign", "column_pole", "trafficlight"}
 """Classes, by their names in small letters, that stand upright on a foot."""
+VEHICLES = {"car", "truck", "bus", "train", "motorcycle", "bicycle", "rider", "bicyclist"}
+"""Classes, by their names in small letters, that drive in lanes."""
+HORIZON = 3
+"""Passes over which the camera is not to run into a vehicle."""
+LANE = 1.6
+"""Metres to either side that the camera's car needs."""
+GAP = 7.0
+"""Metres that are left to a vehicle in front, where there were more."""
+NEAR = 2.5
+"""Metres within which a vehicle is beside the camera rather than in front of it."""
 LENGTHS = 1.4
 """How many times nearer or farther than its middle the ends of an object may be."""
 SWEEP_FACTOR = 4
@@ -88,6 +98,7 @@ class MotionDecoder(nn.Module):
         self.foreground = space.foreground_ids
         self.void_id = space.void_id
         self.has_ground = "road" in names
+        self.vehicles = tuple(index for index, name in enumerate(names) if name in VEHICLES)
         self.depth = DepthNetwork(
             config.depth,
             num_channels=space.num_channels,
@@ -167,7 +178,14 @@ class MotionDecoder(nn.Module):
         depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
         with torch.autocast(seen.device.type, enabled=False):
             seen, z = seen.float(), z.map(Tensor.float)
-            paths = self._paths(depth, seen, z, wanted.float(), rows, objects, times, velocity)
+            until = times
+            if not self.training:
+                until = torch.cat((times, times.new_tensor([HORIZON * self.num_frames - 1])))
+            paths = self._paths(depth, seen, z, wanted.float(), rows, objects, until, velocity)
+            if not self.training:
+                is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
+                share = pool_rows(is_vehicle.unsqueeze(1).float(), rows, MAX_OBJECTS + 1)
+                paths = keep_apart(paths, share[:, 1:, 0] > 0.5)
         scene = Scene(
             depth.inverse_depth,
             rows,
@@ -292,6 +310,25 @@ class MotionDecoder(nn.Module):
         table[:, 0] = 0
         foreground = spread_rows(table.to(objects.device), objects)
         return Latent(background.to(objects.device), foreground)
+
+
+def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> ScenePaths:
+    """Let vehicles that the camera would run into drive ahead of it, as they do in traffic.
+
+    The last time of ``paths`` is how far to look, and is left out of the result. A vehicle in the
+    camera's way gets that share of the camera's own way which leaves a gap in the end.
+    """
+    camera, objects = paths.camera.unsqueeze(1), paths.objects
+    ahead, beside = paths.pivots.unbind(-1)
+    driven, aside = camera[..., -1, 0], camera[..., -1, 1]
+    gap = ahead + objects[..., -1, 0] - driven
+    is_in_way = is_vehicle & (ahead > NEAR) & (beside.abs() < 2 * LANE)
+    is_in_way &= (beside + objects[..., -1, 1] - aside).abs() < LANE
+    wanted = (0.6 * ahead).clamp(max=GAP)
+    share = ((wanted - gap) / driven.clamp(min=0.1)).clamp(0, 1) * is_in_way
+    along = objects[..., 0] + share.unsqueeze(-1) * camera[..., 0]
+    moved = torch.cat((along.unsqueeze(-1), objects[..., 1:]), -1)
+    return replace(paths, camera=paths.camera[:, :-1], objects=moved[:, :, :-1])
 
 
 def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
