@@ -400,3 +400,46 @@ def test_what_is_a_url() -> None:
         assert prepared.is_url(place)
     for place in ("data/x", Path("/data"), "C:/data", "pipe"):
         assert not prepared.is_url(place)
+
+
+# What a dataset may not do: its index comes from whoever made it.
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x; touch SPRUNG #.tar", "../../x", "../x.tar", "/etc/passwd", "a b.tar", "x.tar\n", "", 7],
+)
+def test_a_shard_of_another_name_is_refused(folder: Path, name: object) -> None:
+    sprung = folder.parent / "sprung"
+    index = json.loads((folder / "index.json").read_text())
+    given = name.replace("SPRUNG", str(sprung)) if isinstance(name, str) else name
+    index["shards"]["train"][1]["file"] = given
+    (folder / "index.json").write_text(json.dumps(index))
+    message = r"^Expected shards named like train-000000\.tar in .*; got .*; .*\.$"
+    reads: list[Callable[[], Any]] = [
+        lambda: PreparedDataset(folder),
+        lambda: next(stream_clips(folder)),
+        lambda: StreamedDataset(f"file://{folder}"),
+        lambda: StreamedDataset(f"pipe:cat {folder}", allow_pipe=True),
+    ]
+    for read in reads:
+        with pytest.raises(MediaError, match=message) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize("scheme", ["pipe:", "PIPE:", " pipe:", "pi\tpe:"])
+def test_a_command_is_run_only_where_it_is_allowed(
+    whole: Path, tmp_path: Path, names: dict[bytes, str], scheme: str
+) -> None:
+    place = f"{scheme}touch {tmp_path}/sprung; cat {whole}"
+    for read in (read_index, StreamedDataset, lambda place: next(stream_clips(place))):
+        with pytest.raises(MediaError, match=r"^Expected a place that runs no command; .*--allow-"):
+            read(place)
+    assert not any(tmp_path.iterdir())
+    if scheme == "pipe:":
+        local = order_of(stream_clips(whole), names)
+        assert order_of(stream_clips(place, allow_pipe=True), names) == local
+        assert fingerprint(StreamedDataset(place, allow_pipe=True).read(0)) in names
+        assert (tmp_path / "sprung").exists()

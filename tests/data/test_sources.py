@@ -200,3 +200,11 @@ def test_a_place_with_nothing_is_refused(places: dict[str, str]) -> None:
         MediaError, match=r"prepared dataset .* at file:///nowhere; got .*No such file"
     ):
         only("file:///nowhere")
+
+
+def test_commands_are_a_place_where_they_are_allowed(places: dict[str, str]) -> None:
+    place = f"pipe:cat {places['prepared']}"
+    with pytest.raises(MediaError, match=r"a place that runs no command; got pipe:cat .*--allow-"):
+        only(place)
+    [(source, weight)], _ = open_training_data([place], [], MODEL, allow_pipe=True)
+    assert isinstance(source, StreamedDataset) and weight == 3

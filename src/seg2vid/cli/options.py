@@ -48,6 +48,8 @@ class VideoOptions:
     """How to read the label map; auto finds out."""
     label_space: str | None = None
     """Name or .yaml file of the label map's classes (default: the model's)."""
+    overwrite: bool = False
+    """Replace files that exist. A folder is replaced if seg2vid wrote all of it, else never."""
 
     @property
     def outputs(self) -> dict[int, Path]:
@@ -132,6 +134,8 @@ class LabelsConvert(LabelsCheck):
     """Scale it to this size too."""
     aspect: Aspect = "crop"
     """How other proportions are brought to the size: crop or pad, never stretch."""
+    overwrite: bool = False
+    """Replace a file that exists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +154,8 @@ class Segment:
     """Also write how sure each pixel is, as a grey picture: black 0, white 1."""
     min_confidence: float = 0.0
     """Pixels less sure than this (0 to 1) become void."""
+    overwrite: bool = False
+    """Replace files that exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +188,8 @@ class TrainOptions:
     """Folder of the run: weights, state, logs, curves, contact sheets, videos."""
     data_weights: tuple[float, ...] = ()
     """How often to draw from each, as in 2,1 (default: by their numbers of clips)."""
+    allow_pipe: bool = False
+    """Let --data pipe:COMMAND run that command with the shell to read a dataset."""
     validation: list[str] | None = None
     """Folder of held-out clips; give it again for more (default: those of --data)."""
     recipe: Path | None = None

@@ -30,7 +30,13 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
         model, training = recipe.model, recipe.training
     model = change(model, options.model, "the command line")
     splits = options.validation is None
-    sources, space = open_training_data(options.data, options.data_weights, model, holds_out=splits)
+    sources, space = open_training_data(
+        options.data,
+        options.data_weights,
+        model,
+        holds_out=splits,
+        allow_pipe=options.allow_pipe,
+    )
     places = options.validation or options.data
     validation = open_validation_data(places, model, is_named=not splits)
     training = replace(training, **options.training)

@@ -11,6 +11,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from seg2vid.data.sample import Sample, decode_clip, still_of
 from seg2vid.labels.space import LabelSpace
@@ -26,13 +28,20 @@ from seg2vid.tools.errors import MediaError, Seg2VidError
 
 INDEX = "index.json"
 FORMAT = "seg2vid-dataset-1"
+SHARD_NAME = re.compile(r"[\w.-]+\.tar")
+"""What a shard may be called: an index comes from others, and its names become paths and URLs."""
 
 
-def read_index(place: str | Path) -> dict[str, Any]:
+def read_index(place: str | Path, *, allow_pipe: bool = False) -> dict[str, Any]:
     """Read the index of a dataset: a folder, its ``index.json``, or the URL of either.
 
-    Raises ``MediaError`` where there is none or it is of another kind.
+    ``allow_pipe`` lets ``pipe:COMMAND`` run that command with the shell. Raises ``MediaError``
+    where there is no index, it is of another kind, or a command is not allowed.
     """
+    # WebDataset finds the scheme in this way; it ignores capitals and white space.
+    if not allow_pipe and urlparse(str(place)).scheme == "pipe":
+        fix = "add --allow-pipe (in Python allow_pipe=True) where you trust both"
+        raise MediaError("a place that runs no command", got=place, fix=f"{fix} place and dataset")
     name = f"{place}" if str(place).endswith(INDEX) else f"{str(place).rstrip('/')}/{INDEX}"
     fix = "make one: seg2vid prepare SOURCE -o DATASET"
     try:
@@ -105,7 +114,7 @@ class PreparedDataset:
     def shards(self) -> list[Path]:
         """The files of the split."""
         folder = self.directory.parent if self.directory.name == INDEX else self.directory
-        return [folder / shard["file"] for shard in self.index["shards"].get(self.split, ())]
+        return [folder / name for name in _shard_names(folder, self.index, self.split)]
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -147,9 +156,12 @@ class StreamedDataset:
     in another order. Raises ``MediaError`` as ``stream_clips`` does, for an empty split at once.
     """
 
-    def __init__(self, place: str, split: str = "train", *, seed: int = 0) -> None:
+    def __init__(
+        self, place: str, split: str = "train", *, seed: int = 0, allow_pipe: bool = False
+    ) -> None:
         self.place, self.split, self.seed = place, split, seed
-        self.index = read_index(place)
+        self.allow_pipe = allow_pipe
+        self.index = read_index(place, allow_pipe=allow_pipe)
         self.space = LabelSpace.from_dict(self.index["label_space"])
         _list_shards(place, self.index, split)
         self._stream = self._endless()
@@ -169,7 +181,12 @@ class StreamedDataset:
         for epoch in count():
             number = 0
             for clip in stream_clips(
-                self.place, split=self.split, seed=self.seed, epoch=epoch, shuffle=SHUFFLED
+                self.place,
+                split=self.split,
+                seed=self.seed,
+                epoch=epoch,
+                shuffle=SHUFFLED,
+                allow_pipe=self.allow_pipe,
             ):
                 number += 1
                 yield clip
@@ -193,17 +210,24 @@ SHUFFLED = 256
 
 
 def stream_clips(
-    place: str | Path, *, split: str = "train", seed: int = 0, epoch: int = 0, shuffle: int = 0
+    place: str | Path,
+    *,
+    split: str = "train",
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: int = 0,
+    allow_pipe: bool = False,
 ) -> Iterator[Clip]:
     """Yield every clip of a split once, from a folder or a URL, without a local copy.
 
     In a ``DataLoader`` the shards are divided among its workers, and among the processes of a
     distributed run (``RANK`` and ``WORLD_SIZE``); each clip then comes exactly once in all of them
     together. ``shuffle`` above 1 mixes the order of the shards and, in a buffer of so many samples,
-    of the clips: otherwise the order is that of the index. Raises ``MediaError`` as ``read_index``
-    does, for an empty split, and for a shard that is missing or broken.
+    of the clips: otherwise the order is that of the index. ``allow_pipe`` is that of
+    ``read_index``. Raises ``MediaError`` as that does, for an empty split, for a shard that is
+    missing or broken, and for names of shards that are more than plain file names.
     """
-    index = read_index(place)
+    index = read_index(place, allow_pipe=allow_pipe)
     space = LabelSpace.from_dict(index["label_space"])
     urls = _list_shards(place, index, split)
     for sample in _stream_samples(urls, seed=seed, epoch=epoch, shuffle=shuffle):
@@ -213,11 +237,20 @@ def stream_clips(
 
 def _list_shards(place: str | Path, index: Mapping[str, Any], split: str) -> list[str]:
     base = str(place).removesuffix(INDEX) or "."
-    names = [shard["file"] for shard in index["shards"].get(split, ())]
+    names = _shard_names(place, index, split)
     if not names:
         what, got = f"shards of split {split} at {place}", f"{', '.join(index['shards'])} only"
         raise MediaError(what, got=got, fix="name a split that it has")
     return [f"{base.rstrip('/')}/{name}" for name in names]
+
+
+def _shard_names(place: str | Path, index: Mapping[str, Any], split: str) -> list[str]:
+    names = [shard["file"] for shard in index["shards"].get(split, ())]
+    for name in names:
+        if not isinstance(name, str) or not SHARD_NAME.fullmatch(name):
+            what = f"shards named like train-000000.tar in {place}"
+            raise MediaError(what, got=repr(name), fix="do not trust this dataset")
+    return names
 
 
 def _stream_samples(

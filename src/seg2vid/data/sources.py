@@ -16,16 +16,21 @@ WeightedSources = list[tuple[ClipSource, float]]
 
 
 def open_training_data(
-    places: Sequence[str], weights: Sequence[float], model: ModelConfig, *, holds_out: bool = True
+    places: Sequence[str],
+    weights: Sequence[float],
+    model: ModelConfig,
+    *,
+    holds_out: bool = True,
+    allow_pipe: bool = False,
 ) -> tuple[WeightedSources, LabelSpace]:
     """Open every place and return the sources and the label space that all of them share.
 
     A place is a folder that ``seg2vid prepare`` or ``seg2vid toycity`` wrote, a folder with
     ``photos`` and ``labels``, or the URL of a prepared dataset, which is then streamed. Without
     ``weights`` each counts as much as it has clips. With ``holds_out`` a folder of clips gives one
-    of twenty to ``open_validation_data``; prepared datasets have a split of their own. Raises
-    ``MediaError`` for a place that is none of these, for weights that do not fit and for label
-    spaces that differ.
+    of twenty to ``open_validation_data``; prepared datasets have a split of their own. A place
+    ``pipe:COMMAND`` runs that command, which ``allow_pipe`` must allow. Raises ``MediaError`` for a
+    place that is none of these, for weights that do not fit and for label spaces that differ.
     """
     if not places:
         what, fix = "at least one place with clips", "name it with --data"
@@ -37,7 +42,8 @@ def open_training_data(
     opened: WeightedSources = []
     spaces: dict[str, LabelSpace] = {}
     for number, place in enumerate(places):
-        source = _open(place, "train", model, clips="train" if holds_out else "all")
+        clips: Literal["train", "all"] = "train" if holds_out else "all"
+        source = _open(place, "train", model, clips=clips, allow_pipe=allow_pipe)
         opened.append((source, weights[number] if weights else float(len(source))))
         spaces[place] = getattr(source, "space", get_label_space("cityscapes"))
     first = spaces[places[0]]
@@ -74,11 +80,16 @@ def open_validation_data(
 
 
 def _open(
-    place: str, split: str, model: ModelConfig, *, clips: Literal["all", "train", "val"]
+    place: str,
+    split: str,
+    model: ModelConfig,
+    *,
+    clips: Literal["all", "train", "val"],
+    allow_pipe: bool = False,
 ) -> ClipSource:
     """Open one place by what lies there; ``clips`` is the split of a folder of clips."""
     if is_url(place):
-        return StreamedDataset(place, split)
+        return StreamedDataset(place, split, allow_pipe=allow_pipe)
     path = Path(place)
     if path.name == INDEX or (path / INDEX).is_file():
         return PreparedDataset(path, split)
