@@ -306,3 +306,24 @@ def test_boxes_that_were_not_built_are_passed_on(tmp_path: Path) -> None:
     loaded = load_checkpoint(path).weights
     assert torch.equal(loaded["discriminator.weight"], others["discriminator.weight"])
     assert set(loaded) == {"discriminator.weight", "one.weight", "one.bias"}
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    tmp_path: Path, value: float, half: bool
+) -> None:
+    box = refiner()
+    name, tensor = next(pair for pair in box.state_dict().items() if pair[1].ndim == 4)
+    tensor[0, 0, 0, 0] = value
+    save_checkpoint(tmp_path / "model.safetensors", {"refiner": box}, CONFIG, {}, half=half)
+    found = message(tmp_path / "model.safetensors")
+    assert found.startswith("Expected finite weights in ") and found.count("\n") == 0
+    assert f"; got nan or inf in refiner.{name}; " in found
+
+
+def test_a_weight_past_half_precision_is_kept(tmp_path: Path) -> None:
+    box = nn.BatchNorm2d(2)
+    box.running_var.fill_(1e6)
+    save_checkpoint(tmp_path / "model.safetensors", {"norm": box}, CONFIG, {})
+    assert load_checkpoint(tmp_path / "model.safetensors").weights["norm.running_var"][0] == 1e6

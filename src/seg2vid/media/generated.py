@@ -161,7 +161,11 @@ class VideoSink(AllOrNothing):
         return self._writers[name].replacement.temporary
 
     def write(self, chunk: GeneratedVideo) -> None:
-        """Append one pass, and before the first pass the first frame; may raise ``MediaError``."""
+        """Append one pass, and before the first pass the first frame; may raise ``MediaError``.
+
+        It does so for colours that are not finite: then no file is left.
+        """
+        self._check_finite(chunk)
         if self.count == 0:
             frame = to_pixels(chunk.first_frame[0])
             white = np.full_like(frame, 255)
@@ -185,6 +189,16 @@ class VideoSink(AllOrNothing):
                     write_flow(place, getattr(chunk.motion, f"{name}_flow")[0, index])
             one = {name: picture[index] for name, picture in pictures.items()}
             self._write_frame(one, chunk.label_maps[0, index])
+
+    def _check_finite(self, chunk: GeneratedVideo) -> None:
+        frames = chunk.frames[0]
+        if self.count == 0:
+            frames = torch.cat([chunk.first_frame[:1], frames])
+        damaged = [not bool(frame.isfinite().all()) for frame in frames]
+        if any(damaged):
+            got = f"nan or inf in frame {self.count + damaged.index(True)}"
+            fix = "take another model or first frame: nothing is written"
+            raise MediaError(f"finite colours in {self.path}", got=got, fix=fix)
 
     def _write_frame(
         self, pictures: dict[str, Frame], label_map: Int[Tensor, "height width"]

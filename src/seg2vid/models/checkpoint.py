@@ -57,15 +57,26 @@ def save_checkpoint(
 
 
 def _storable(tensor: Tensor, half: bool) -> Tensor:
-    """Return a contiguous copy on the CPU (any shape), floats halved if asked."""
-    halved = tensor.half() if half and tensor.is_floating_point() else tensor
-    return halved.detach().cpu().contiguous().clone()
+    """Return a contiguous copy on the CPU (any shape), floats halved if asked.
+
+    Those with numbers past what half precision can hold stay as they are.
+    """
+    tensor = tensor.detach()
+    if half and tensor.is_floating_point() and _is_finite(halved := tensor.half()):
+        tensor = halved
+    return tensor.cpu().contiguous().clone()
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # One pass without a copy. In double precision no sum of smaller floats overflows.
+    return not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float64).isfinite())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a file that ``save_checkpoint`` wrote, floats back to single precision.
 
-    Raises ``ModelError`` where the file is missing, damaged or of another kind.
+    Raises ``ModelError`` where the file is missing, damaged or of another kind, or holds weights
+    that are not finite: those make pictures of nothing.
     """
     if not path.is_file():
         raise ModelError(f"a weight file at {path}", got="no such file", fix="check the path")
@@ -80,6 +91,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         what, fix = f"a file of format {FORMAT} at {path}", "use a file that seg2vid itself saved"
         raise ModelError(what, got=f"format {found!r}", fix=fix)
     for name, tensor in weights.items():
+        if not _is_finite(tensor):
+            what, fix = f"finite weights in {path}", "fetch it again, or take weights saved earlier"
+            raise ModelError(what, got=f"nan or inf in {name}", fix=fix)
         if tensor.dtype == torch.float16:
             weights[name] = tensor.float()
     try:
