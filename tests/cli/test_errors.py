@@ -60,6 +60,8 @@ def make_inputs(folder: Path) -> None:
     (folder / "vast.png").write_bytes(png_of_size(100_000, 100_000))
     (folder / "space.yaml").write_text("classes: [{name: a}]")
     (folder / "folder").mkdir()
+    (folder / "own").mkdir()
+    (folder / "own" / "a.txt").touch()
 
 
 BAD_FILES = {
@@ -157,7 +159,8 @@ def test_bad_options(refused: Callable[[str], str], option: str) -> None:
         ("out/a.png", "or a folder name for png frames; got 'a.png'"),
         ("none/a.mp4", "an existing folder to write to; got none, .*; create it: mkdir -p none"),
         ("folder/../good.png/a.mp4", "an existing folder to write to"),
-        (".", "a new, empty or frames-only folder; got .*which holds .*; choose another name"),
+        (".", r"not an input; got \., which holds good\.png, which is read; choose another name"),
+        ("own", "a new or empty folder, or one that seg2vid wrote; got own, which holds a.txt and"),
     ],
 )
 def test_bad_outputs(refused: Callable[[str], str], output: str, message: str) -> None:

@@ -279,7 +279,7 @@ def test_a_label_map_is_not_taken_for_a_photo(
     Image.fromarray(colours).save(tmp_path / "colours.png")
     for name in ("raw.png", "colours.png"):
         assert not diagnose(read_picture(tmp_path / name), space=SPACE).is_photo
-        words = ["generate", str(tmp_path / name), "-o", str(tmp_path / "s.gif")]
+        words = ["generate", str(tmp_path / name), "-o", str(tmp_path / f"{name}.gif")]
         assert cli.main(words) == 0
         assert "photo" not in capsys.readouterr().out
     assert all(call["first_frame"] is None for call in pipe.calls)

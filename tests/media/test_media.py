@@ -1,5 +1,6 @@
 """Pictures, flow files and videos: round trips, colours, and whole or not at all."""
 
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from seg2vid import __version__
 from seg2vid.labels.space import get_label_space
 from seg2vid.media import generated as media
 from seg2vid.media.drawing import contact_sheet, flow_to_colours, overlay, pick_evenly
@@ -349,11 +351,92 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
         files.check_place(tmp_path / "file", is_folder=True)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "thesis.txt").touch()
-    with pytest.raises(MediaError, match=r"holds thesis\.txt; .*nothing is overwritten"):
+    with pytest.raises(MediaError, match=r"holds thesis\.txt .*; .*nothing is overwritten"):
         files.check_place(tmp_path / "own", is_folder=True)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(MediaError, match="folder with write permission; got"):
         files.check_place(tmp_path / "a.mp4")
+
+
+def write_folder(path: Path, count: int = 3) -> None:
+    with VideoWriter(path, frames_per_second=12.0) as writer:
+        for frame in bars(count):
+            writer.write(frame)
+
+
+REFUSED = (
+    r"a new or empty folder, or one that seg2vid wrote; got .*{}.*; .*nothing is overwritten\.$"
+)
+
+
+def test_a_folder_of_frames_that_seg2vid_did_not_write_is_never_replaced(tmp_path: Path) -> None:
+    """Frames, labels/ and flow/ are the very layout that ``prepare`` reads."""
+    own = tmp_path / "own"
+    (own / "labels").mkdir(parents=True)
+    for name in ("000000.png", "labels/000000.png"):
+        (own / name).write_bytes(b"a year of work")
+    with pytest.raises(MediaError, match=REFUSED.format(r"holds 000000\.png and no video\.json")):
+        write_folder(own)
+    for marker in ("", "[]", "{}", '{"format": "other", "frames": 3}', '{"frames": ', "\xff"):
+        (own / "video.json").write_text(marker, "latin-1")
+        with pytest.raises(MediaError, match=REFUSED.format(r"a video\.json of something else")):
+            save_video(make_video(), own)
+    assert (own / "labels" / "000000.png").read_bytes() == b"a year of work"
+    assert os.listdir(tmp_path) == ["own"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["thesis.txt", "labels/thesis.txt", "instances/000000.png", "000003.png", "flow/000003.png"],
+)
+def test_what_was_added_to_a_written_folder_keeps_it(tmp_path: Path, name: str) -> None:
+    write_folder(tmp_path / "s")
+    files.check_place(tmp_path / "s", is_folder=True)
+    (tmp_path / "s" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "s" / name).touch()
+    added = name if "instances" not in name else "instances"
+    with pytest.raises(MediaError, match=REFUSED.format(f"holds {added} besides")):
+        files.check_place(tmp_path / "s", is_folder=True)
+
+
+def test_a_folder_that_is_filled_meanwhile_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    with (
+        pytest.raises(MediaError, match=r"holds thesis\.txt"),
+        VideoWriter(tmp_path / "s", frames_per_second=12.0) as writer,
+    ):
+        writer.write(bars()[0])
+        (tmp_path / "s" / "thesis.txt").touch()
+    assert os.listdir(tmp_path) == ["s"] and os.listdir(tmp_path / "s") == ["thesis.txt"]
+
+
+def test_a_link_to_a_written_folder_is_replaced_but_not_what_it_leads_to(tmp_path: Path) -> None:
+    write_folder(tmp_path / "there")
+    (tmp_path / "link").symlink_to("there")
+    write_folder(tmp_path / "link", 1)
+    assert len(read_video(tmp_path / "there")) == 3 and len(read_video(tmp_path / "link")) == 1
+    assert sorted(os.listdir(tmp_path)) == ["link", "there"]
+
+
+def test_a_written_folder_tells_what_it_is(tmp_path: Path) -> None:
+    extras = ("flow", "labels")
+    save_video(make_video(), tmp_path / "s", extras=extras)
+    assert sorted(path.name for path in tmp_path.rglob("*.json")) == ["video.json"]
+    found = json.loads((tmp_path / "s" / "video.json").read_text("utf-8"))
+    assert found == {
+        "written_by": f"seg2vid {__version__}",
+        "format": "seg2vid-frames-1",
+        "model": None,
+        "seed": None,
+        "label_space": "cityscapes",
+        "frames": 5,
+        "frames_per_second": 12.0,
+    }
+    rate, about = 12.5, {"model": "toycity", "seed": 7}
+    with VideoSink(tmp_path / "s", frames_per_second=rate, about=about) as sink:
+        sink.write(make_video())
+    found = json.loads((tmp_path / "s" / "video.json").read_text("utf-8"))
+    assert (found["model"], found["seed"], found["frames_per_second"]) == ("toycity", 7, 12.5)
 
 
 def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

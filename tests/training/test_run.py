@@ -114,13 +114,21 @@ def test_seed_decides_the_weights(clips: Path, tmp_path: Path) -> None:
 
 
 def test_what_a_kill_left_half_written_is_swept_away(clips: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run, others = tmp_path / "run", {".tmp_notes", ".my.partial.tex", "thesis/.tmpA1b2C3"}
     (run / "sheets").mkdir(parents=True)
-    names = (".state.partial", ".model.safetensors.99", ".tmpA1b2C3", "sheets/.a.99.partial.png")
-    for name in names:
+    (run / "thesis").mkdir()
+    halves = {".state.99.partial.safetensors", ".tmpA1b2C3", "sheets/.a.99.partial.png"}
+    for name in halves | others:
         (run / name).write_bytes(b"half")
+
+    def hidden() -> set[str]:
+        return {path.relative_to(run).as_posix() for path in run.rglob(".*")}
+
     start(replace(FIRST_FRAME_TRAINING, steps=1), clips, run)
-    assert [path.name for path in run.rglob(".*")] == []
+    assert hidden() == halves | others, "before the first start nothing in it was of a run"
+    (run / "state.safetensors").unlink()
+    start(replace(FIRST_FRAME_TRAINING, steps=1), clips, run)
+    assert hidden() == others
 
 
 def test_other_options_for_the_same_folder_are_refused(clips: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from einops import rearrange
 from tqdm import tqdm
 
 from seg2vid.cli.options import Animate, Generate
+from seg2vid.cli.outputs import check_apart, check_replaced
 from seg2vid.cli.segment import segment_photo
 from seg2vid.data.motion_clip import MotionClip
 from seg2vid.labels.convert import to_file_ids, translate_ids
@@ -20,7 +21,7 @@ from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.drawing import contact_sheet, pick_evenly
-from seg2vid.media.generated import VideoSink, check_output
+from seg2vid.media.generated import VideoSink, check_output, outer_paths
 from seg2vid.media.label_maps import LabelMapFile, read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import FORMATS, read_image, write_image
 from seg2vid.media.video import Frame
@@ -80,6 +81,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
             frames_per_second=options.fps or pipe.frames_per_second,
             label_space=pipe.label_space,
             keep=pick_evenly(num_frames, SHEET_COLUMNS) if options.contact_sheet else (),
+            about={"model": names[0], "seed": seed},
         )
         is_long = num_frames > 2 * (pipe.num_frames + 1)
         bar = tqdm(total=num_frames, unit="frame", leave=False, disable=None if is_long else True)
@@ -109,6 +111,12 @@ def _check_options(options: Generate | Animate) -> None:
         raise MediaError(what, got=options.seed, fix="choose one in between")
     if options.size is not None:
         check_size(options.size)
+    outputs = [
+        place for path in options.outputs.values() for place in outer_paths(path, options.save)
+    ]
+    if options.contact_sheet is not None:
+        outputs.append(options.contact_sheet)
+    check_apart(outputs, _inputs(options))
     rate = 12.0 if options.fps is None else options.fps
     for path in options.outputs.values():
         check_output(path, extras=options.save, frames_per_second=rate)
@@ -118,6 +126,15 @@ def _check_options(options: Generate | Animate) -> None:
             raise MediaError(what, got=repr(sheet.name), fix="change the ending")
         check_place(sheet)
     read_picture(options.labels)
+    check_replaced(outputs, overwrite=options.overwrite)
+
+
+def _inputs(options: Generate | Animate) -> list[Path | None]:
+    space = Path(options.label_space) if (options.label_space or "").endswith(".yaml") else None
+    shared = [options.labels, options.instances, space]
+    if isinstance(options, Generate):
+        return [*shared, options.first_frame]
+    return [*shared, options.photo, options.motion_from, options.motion_labels]
 
 
 def _read_inputs(

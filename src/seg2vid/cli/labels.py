@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from seg2vid.cli.generate import check_size
 from seg2vid.cli.options import LabelsCheck, LabelsConvert
+from seg2vid.cli.outputs import check_apart, check_replaced
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.fit import fit_label_map
 from seg2vid.labels.space import get_label_space
@@ -25,6 +26,8 @@ def check(options: LabelsCheck) -> Iterator[str]:
 def convert(options: LabelsConvert) -> Iterator[str]:
     """Write a label map as a palette PNG of train ids, or in plain class colours."""
     space = get_label_space(options.label_space)
+    check_apart([options.output], [options.file])
+    check_replaced([options.output], overwrite=options.overwrite)
     read = read_label_map(options.file, space=space, encoding=options.encoding)
     yield f"{options.file}: {read.diagnosis.summary}"
     yield from (f"warning: {warning}" for warning in read.diagnosis.warnings)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from seg2vid.cli.options import Segment
+from seg2vid.cli.outputs import check_apart, check_replaced
 from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import LabelTeacher
 from seg2vid.labels.convert import colourise
@@ -82,7 +83,10 @@ def segment(options: Segment) -> Iterator[str]:
     if not 0 <= options.min_confidence <= 1:
         what, fix = "--min-confidence from 0 to 1", "0 labels every pixel"
         raise MediaError(what, got=options.min_confidence, fix=fix)
+    outputs = [path for path in (output, overlay, confidence) if path is not None]
+    check_apart(outputs, [options.photo])
     pixels, teacher = read_image(options.photo), get_label_teacher(options.labels)
+    check_replaced(outputs, overwrite=options.overwrite)
     start = time.perf_counter()
     ids, sure = label_photo(pixels, teacher, min_confidence=options.min_confidence)
     seconds = time.perf_counter() - start

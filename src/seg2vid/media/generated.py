@@ -3,11 +3,11 @@
 ``VideoSink`` takes a video pass by pass, so that its length never shows in memory. Beside ``s.mp4``
 it writes the chosen extras as ``s_flow.mp4``, ``s_visible.mp4``, ``s_labels.mp4``,
 ``s_overlay.mp4``; into a folder of png it writes them as subfolders, with the exact data: label
-maps as palette PNG of train ids, flow as .flo.
+maps as palette PNG of train ids, flow as .flo, and what it is in ``video.json``.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -56,8 +56,9 @@ class GeneratedVideo(Carrier):
         """Write one sample as mp4, webm, gif, webp or a folder of png, by the ending of ``path``.
 
         ``extras`` may name ``flow``, ``visible``, ``labels`` and ``overlay``: each is written
-        beside it. Raises ``MediaError`` for an unknown ending or a place that cannot be written;
-        never leaves a partial file.
+        beside it. Older files are replaced; an older folder only if seg2vid wrote all that is in
+        it. Raises ``MediaError`` for an unknown ending or a place that cannot be written; never
+        leaves a partial file.
         """
         return save_video(self.sample(sample), Path(path), extras=extras)
 
@@ -106,10 +107,14 @@ def output_paths(path: Path, extras: Sequence[str]) -> dict[str, Path]:
 def check_output(path: Path, *, extras: Sequence[str], frames_per_second: float) -> None:
     """Raise ``MediaError`` for what ``VideoSink`` could not write, before any work is done."""
     frame_rate(frames_per_second)
-    is_folder = video_ending(path) == ""
+    for place in outer_paths(path, extras):
+        check_place(place, is_folder=video_ending(path) == "")
+
+
+def outer_paths(path: Path, extras: Sequence[str]) -> list[Path]:
+    """Return the files that are written, or the one folder; raise as ``output_paths`` does."""
     places = output_paths(path, extras)
-    for place in [path] if is_folder else places.values():
-        check_place(place, is_folder=is_folder)
+    return [path] if video_ending(path) == "" else list(places.values())
 
 
 class VideoSink(AllOrNothing):
@@ -127,10 +132,12 @@ class VideoSink(AllOrNothing):
         frames_per_second: float,
         label_space: LabelSpace | None = None,
         keep: Sequence[int] = (),
+        about: Mapping[str, object] | None = None,
     ) -> None:
         """Open all outputs; ``keep`` lists frames to hold in ``kept`` for a contact sheet.
 
-        ``label_space`` is needed for the extras ``labels`` and ``overlay``. Raises ``MediaError``.
+        ``label_space`` is needed for the extras ``labels`` and ``overlay``; ``about`` may tell the
+        ``model`` and the ``seed``, for ``video.json``. Raises ``MediaError``.
         """
         if label_space is None and {"labels", "overlay"} & set(extras):
             what, fix = "a label space for labels and overlay", "pass label_space"
@@ -141,18 +148,22 @@ class VideoSink(AllOrNothing):
         self.paths = output_paths(path, extras)
         self.kept: dict[str, list[Frame]] = {name: [] for name in self.paths}
         self.count = 0
+        self._about: dict[str, object] = {"model": None, "seed": None, **(about or {})}
         self._keep = frozenset(keep)
         self._flow_scale: float | None = None
         self._writers: dict[str, VideoWriter] = {}
         try:
             for name, place in self.paths.items():
-                if self.is_folder and name != "frames":
+                is_part = self.is_folder and name != "frames"
+                if is_part:
                     # Extras of a folder lie inside its temporary folder.
                     place = self._folder() / name
                 if self.is_folder and name == "labels":
                     place.mkdir()
                 else:
-                    self._writers[name] = VideoWriter(place, frames_per_second=frames_per_second)
+                    self._writers[name] = VideoWriter(
+                        place, frames_per_second=frames_per_second, is_part=is_part
+                    )
         except BaseException:
             self.discard()
             raise
@@ -171,6 +182,7 @@ class VideoSink(AllOrNothing):
             white = np.full_like(frame, 255)
             pictures = {"frames": frame, "flow": white, "visible": white}
             self._write_frame(pictures, chunk.label_map[0])
+            self._writers["frames"].about = self._about | {"label_space": chunk.label_space}
         if chunk.frames.shape[1] == 0:
             return
         backward_flow = chunk.motion.backward_flow[0]

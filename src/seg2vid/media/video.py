@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageSequence
 
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import Replacement
+from seg2vid.tools.files import Replacement, write_marker
 
 Frame = UInt8[np.ndarray, "height width 3"]
 Writer = TypeVar("Writer", bound="AllOrNothing")
@@ -214,16 +214,24 @@ class AllOrNothing(ABC):
 class VideoWriter(AllOrNothing):
     """Writes frames to mp4, webm, gif, webp or a folder of png, by the ending of ``path``.
 
-    A context manager: the output appears if the block ends well; a failed block leaves no trace.
+    A context manager: the output appears if the block ends well; a failed block leaves no trace. An
+    older file is replaced, an older folder only if it holds nothing but what a writer wrote. A
+    folder is marked as such by a ``video.json``, which also tells what is put into ``about``.
     """
 
-    def __init__(self, path: Path, *, frames_per_second: float) -> None:
-        """Open a temporary sibling; raise ``MediaError`` for what cannot be written."""
+    def __init__(self, path: Path, *, frames_per_second: float, is_part: bool = False) -> None:
+        """Open a temporary sibling; raise ``MediaError`` for what cannot be written.
+
+        A folder that ``is_part`` of a marked one has no marker of its own.
+        """
         ending = video_ending(path)
         rate = frame_rate(frames_per_second)
         self.path = path
         self.replacement = Replacement(path, is_folder=ending == "")
         self.shape: tuple[int, ...] | None = None
+        self.about: dict[str, object] = {}
+        self._is_marked = self.replacement.is_folder and not is_part
+        self._frames, self._rate = 0, frames_per_second
         self._encoder: _StreamEncoder | _FolderEncoder | None = None
         place = self.replacement.temporary
         try:
@@ -244,6 +252,7 @@ class VideoWriter(AllOrNothing):
             got = f"{frame.dtype} of shape {frame.shape}"
             raise MediaError(what, got=got, fix="convert and resize the frames first")
         self._encoder.write(frame)
+        self._frames += 1
 
     def finish(self) -> None:
         """Complete the temporary file; raise ``MediaError`` when no frame was written."""
@@ -252,6 +261,9 @@ class VideoWriter(AllOrNothing):
             encoder.close()
         if self.shape is None:
             raise MediaError("at least one frame", got="none", fix="write frames first")
+        if self._is_marked:
+            facts = {"frames": self._frames, "frames_per_second": self._rate}
+            write_marker(self.replacement.temporary, self.about | facts)
 
     def discard(self) -> None:
         """Stop, and delete what was written so far."""

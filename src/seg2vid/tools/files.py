@@ -1,18 +1,27 @@
 """Files: written whole or not at all (beside their place, then moved there), and their digests."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+from seg2vid import __version__
 from seg2vid.tools.errors import MediaError
 
-_OWN_NAMES = re.compile(r"\d{6}(_backward|_forward)?\.(png|flo)|flow|visible|labels|overlay")
-"""What a folder of frames holds; a folder with anything else in it is never replaced."""
+MARKER = "video.json"
+"""The file in a folder of frames that tells what it is and that seg2vid wrote it."""
+_FORMAT = "seg2vid-frames-1"
+_EXTRAS = "flow|visible|labels|overlay"
+_OWN_NAMES = re.compile(
+    rf"video\.json|({_EXTRAS})|((({_EXTRAS})/)?(?P<number>\d{{6,}})(_backward|_forward)?\.(png|flo))"
+)
+"""Paths in a folder of frames that seg2vid wrote; with any other in it, it is never replaced."""
+_PARTIAL_NAME = re.compile(r"\..+\.\d+\.partial(\.\w+)?")
 
 
 @contextmanager
@@ -45,10 +54,14 @@ class Replacement:
         """Move it to its place, over an older output there; raise ``MediaError`` if that fails."""
         with _told_of(self.path):
             if self.is_folder and self.path.exists():
+                _check_own_folder(self.path)  # once more: it may have been filled meanwhile
                 older = self.temporary.with_name(self.temporary.name + ".older")
                 self.path.rename(older)
                 self.temporary.rename(self.path)
-                shutil.rmtree(older, ignore_errors=True)
+                if older.is_symlink():
+                    older.unlink()
+                else:
+                    shutil.rmtree(older, ignore_errors=True)
             else:
                 os.replace(self.temporary, self.path)
 
@@ -111,10 +124,49 @@ def _check_own_folder(path: Path) -> None:
     if not path.is_dir():
         what, got = "a folder for the frames", f"{path}, which is a file"
         raise MediaError(what, got=got, fix="choose another name")
-    strange = [entry.name for entry in path.iterdir() if not _OWN_NAMES.fullmatch(entry.name)]
-    if strange:
-        what, got = "a new, empty or frames-only folder", f"{path}, which holds {strange[0]}"
-        raise MediaError(what, got=got, fix="choose another name: nothing is overwritten")
+    names = sorted(entry.relative_to(path).as_posix() for entry in path.rglob("*"))
+    frames = _marked_frames(path)
+    if frames is None and MARKER in names:
+        problem = f"a {MARKER} of something else"
+    elif frames is None:
+        problem = " ".join([*names[:1], "and no", MARKER]) if names else ""
+    else:
+        problem = next((f"{name} besides" for name in names if not _is_own(name, frames)), "")
+    if problem:
+        what = "a new or empty folder, or one that seg2vid wrote"
+        fix = "choose another name: nothing is overwritten"
+        raise MediaError(what, got=f"{path}, which holds {problem}", fix=fix)
+
+
+def _is_own(name: str, frames: int) -> bool:
+    match = _OWN_NAMES.fullmatch(name)
+    return bool(match) and int(match["number"] or 0) < frames
+
+
+def _marked_frames(folder: Path) -> int | None:
+    """Return the number of frames that the marker tells of; None without a valid one."""
+    try:
+        facts = json.loads((folder / MARKER).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(facts, dict) and facts.get("format") == _FORMAT
+    frames = facts.get("frames") if is_ours else None
+    return frames if isinstance(frames, int) else None
+
+
+def write_marker(folder: Path, facts: Mapping[str, object]) -> None:
+    """Mark a folder of frames as written by seg2vid; ``facts`` must tell its number of ``frames``.
+
+    Only a marked folder, with nothing else in it, is replaced by a later output.
+    """
+    about = {"written_by": f"seg2vid {__version__}", "format": _FORMAT, **facts}
+    (folder / MARKER).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+
+
+def partial_files(folder: Path) -> list[Path]:
+    """Return what a killed ``Replacement`` left half written, not looking into subfolders."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in found if _PARTIAL_NAME.fullmatch(path.name) and path.is_file()]
 
 
 def digest_of(path: Path) -> str:

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from seg2vid.tools.environment import describe_environment
 from seg2vid.tools.errors import TrainingError
-from seg2vid.tools.files import replacing
+from seg2vid.tools.files import partial_files, replacing
 
 FORMAT = "seg2vid-run-1"
 Tensors = dict[str, Tensor]
@@ -166,7 +166,14 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what a killed start left half written: the last is of the safetensors library."""
-    for pattern in (".*.partial*", ".*.safetensors.*", ".tmp*"):
-        for path in folder.rglob(pattern):
+    """Delete what a killed start left half written, where a run has started before."""
+    if not (folder / "config.yaml").is_file():
+        return
+    for place in (folder, *(folder / name for name in ("sheets", "videos", "diverged"))):
+        halves = partial_files(place)
+        # The names under which the safetensors library writes.
+        halves += [
+            path for path in place.glob(".tmp??????") if path.name[4:].isalnum() and path.is_file()
+        ]
+        for path in halves:
             path.unlink(missing_ok=True)

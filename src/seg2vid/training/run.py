@@ -81,8 +81,8 @@ def run(
     sheet_clip = stack(held_out) if held_out else batches[0]
     if trainer.global_rank == 0:
         if not settings.dry_run:
-            run_folder.claim(output, resolved)
             run_folder.sweep(output)
+            run_folder.claim(output, resolved)
         world, device = trainer.world_size, trainer.strategy.root_device
         forecast = foretell(stage, batches, picked, settings, world=world, device=device)
         LOGGER.info("%s\n%s", _describe_config(stage), forecast.describe())
