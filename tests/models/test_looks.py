@@ -12,6 +12,7 @@ from seg2vid.models.config import FirstFrameConfig
 from seg2vid.models.first_frame import FirstFrame, KnownLooks, Look
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, find_objects
 from seg2vid.models.patch_discriminator import PatchDiscriminator, augment
+from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import FirstFrameTrainingConfig
@@ -232,3 +233,14 @@ def test_a_step_trains_generator_and_both_discriminators() -> None:
     stage.patch_accuracy.fill_(0.99)
     rests = ["discriminator_patches" not in list(stage.turns(clip))[1] for _ in range(8)]
     assert any(rests) and not all(rests)
+
+
+def test_a_pipeline_paints_with_known_looks_and_grain(arithmetic: str) -> None:
+    pipeline = Seg2VidPipeline.from_config(replace(CONFIG, first_frame=STREET))
+    one, again, other = (pipeline(street_map(), num_frames=0, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one.first_frame, again.first_frame)
+    assert not torch.equal(one.first_frame, other.first_frame)
+    # One class has another look; the others keep theirs, grain included.
+    changed = pipeline(street_map(), num_frames=0, seed=1, resample=["sky"], resample_seed=7)
+    difference = (changed.first_frame - one.first_frame).abs().amax(1)[0]
+    assert difference[:8].max() > 0 and difference[60:].max() < 0.05

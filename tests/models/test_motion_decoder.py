@@ -226,7 +226,7 @@ def test_every_weight_learns() -> None:
 # In the house.
 
 
-def test_a_pipeline_of_moving_scenes_generates_several_passes() -> None:
+def test_a_pipeline_of_moving_scenes_generates_several_passes(arithmetic: str) -> None:
     pipeline = Seg2VidPipeline.from_config(SMALL)
     video = pipeline(street_map(), num_frames=5, seed=0)
     assert video.frames.shape == (1, 5, 3, 64, 128)
@@ -267,7 +267,7 @@ def test_the_encoder_reads_the_camera_off_the_sweep() -> None:
     assert torch.allclose(camera(sweep)[0, -6:].view(3, 2), torch.tensor([0.8, -0.8]), atol=0.02)
 
 
-def test_the_code_of_a_clip_is_found_with_the_sweep() -> None:
+def test_the_code_of_a_clip_is_found_with_the_sweep(arithmetic: str) -> None:
     pipeline = Seg2VidPipeline.from_config(SMALL)
     encoder = build_motion_encoder(SMALL)
     pipeline.motion_encoder_weights = {
