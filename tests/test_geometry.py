@@ -1,6 +1,7 @@
 """Geometry: the camera's conventions, planes moved exactly, and the toy city's exact truth."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -251,6 +252,7 @@ def test_sources_are_those_of_a_search_through_all(pose: tuple[float, ...]) -> N
 # Against the toy city.
 
 
+@cache
 def city_truth(seed: int) -> tuple[ToyCityClip, MovedScene]:
     """A clip and the same scene moved by exact depth and camera, all objects at rest."""
     config = ToyCityConfig(num_frames=8)
