@@ -399,6 +399,16 @@ def test_what_was_added_to_a_written_folder_keeps_it(tmp_path: Path, name: str) 
         files.check_place(tmp_path / "s", is_folder=True)
 
 
+@pytest.mark.parametrize("name", [".", "..", "s/..", "/"])
+def test_a_place_without_a_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It is empty, and yet the folder a person works in is not to be moved away."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MediaError, match=r"name of a file or folder to write; got '.*'; n"):
+        write_folder(Path(name))
+
+
 def test_a_folder_that_is_filled_meanwhile_is_kept(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     with (

@@ -130,8 +130,9 @@ def _check_options(options: Generate | Animate) -> None:
 
 
 def _inputs(options: Generate | Animate) -> list[Path | None]:
-    space = Path(options.label_space) if (options.label_space or "").endswith(".yaml") else None
-    shared = [options.labels, options.instances, space]
+    shared = [options.labels, options.instances]
+    if options.label_space is not None and options.label_space.endswith(".yaml"):
+        shared.append(Path(options.label_space))
     if isinstance(options, Generate):
         return [*shared, options.first_frame]
     return [*shared, options.photo, options.motion_from, options.motion_labels]

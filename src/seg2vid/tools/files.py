@@ -107,6 +107,9 @@ def replacing(path: Path) -> Iterator[Path]:
 def check_place(path: Path, *, is_folder: bool = False) -> None:
     """Raise ``MediaError`` where ``path`` cannot be written, before any work is done."""
     parent = path.parent
+    if path.name in {"", ".."}:
+        what, got = "the name of a file or folder to write", repr(str(path))
+        raise MediaError(what, got=got, fix="name one inside it")
     if not parent.is_dir():
         what, got = "an existing folder to write to", f"{parent}, which is no folder"
         raise MediaError(what, got=got, fix=f"create it: mkdir -p {parent}")
@@ -140,7 +143,7 @@ def _check_own_folder(path: Path) -> None:
 
 def _is_own(name: str, frames: int) -> bool:
     match = _OWN_NAMES.fullmatch(name)
-    return bool(match) and int(match["number"] or 0) < frames
+    return match is not None and int(match["number"] or 0) < frames
 
 
 def _marked_frames(folder: Path) -> int | None:
