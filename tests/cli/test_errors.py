@@ -86,6 +86,9 @@ BAD_OPTIONS = {
     "--frames 2.5": "Expected a whole number for --frames; got '2.5'",
     "--samples 0": "Expected --samples of at least 1; got 0",
     "--seed -1": "Expected a --seed from 0 to .*; got -1",
+    "--resample-seed 99999999999999999999": "--resample-seed from 0 to 9223372036854775807; got 9",
+    "--resample-seed -1": "--resample-seed from 0 to 9223372036854775807; got -1; ",
+    f"--frames 1{'0' * 400}": "a whole number of at most 40 digits for --frames; got '100",
     "--fps 0": "frames per second above 0 and at most 240; got 0.0; 12 is a good start",
     "--fps nan": "Expected a number for --fps; got 'nan'",
     "--size 100x100": "multiples of 32 up to 4096; got 100x100; use --size 96x96",
@@ -209,6 +212,8 @@ def test_place_that_only_looks_writable(refused: Callable[[str], str]) -> None:
             "train",
             r"a verb \(train first-frame, train motion, .*, train replay\); got 'train'",
         ),
+        ("toycity -o out/toy --seed -1", "--seed from 0 to 4611686018427387904; got -1; choose"),
+        ("toycity -o out/toy --workers 20000", "--workers from 1 to 512; got 20000; choose"),
         ("toycity -o out/toy --clips x", "a whole number for --clips; got 'x'"),
     ],
 )

@@ -143,6 +143,8 @@ def test_real_videos_judged_against_themselves_are_perfect(
 BAD_WORDS = {
     ("evaluate",): "-o",
     ("evaluate", "-o", "OUT", "--clips", "0"): "--clips of at least 1; got 0",
+    ("evaluate", "-o", "OUT", "--threads", "-1"): "--threads from 1 to 1024; got -1",
+    ("evaluate", "-o", "OUT", "--workers", "20000"): "--workers from 1 to 512; got 20000",
     ("evaluate", "-o", "OUT", "--model", "dragon"): "'dragon'",
     ("evaluate", "-o", "OUT", "--against", "dragon"): "'dragon'",
     ("evaluate", "-o", "OUT", "--protocol", "moon"): "a protocol (cityscapes-generation-v1",

@@ -152,6 +152,7 @@ def test_train_segmenter_on_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert BundledTeacher(tmp_path / "run").space.name == "cityscapes"
 
 
+MOTION = ("train", "motion", "--data", "CLIPS", "-o", "OUT")
 BAD_WORDS = {
     ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--stepps", "3"): "--stepps 3",
     ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--steps", "many"): "many",
@@ -165,6 +166,17 @@ BAD_WORDS = {
     ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--save-every", "0"): "--save-every of",
     ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--data-weights", "x"): "--data-weights",
     ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--data-weights", "1,2"): "each of 1 d",
+    (*MOTION, "--batch-size", "-3"): "--batch-size from 1 to 65536; got -3; choose a number in",
+    (*MOTION, "--batch-size", "10000000"): "--batch-size from 1 to 65536; got 10000000; ",
+    (*MOTION, "--workers", "20000"): "--workers from 0 to 512; got 20000; choose a number in",
+    (*MOTION, "--accumulate", "0"): "--accumulate of at least 1; got 0; ",
+    (*MOTION, "--steps", "0"): "--steps of at least 1; got 0; ",
+    (*MOTION, "--seed", "-1"): "--seed from 0 to 9223372036854775807; got -1; ",
+    (*MOTION, "--seed", "9" * 30): "--seed from 0 to 9223372036854775807; got 999",
+    (*MOTION, "--learning-rate", "-1"): "--learning-rate of at least 0; got -1",
+    (*MOTION, "--recipe", "RECIPE"): "--batch-size from 1 to 65536; got -3; ",
+    ("train", "segmenter", "--data", "CLIPS", "-o", "OUT", "--batch-size", "0"): "--batch-size fro",
+    ("train", "replay", "RUN", "--process", "-1"): "--process of at least 0; got -1; ",
     ("train", "segmenter", "--data", "nowhere", "-o", "OUT"): "no such folder",
     ("train", "segmenter", "--data", "CLIPS", "-o", "OUT", "--kl", "3"): "--kl 3",
     ("train", "segmenter", "--data", "CLIPS", "-o", "OUT", "--judges", "x"): "--judges",
@@ -178,7 +190,10 @@ def test_bad_words_give_one_line_and_code_two(
     words: tuple[str, ...], clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out"
-    given = [str({"CLIPS": clips, "OUT": output}.get(word, word)) for word in words]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("preset: tiny\ntraining: {batch_size: -3}\n")
+    places = {"CLIPS": clips, "OUT": output, "RECIPE": recipe}
+    given = [str(places.get(word, word)) for word in words]
     assert cli.main(given) == 2
     line = capsys.readouterr().err
     assert line.startswith("seg2vid: Expected ")

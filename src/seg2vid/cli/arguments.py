@@ -4,7 +4,7 @@ A field becomes an ``--option`` with dashes. ``bool`` makes a switch, ``Literal`
 ``tuple[str, ...]`` takes words joined by commas, ``list[str]`` one word each time it is given,
 ``tuple[int, int]`` takes ``256x128``. The metadata of a field may say more: it ``is_positional``;
 it holds what is given of the ``fields_of`` a configuration, each an option of its own, ``without``
-some; it ``is_dotted``: ``--field.a.b VALUE`` sets b in a, VALUE is YAML.
+some; it ``is_dotted``: ``--field.a.b VALUE`` sets b in a, VALUE is YAML; a ``range`` of numbers.
 """
 
 import argparse
@@ -14,17 +14,20 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from seg2vid.tools.errors import Seg2VidError
+from seg2vid.tools.ranges import check_range
 
 POSITIONAL = {"is_positional": True}
 SHORT_NAMES = {"output": ["-o"]}
 BOOLEANS = {"true": True, "false": False}
 NUMBERS = {int: "a whole number", float: "a number"}
+LARGEST = 10**40
+"""No number is larger: what counts has narrower ranges, seeds have 19 digits."""
 METAVARS: dict[Any, str] = {int: "N", float: "X", bool: "true|false", Path: "PATH"}
 METAVARS |= {list[str]: "PATH", tuple[str, ...]: "NAME,NAME"}
 METAVARS |= {tuple[float, ...]: "X,X", tuple[int, int]: "WIDTHxHEIGHT"}
@@ -50,10 +53,14 @@ def parse(name: str, kind: Any, words: Sequence[str]) -> Any:
         argument_default=argparse.SUPPRESS,
     )
     declared = list(_declare(parser, kind, words))
-    needed = [" ".join([*a.option_strings[-1:], str(a.metavar)]) for a, _ in declared if a.required]
+    needed = [
+        " ".join([*action.option_strings[-1:], str(action.metavar)])
+        for action, _, _ in declared
+        if action.required
+    ]
     needed.sort(key=lambda word: word.startswith("-"))
     parser.usage = " ".join([parser.prog, *needed, "[options]"])
-    switches = [_label(action) for action, option in declared if option is bool]
+    switches = [_label(action) for action, option, _ in declared if option is bool]
     # A switch may stand alone: then it must not take the next word for its value.
     words = [
         f"{word}=true" if word in switches and following.lower() not in BOOLEANS else word
@@ -62,7 +69,7 @@ def parse(name: str, kind: Any, words: Sequence[str]) -> Any:
     given = vars(parser.parse_args(words))
     options: dict[str, Any] = {f.name: {} for f in fields(kind) if f.type == dict[str, Any]}
     # Fields before those within them, which are laid over them.
-    for action, option in sorted(declared, key=lambda pair: pair[0].dest.count(".")):
+    for action, option, metadata in sorted(declared, key=lambda pair: pair[0].dest.count(".")):
         if action.dest in given:
             *parents, last = action.dest.split(".")
             inner = options
@@ -72,13 +79,14 @@ def parse(name: str, kind: Any, words: Sequence[str]) -> Any:
                     what, fix = f"fields for {_label(action)} to be among", "leave one of them out"
                     raise Seg2VidError(what, got=f"{inner!r} in their place", fix=fix)
             inner[last] = convert(given[action.dest], option, _label(action))
+            check_range(_label(action), inner[last], metadata)
     return kind(**options)
 
 
 def _declare(
     container: Any, kind: Any, words: Sequence[str], prefix: str = "", without: Sequence[str] = ()
-) -> Iterator[tuple[argparse.Action, Any]]:
-    """Add an argument for each field; yield it with its type."""
+) -> Iterator[tuple[argparse.Action, Any, Mapping[Any, Any]]]:
+    """Add an argument for each field; yield it with its type and the field's metadata."""
     helps = field_helps(kind)
     for field in fields(kind):
         if field.name in without:
@@ -92,9 +100,9 @@ def _declare(
             for name in dict.fromkeys([f"--{dest}.FIELD", *given]):
                 own = name.removeprefix("--").replace("-", "_")
                 shown = text if name.endswith(".FIELD") else argparse.SUPPRESS
-                yield container.add_argument(name, dest=own, metavar="VALUE", help=shown), Any
+                yield container.add_argument(name, dest=own, metavar="VALUE", help=shown), Any, {}
         else:
-            yield _add(container, field, dest, text), _plain(field.type)
+            yield _add(container, field, dest, text), _plain(field.type), field.metadata
 
 
 def _add(container: Any, field: Field[Any], dest: str, text: str) -> argparse.Action:
@@ -171,6 +179,9 @@ def convert(text: Any, kind: Any, label: str) -> Any:
         value = kind(text)
     except ValueError:
         value = math.nan
-    if kind in NUMBERS and not math.isfinite(value):
+    if kind in NUMBERS and isinstance(value, float) and not math.isfinite(value):
         raise Seg2VidError(f"{NUMBERS[kind]} for {label}", got=repr(text), fix="write it in digits")
+    if kind is int and abs(value) >= LARGEST:
+        what = f"a whole number of at most {len(str(LARGEST)) - 1} digits for {label}"
+        raise Seg2VidError(what, got=repr(text[:99]), fix="choose a smaller one")
     return value

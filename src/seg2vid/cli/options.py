@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from seg2vid.cli.arguments import POSITIONAL
+from seg2vid.tools.ranges import LARGEST_SEED, MOST_PROCESSES, ranged
 from seg2vid.training.config import (
     FirstFrameTrainingConfig,
     MotionTrainingConfig,
@@ -73,7 +74,7 @@ class Generate(VideoOptions):
     """A photo to begin with, instead of a generated first frame."""
     resample: tuple[str, ...] = ()
     """Classes to paint anew, as in building,car; all others keep their look."""
-    resample_seed: int = 0
+    resample_seed: int = ranged(0, 0, LARGEST_SEED)
     """Another number gives these classes another look."""
 
 
@@ -166,7 +167,7 @@ class ToyCity:
     """The folder to write to."""
     clips: int = 100
     """Number of clips."""
-    seed: int = 0
+    seed: int = ranged(0, 0, 1 << 62)
     """The same seed gives the same bytes."""
     size: tuple[int, int] = (256, 128)
     """Size of the frames."""
@@ -174,7 +175,7 @@ class ToyCity:
     """Frames of each clip, the first one included."""
     fps: float = 12.0
     """Frames per second."""
-    workers: int = 1
+    workers: int = ranged(1, 1, MOST_PROCESSES)
     """Processes that render at the same time."""
 
 
@@ -249,7 +250,7 @@ class TrainReplay:
     """Folder of the run that stopped."""
     judges: Path | None = None
     """Folder of LPIPS and VGG weights, where the run was given one."""
-    process: int = 0
+    process: int = ranged(0, 0)
     """Number of the process whose batch is taken."""
 
 
@@ -273,11 +274,11 @@ class Evaluate:
     """Folder of the evaluation data (default: SEG2VID_EVALUATION_DATA)."""
     judges: Path | None = None
     """Folder of the judges' weights (default: SEG2VID_JUDGES); see `seg2vid judges`."""
-    clips: int | None = None
+    clips: int | None = ranged(None, 1)
     """Judge the first N clips only; the report says so."""
-    workers: int | None = None
+    workers: int | None = ranged(None, 1, MOST_PROCESSES)
     """Processes (default: one for each core)."""
-    threads: int | None = None
+    threads: int | None = ranged(None, 1, 1024)
     """Threads in each process (default: the cores shared out)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Auto takes a GPU where there is one."""

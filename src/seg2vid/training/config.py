@@ -3,21 +3,24 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from seg2vid.tools.ranges import LARGEST_SEED, MOST_PROCESSES, ranged
+
 Precision = Literal["32-true", "bf16-mixed"]
+LARGEST_BATCH = 65_536
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """What the training of every stage has; a run's result depends on these fields alone."""
 
-    steps: int = 20_000
+    steps: int = ranged(20_000, 1)
     """Optimiser steps; one step may read several batches, see ``accumulate``."""
-    batch_size: int = 4
+    batch_size: int = ranged(4, 1, LARGEST_BATCH)
     """Clips in a batch, in each process."""
-    accumulate: int = 1
+    accumulate: int = ranged(1, 1)
     """Batches whose gradients are added up for one step: a larger batch in the same memory."""
-    learning_rate: float = 6e-4
-    warm_up: int = 0
+    learning_rate: float = ranged(6e-4, 0)
+    warm_up: int = ranged(0, 0)
     """Steps over which the learning rate grows from 0."""
     decay_share: float = 0.4
     """Share of the steps, the last ones, over which the learning rate falls to a twentieth."""
@@ -27,7 +30,7 @@ class TrainingConfig:
     """The run stops when the norm of the gradient is this many times its average for ten steps."""
     recompute: bool = False
     """Compute activations again for the gradient, not keep them: less memory, more time."""
-    seed: int = 0
+    seed: int = ranged(0, 0, LARGEST_SEED)
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,10 @@ class MotionTrainingConfig(TrainingConfig):
 class SegmenterTrainingConfig(TrainingConfig):
     """How the segmenter is trained."""
 
-    steps: int = 14_500
-    batch_size: int = 16
-    learning_rate: float = 2e-3
-    warm_up: int = 500
+    steps: int = ranged(14_500, 1)
+    batch_size: int = ranged(16, 1, LARGEST_BATCH)
+    learning_rate: float = ranged(2e-3, 0)
+    warm_up: int = ranged(500, 0)
     weight_decay: float = 0.02
     balance: float = 0.5
     """How much rare classes count: each with its share of the pixels to the power of minus this."""
@@ -215,31 +218,31 @@ STAGE_NAMES: dict[type, str] = {
 class RunConfig:
     """How a run is carried out; only ``devices`` and ``nodes`` change what is learnt."""
 
-    max_steps: int = 0
+    max_steps: int = ranged(0, 0)
     """Stop after so many steps, 0 for all; the schedule stays that of ``steps``."""
-    save_every: int = 250
+    save_every: int = ranged(250, 1)
     """Steps between two savings of state and weights."""
-    sheet_every: int = 250
+    sheet_every: int = ranged(250, 0)
     """Steps between two contact sheets and short videos."""
-    validate_every: int = 500
+    validate_every: int = ranged(500, 0)
     """Steps between two validations, 0 for none."""
-    validation_clips: int = 16
+    validation_clips: int = ranged(16, 0)
     """Held-out clips to validate on, spread over all of them."""
     choose_by: str = ""
     """Figure of the validation by which the best weights are chosen (default: the stage's own)."""
-    log_every: int = 10
+    log_every: int = ranged(10, 1)
     """Steps between two lines of the log."""
     precision: Precision = "32-true"
     """bf16-mixed is half again as fast on processors that have it; newer GPUs have it, too."""
-    devices: int = 0
+    devices: int = ranged(0, 0)
     """Processes on each machine: GPUs where there are some; 0 for every GPU, or one process."""
-    nodes: int = 1
+    nodes: int = ranged(1, 1)
     """Machines that train together; start the same command on each (torchrun, SLURM)."""
-    workers: int = 0
+    workers: int = ranged(0, 0, MOST_PROCESSES)
     """Processes that read clips ahead; 0 reads in the training process."""
     compile: bool = False
     """Compile the networks first: minutes, then faster steps where the compiler helps."""
-    measured_steps: int = 3
+    measured_steps: int = ranged(3, 0)
     """Steps a copy of the networks takes first, to foretell time and memory; 0 for none."""
     dry_run: bool = False
     """Only say what would be trained, on what, how long and with how much memory and disk."""

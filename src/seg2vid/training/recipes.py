@@ -17,7 +17,8 @@ import yaml
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.config import ModelConfig, from_dict, preset, to_dict
 from seg2vid.models.judges.perceptual import load_perceptual_networks
-from seg2vid.tools.errors import ModelError
+from seg2vid.tools.errors import ModelError, TrainingError
+from seg2vid.tools.ranges import check_ranges
 from seg2vid.training.config import (
     OBJECTIVES,
     STAGE_NAMES,
@@ -118,8 +119,10 @@ def make_stage(
 
     ``model`` is a configuration or the name of a preset; ``space`` is by default that of
     Cityscapes; ``judges`` is the folder of LPIPS and VGG weights, without which the terms that need
-    them are left out. Raises ``ModelError`` for an unknown preset and missing weights.
+    them are left out. Raises ``ModelError`` for an unknown preset and missing weights, and
+    ``TrainingError`` for numbers outside their range.
     """
+    check_ranges(training, TrainingError)
     config = preset(model) if isinstance(model, str) else model
     config = replace(config, label_space=(space or get_label_space("cityscapes")).to_dict())
     networks = load_perceptual_networks(

@@ -21,6 +21,7 @@ from seg2vid.data.clips import ClipSource, TrainingBatches, stack
 from seg2vid.models.config import ModelConfig, to_dict
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError, Seg2VidError, TrainingError
+from seg2vid.tools.ranges import check_ranges
 from seg2vid.training import folder as run_folder
 from seg2vid.training.config import STAGE_NAMES, RunConfig
 from seg2vid.training.cost import foretell, settings_end
@@ -54,7 +55,7 @@ def run(
     another size.
     """
     settings = settings or RunConfig()
-    _check_settings(settings)
+    check_ranges(settings, TrainingError)
     trainer = _make_trainer(output, settings)
     weights, training = output / "model.safetensors", to_dict(stage.training_config)
     about = {"clips": sum(len(source) for source, _ in sources), "origin": origin or {}}
@@ -146,15 +147,6 @@ def _describe_config(stage: Stage) -> str:
         pairs = ", ".join(f"{name} {value}" for name, value in values.items())
         lines += textwrap.wrap(f"{title:>8}  {pairs}", 100, subsequent_indent=" " * 10)
     return "\n".join(lines)
-
-
-def _check_settings(settings: RunConfig) -> None:
-    smallest = {"save_every": 1, "log_every": 1, "sheet_every": 0, "validate_every": 0}
-    smallest |= {"max_steps": 0, "devices": 0, "nodes": 1, "workers": 0, "measured_steps": 0}
-    for name, least in smallest.items():
-        if (value := getattr(settings, name)) < least:
-            what = f"--{name.replace('_', '-')} of at least {least}"
-            raise TrainingError(what, got=value, fix="leave it out, or raise it")
 
 
 def _make_trainer(output: Path, settings: RunConfig) -> Any:
