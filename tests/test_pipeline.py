@@ -173,6 +173,10 @@ BAD_CALLS = {
     "one seed or generator for each of 2": lambda pipe: pipe(
         street_map().repeat(2, 1, 1), seed=[1, 2, 3]
     ),
+    "a seed from 0 to 9223372036854775807; got 1000": lambda pipe: pipe(street_map(), seed=10**30),
+    "a seed from 0 to 9223372036854775807; got -10": lambda pipe: pipe(
+        street_map(), seed=1, resample={"car"}, resample_seed=-(10**30)
+    ),
     "classes of cityscapes: road": lambda pipe: pipe(street_map(), resample={"dragon"}),
 }
 

@@ -22,7 +22,7 @@ from seg2vid.models.motion_decoder import last_velocity
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.structures import Labels, Latent, Objects, join_batch
 from seg2vid.tools.errors import LabelMapError, ModelError
-from seg2vid.tools.seeds import Generators, Seeds, make_generators
+from seg2vid.tools.seeds import Generators, Seeds, make_generators, seeded
 
 Pipeline = TypeVar("Pipeline", bound="Seg2VidPipeline")
 GivenLabels = Labels | str | Path
@@ -225,7 +225,7 @@ class Seg2VidPipeline:
         if unknown:
             what = f"classes of {self.label_space.name}: {', '.join(names)}"
             raise LabelMapError(what, got=unknown[0], fix="name one of them")
-        dice = torch.Generator().manual_seed(resample_seed)
+        dice = seeded(resample_seed)
         other = self.first_frame.draw(label_map[:1], objects[:1], dice)
         classes = [names.index(name) for name in resample]
         return self.first_frame.exchange(look, other.to(self.device), classes, label_map, objects)

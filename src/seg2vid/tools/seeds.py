@@ -5,9 +5,17 @@ from collections.abc import Sequence
 import torch
 
 from seg2vid.tools.errors import ModelError
+from seg2vid.tools.ranges import LARGEST_SEED
 
 Seeds = int | Sequence[int] | None
 Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+def seeded(seed: int) -> torch.Generator:
+    """Return a generator with this seed; raise ``ModelError`` where it has more than 63 bits."""
+    if abs(seed) > LARGEST_SEED:
+        raise ModelError(f"a seed from 0 to {LARGEST_SEED}", got=seed, fix="choose a smaller one")
+    return torch.Generator().manual_seed(seed)
 
 
 def make_generators(batch: int, seed: Seeds, generator: Generators) -> list[torch.Generator]:
@@ -17,7 +25,7 @@ def make_generators(batch: int, seed: Seeds, generator: Generators) -> list[torc
     if isinstance(seed, int):
         seed = [seed + sample for sample in range(batch)]
     if seed is not None:
-        generators = [torch.Generator().manual_seed(number) for number in seed]
+        generators = [seeded(number) for number in seed]
     elif isinstance(generator, Sequence):
         generators = list(generator)
     else:
