@@ -576,6 +576,7 @@ def test_clips_that_show_too_little_of_their_start_are_dropped(
         ("--stride 0", "--stride of at least 1; got 0; see"),
         ("--shard-size 0", "--shard-size of at least 1; got 0; see"),
         ("--workers 0", "--workers of at least 1; got 0; see"),
+        ("--workers 20000", "--workers of at most 512; got 20000; see"),
         ("--val-share 0.5 --test-share 0.5", "below 1 together; got 0.5 and 0.5; see"),
         (
             "--val-share=-0.1",

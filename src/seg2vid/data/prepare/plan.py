@@ -15,6 +15,7 @@ from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import Teachers
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.tools.errors import MediaError
+from seg2vid.tools.ranges import MOST_PROCESSES
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ def check_options(options: PrepareOptions) -> None:
         "--stride of at least 1": (clip.stride, clip.stride is None or clip.stride >= 1),
         "--shard-size of at least 1": (options.shard_size, options.shard_size >= 1),
         "--workers of at least 1": (workers, workers is None or workers >= 1),
+        f"--workers of at most {MOST_PROCESSES}": (
+            workers,
+            workers is None or workers <= MOST_PROCESSES,
+        ),
         "--val-share and --test-share of at least 0 and below 1 together": (
             f"{val} and {test}",
             min(val, test) >= 0 and val + test < 1,
