@@ -209,7 +209,7 @@ class TrainModelOptions(TrainOptions):
     judges: Path | None = None
     """Folder of LPIPS and VGG weights, for the terms that need them and the validation."""
     preset: str = "compact"
-    """Networks to train: compact, paper, paper-kth or paper-ucf101."""
+    """Networks to train: compact, geometry, paper, paper-kth or paper-ucf101."""
     freeze: tuple[str, ...] = ()
     """Parts that keep their weights, as in appearance_encoder or motion_encoder,flow_decoder."""
     only: tuple[str, ...] = ()
