@@ -184,6 +184,11 @@ _SETUP: list[Setup] = []
 """Of this worker process."""
 
 
+def _begin(setup: Setup) -> None:
+    # A function of the module, not a method of the list: that would fill a copy of it.
+    _SETUP.append(setup)
+
+
 def _do(number: int) -> int:
     return _SETUP[0].do(number)
 
@@ -210,7 +215,7 @@ def work(setup: Setup, *, workers: int, threads: int) -> Cost:
         else:
             # A copy without what was loaded here: each process loads its own.
             bare = (replace(setup),)
-            how: dict[str, Any] = {"begin": _SETUP.append, "begin_with": bare, "threads": threads}
+            how: dict[str, Any] = {"begin": _begin, "begin_with": bare, "threads": threads}
             try:
                 work_in_processes(_do, left, workers=workers, done=done, **how)
             except BrokenProcessPool:
