@@ -6,7 +6,7 @@ from torch import nn
 
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.flow_decoder import FlowDecoder
-from seg2vid.models.motion_decoder import MotionDecoder, Sweep, Velocity
+from seg2vid.models.motion_decoder import KEY_PASSES, MotionDecoder, Sweep, Velocity
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import (
@@ -21,9 +21,6 @@ from seg2vid.structures import (
     Pictures,
 )
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
-
-KEY_PASSES = 3
-"""Passes after which a finished frame becomes the scene that later ones are read from."""
 
 
 class Animator(nn.Module):

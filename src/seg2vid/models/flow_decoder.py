@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.layers import (
-    MAX_OBJECTS,
     ConvolutionBlock,
     LabelEmbedding,
     ResidualBlock,
     coordinates,
+    draw_codes,
     join,
-    spread_rows,
     upsample,
 )
 from seg2vid.structures import (
@@ -194,12 +193,11 @@ class FlowDecoder(nn.Module):
         return fine[:, :, :2], torch.sigmoid(fine[:, :, 2:] + 2)
 
     def draw(self, objects: Objects, generator: torch.Generator | None) -> Latent:
-        """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object."""
-        batch, own = objects.shape[0], self.config
-        background = torch.randn(batch, own.background_code, generator=generator)
-        table = torch.randn(batch, MAX_OBJECTS + 1, own.foreground_code, generator=generator)
-        table[:, 0] = 0
-        return Latent(background.to(objects.device), spread_rows(table.to(objects.device), objects))
+        """Draw z ~ N(0, I): see ``draw_codes``."""
+        background, foreground = self.config.background_code, self.config.foreground_code
+        return draw_codes(
+            objects, background=background, foreground=foreground, generator=generator
+        )
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # Its gradient does not compile.

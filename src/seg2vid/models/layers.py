@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seg2vid.structures import Features, Flow, Labels, Objects
+from seg2vid.structures import Features, Flow, Labels, Latent, Objects
 
 OBJECT_FACTOR = 8
 """How many times coarser the grid of objects, hints and the foreground code is."""
@@ -158,6 +158,19 @@ def spread_rows(table: Float[Tensor, "batch row channel"], rows: Labels) -> Feat
     """Write to each pixel the row of the table that its number names."""
     index = rows.flatten(1).unsqueeze(-1).expand(-1, -1, table.shape[-1])
     return rearrange(table.gather(1, index), "b (h w) c -> b c h w", h=rows.shape[1])
+
+
+def draw_codes(
+    objects: Objects, *, background: int, foreground: int, generator: torch.Generator | None
+) -> Latent:
+    """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object.
+
+    ``background`` and ``foreground`` are how many numbers a code of either has.
+    """
+    whole = torch.randn(len(objects), background, generator=generator)
+    table = torch.randn(len(objects), MAX_OBJECTS + 1, foreground, generator=generator)
+    table[:, 0] = 0
+    return Latent(whole.to(objects.device), spread_rows(table.to(objects.device), objects))
 
 
 _IS_EXACT = ContextVar("is_exact", default=False)

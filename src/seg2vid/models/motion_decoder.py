@@ -25,6 +25,7 @@ from seg2vid.models.layers import (
     ConvolutionBlock,
     ResidualBlock,
     coordinates,
+    draw_codes,
     join,
     pool_rows,
     spread_rows,
@@ -61,8 +62,9 @@ THIN = {"pole", "polegroup", "traffic light", "traffic sign", "column_pole", "tr
 """Classes, by their names in small letters, that stand upright on a foot."""
 VEHICLES = {"car", "truck", "bus", "train", "motorcycle", "bicycle", "rider", "bicyclist"}
 """Classes, by their names in small letters, that drive in lanes."""
-HORIZON = 3
-"""Passes over which the camera is not to run into a vehicle."""
+KEY_PASSES = 3
+"""Passes that are read from one frame, after which a finished one is the next scene; and over which
+the camera is not to run into a vehicle."""
 LANE = 1.6
 """Metres to either side that the camera's car needs."""
 GAP = 7.0
@@ -180,7 +182,7 @@ class MotionDecoder(nn.Module):
             seen, z = seen.float(), z.map(Tensor.float)
             until = times
             if not self.training:
-                until = torch.cat((times, times.new_tensor([HORIZON * self.num_frames - 1])))
+                until = torch.cat((times, times.new_tensor([KEY_PASSES * self.num_frames - 1])))
             paths = self._paths(depth, seen, z, wanted.float(), rows, objects, until, velocity)
             if not self.training:
                 is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
@@ -303,13 +305,11 @@ class MotionDecoder(nn.Module):
         return fine.unsqueeze(1) * share.view(1, -1, 1, 1, 1)
 
     def draw(self, objects: Objects, generator: torch.Generator | None) -> Latent:
-        """Draw z ~ N(0, I), on the CPU so that a seed is a seed: one code for each object."""
-        batch, config = len(objects), self.config
-        background = torch.randn(batch, config.background_code, generator=generator)
-        table = torch.randn(batch, MAX_OBJECTS + 1, config.foreground_code, generator=generator)
-        table[:, 0] = 0
-        foreground = spread_rows(table.to(objects.device), objects)
-        return Latent(background.to(objects.device), foreground)
+        """Draw z ~ N(0, I): see ``draw_codes``."""
+        background, foreground = self.config.background_code, self.config.foreground_code
+        return draw_codes(
+            objects, background=background, foreground=foreground, generator=generator
+        )
 
 
 def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> ScenePaths:
