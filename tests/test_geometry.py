@@ -234,11 +234,12 @@ def test_sources_are_those_of_a_search_through_all(pose: tuple[float, ...]) -> N
     rows = torch.zeros_like(surfaces)
     paths = drive(pose)
     scene = move_scene(Scene(depth, rows, surfaces, CAMERA, paths))
+    planes = geometry.surface_planes(depth, surfaces, CAMERA)
     whole = geometry._lay_out(Scene(depth, rows, surfaces, CAMERA, paths))
-    moment, count = whole.at(0), HEIGHT * WIDTH
+    moments, count = whole.moments(0, slice(0, 1), planes, (HEIGHT, WIDTH)), HEIGHT * WIDTH
     every = torch.arange(count).repeat_interleave(count)
-    slopes, distance = geometry._trace(moment.table[:, 0], moment.axes[0].repeat(1, count), every)
-    off = (slopes - whole.rays[0, :2].repeat_interleave(count, 1)) * CAMERA.focal_length
+    landed, distance = moments.land(moments.rays.repeat(1, count), every)
+    off = landed - moments.grid.repeat_interleave(count, 1)
     inside = (off.abs().amax(0) <= geometry.FOOTPRINT).view(count, count)
     nearest = torch.where(inside, distance.view(count, count), -1.0).max(0)
     expected_seen = nearest.values >= 0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.structures import (
@@ -35,6 +35,7 @@ Planes = Float[Tensor, "batch 3 pixel"]
 Indices = Int[Tensor, " query"]
 Column = Float[Tensor, " query"]
 Flags = Bool[Tensor, "batch pixel"]
+Cells = list[Int[Tensor, "time _ _"]]
 PerRow = Float[Tensor, "batch row time"]
 
 NEAREST = 1e-3
@@ -47,8 +48,13 @@ neighbours may disagree by where the surface is curved."""
 STEEPEST = 0.5
 """Share of its inverse depth by which a plane may change over one pixel; beyond is an edge."""
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
-CELLS = (2, 4, 8)
-"""Sizes of the cells in which a surface is looked for where the camera has torn it apart."""
+CELLS = 3
+"""Times that cells double in which a surface is looked for that the camera has torn apart."""
+REACH = 2.5
+"""Pixels of the first frame by which neighbours may differ and still be one surface."""
+MOST_PIXELS = 2**19
+"""Pixels of several times that are rendered together: more would only take memory."""
+LOW_WORD = 0xFFFFFFFF
 WALKS = 3
 """Looks at a candidate surface before a pixel gives it up, each at where the last one led."""
 
@@ -165,40 +171,68 @@ def surface_planes(inverse_depth: InverseDepth, surfaces: Labels, camera: Camera
 
 
 @dataclass(frozen=True)
-class _Moment:
-    """One moment of a scene: for every pixel of the first frame its place now, and its plane."""
+class _Moments:
+    """Some moments of one sample: for every pixel of the first frame its places, and its plane.
 
-    place: Float[Tensor, "batch 2 pixel"]
-    inverse_depth: Float[Tensor, "batch pixel"]
-    shown: Bool[Tensor, "batch pixel"]
-    table: Float[Tensor, "field batch pixel"]
-    """Cosine and sine of a pixel's turn; x and z of the shift that its plane needs on the way back;
-    the plane's n; the factor to its inverse depth now; the residual as a change of the ray."""
-    axes: Float[Tensor, "batch 3 pixel"]
-    """The ray of each pixel of this moment, its pitch undone."""
-    pitch: Float[Tensor, " batch"]
-
-
-def _trace(
-    table: Float[Tensor, "field pixel"], rays: Float[Tensor, "3 query"], sources: Indices
-) -> tuple[Float[Tensor, "2 query"], Float[Tensor, " query"]]:
-    """Follow rays of a moment back through the planes of ``sources``.
-
-    Returns the slopes (x/z, y/z) at which they meet them from the first camera, and their inverse
-    depth now: negative where the plane is behind either camera or seen from behind.
+    Moment after moment, each with all pixels row after row: "query" counts these.
     """
-    turn, away, shift_x, shift_z, *plane, gain, right, down, ahead = table.index_select(
-        1, sources
-    ).unbind()
-    x, y, z = rays[0] - right, rays[1] - down, rays[2] - ahead
-    x, z = turn * x - away * z, away * x + turn * z
-    height = plane[0] * x + plane[1] * y + plane[2] * z
-    x, z = x - shift_x * height, z - shift_z * height
-    inverse_depth = height * gain
-    is_before = (z > NEAREST) & (inverse_depth < CLOSEST)
-    inverse_depth = torch.where(is_before, inverse_depth, -1.0)
-    z = z.clamp(min=NEAREST)
-    return torch.stack((x / z, y / z)), inverse_depth
+
+    place: Float[Tensor, "2 query"]
+    inverse_depth: Float[Tensor, " query"]
+    shown: Bool[Tensor, " query"]
+    table: Float[Tensor, "field query"]
+    """Cosine and sine of a pixel's turn; x and z of the shift that its plane needs on the way back;
+    the plane's n, turned; the factor to its inverse depth now; the residual as a change of the ray.
+    """
+    rays: Float[Tensor, "3 query"]
+    """Of each pixel of a moment, its pitch undone."""
+    pitch: Float[Tensor, " time"]
+    grid: Float[Tensor, "2 pixel"]
+    """Column and row of each pixel of the first frame."""
+    height: int
+    width: int
+    focal_length: Float[Tensor, ""]
+    centre: Float[Tensor, "2 1"]
+
+    @property
+    def start(self) -> Indices:
+        """First query of each query's own moment."""
+        pixels = self.height * self.width
+        times = torch.arange(len(self.pitch), device=self.grid.device)
+        return (times * pixels).repeat_interleave(pixels)
+
+    def land(
+        self, rays: Float[Tensor, "3 query"], planes: Indices
+    ) -> tuple[Float[Tensor, "2 query"], Column]:
+        """Follow rays back through planes, which are numbered as queries are.
+
+        Returns where they meet them in the first frame, in pixels, and their inverse depth now:
+        negative where the plane is behind either camera or seen from behind.
+        """
+        turn, away, shift_x, shift_z, *plane, gain, right, down, ahead = self.table.index_select(
+            1, planes
+        ).unbind()
+        x, y, z = rays[0] - right, rays[1] - down, rays[2] - ahead
+        height = plane[0] * x + plane[1] * y + plane[2] * z
+        x, z = turn * x - away * z - shift_x * height, away * x + turn * z - shift_z * height
+        inverse_depth = height * gain
+        is_before = (z > NEAREST) & (inverse_depth < CLOSEST)
+        scale = self.focal_length / z.clamp(min=NEAREST)
+        landed = torch.stack((x * scale, y * scale)) + self.centre
+        return landed, torch.where(is_before, inverse_depth, -1.0)
+
+    def visit(self, query: Indices, start: Indices, source: Indices) -> tuple[Indices, Indices]:
+        """Follow the rays of ``query`` back through the planes of pixels of the first frame.
+
+        Returns the plane's key, which is the larger the nearer it is, -1 where the ray misses its
+        footprint; and the pixel where it landed.
+        """
+        landed, distance = self.land(self.rays.index_select(1, query), start + source)
+        own = self.grid.index_select(1, source)
+        fits = ((landed - own).abs().amax(0) <= FOOTPRINT) & (distance >= 0)
+        x, y = landed.round_()
+        next_one = y.clamp_(0, self.height - 1) * self.width + x.clamp_(0, self.width - 1)
+        return torch.where(fits, _key(distance, source), -1), next_one.long()
 
 
 @dataclass(frozen=True)
@@ -209,65 +243,102 @@ class _Scene:
     rows: Int[Tensor, "batch pixel"]
     fixed: Bool[Tensor, "batch pixel"]
     rays: Rays
-    planes: Planes
     camera: Camera
     rigid: RigidMotion
     residual: Float[Tensor, "batch time 2 pixel"] | None
-    height: int
-    width: int
 
-    def at(self, time: int) -> _Moment:
-        """Move every pixel and its plane."""
-        rigid, rays, fixed = self.rigid, self.rays, self.fixed
-        cosine, sine, right, ahead = (
-            part[:, :, time].gather(1, self.rows)
-            for part in (rigid.cosine, rigid.sine, rigid.rightward, rigid.forward)
-        )
-        pitch = rigid.pitch[:, time]
+    def _motion(self, sample: int, times: slice) -> tuple[Float[Tensor, "time pixel"], ...]:
+        """Return cosine, sine, and the shift to the right and ahead of every pixel."""
+        rigid, rows = self.rigid, self.rows[sample]
+        parts = (rigid.cosine, rigid.sine, rigid.rightward, rigid.forward)
+        return tuple(part[sample, :, times].t().index_select(1, rows) for part in parts)
+
+    def move(
+        self, sample: int, times: slice
+    ) -> tuple[
+        Float[Tensor, "time 2 pixel"], Float[Tensor, "time pixel"], Bool[Tensor, "time pixel"]
+    ]:
+        """Return each pixel's places, inverse depth there, and whether it is before the camera."""
+        cosine, sine, right, ahead = self._motion(sample, times)
+        depth, (x, y, _) = self.inverse_depth[sample], self.rays[sample]
+        pitch = self.rigid.pitch[sample, times].unsqueeze(1)
+        up, level = pitch.sin(), pitch.cos()
+        # Scaled by inverse depth: the sky needs no infinity.
+        column, row = cosine * x + sine + depth * right, y
+        z = cosine - sine * x + depth * ahead
+        row, z = level * row + up * z, level * z - up * row
+        shown, z = (z > NEAREST) & ~self.fixed[sample], z.clamp(min=NEAREST)
+        shown &= depth < CLOSEST * z
+        scale = self.camera.focal_length[sample] / z
+        place = torch.stack((column * scale, row * scale), 1)
+        place = place + self.camera.centre[sample].unsqueeze(1)
+        if self.residual is not None:
+            place = place + self.residual[sample, times]
+        return place, depth / z, shown
+
+    def moments(self, sample: int, times: slice, planes: Planes, size: tuple[int, int]) -> _Moments:
+        """Move every pixel and its plane.
+
+        A plane moves by A + b nᵀ: a ray r comes from A⁻¹r - A⁻¹b (n·A⁻¹r) / (1 + n·A⁻¹b), and what
+        we divide by is negative from behind.
+        """
+        place, inverse_depth, shown = self.move(sample, times)
+        cosine, sine, right, ahead = self._motion(sample, times)
+        camera, fixed, n = self.camera, self.fixed[sample], planes[sample]
+        pitch = self.rigid.pitch[sample, times]
         up, level = pitch.sin().unsqueeze(1), pitch.cos().unsqueeze(1)
-        # Forward. Scaled by inverse depth: the sky needs no infinity.
-        x = cosine * rays[:, 0] + sine + self.inverse_depth * right
-        y, z = rays[:, 1], cosine - sine * rays[:, 0] + self.inverse_depth * ahead
-        y, z = level * y + up * z, level * z - up * y
-        shown, z = (z > NEAREST) & ~fixed, z.clamp(min=NEAREST)
-        shown &= self.inverse_depth < CLOSEST * z
-        place = project(torch.stack((x, y, z), 1), self.camera)
-        aside = torch.zeros_like(place) if self.residual is None else self.residual[:, time]
-        # Whatever is beside the camera or behind it is held at some distance from the picture.
-        place = (place + aside).clamp(-2.0 * self.width, 3.0 * self.width)
-        # Backward. A plane moves by A + b nᵀ: a ray r comes from
-        # A⁻¹r - A⁻¹b (n·A⁻¹r) / (1 + n·A⁻¹b), and what we divide by is negative from behind.
         shift_x, shift_z = cosine * right - sine * ahead, sine * right + cosine * ahead
-        facing = 1 + self.planes[:, 0] * shift_x + self.planes[:, 2] * shift_z
+        facing = 1 + n[0] * shift_x + n[2] * shift_z
         share = 1 / facing.clamp(min=NEAREST)
         gain = torch.where((facing > NEAREST) & ~fixed, share, -1.0)
         # With n = (0, 0, 1) that gives what is fixed to the camera a negative inverse depth.
-        nowhere = rays.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1)
-        n = torch.where(fixed.unsqueeze(1), nowhere, self.planes).unbind(1)
-        aside = aside / self.camera.focal_length[:, None, None]
+        nowhere = n.new_tensor([0.0, 0.0, 1.0]).unsqueeze(1)
+        n = torch.where(fixed, nowhere, n)
+        turned = (
+            n[0] * cosine + n[2] * sine,
+            n[1].expand_as(cosine),
+            n[2] * cosine - n[0] * sine,
+        )
+        aside = torch.zeros_like(place)
+        if self.residual is not None:
+            aside = self.residual[sample, times] / camera.focal_length[sample]
         besides = (aside[:, 0], level * aside[:, 1], up * aside[:, 1])
-        fields = (cosine, sine, shift_x * share, shift_z * share, *n, gain, *besides)
-        axes = _undo_pitch(rays[:, :2], pitch)
-        return _Moment(place, self.inverse_depth / z, shown, torch.stack(fields), axes, pitch)
+        fields = (cosine, sine, shift_x * share, shift_z * share, *turned, gain, *besides)
+        x, y, _ = self.rays[sample]
+        rays = (x.expand_as(cosine), level * y - up, up * y + level)
+        return _Moments(
+            place=place.transpose(0, 1).flatten(1),
+            inverse_depth=inverse_depth.flatten(),
+            shown=shown.flatten(),
+            table=torch.stack(fields).flatten(1),
+            rays=torch.stack(rays).flatten(1),
+            pitch=pitch,
+            grid=pixel_grid(*size, like=x).flatten(1),
+            height=size[0],
+            width=size[1],
+            focal_length=camera.focal_length[sample],
+            centre=camera.centre[sample].unsqueeze(1),
+        )
 
 
 def _lay_out(scene: Scene) -> _Scene:
     depth, fixed, residual = scene.inverse_depth, scene.fixed, scene.residual
-    height, width = depth.shape[1:]
     if fixed is None:
         fixed = torch.zeros_like(scene.rows, dtype=torch.bool)
     return _Scene(
         inverse_depth=depth.flatten(1),
         rows=scene.rows.flatten(1),
         fixed=fixed.flatten(1),
-        rays=rays_of(scene.camera, height, width),
-        planes=surface_planes(depth, scene.surfaces, scene.camera),
+        rays=rays_of(scene.camera, *depth.shape[1:]),
         camera=scene.camera,
         rigid=rigid_motion(scene.paths),
         residual=None if residual is None else residual.flatten(3),
-        height=height,
-        width=width,
     )
+
+
+def _hold(place: Float[Tensor, "*rest 2 pixel"], width: int) -> Float[Tensor, "*rest 2 pixel"]:
+    """Keep whatever is beside the camera or behind it at some distance from the picture."""
+    return place.clamp(-2.0 * width, 3.0 * width)
 
 
 def scene_flow(scene: Scene) -> Flows:
@@ -276,11 +347,11 @@ def scene_flow(scene: Scene) -> Flows:
     A small part of the work of ``move_scene``, and differentiable in the same things.
     """
     whole = _lay_out(scene)
-    height, width = whole.height, whole.width
+    batch, height, width = scene.inverse_depth.shape
     grid = pixel_grid(height, width, like=whole.rays).flatten(1)
-    times = range(scene.paths.camera.shape[1])
-    flow = torch.stack([whole.at(time).place - grid for time in times], 1)
-    return flow.masked_fill(whole.fixed[:, None, None], 0.0).unflatten(-1, (height, width))
+    places = torch.stack([whole.move(sample, slice(None))[0] for sample in range(batch)])
+    flow = (_hold(places, width) - grid).masked_fill(whole.fixed[:, None, None], 0.0)
+    return flow.unflatten(-1, (height, width))
 
 
 def move_scene(scene: Scene) -> MovedScene:
@@ -289,130 +360,200 @@ def move_scene(scene: Scene) -> MovedScene:
     Flow and inverse depth are differentiable in depth, camera, paths and residual; what is visible
     is not.
     """
-    whole, camera = _lay_out(scene), scene.camera
+    whole = _lay_out(scene)
     batch, height, width = scene.inverse_depth.shape
-    grid = pixel_grid(height, width, like=whole.rays).flatten(1)
-    own = torch.arange(height * width, device=scene.rows.device)
-    still, found = whole.fixed, []
-    start = (torch.arange(batch, device=scene.rows.device) * height * width).unsqueeze(1)
-    for time in range(scene.paths.camera.shape[1]):
-        moment = whole.at(time)
-        with torch.no_grad():
-            pairs = [_find_sources(whole, moment, sample) for sample in range(batch)]
-            source, behind = (torch.stack(parts) for parts in zip(*pairs, strict=True))
-            seen = _still_seen(whole, moment, source) | still
-        known = torch.where(source < 0, behind, source)
-        slopes, distance = _trace(
-            moment.table.flatten(1),
-            moment.axes.transpose(0, 1).flatten(1),
-            (known + start).flatten(),
-        )
-        slopes = slopes.unflatten(1, (batch, -1)).transpose(0, 1)
-        came_from = slopes * camera.focal_length[:, None, None] + camera.centre.unsqueeze(-1)
-        came_from = came_from.clamp(-2.0 * width, 3.0 * width)
-        source = torch.where(still, own, source)
-        backward = torch.where(still.unsqueeze(1), 0.0, came_from - grid)
-        forward = torch.where(still.unsqueeze(1), 0.0, moment.place - grid)
-        distance = distance.view(batch, -1).clamp(min=0)
-        distance = torch.where(still, whole.inverse_depth, distance)
-        found.append((forward, backward, seen.float(), (source >= 0).float(), distance, source))
+    planes = surface_planes(scene.inverse_depth, scene.surfaces, scene.camera)
+    count, together = scene.paths.camera.shape[1], max(1, MOST_PIXELS // (height * width))
+    samples = []
+    for sample in range(batch):
+        parts = []
+        for first in range(0, count, together):
+            times = slice(first, min(first + together, count))
+            moments = whole.moments(sample, times, planes, (height, width))
+            parts.append(_render(moments, whole.inverse_depth[sample], whole.fixed[sample]))
+        samples.append([torch.cat(part) for part in zip(*parts, strict=True)])
     forward, backward, seen, shown, distance, source = (
-        torch.stack(parts, 1).unflatten(-1, (height, width)) for parts in zip(*found, strict=True)
+        torch.stack(part).unflatten(-1, (height, width)) for part in zip(*samples, strict=True)
     )
     motion = Motion(forward, backward, seen.unsqueeze(2), shown.unsqueeze(2))
     return MovedScene(motion, distance, source)
 
 
-def _find_sources(scene: _Scene, moment: _Moment, sample: int) -> tuple[Indices, Indices]:
-    """Return the nearest surface that each pixel of this moment shows, -1 where none is.
+def _render(
+    moments: _Moments, depth: Float[Tensor, " pixel"], fixed: Bool[Tensor, " pixel"]
+) -> tuple[Tensor, ...]:
+    """Return both flows, both visibilities, inverse depth and source of each moment."""
+    grid, width, pixels = moments.grid, moments.width, moments.grid.shape[1]
+    start = moments.start
+    with torch.no_grad():
+        source, behind = _find_sources(moments, start, depth)
+        seen = _still_seen(moments, start, source).view(-1, pixels) | fixed
+    landed, distance = moments.land(moments.rays, start + torch.where(source < 0, behind, source))
+    source = torch.where(fixed, grid.new_ones(pixels).cumsum(0).long() - 1, source.view(-1, pixels))
+    backward = _hold(landed, width).view(2, -1, pixels).transpose(0, 1) - grid
+    forward = _hold(moments.place, width).view(2, -1, pixels).transpose(0, 1) - grid
+    distance = torch.where(fixed, depth, distance.view(-1, pixels).clamp(min=0))
+    still = fixed.expand_as(forward)
+    return (
+        forward.masked_fill(still, 0.0),
+        backward.masked_fill(still, 0.0),
+        seen.float(),
+        (source >= 0).float(),
+        distance,
+        source,
+    )
 
-    Also returns, for every pixel, the surface that lies farthest back around it.
 
-    Each pixel of the first frame is put where its centre falls. Surfaces that fell near a pixel,
-    also on coarser grids where they have been torn apart, are candidates for it: followed back, the
-    pixel must land in the candidate's own footprint, or it tries the surface where it landed.
-    Where all candidates are neighbours in the first frame, the first one that fits is enough.
+def _find_sources(
+    moments: _Moments, start: Indices, depth: Float[Tensor, " pixel"]
+) -> tuple[Indices, Indices]:
+    """Return the nearest surface that each pixel of a moment shows, -1 where none is.
+
+    Also returns, for every pixel that shows nothing, the surface farthest back around it.
+
+    Each pixel of the first frame is put where its centre falls. From what fell on a pixel, or else
+    around it, its ray walks to the surface in whose footprint it lands. Where surfaces that fell
+    nearby are no neighbours in the first frame, or the walk is lost, all of them are tried, and the
+    nearest that fits is shown.
     """
-    width = scene.width
-    x, y, factors = _candidates(scene, moment, sample)
-    view, axes = _View(scene, moment.table[:, sample], sample), moment.axes[sample]
-    best, _ = view.visit(axes, x[0], y[0])
-    reach = 1.5 * (factors + 1).view(-1, 1)
-    apart = ((x[1:] - x[0]).abs() > reach) | ((y[1:] - y[0]).abs() > reach)
-    hard = ((best < 0) | apart.any(0)).nonzero().squeeze(1)
-    x, y = x.index_select(1, hard), y.index_select(1, hard)
-    # Each of these with each candidate of its own, once.
-    is_own = (x != x[0]) | (y != y[0])
-    is_own[0] = True
-    candidate, query = is_own.nonzero().unbind(1)
-    column, row, found = x[candidate, query], y[candidate, query], best[hard]
-    for _ in range(WALKS):
-        fits, landed = view.visit(axes.index_select(1, hard[query]), column, row)
-        found = found.scatter_reduce(0, query, fits, "amax")
+    buffer, cells = _splat(moments)
+    first, apart = _first_candidates(moments, buffer, cells)
+    every = torch.arange(len(first), device=first.device)
+    best = torch.full_like(first, -1)
+    query, source = every, first
+    for walk in range(WALKS):
+        fits, landed = moments.visit(query, start if walk == 0 else start[query], source)
+        best = fits if walk == 0 else best.index_put((query,), fits)
         lost = (fits < 0).nonzero().squeeze(1)
-        column, row, query = landed[0][lost], landed[1][lost], query[lost]
-    # What lies farthest back among those that fell around.
-    depth = scene.inverse_depth[sample]
-    behind = (y[0] * width + x[0]).long()
-    for column, row in zip(x[1:], y[1:], strict=True):
-        other = (row * width + column).long()
-        behind = torch.where(depth[other] < depth[behind], other, behind)
+        query, source = query[lost], landed[lost]
+    hard = ((best < 0) | apart).nonzero().squeeze(1)
+    candidates = _candidates(moments, buffer, cells, hard, first[hard])
+    # Each candidate once, and the first of all was walked from already.
+    is_new = torch.ones_like(candidates, dtype=torch.bool)
+    is_new[0] = False
+    for number in range(1, len(candidates)):
+        is_new[number] = (candidates[number] != candidates[:number]).all(0)
+    candidate, number = is_new.nonzero().unbind(1)
+    source, found = candidates[candidate, number], best[hard]
+    for _ in range(WALKS):
+        query = hard[number]
+        fits, landed = moments.visit(query, start[query], source)
+        found = found.scatter_reduce(0, number, fits, "amax")
+        lost = (fits < 0).nonzero().squeeze(1)
+        source, number = landed[lost], number[lost]
     best = best.index_put((hard,), found)
-    own = _close_cracks(torch.where(best < 0, -1, best & 0xFFFFFFFF), view, axes)
-    return own, own.index_put((hard,), behind)
+    own = _close_cracks(moments, start, torch.where(best < 0, -1, best & LOW_WORD))
+    distances = depth[candidates]
+    farthest = candidates.gather(0, distances.argmin(0, keepdim=True)).squeeze(0)
+    return own, own.index_put((hard,), torch.where(own[hard] < 0, farthest, own[hard]))
 
 
-def _close_cracks(own: Indices, view: "_View", axes: Float[Tensor, "3 pixel"]) -> Indices:
+def _splat(
+    moments: _Moments,
+) -> tuple[Int[Tensor, "time height width"], Cells]:
+    """Return the pixel of the first frame that is nearest of all that fell on each pixel of the
+    moments, -1 where none did; and the same for cells of 2, 4, ... pixels.
+    """
+    height, width, pixels = moments.height, moments.width, moments.grid.shape[1]
+    column, row = moments.place.round()
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & moments.shown
+    fell = inside.nonzero().squeeze(1)
+    own = fell % pixels
+    target = (row[fell] * width + column[fell]).long() + (fell - own)
+    key = _key(moments.inverse_depth[fell], own)
+    buffer = torch.full_like(inside, -1, dtype=torch.long).scatter_reduce(0, target, key, "amax")
+    levels = [buffer.view(-1, height, width)]
+    for _ in range(CELLS):
+        above = levels[-1]
+        odd = (0, above.shape[2] % 2, 0, above.shape[1] % 2)
+        above = F.pad(above, odd, value=-1) if any(odd) else above
+        pairs = torch.maximum(above[:, ::2], above[:, 1::2])
+        levels.append(torch.maximum(pairs[..., ::2], pairs[..., 1::2]))
+    buffer, *cells = (torch.where(level < 0, level, level & LOW_WORD) for level in levels)
+    return buffer, cells
+
+
+def _first_candidates(
+    moments: _Moments,
+    buffer: Int[Tensor, "time height width"],
+    cells: Cells,
+) -> tuple[Indices, Bool[Tensor, " query"]]:
+    """Return the surface that each pixel begins with, and where those around are no neighbours."""
+    height, width = moments.height, moments.width
+    first = buffer
+    for level, cell in enumerate(cells, start=1):
+        first = torch.where(first < 0, _spread(cell, level, height, width), first)
+    own = torch.arange(height * width, device=first.device).view(height, width)
+    first = torch.where(first < 0, own, first)
+    place = moments.grid.index_select(1, first.flatten()).view(2, *first.shape)
+    # Between a pixel and its neighbour: a moving camera may take two surface points apart.
+    apart = torch.zeros_like(first, dtype=torch.bool)
+    for axis in (2, 3):
+        gap = (place.diff(dim=axis).abs() > REACH).any(0)
+        apart.narrow(axis - 1, 0, gap.shape[axis - 1]).logical_or_(gap)
+        apart.narrow(axis - 1, 1, gap.shape[axis - 1]).logical_or_(gap)
+    for level, cell in enumerate(cells, start=1):
+        there = moments.grid.index_select(1, cell.clamp(min=0).flatten()).view(2, *cell.shape)
+        there = _spread(there.flatten(0, 1), level, height, width).view_as(place)
+        far = ((there - place).abs() > 1.5 * (2**level + 1)).any(0)
+        apart |= far & (_spread(cell, level, height, width) >= 0)
+    return first.flatten(), apart.flatten()
+
+
+def _spread(
+    cells: Shaped[Tensor, "time tall wide"], level: int, height: int, width: int
+) -> Shaped[Tensor, "time height width"]:
+    """Give each pixel what its cell has."""
+    fine = cells.repeat_interleave(2**level, 1).repeat_interleave(2**level, 2)
+    return fine[:, :height, :width]
+
+
+def _candidates(
+    moments: _Moments,
+    buffer: Int[Tensor, "time height width"],
+    cells: Cells,
+    query: Indices,
+    first: Indices,
+) -> Int[Tensor, "candidate query"]:
+    """Return the surfaces that fell on each pixel of ``query``, its neighbours and its cells.
+
+    The first one is what the pixel began with, and stands in where nothing fell.
+    """
+    height, width = moments.height, moments.width
+    time, pixel = query // (height * width), query % (height * width)
+    row, column = pixel // width, pixel % width
+    found = [first]
+    for down, right in ((0, -1), (0, 1), (-1, 0), (1, 0)):
+        near = (row + down).clamp(0, height - 1), (column + right).clamp(0, width - 1)
+        found.append(buffer[time, near[0], near[1]])
+    for level, cell in enumerate(cells, start=1):
+        found.append(cell[time, row >> level, column >> level])
+    candidates = torch.stack(found)
+    return torch.where(candidates < 0, found[0], candidates)
+
+
+def _close_cracks(moments: _Moments, start: Indices, own: Indices) -> Indices:
     """Give a pixel that shows nothing, while nearly all around do, the best of their planes.
 
     Depth that is a little rough tears a surface as it comes near; what was really hidden is wider.
     """
-    height, width = view.scene.height, view.scene.width
-    around = F.pad(own.view(height, width), (1, 1, 1, 1), value=-1)
-    rows = [around[1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in AROUND]
-    sources = torch.stack(rows).flatten(1)
-    crack = ((own < 0) & ((sources >= 0).sum(0) >= 6)).nonzero().squeeze(1)
-    best, nearest = own[crack], torch.full_like(axes[0, crack], torch.inf)
-    for source in sources.index_select(1, crack):
-        column, row = (source % width).float(), (source.clamp(min=0) // width).float()
-        (x, y), distance = view.land(axes.index_select(1, crack), source.clamp(min=0))
-        off = torch.maximum((x - column).abs(), (y - row).abs())
+    height, width = moments.height, moments.width
+    shows = (own >= 0).view(-1, 1, height, width).float()
+    around = F.avg_pool2d(shows, 3, 1, 1).flatten() * 9
+    crack = ((own < 0) & (around > 5.5)).nonzero().squeeze(1)
+    pixel = crack % (height * width)
+    row, column = pixel // width, pixel % width
+    best, nearest = own[crack], torch.full_like(moments.rays[0, crack], torch.inf)
+    for down, right in AROUND:
+        inside = (row + down >= 0) & (row + down < height)
+        inside &= (column + right >= 0) & (column + right < width)
+        source = own[(crack + down * width + right).clamp(0, len(own) - 1)].where(inside, -1)
+        begin = start[crack]
+        landed, distance = moments.land(moments.rays[:, crack], begin + source.clamp(min=0))
+        off = (landed - moments.grid[:, source.clamp(min=0)]).abs().amax(0)
         is_better = (source >= 0) & (distance >= 0) & (off < nearest)
         best, nearest = torch.where(is_better, source, best), torch.where(is_better, off, nearest)
     return own.index_put((crack,), best)
-
-
-@dataclass(frozen=True)
-class _View:
-    """The planes of one sample, looked at from a moment."""
-
-    scene: _Scene
-    table: Float[Tensor, "field pixel"]
-    sample: int
-
-    def land(
-        self, axes: Float[Tensor, "3 query"], source: Indices
-    ) -> tuple[Float[Tensor, "2 query"], Column]:
-        """Return where rays land in the first frame, in pixels, and the inverse depth now."""
-        slopes, distance = _trace(self.table, axes, source)
-        camera = self.scene.camera
-        middle = camera.centre[self.sample].unsqueeze(1)
-        return slopes * camera.focal_length[self.sample] + middle, distance
-
-    def visit(
-        self, axes: Float[Tensor, "3 query"], column: Column, row: Column
-    ) -> tuple[Indices, tuple[Column, Column]]:
-        """Follow rays back through the planes at ``column`` and ``row`` of the first frame.
-
-        Returns the plane's key, which is the larger the nearer it is, -1 where the ray misses its
-        footprint; and the pixel where it landed.
-        """
-        scene = self.scene
-        source = (row * scene.width + column).long()
-        (x, y), distance = self.land(axes, source)
-        fits = ((x - column).abs() <= FOOTPRINT) & ((y - row).abs() <= FOOTPRINT) & (distance >= 0)
-        landed = (x.round().clamp(0, scene.width - 1), y.round().clamp(0, scene.height - 1))
-        return torch.where(fits, _key(distance, source), -1), landed
 
 
 def _key(inverse_depth: Column, source: Indices) -> Indices:
@@ -421,65 +562,20 @@ def _key(inverse_depth: Column, source: Indices) -> Indices:
     return (inverse_depth.contiguous().view(torch.int32).long() << 32) | source
 
 
-def _candidates(
-    scene: _Scene, moment: _Moment, sample: int
-) -> tuple[
-    Float[Tensor, "candidate pixel"], Float[Tensor, "candidate pixel"], Float[Tensor, " others"]
-]:
-    """Return the surfaces that fell on each pixel, on its four neighbours and on coarser cells.
-
-    They are told by column and row in the first frame, with the size of the cell of all but the
-    first. Where nothing fell on a pixel the first is the surface that was there in the first frame,
-    and where nothing fell on another cell that is the first one again.
-    """
-    height, width = scene.height, scene.width
-    column, row = moment.place[sample].round()
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & moment.shown[sample]
-    target = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
-    own = torch.arange(height * width, device=column.device)
-    key = torch.where(inside, _key(moment.inverse_depth[sample], own), -1)
-    buffer = torch.full_like(key, -1).scatter_reduce(0, target, key, "amax").view(height, width)
-    padded = F.pad(buffer, (1, 1, 1, 1), value=-1)
-    levels = [
-        buffer,
-        *(padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]),
-    ]
-    for factor in CELLS:
-        cells = F.pad(buffer, (0, -width % factor, 0, -height % factor), value=-1)
-        cells = cells.unflatten(1, (-1, factor)).unflatten(0, (-1, factor)).amax((1, 3))
-        fine = cells.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-        levels.append(fine[:height, :width])
-    keys = torch.stack(levels).flatten(1)
-    source = torch.where(keys[:1] < 0, own, keys[:1])
-    source = (torch.where(keys < 0, source, keys) & 0xFFFFFFFF).to(torch.int32)
-    row_index = source.div(width, rounding_mode="floor")
-    factors = torch.tensor([1.0, 1.0, 1.0, 1.0, *map(float, CELLS)], device=keys.device)
-    return (source - row_index * width).float(), row_index.float(), factors
-
-
-def _still_seen(scene: _Scene, moment: _Moment, source: Int[Tensor, "batch pixel"]) -> Flags:
+def _still_seen(moments: _Moments, start: Indices, source: Indices) -> Bool[Tensor, " query"]:
     """Return which pixels of the first frame are still in view and not hidden."""
-    height, width, camera = scene.height, scene.width, scene.camera
-    batch = len(source)
-    x, y = moment.place.unbind(1)
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1) & moment.shown
+    height, width, pitch = moments.height, moments.width, moments.pitch
+    x, y = moments.place
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1) & moments.shown
     column, row = x.round().clamp(0, width - 1), y.round().clamp(0, height - 1)
-    there = source.gather(1, (row * width + column).long())
+    there = source[start + (row * width + column).long()]
     # The ray to each pixel's own place, through the plane of what is shown there.
-    slopes = (moment.place - camera.centre.unsqueeze(-1)) / camera.focal_length[:, None, None]
-    axes = _undo_pitch(slopes, moment.pitch).transpose(0, 1).flatten(1)
-    start = (torch.arange(batch, device=source.device) * height * width).unsqueeze(1)
-    landed, distance = _trace(moment.table.flatten(1), axes, (there.clamp(min=0) + start).flatten())
-    landed, distance = landed.unflatten(1, (batch, -1)).transpose(0, 1), distance.view(batch, -1)
-    off = (landed - scene.rays[:, :2]).abs().amax(1) * camera.focal_length.unsqueeze(1)
-    return inside & ((there < 0) | (off <= 1) | (moment.inverse_depth >= distance))
-
-
-def _undo_pitch(slopes: Float[Tensor, "batch 2 pixel"], pitch: Float[Tensor, " batch"]) -> Rays:
-    """Return rays (x/z, y/z, 1) as the camera would see them if it did not look up."""
+    x, y = ((moments.place - moments.centre) / moments.focal_length).view(2, len(pitch), -1)
     up, level = pitch.sin().unsqueeze(1), pitch.cos().unsqueeze(1)
-    x, y = slopes.unbind(1)
-    return torch.stack((x, level * y - up, up * y + level), 1)
+    rays = torch.stack((x, level * y - up, up * y + level)).flatten(1)
+    landed, distance = moments.land(rays, start + there.clamp(min=0))
+    off = (landed.view(2, len(pitch), -1) - moments.grid.unsqueeze(1)).abs().amax(0).flatten()
+    return inside & ((there < 0) | (off <= 1) | (moments.inverse_depth >= distance))
 
 
 def sweep_camera(
