@@ -148,18 +148,21 @@ def test_a_protocol_of_ones_own_is_read_from_its_file(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "unknown field": ({"frames": "3"}, r"name, about, .* in protocol .*; got unknown \['frames'\]"),
-    "missing field": ({"about": ""}, r"name, about, task, source .*; got only \['clips', 'name'"),
-    "checksum given": ({"sha256": "abc"}, r"got unknown \['sha256'\]"),
-    "task": ({"task": "dreaming"}, r"task out of prediction, generation, stills .*'dreaming'"),
-    "source": ({"source": "moon"}, r"source out of toycity, recordings, .*; got 'moon'"),
+    "unknown field": ({"frames": "3"}, r"only name, about, .* in protocol .*; got frames; repair"),
+    "missing field": ({"about": ""}, r"the field about in protocol .*; got none"),
+    "checksum given": ({"sha256": "abc"}, r"no sha256, which is that of the file in .*; got 'abc'"),
+    "task": ({"task": "dreaming"}, r"one of prediction, generation, stills as task .*'dreaming'"),
+    "source": ({"source": "moon"}, r"one of toycity, recordings, .* as source in .*; got 'moon'"),
     "late": ({"horizons": "[4, 9]"}, r"times from 0 to 8 in protocol .*; got \[4, 8, 9\]; repair"),
     "early": ({"warping_times": "[-1]"}, r"times from 0 to 8"),
-    "many": ({"num_frames": "many"}, r"num_frames as int in protocol .*; got 'many'; repair"),
-    "no list": ({"horizons": "8"}, r"horizons as list in protocol .*; got 8"),
-    "no mapping": ({"judges": "[a]"}, r"judges as dict .*; got \['a'\]"),
-    "one start": ({"starts": "{a: 3}"}, r"starts as a list of each recording .*; got {'a': 3}"),
+    "many": ({"num_frames": "many"}, r"a whole number as num_frames in protocol .*; got text; repair"),
+    "no list": ({"horizons": "8"}, r"a list as horizons in protocol .*; got a whole number"),
+    "no mapping": ({"judges": "[a]"}, r"a mapping as judges in .*; got a list"),
+    "one start": ({"starts": "{a: 3}"}, r"a list as starts.* in .*; got a whole number"),
     "baseline": ({"baselines": "[truth, lucky]"}, r"baselines out of truth, .*; got truth, lucky"),
+    "no boolean": ({"clips": "true"}, "a whole number as clips in .*; got true or false"),
+    "of ids": ({"horizons": "[a]"}, r"a whole number as horizons\[0\] in .*; got text"),
+    "absurd": ({"clips": "1000000000000"}, "clips in protocol .* from 0 to 100000; got 1000000000"),
     "no truth": ({"baselines": "[repeat]"}, r"truth among them in protocol .*; got repeat"),
     "of a picture": ({"task": "stills", "horizons": "[0]"}, r"times from 0 to 0"),
 }
@@ -175,9 +178,10 @@ def test_a_wrong_protocol_is_refused(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("name: [", r"Expected YAML in protocol .*own\.yaml; got .*; repair the file"),
-        ("- name", r"Expected fields of a protocol in protocol .*; got list; repair"),
-        ("", r"Expected fields of a protocol in protocol .*; got NoneType"),
+        ("name: [", r"Expected a protocol in .*own\.yaml; got no YAML: .*; repair it"),
+        ("clips: 2020-13-45", "got no YAML: month must be in"),
+        ("- name", r"Expected a mapping in protocol .*; got a list; repair"),
+        ("", r"Expected a mapping in protocol .*; got nothing"),
     ],
 )
 def test_what_is_no_protocol_is_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -192,5 +196,5 @@ def test_unknown_names_and_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Seg2VidError, match=r"Expected a protocol .*; got 'toycity-v9'"):
         get_protocol("toycity-v9")
     missing = tmp_path / "none.yaml"
-    with pytest.raises(Seg2VidError, match=r"a protocol file; got .*none\.yaml: No such file"):
+    with pytest.raises(Seg2VidError, match=r"a protocol file; got no file .*none\.yaml; check"):
         get_protocol(missing)

@@ -1,5 +1,7 @@
 """Label spaces, the ways between ids and everything else, and the geometry that fits maps."""
 
+import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -100,20 +102,37 @@ def test_unknown_space_names_the_known_ones() -> None:
         get_label_space("kitty")
 
 
+BOMB = "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}' if before else 'x'] * 9)}]\n"
+    for before, name in pairwise(["", *"abcdefghij"])
+)
+"""A few lines of YAML that stand for 10^10 values."""
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a: [", "Expected YAML in .*line"),
-        ("just words", "Expected a name and a list `classes`.*got str"),
-        ("name: x", "got no list `classes`"),
-        ("classes: []", "got no list `classes`"),
-        ("classes: [3]", "Expected a class with a name at place 0.*got 3"),
-        ("classes: [{name: a}]", r"Expected a colour \[red, green, blue\] for class 'a'"),
-        ("classes: [{name: a, colour: red}]", "three numbers 0 ... 255 for class 'a'.*got 'red'"),
-        ("classes: [{name: a, colour: [1, 2, 300]}]", "got \\[1, 2, 300\\]"),
+        ("a: [", r"a label space file in .*space.yaml; got no YAML: .*\(line 1\); repair"),
+        ("just words", "Expected a name, a list `classes` and a mapping `void` in .*; got none"),
+        ("name: x", "a name, a list `classes`.*got none; write it like"),
+        ("classes: []", "a name, a list `classes`.*got none"),
+        ("classes: [3]", r"Expected a mapping as classes\[0\] in .*; got a whole number; write"),
+        ("classes: [{name: a}]", r"Expected the field colour as classes\[0\] in .*; got none"),
+        ("classes: [{name: a, colour: red}]", r"a list as classes\[0\]\.colour in .*; got text"),
+        ("classes: [{name: a, colour: [1, 2]}]", "a list of length 3 as .*colour in .*; got 2"),
+        ("classes: [{name: a, colour: [1, 2, 300]}]", "colour in .* from 0 to 255; got 300"),
+        ("classes: [{name: a, colour: [true, 2, 3]}]", r"whole number as .*; got true or false"),
+        ("classes: [{name: a, colour: [1, 2, 3], foreground: maybe}]", "foreground in .*; got text"),
+        ("classes: [{name: [1], colour: [1, 2, 3]}]", r"text as classes\[0\].name in .*; got a list"),
+        ("classes: [{name: a, colour: [1, 2, 3]}]\nvoid: 3", "a mapping `void` in .*; got none"),
+        ("name: 2020-13-45", "a label space file in .*; got no YAML: month must be in 1..12"),
+        ("name: !!int x", "got no YAML: invalid literal for int"),
+        ("[" * 3000, "got no YAML: nested too deeply"),
+        (BOMB, "got no YAML: more than 100000 values, aliases written out"),
+        ("classes: &a [*a]", "got no YAML: more than 100000 values"),
         ("classes: [{name: a, colour: [1, 2, 3], id: 1}]", "got id 1 for class 'a'"),
-        ("classes: [{name: a, colour: [1, 2, 3], raw_ids: 7}]", "whole raw_ids.*got 7"),
-        ("classes: [{name: a, colour: [1, 2, 3], shade: 7}]", "got shade"),
+        ("classes: [{name: a, colour: [1, 2, 3], raw_ids: 7}]", r"a list as classes\[0\]\.raw_ids in .*; got a"),
+        ("classes: [{name: a, colour: [1, 2, 3], shade: 7}]", "only id, name, .*; got shade;"),
         ("classes: [{name: a, colour: [0, 0, 0]}]", "got colour .* of both 'a' and 'void'"),
         (
             "classes: [{name: a, colour: [1, 2, 3]}, {name: a, colour: [1, 2, 4]}]",
@@ -128,7 +147,7 @@ def test_unknown_space_names_the_known_ones() -> None:
             " {name: b, colour: [1, 2, 4], raw_ids: [4]}]",
             "every raw id once.*got raw id 4",
         ),
-        ("classes: [{name: a, colour: [1, 2, 3]}]\nvoid: {file_value: 300}", "got file_value 300"),
+        ("classes: [{name: a, colour: [1, 2, 3]}]\nvoid: {file_value: 300}", "file_value in .* to 255; got 300"),
         ("classes: [{name: a, colour: [1, 2, 3]}]\nvoid: {file_value: 0}", "got file_value 0"),
     ],
 )
@@ -150,8 +169,14 @@ def test_unreadable_space_files(tmp_path: Path) -> None:
     with pytest.raises(LabelMapError, match=r"Expected a label space file; got no file"):
         load_label_space(tmp_path / "none.yaml")
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00\xd8")
-    with pytest.raises(LabelMapError, match="Expected a readable label space file"):
+    with pytest.raises(LabelMapError, match="a label space file in .*; got no YAML: "):
         load_label_space(tmp_path / "bytes.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(LabelMapError, match="got .*pipe.yaml, which is a pipe or device; copy"):
+        load_label_space(tmp_path / "pipe.yaml")
+    (tmp_path / "long.yaml").write_text("x" * (1 << 20) + "x")
+    with pytest.raises(LabelMapError, match="got .*long.yaml of more than 1 MiB"):
+        load_label_space(tmp_path / "long.yaml")
 
 
 @given(id_maps)

@@ -1,6 +1,7 @@
 """Weight files: what is written comes back, what is wrong is said, half a file is never left."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,7 +151,28 @@ def test_a_configuration_of_another_version(tmp_path: Path) -> None:
     assert "got temperature; update seg2vid" in message(path)
 
 
-@pytest.mark.parametrize("config", [None, "{"])
+WRONG_CONFIGS = {
+    '{"width": "256"}': "a whole number as width in .*; got text; fetch it again",
+    '{"refinement": 1}': "true or false as refinement in .*; got a whole number",
+    '{"first_frame": 3}': "a mapping as first_frame in .*; got a whole number",
+    '{"depth": {"widths": 3}}': "a list as depth.widths in .*; got a whole number",
+    '{"depth": {"widths": ["a"]}}': r"a whole number as depth.widths\[0\] in .*; got text",
+    '{"label_space": 3}': "a mapping as label_space in .*; got a whole number",
+    '{"frames_per_second": NaN}': "a finite number as frames_per_second in .*; got nan",
+    '{"width": 1000000000}': "multiples of 32 up to 4096 in .*; got 1000000000x128; take such",
+    '{"refiner": {"width": 1000000000}}': "sizes from 0 to 4096 in .*; got 1000000000; take a",
+    '{"first_frame": {"more_blocks": [1000000000]}}': "sizes from 0 to 4096 in .*; got 1000000000",
+}
+
+
+@pytest.mark.parametrize("config", WRONG_CONFIGS)
+def test_a_configuration_of_wrong_types_and_absurd_sizes(tmp_path: Path, config: str) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"x": torch.zeros(2)}, path, {"format": FORMAT, "config": config})
+    assert re.search(WRONG_CONFIGS[config], message(path)), message(path)
+
+
+@pytest.mark.parametrize("config", [None, "{", "[1]", "3", "[" * 100_000])
 def test_a_configuration_that_cannot_be_read(tmp_path: Path, config: str | None) -> None:
     path = tmp_path / "model.safetensors"
     metadata = {"format": FORMAT} | ({} if config is None else {"config": config})

@@ -99,16 +99,25 @@ def test_recipe_trains_and_options_win(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 BAD = {
-    "preset: paper\nsteps: 3": r"the keys stage, preset, model, objective, .* got preset, steps",
-    "- 1": r"the keys stage, .* got \[1\]",
-    "preset: [": r"a recipe \(YAML\) at ",
+    "preset: paper\nsteps: 3": r"only stage, preset, model, objective, .*; got steps; see",
+    "- 1": r"Expected a mapping in .*; got a list; see",
+    "preset: [": r"a recipe in .*; got no YAML: ",
     "preset: huge": "a preset, one of: compact, geometry, paper, .* got 'huge'",
     "objective: best": "an objective, one of: compact, geometry, paper; got 'best'",
-    "model: {colour: 3}": "fields in .* out of: label_space, .* got colour; correct it",
-    "model: {refiner: {colour: 3}}": "fields in .* out of: width; got colour",
-    "model: 3": "fields of ModelConfig in .* got 3",
-    "training: {steps: many}": "a value of type int for steps in .* got 'many'",
-    "training: {kl_batch_sum: 1}": "a value of type bool for kl_batch_sum in .* got 1",
+    "model: {colour: 3}": "only label_space, .*; got colour; correct it",
+    "model: {refiner: {colour: 3}}": "only width as refiner in .*; got colour",
+    "model: 3": "a mapping as model in .*; got a whole number",
+    "training: {steps: many}": "a whole number as steps in .*; got text",
+    "training: {kl_batch_sum: 1}": "true or false as kl_batch_sum in .*; got a whole number",
+    "training: {steps: 2020-13-45}": "a recipe in .*; got no YAML: month must be in 1..12",
+    "training: {learning_rate: .nan}": "a finite number as learning_rate in .*; got nan",
+    "training: {batch_size: -3}": "batch_size in .* from 1 to 65536; got -3",
+    "model: {width: '32'}": "a whole number as width in .*; got text",
+    "model: {height: 1000000000}": "multiples of 32 up to 4096 in .*; got 256x1000000000",
+    "model: {first_frame: {widths: [a]}}": r"a whole number as first_frame.widths\[0\] in",
+    "stage: [1]": "text as stage in .*; got a list",
+    "objective: [1]": "text as objective in .*; got a list",
+    "preset: [1]": "text as preset in .*; got a list",
 }
 
 
@@ -124,7 +133,7 @@ def test_missing_recipe_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     words = ["train", "motion", "--recipe", "no.yaml", "--data", str(tmp_path), "-o", "out"]
     assert cli.main(words) == 2
     line = capsys.readouterr().err
-    assert "a recipe (YAML) at no.yaml" in line and line.count("\n") == 1
+    assert "a recipe; got no file no.yaml" in line and line.count("\n") == 1
 
 
 def test_clips_of_another_size_are_refused(

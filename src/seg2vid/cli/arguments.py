@@ -152,6 +152,8 @@ def _plain(annotation: Any) -> Any:
 def convert(text: Any, kind: Any, label: str) -> Any:
     """Turn text into what the type ``kind`` asks for; raise ``Seg2VidError`` naming ``label``."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if not isinstance(text, str | list) or text == []:  # of `--option=--`, as argparse reads it
+        raise Seg2VidError(f"a value for {label}", got="none", fix="write it after the option")
     if origin is list:
         return [convert(word, inner[0], label) for word in text]
     if origin is tuple and inner[-1] is ...:
@@ -169,12 +171,9 @@ def convert(text: Any, kind: Any, label: str) -> Any:
             raise Seg2VidError(what, got=repr(text), fix="choose one of them")
         return choices[word]
     if kind is Any:
-        import yaml
+        from seg2vid.tools.plain import parse_plain
 
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise Seg2VidError(f"YAML for {label}", got=repr(text), fix="quote it") from None
+        return parse_plain(text, f"YAML for {label}", fix="quote it")
     try:
         value = kind(text)
     except ValueError:

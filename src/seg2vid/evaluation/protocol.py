@@ -6,13 +6,14 @@ otherwise becomes the next version. ``docs/evaluation.md`` tells what each is fo
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import yaml
+from typing import Literal
 
 from seg2vid.tools.errors import Seg2VidError
+from seg2vid.tools.files import check_regular
+from seg2vid.tools.plain import build, parse_plain
+from seg2vid.tools.ranges import LARGEST_SEED, ranged
 
 PROTOCOLS = Path(__file__).with_name("protocols")
 
@@ -37,25 +38,27 @@ class Protocol:
     """Where clips come from: rendered, cut from recordings, photos, or two folders of videos."""
     folder: str = ""
     """Folder below the evaluation data that holds recordings or photos."""
-    starts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    starts: Mapping[str, tuple[int, ...]] = field(
+        default_factory=dict, metadata={"range": (0, 10**9)}
+    )
     """First frames of the clips of each recording."""
-    step: int = 1
+    step: int = ranged(1, 1, 1000)
     """Every how manyth frame of a recording is taken."""
-    first_seed: int = 0
+    first_seed: int = ranged(0, 0, 1 << 61)
     """Seed of the first rendered clip."""
-    clips: int = 0
+    clips: int = ranged(0, 0, 100_000)
     """Number of rendered clips."""
     training: str = ""
     """Folder of training photos, for the baselines that look one up."""
-    height: int = 128
-    width: int = 256
-    num_frames: int = 8
+    height: int = ranged(128, 32, 2048)
+    width: int = ranged(256, 32, 4096)
+    num_frames: int = ranged(8, 0, 999)
     """Frames after the first one."""
     horizons: tuple[int, ...] = (8,)
     """Figures are means over frames up to each of these; videos are evaluated up to each."""
-    samples: int = 4
+    samples: int = ranged(4, 1, 1000)
     """Futures that are drawn for each clip."""
-    seed: int = 0
+    seed: int = ranged(0, 0, LARGEST_SEED >> 1)
     """Sample s of clip c is drawn from this + 1000 c + s."""
     picture_times: tuple[int, ...] = (8,)
     """Frames that FID, KID and the Inception Score are shown."""
@@ -67,7 +70,7 @@ class Protocol:
     """SHA-256 of each judge's file, and of the segmenter."""
     enough: Mapping[str, int] = field(default_factory=dict)
     """Clips or pictures below which a figure is indicative only."""
-    replicates: int = 1000
+    replicates: int = ranged(1000, 1, 1_000_000)
     """Resamples of the clips behind an interval of a mean; a tenth for distances of sets."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What networks compute in."""
@@ -102,6 +105,7 @@ def get_protocol(name_or_path: str | Path) -> Protocol:
     name = str(name_or_path)
     if name.endswith((".yaml", ".yml")):
         try:
+            check_regular(Path(name), "a protocol file", Seg2VidError)
             return _parse(Path(name).read_bytes(), name)
         except OSError as error:
             got = f"{name}: {error.strerror or error}"
@@ -118,27 +122,13 @@ def get_protocol(name_or_path: str | Path) -> Protocol:
 
 def _parse(content: bytes, source: str) -> Protocol:
     """Build a protocol from the bytes of its file; raise ``Seg2VidError`` naming what is wrong."""
-    try:
-        values: Any = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise _wrong(source, "YAML", str(error)) from None
-    if not isinstance(values, dict):
-        raise _wrong(source, "fields of a protocol", type(values).__name__)
-    known = {entry.name for entry in fields(Protocol)} - {"sha256"}
-    unknown = sorted(set(values) - known)
-    if unknown or not {"name", "about", "task", "source"} <= set(values):
-        what = f"name, about, task, source and any of {', '.join(sorted(known))}"
-        raise _wrong(source, what, f"unknown {unknown}" if unknown else f"only {sorted(values)}")
-    for name, choices in (("task", get_args(Task)), ("source", get_args(SourceKind))):
-        if values[name] not in choices:
-            raise _wrong(source, f"{name} out of {', '.join(choices)}", repr(values[name]))
-    _check_kinds(values, source)
-    plain: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in values.items()
-    }
-    starts = {name: tuple(times) for name, times in values.get("starts", {}).items()}
-    plain |= {"starts": starts, "sha256": hashlib.sha256(content).hexdigest()}
-    protocol = Protocol(**plain)
+    values = parse_plain(content, f"a protocol in {source}")
+    if isinstance(values, dict) and "sha256" in values:
+        raise _wrong(source, "no sha256, which is that of the file", repr(values["sha256"]))
+    protocol = replace(
+        build(Protocol, values, f"protocol {source}", fix=_FIX),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
     last = 0 if protocol.is_still else protocol.num_frames
     times = (*protocol.horizons, *protocol.picture_times, *protocol.warping_times)
     if any(not 0 <= time <= last for time in times):
@@ -149,17 +139,8 @@ def _parse(content: bytes, source: str) -> Protocol:
     return protocol
 
 
-def _check_kinds(values: Mapping[str, Any], source: str) -> None:
-    """Raise ``Seg2VidError`` for a field that is no number, list, text or mapping as it should."""
-    samples = Protocol("", "", "stills", "stills")
-    for name, value in values.items():
-        usual = getattr(samples, name)
-        kind: type = list if isinstance(usual, tuple) else dict if usual == {} else type(usual)
-        if not isinstance(value, kind):
-            raise _wrong(source, f"{name} as {kind.__name__}", repr(value))
-    if not all(isinstance(times, list) for times in values.get("starts", {}).values()):
-        raise _wrong(source, "starts as a list of each recording", repr(values["starts"]))
+_FIX = "repair the file"
 
 
 def _wrong(source: str, what: str, got: str) -> Seg2VidError:
-    return Seg2VidError(f"{what} in protocol {source}", got=got, fix="repair the file")
+    return Seg2VidError(f"{what} in protocol {source}", got=got, fix=_FIX)

@@ -2,24 +2,26 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Int, Integer, UInt8
 
 from seg2vid.tools.errors import LabelMapError
+from seg2vid.tools.plain import build, parse_plain, read_plain
+from seg2vid.tools.ranges import ranged
 
 Ids = Int[np.ndarray, "height width"]
 Values = Integer[np.ndarray, "height width"]
 """What a file holds, before it is known what it means."""
 
-Colour = tuple[int, ...]
+Colour = tuple[int, int, int]
 """RGB: three numbers 0 ... 255."""
+_BYTES = {"range": (0, 255)}
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ class LabelClass:
     id: int
     """The id inside seg2vid: 0 ... number of classes - 1, void is the number of classes."""
     name: str
-    colour: Colour
+    colour: Colour = field(metadata=_BYTES)
     """RGB, each 0 ... 255."""
     raw_ids: tuple[int, ...] = ()
     """Ids in the dataset's original files; none where there is no second numbering."""
     foreground: bool = False
     """True for things that move by themselves: people, vehicles."""
-    other_colours: tuple[Colour, ...] = ()
+    other_colours: tuple[Colour, ...] = field(default=(), metadata=_BYTES)
     """Further colours that are read as this class."""
 
 
@@ -46,7 +48,7 @@ class LabelSpace:
     name: str
     classes: tuple[LabelClass, ...]
     void: LabelClass
-    file_value: int = 255
+    file_value: int = ranged(255, 0, 255)
     """The value of void in files."""
 
     @property
@@ -101,64 +103,47 @@ class LabelSpace:
         return {"name": self.name, "classes": list(map(plain, self.classes)), "void": void}
 
     @classmethod
-    def from_dict(
-        cls, values: Mapping[str, Any], *, source: str = "the label space"
-    ) -> "LabelSpace":
+    def from_dict(cls, values: Any, *, source: str = "the label space") -> "LabelSpace":
         """Build a space from plain values; raise ``LabelMapError`` naming ``source``."""
         entries = values.get("classes") if isinstance(values, Mapping) else None
-        if not isinstance(entries, list) or not entries:
-            raise _space_error(source, "no list `classes`", "a name and a list `classes`")
-        classes = tuple(_read_class(entry, index, source) for index, entry in enumerate(entries))
-        void_entry = {"name": "void", "colour": [0, 0, 0], **(values.get("void") or {})}
-        void_entry["id"] = len(classes)
-        file_value = void_entry.pop("file_value", 255)
-        void = _read_class(void_entry, len(classes), source)
-        _check_classes((*classes, void), source)
-        if not isinstance(file_value, int) or not len(classes) <= file_value <= 255:
-            what = f"a void `file_value` from {len(classes)} (above the class ids) to 255"
-            raise _space_error(source, f"file_value {file_value!r}", what)
-        return cls(str(values.get("name", "unnamed")), classes, void, file_value)
+        void = values.get("void") or {} if isinstance(values, Mapping) else {}
+        if not isinstance(entries, list | tuple) or not entries or not isinstance(void, Mapping):
+            raise _space_error(source, "none", "a name, a list `classes` and a mapping `void`")
+        numbered = [
+            {"id": index, **entry} if isinstance(entry, Mapping) else entry
+            for index, entry in enumerate(entries)
+        ]
+        void = {"name": "void", "colour": [0, 0, 0], **void, "id": len(entries)}
+        plain = {
+            "name": values.get("name", "unnamed"),
+            "classes": numbered,
+            "file_value": void.pop("file_value", 255),
+            "void": void,
+        }
+        space = build(cls, plain, source, error=LabelMapError, fix=_FIX)
+        _check_classes(space, source)
+        return space
+
+
+_FIX = "write it like seg2vid/labels/spaces/cityscapes.yaml"
 
 
 def _space_error(source: str, got: str, what: str) -> LabelMapError:
-    fix = "write it like seg2vid/labels/spaces/cityscapes.yaml"
-    return LabelMapError(f"{what} in {source}", got=got, fix=fix)
+    return LabelMapError(f"{what} in {source}", got=got, fix=_FIX)
 
 
-def _read_class(entry: Any, index: int, source: str) -> LabelClass:
-    if not isinstance(entry, Mapping) or "name" not in entry:
-        raise _space_error(source, repr(entry), f"a class with a name at place {index}")
-    known = {field.name for field in dataclasses.fields(LabelClass)}
-    if unknown := sorted(set(map(str, entry)) - known):
-        what = f"only {', '.join(sorted(known))} for class {entry['name']!r}"
-        raise _space_error(source, ", ".join(unknown), what)
-    name = entry["name"]
-    if entry.get("id", index) != index:
-        what = f"ids 0, 1, 2 ... in order, each once (here {index})"
-        raise _space_error(source, f"id {entry['id']!r} for class {name!r}", what)
-    if "colour" not in entry:
-        raise _space_error(source, "none", f"a colour [red, green, blue] for class {name!r}")
-    raw_ids = entry.get("raw_ids") or []
-    if not isinstance(raw_ids, list | tuple) or not all(isinstance(raw, int) for raw in raw_ids):
-        raise _space_error(source, repr(raw_ids), f"a list of whole raw_ids for {name!r}")
-    colours = [entry["colour"], *(entry.get("other_colours") or ())]
-    first, *others = (_read_colour(colour, name, source) for colour in colours)
-    foreground = bool(entry.get("foreground", False))
-    return LabelClass(index, str(name), first, tuple(raw_ids), foreground, tuple(others))
-
-
-def _read_colour(value: Any, name: str, source: str) -> Colour:
-    is_triple = isinstance(value, list | tuple) and len(value) == 3
-    if not is_triple or not all(isinstance(part, int) and 0 <= part <= 255 for part in value):
-        what = f"a colour of three numbers 0 ... 255 for class {name!r}"
-        raise _space_error(source, repr(value), what)
-    return tuple(value)
-
-
-def _check_classes(channels: tuple[LabelClass, ...], source: str) -> None:
-    """Raise for a name, colour or raw id of two channels: a map could then not be read back."""
+def _check_classes(space: LabelSpace, source: str) -> None:
+    """Raise for an id, name, colour or raw id of two: a map could then not be read back."""
+    channels = space.channels
     if len(channels) > 255:
         raise _space_error(source, f"{len(channels) - 1} classes", "at most 254 classes")
+    for index, label in enumerate(space.classes):
+        if label.id != index:
+            what = f"ids 0, 1, 2 ... in order, each once (here {index})"
+            raise _space_error(source, f"id {label.id} for class {label.name!r}", what)
+    if space.file_value < space.void_id:
+        what = f"a void `file_value` from {space.void_id} (above the class ids) to 255"
+        raise _space_error(source, f"file_value {space.file_value}", what)
     kinds: dict[str, Iterable[tuple[LabelClass, object]]] = {
         "name": [(channel, channel.name) for channel in channels],
         "colour": [(c, colour) for c in channels for colour in (c.colour, *c.other_colours)],
@@ -197,24 +182,12 @@ def get_label_space(name_or_path: str | Path) -> LabelSpace:
 @cache
 def _bundled(name: str) -> LabelSpace:
     text = (resources.files("seg2vid.labels") / "spaces" / f"{name}.yaml").read_text("utf-8")
-    return LabelSpace.from_dict(yaml.safe_load(text), source=name)
+    return LabelSpace.from_dict(parse_plain(text, name), source=name)
 
 
 def load_label_space(path: Path) -> LabelSpace:
     """Read a label space from a YAML file; raise ``LabelMapError`` saying what is wrong in it."""
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        what, got, fix = "a label space file", f"no file {path}", "check the path"
-    except (OSError, UnicodeDecodeError) as error:
-        what, got, fix = "a readable label space file", f"{path}: {error}", "check the file"
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" (line {mark.line + 1})" if mark else ""
-        what, got = f"YAML in {path}", f"{getattr(error, 'problem', error)}{place}"
-        fix = "repair the file"
-    else:
-        if not isinstance(values, dict):
-            raise _space_error(str(path), type(values).__name__, "a name and a list `classes`")
-        return LabelSpace.from_dict({"name": path.stem, **values}, source=str(path))
-    raise LabelMapError(what, got=got, fix=fix)
+    values = read_plain(path, "a label space file", error=LabelMapError)
+    if isinstance(values, dict):
+        values = {"name": path.stem, **values}
+    return LabelSpace.from_dict(values, source=str(path))

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from seg2vid.models.config import ModelConfig, from_dict, to_dict
 from seg2vid.tools.errors import ModelError
 from seg2vid.tools.files import replacing
+from seg2vid.tools.plain import build
 
 FORMAT = "seg2vid-1"
+LARGEST = 4096
+"""The largest number that the configuration of a network may hold."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,38 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if tensor.dtype == torch.float16:
             weights[name] = tensor.float()
     try:
-        config = json.loads(metadata["config"])
-        provenance = json.loads(metadata.get("provenance", "{}"))
-    except (KeyError, json.JSONDecodeError) as error:
+        config = dict(json.loads(metadata["config"]))
+        provenance = dict(json.loads(metadata.get("provenance", "{}")))
+    except (LookupError, RecursionError, TypeError, ValueError) as error:
         what = f"a file with a readable configuration at {path}"
         raise ModelError(what, got=repr(error), fix="fetch it again") from error
-    return Checkpoint(from_dict(ModelConfig, config), weights, provenance)
+    return Checkpoint(_read_config(config, str(path)), weights, provenance)
+
+
+def _read_config(values: dict[str, Any], where: str) -> ModelConfig:
+    fix = "fetch it again, or train anew what another version wrote"
+    build(ModelConfig, values, where, is_open=True, error=ModelError, fix=fix)
+    config = from_dict(ModelConfig, values)
+    check_sizes(config, where)
+    return config
+
+
+def check_sizes(config: ModelConfig, where: str) -> None:
+    """Raise ``ModelError`` for networks that nobody can mean: they would take all memory."""
+    for side in (config.height, config.width):
+        if side % 32 or not 32 <= side <= LARGEST:
+            what = f"height and width of multiples of 32 up to {LARGEST} in {where}"
+            got = f"{config.width}x{config.height}"
+            raise ModelError(what, got=got, fix="take such a size")
+    left: list[object] = [{**to_dict(config), "label_space": None}]
+    while left:
+        value = left.pop()
+        left += value.values() if isinstance(value, dict) else ()
+        left += value if isinstance(value, tuple) else ()
+        size = len(value) if isinstance(value, tuple) else value
+        if isinstance(size, int) and not 0 <= size <= LARGEST:
+            what, fix = f"sizes from 0 to {LARGEST} in {where}", "take a smaller network"
+            raise ModelError(what, got=size, fix=fix)
 
 
 def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:

@@ -1,5 +1,8 @@
 """The project's errors: every one says what was expected, what came and what to do, in one line."""
 
+LONGEST = 600
+"""Letters of what came that a message shows: a file may hold anything."""
+
 
 class Seg2VidError(ValueError):
     """Base of all errors a user can cause and repair; its text is one line.
@@ -42,7 +45,10 @@ class DivergenceError(TrainingError):
 def expected(what: str, *, got: object, fix: str) -> str:
     """Return the one-line message "Expected <what>; got <got>; <fix>." with white space folded.
 
-    ``what`` and ``fix`` are prose without a full stop at the end; ``got`` is anything printable.
+    ``what`` and ``fix`` are prose without a full stop at the end; ``got`` is anything printable, of
+    which at most ``LONGEST`` letters are shown.
     """
+    got = str(got)
+    got = got if len(got) <= LONGEST else f"{got[: LONGEST - 3]}..."
     text = f"Expected {what}; got {got}; {fix}"
     return " ".join(text.split()).rstrip(".") + "."

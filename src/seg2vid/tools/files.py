@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from seg2vid import __version__
-from seg2vid.tools.errors import MediaError
+from seg2vid.tools.errors import MediaError, Seg2VidError
 
 MARKER = "video.json"
 """The file in a folder of frames that tells what it is and that seg2vid wrote it."""
@@ -22,6 +22,17 @@ _OWN_NAMES = re.compile(
 )
 """Paths in a folder of frames that seg2vid wrote; with any other in it, it is never replaced."""
 _PARTIAL_NAME = re.compile(r"\..+\.\d+\.partial(\.\w+)?")
+
+
+def check_regular(path: Path, what: str, error: type[Seg2VidError] = MediaError) -> None:
+    """Raise ``error`` unless a file is there to be read: no folder, and no pipe or device."""
+    if path.is_file():
+        return
+    if not path.exists():
+        raise error(what, got=f"no file {path}", fix="check the path")
+    if path.is_dir():
+        raise error(what, got=f"{path}, which is a folder", fix="name one file in it")
+    raise error(what, got=f"{path}, which is a pipe or device", fix="copy it to a file first")
 
 
 @contextmanager

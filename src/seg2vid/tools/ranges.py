@@ -1,7 +1,8 @@
 """Ranges of numbers in a configuration, told where its fields are declared."""
 
-from collections.abc import Mapping
-from dataclasses import field, fields
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import field, fields, is_dataclass
 from typing import Any
 
 from seg2vid.tools.errors import Seg2VidError
@@ -30,8 +31,30 @@ def check_range(
     raise error(f"{label} from {least} to {most}", got=value, fix="choose a number in between")
 
 
-def check_ranges(config: Any, error: type[Seg2VidError] = Seg2VidError) -> None:
-    """Raise ``error`` for the first field of a dataclass that lies outside its range."""
+def check_ranges(
+    config: Any, error: type[Seg2VidError] = Seg2VidError, *, where: str | None = None
+) -> None:
+    """Raise ``error`` for the first field of a dataclass, or within it, outside its range.
+
+    ``where`` says in which file it stands; else it is named as the option of the command line.
+    """
     for one in fields(config):
-        label = f"--{one.name.replace('_', '-')}"
-        check_range(label, getattr(config, one.name), one.metadata, error)
+        value = getattr(config, one.name)
+        label = f"--{one.name.replace('_', '-')}" if where is None else f"{one.name}{where}"
+        # What is in a mapping of anything is checked by whoever knows what it is.
+        is_known = "range" in one.metadata or not isinstance(value, Mapping)
+        for part in _parts(value) if is_known else ():
+            if is_dataclass(part):
+                check_ranges(part, error, where=where)
+            elif isinstance(part, float) and not math.isfinite(part):
+                raise error(f"a finite number as {label}", got=part, fix="correct it")
+            else:
+                check_range(label, part, one.metadata, error)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple | list | Mapping):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _parts(part)
+    else:
+        yield value

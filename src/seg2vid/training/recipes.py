@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from seg2vid.labels.space import LabelSpace, get_label_space
-from seg2vid.models.config import ModelConfig, from_dict, preset, to_dict
+from seg2vid.models.checkpoint import check_sizes
+from seg2vid.models.config import ModelConfig, preset, to_dict
 from seg2vid.models.judges.perceptual import load_perceptual_networks
 from seg2vid.tools.errors import ModelError, TrainingError
+from seg2vid.tools.plain import build, read_plain
 from seg2vid.tools.ranges import check_ranges
 from seg2vid.training.config import (
     OBJECTIVES,
@@ -37,7 +38,18 @@ STAGES: dict[type, Any] = {
     SegmenterTrainingConfig: SegmenterStage,
 }
 """What each configuration trains."""
-KEYS = ("stage", "preset", "model", "objective", "training", "data")
+
+
+@dataclass(frozen=True)
+class _File:
+    """What stands in a recipe's file."""
+
+    stage: str | None = None
+    preset: str = "geometry"
+    model: dict[str, Any] | None = None
+    objective: str | None = None
+    training: dict[str, Any] | None = None
+    data: Any = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +63,7 @@ class Recipe:
 
 def read_recipe(path: Path, kind: type = MotionTrainingConfig) -> Recipe:
     """Read a recipe of the stage that ``kind`` configures; ``ModelError`` says what is wrong."""
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        what, got = f"a recipe (YAML) at {path}", str(error).replace("\n", " ")
-        raise ModelError(what, got=got, fix="see the files in recipes/") from None
+    values = read_plain(path, "a recipe", error=ModelError, fix="see the files in recipes/")
     if not isinstance(values, dict) or set(values) - set(KEYS):
         what = f"a recipe with the keys {', '.join(KEYS)} in {path}"
         got = ", ".join(map(str, values)) if isinstance(values, dict) else repr(values)
@@ -70,42 +78,29 @@ def read_recipe(path: Path, kind: type = MotionTrainingConfig) -> Recipe:
         raise ModelError(what, got=repr(objective), fix="choose one of them")
     model = change(preset(values.get("preset", "compact")), values.get("model"), path)
     base = OBJECTIVES[objective] if kind is MotionTrainingConfig else kind()
-    return Recipe(model, change(base, values.get("training"), path))
+    return Recipe(model, change(base, told.training, path))
 
 
-def change(base: Any, changes: Any, path: Path | str) -> Any:
+def change(base: Any, changes: dict[str, Any] | None, path: Path | str) -> Any:
     """Return a configuration with some fields changed, nested ones field by field.
 
     ``path`` says where ``changes`` were read. Raises ``ModelError`` for what does not fit.
     """
-    if changes is None:
-        return base
-    if not isinstance(changes, dict):
-        what = f"fields of {type(base).__name__} in {path}"
-        raise ModelError(what, got=repr(changes), fix="write them as name: value")
-    return from_dict(type(base), _merged(to_dict(base), changes, path))
+    values = _merged(to_dict(base), changes or {})
+    config = build(type(base), values, str(path), error=ModelError)
+    if isinstance(config, ModelConfig):
+        check_sizes(config, str(path))
+    return config
 
 
-def _merged(base: dict[str, Any], changes: dict[str, Any], path: Path | str) -> dict[str, Any]:
-    """Lay ``changes`` over ``base``, dictionaries into dictionaries; types must be the same."""
-    # A label space is open: it has no fields before the data name it.
-    if base and (unknown := sorted(set(changes) - set(base))):
-        what = f"fields in {path} out of: {', '.join(base)}"
-        raise ModelError(what, got=", ".join(unknown), fix="correct it")
-    merged = dict(base)
-    for name, value in changes.items():
-        kind = type(base.get(name, value))
-        if kind is float and type(value) is int:
-            value = float(value)
-        elif kind is tuple and isinstance(value, list):
-            value = tuple(value)
-        elif kind is dict and isinstance(value, dict):
-            value = _merged(base.get(name, {}), value, path)
-        if type(value) is not kind:
-            what = f"a value of type {kind.__name__} for {name} in {path}"
-            raise ModelError(what, got=repr(value), fix="correct it")
-        merged[name] = value
-    return merged
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Lay ``changes`` over ``base``, dictionaries into dictionaries."""
+    both = {
+        name: _merged(base[name], value)
+        for name, value in changes.items()
+        if isinstance(value, dict) and isinstance(base.get(name), dict)
+    }
+    return {**base, **changes, **both}
 
 
 def make_stage(
