@@ -345,3 +345,65 @@ def test_a_sweep_moves_pixels_as_the_scene_moves() -> None:
     error = sweep_camera(depth, still, CAMERA, video, drives, seconds)[0, :, 0]
     assert int(error.argmin()) == 0
     assert error[0] < 0.7 * error[1:].min()
+
+
+# Points that are painted where nothing was seen, and finer grids.
+
+
+def painted_scene(*poses: tuple[float, float, float, float]) -> tuple[Scene, MovedScene]:
+    """The street at some poses, all in one scene."""
+    depth, surfaces = street()
+    scene = Scene(depth, torch.zeros_like(surfaces), surfaces, CAMERA, drive(*poses))
+    return scene, move_scene(scene)
+
+
+def test_points_are_where_they_were_lifted() -> None:
+    scene, moved = painted_scene((3.0, 0.2, 0.1, 0.02))
+    pixels = (moved.source[0, 0].flatten() < 0).nonzero().squeeze(1)
+    assert len(pixels) > 100, "the turn uncovers a strip"
+    found, offset = geometry.move_points(scene, geometry.lift_points(scene, moved, 0, pixels), 0)
+    at = found.flatten()[pixels]
+    # Two points of one place: the nearer is shown, both are in the right place.
+    assert (at == torch.arange(len(pixels))).float().mean() > 0.99
+    assert offset.flatten(1)[:, pixels].abs().max() < 0.01
+
+
+@given(st.floats(-0.5, 2.0), st.floats(-0.3, 0.3), st.floats(-0.1, 0.1), st.floats(-0.02, 0.02))
+def test_points_move_as_the_pixels_of_the_scene_do(
+    ahead: float, aside: float, yaw: float, pitch: float
+) -> None:
+    """What is seen, too, may be lifted at one time and must be where it is seen at another."""
+    scene, moved = painted_scene((1.0, 0.1, 0.02, 0.0), (ahead, aside, yaw, pitch))
+    source, then = moved.source[0].flatten(1), moved.source[0, 1].flatten()
+    pixels = (source[0] >= 0).nonzero().squeeze(1)[::7]
+    points = geometry.lift_points(scene, moved, 0, pixels)
+    found, _ = geometry.move_points(scene, points, 1)
+    there = (found.flatten() >= 0) & (then >= 0)
+    # The pixel of the first frame that a point was, beside the one that is shown there.
+    own, shown = source[0, pixels[found.flatten()[there]]], then[there]
+    step = torch.stack((own % WIDTH - shown % WIDTH, own // WIDTH - shown // WIDTH)).abs().amax(0)
+    assert len(step) > 50 and step.float().quantile(0.9) <= 3
+
+
+def test_a_finer_grid_moves_as_the_coarse_one_does() -> None:
+    depth, surfaces = street()
+    scene = Scene(depth, torch.zeros_like(surfaces), surfaces, CAMERA, drive((2.0, 0.1, 0.05, 0.0)))
+    fine = surfaces.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    still = torch.zeros_like(fine, dtype=torch.bool)
+    large = geometry.enlarge_scene(scene, torch.zeros_like(fine), fine, still)
+    flow = torch.nn.functional.avg_pool2d(scene_flow(large)[0], 2) / 2
+    error = (flow - scene_flow(scene)[0]).norm(dim=1)[0]
+    assert error.median() < 0.02 and error[:, 4:-4].quantile(0.95) < 0.2
+    assert large.inverse_depth.max() < 1.05 * depth.max(), "nothing overshoots"
+
+
+def test_a_finer_grid_has_the_edges_of_its_own_labels() -> None:
+    depth, surfaces = street()
+    fine = surfaces.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    # The wall is half a pixel of the coarse grid wider.
+    wall = (fine == 2).roll(1, 2) | (fine == 2)
+    fine = torch.where(wall, 2, fine)
+    scene = Scene(depth, torch.zeros_like(surfaces), surfaces, CAMERA, drive((1.0, 0, 0, 0)))
+    still = torch.zeros_like(wall)
+    large = geometry.enlarge_scene(scene, torch.zeros_like(fine), fine, still)
+    assert torch.allclose(large.inverse_depth[wall], torch.tensor(1 / 20), rtol=0.02)

@@ -36,6 +36,7 @@ Indices = Int[Tensor, " query"]
 Column = Float[Tensor, " query"]
 Flags = Bool[Tensor, "batch pixel"]
 Cells = list[Int[Tensor, "time _ _"]]
+Flags2D = Bool[Tensor, "batch height width"]
 PerRow = Float[Tensor, "batch row time"]
 
 NEAREST = 1e-3
@@ -100,6 +101,18 @@ class MovedScene(Carrier):
     """Of frame t, in 1/m; where nothing of the first frame is seen, of what lies behind."""
     source: Int[Tensor, "batch time height width"]
     """Row-major index of the pixel of the first frame that is shown, -1 where none is."""
+    behind: Int[Tensor, "batch time height width"]
+    """The same, but where nothing is seen, of the surface that lies behind."""
+
+
+@dataclass(frozen=True)
+class Points(Carrier):
+    """Points of a scene that no pixel of its first frame shows."""
+
+    place: Float[Tensor, "4 point"]
+    """(x, y, z, inverse depth) in any scale, in the axes of the first camera: see ``Scene``."""
+    rows: Int[Tensor, " point"]
+    """What each goes with, as in ``Scene``."""
 
 
 def rays_of(camera: Camera, height: int, width: int) -> Rays:
@@ -168,6 +181,52 @@ def surface_planes(inverse_depth: InverseDepth, surfaces: Labels, camera: Camera
     rays = rays_of(camera, *inverse_depth.shape[1:])
     constant = inverse_depth.flatten(1) - (slope * rays[:, :2]).sum(1)
     return torch.cat((slope, constant.unsqueeze(1)), 1)
+
+
+def enlarge_scene(scene: Scene, rows: Labels, surfaces: Labels, fixed: Flags2D) -> Scene:
+    """Return a scene on a grid that is finer by a whole factor, with edges where that has them.
+
+    ``rows``, ``surfaces`` and ``fixed`` are those of the finer grid. Depth is interpolated (cubic
+    B-spline) between pixels of the same surface.
+    """
+    height, width = rows.shape[1:]
+    coarse, factor = scene.inverse_depth, width // scene.rows.shape[2]
+    spline = []
+    for size in (height, width):
+        place = (torch.arange(size, device=rows.device) + 0.5) / factor - 0.5
+        base = place.floor()
+        t = (place - base).unsqueeze(1)
+        weight = torch.cat(
+            ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (t + 1) * t * (1 - t) + 1, t**3), 1
+        )
+        index = base.long().unsqueeze(1) + torch.arange(-1, 3, device=rows.device)
+        spline.append((index.clamp(0, size // factor - 1), weight / 6))
+    (down, tall), (right, wide) = spline
+    total = torch.zeros_like(rows, dtype=coarse.dtype)
+    share = torch.zeros_like(total)
+    for i in range(4):
+        for j in range(4):
+            row, column = down[:, i, None], right[None, :, j]
+            weight = tall[:, i, None] * wide[None, :, j]
+            # What has no pixel of its own surface around is read across the edge.
+            weight = weight * torch.where(scene.surfaces[:, row, column] == surfaces, 1.0, 1e-4)
+            total, share = total + weight * coarse[:, row, column], share + weight
+    centre = (scene.camera.centre + 0.5) * factor - 0.5
+    residual = scene.residual
+    if residual is not None:
+        size = {"size": (height, width), "mode": "bilinear", "align_corners": False}
+        residual = factor * F.interpolate(residual.flatten(0, 1), **size).unflatten(
+            0, residual.shape[:2]
+        )
+    return Scene(
+        total / share,
+        rows,
+        surfaces,
+        Camera(scene.camera.focal_length * factor, centre),
+        scene.paths,
+        None if scene.fixed is None else fixed,
+        residual,
+    )
 
 
 @dataclass(frozen=True)
@@ -372,11 +431,64 @@ def move_scene(scene: Scene) -> MovedScene:
             moments = whole.moments(sample, times, planes, (height, width))
             parts.append(_render(moments, whole.inverse_depth[sample], whole.fixed[sample]))
         samples.append([torch.cat(part) for part in zip(*parts, strict=True)])
-    forward, backward, seen, shown, distance, source = (
+    forward, backward, seen, shown, distance, source, behind = (
         torch.stack(part).unflatten(-1, (height, width)) for part in zip(*samples, strict=True)
     )
     motion = Motion(forward, backward, seen.unsqueeze(2), shown.unsqueeze(2))
-    return MovedScene(motion, distance, source)
+    return MovedScene(motion, distance, source, behind)
+
+
+def lift_points(scene: Scene, moved: MovedScene, time: int, pixels: Indices) -> Points:
+    """Return pixels of a moved scene's frame as points: what is painted where nothing was seen.
+
+    They lie on the surfaces behind. Of the batch, which is one sample, the given time counts.
+    """
+    height, width = scene.inverse_depth.shape[1:]
+    rows = scene.rows.flatten()[moved.behind[0, time].flatten()[pixels]]
+    depth = moved.inverse_depth[0, time].flatten()[pixels]
+    x, y, z = rays_of(scene.camera, height, width)[0].index_select(1, pixels)
+    cosine, sine, right, ahead, pitch = _rigid(scene, rows, time)
+    y, z = pitch.cos() * y - pitch.sin() * z, pitch.sin() * y + pitch.cos() * z
+    x, z = x - right * depth, z - ahead * depth
+    return Points(torch.stack((cosine * x - sine * z, y, sine * x + cosine * z, depth)), rows)
+
+
+def move_points(
+    scene: Scene, points: Points, time: int
+) -> tuple[Int[Tensor, "height width"], Float[Tensor, "2 height width"]]:
+    """Return the nearest point at or beside each pixel of a time, -1 where none is, and how far the
+    pixel lies from its place, in pixels of the frame that the point was lifted from.
+    """
+    height, width = scene.inverse_depth.shape[1:]
+    x, y, z, depth = points.place
+    cosine, sine, right, ahead, pitch = _rigid(scene, points.rows, time)
+    x, z = cosine * x + sine * z + right * depth, cosine * z - sine * x + ahead * depth
+    y, z = pitch.cos() * y + pitch.sin() * z, pitch.cos() * z - pitch.sin() * y
+    is_before, z = z > NEAREST, z.clamp(min=NEAREST)
+    place = project(torch.stack((x, y, z))[None], scene.camera)[0]
+    column, row = place.round()
+    is_before &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    index = is_before.nonzero().squeeze(1)
+    target = (row[index] * width + column[index]).long()
+    buffer = torch.full((height * width,), -1, device=index.device)
+    buffer = buffer.scatter_reduce(0, target, _key((depth / z)[index], index), "amax")
+    buffer = buffer.view(height, width)
+    # Where surfaces come nearer their points go apart: a pixel may show one beside it.
+    padded = F.pad(buffer, (1, 1, 1, 1), value=-1)
+    near = torch.stack([padded[1 + r :, 1 + c :][:height, :width] for r, c in AROUND]).amax(0)
+    found = torch.where(buffer < 0, near, buffer)
+    found = torch.where(found < 0, found, found & LOW_WORD)
+    here = found.clamp(min=0)
+    # From a point at distance 1 to one at z the picture has grown by 1 / z.
+    offset = (pixel_grid(height, width, like=place) - place[:, here]) * z[here]
+    return found, offset
+
+
+def _rigid(scene: Scene, rows: Indices, time: int) -> tuple[Tensor, ...]:
+    """Return cosine, sine and shift of each row at a time of the first sample, and the pitch."""
+    rigid = rigid_motion(scene.paths)
+    parts = (rigid.cosine, rigid.sine, rigid.rightward, rigid.forward)
+    return *(part[0, rows, time] for part in parts), rigid.pitch[0, time]
 
 
 def _render(
@@ -388,8 +500,9 @@ def _render(
     with torch.no_grad():
         source, behind = _find_sources(moments, start, depth)
         seen = _still_seen(moments, start, source).view(-1, pixels) | fixed
-    landed, distance = moments.land(moments.rays, start + torch.where(source < 0, behind, source))
-    source = torch.where(fixed, grid.new_ones(pixels).cumsum(0).long() - 1, source.view(-1, pixels))
+    landed, distance = moments.land(moments.rays, start + behind)
+    own = torch.arange(pixels, device=grid.device)
+    source = torch.where(fixed, own, source.view(-1, pixels))
     backward = _hold(landed, width).view(2, -1, pixels).transpose(0, 1) - grid
     forward = _hold(moments.place, width).view(2, -1, pixels).transpose(0, 1) - grid
     distance = torch.where(fixed, depth, distance.view(-1, pixels).clamp(min=0))
@@ -401,6 +514,7 @@ def _render(
         (source >= 0).float(),
         distance,
         source,
+        torch.where(fixed, own, behind.view(-1, pixels)),
     )
 
 
@@ -435,7 +549,7 @@ def _find_sources(
         is_new[number] = (candidates[number] != candidates[:number]).all(0)
     candidate, number = is_new.nonzero().unbind(1)
     source, found = candidates[candidate, number], best[hard]
-    for _ in range(WALKS):
+    for _ in range(WALKS - 1):
         query = hard[number]
         fits, landed = moments.visit(query, start[query], source)
         found = found.scatter_reduce(0, number, fits, "amax")
@@ -543,14 +657,15 @@ def _close_cracks(moments: _Moments, start: Indices, own: Indices) -> Indices:
     crack = ((own < 0) & (around > 5.5)).nonzero().squeeze(1)
     pixel = crack % (height * width)
     row, column = pixel // width, pixel % width
-    best, nearest = own[crack], torch.full_like(moments.rays[0, crack], torch.inf)
+    rays, begin = moments.rays.index_select(1, crack), start[crack]
+    best, nearest = own[crack], torch.full_like(rays[0], torch.inf)
     for down, right in AROUND:
         inside = (row + down >= 0) & (row + down < height)
         inside &= (column + right >= 0) & (column + right < width)
         source = own[(crack + down * width + right).clamp(0, len(own) - 1)].where(inside, -1)
-        begin = start[crack]
-        landed, distance = moments.land(moments.rays[:, crack], begin + source.clamp(min=0))
-        off = (landed - moments.grid[:, source.clamp(min=0)]).abs().amax(0)
+        plane = source.clamp(min=0)
+        landed, distance = moments.land(rays, begin + plane)
+        off = (landed - moments.grid.index_select(1, plane)).abs().amax(0)
         is_better = (source >= 0) & (distance >= 0) & (off < nearest)
         best, nearest = torch.where(is_better, source, best), torch.where(is_better, off, nearest)
     return own.index_put((crack,), best)

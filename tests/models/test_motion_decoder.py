@@ -14,6 +14,7 @@ from seg2vid.models.depth import DepthNetwork, own_car, stand_up
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import (
     DRIVES,
+    FINENESS,
     MotionDecoder,
     hold_together,
     keep_apart,
@@ -122,8 +123,8 @@ def path_of(decoder: MotionDecoder, *knots: tuple[float, ...]) -> Tensor:
     """Integrate camera velocities (m/s and rad/s) told at the knots."""
     units = (10.0, 1.0, 0.5, 0.1)
     told = torch.tensor(knots) / torch.tensor(units)
-    times = torch.arange(decoder.num_frames)
-    return decoder._integrate(told.flatten().view(1, 1, -1), units, times)[0, 0]
+    way = decoder._integrate(told.flatten().view(1, 1, -1), units, decoder.num_frames)[0, 0]
+    return way[FINENESS::FINENESS]
 
 
 def test_a_steady_drive_covers_its_speed_times_its_time(decoder: MotionDecoder) -> None:
@@ -157,11 +158,10 @@ def test_vehicles_in_the_way_drive_on_and_nothing_else_does() -> None:
     objects[0, 4, :, 0] = camera[0, :, 0]
     is_vehicle = torch.tensor([[True, True, False, True, True]])
     moved = keep_apart(ScenePaths(camera, objects, pivots), is_vehicle)
-    assert moved.camera.shape == (1, 3, 4) and moved.objects.shape == (1, 5, 3, 3)
     for index in (1, 2, 3, 4):
-        assert torch.equal(moved.objects[0, index], objects[0, index, :-1])
+        assert torch.equal(moved.objects[0, index], objects[0, index])
     # A gap of 7 m is left after the last time: 12 + 16 share - 16 = 7.
-    assert torch.allclose(moved.objects[0, 0, :, 0], camera[0, :3, 0] * 11 / 16)
+    assert torch.allclose(moved.objects[0, 0, :, 0], camera[0, :, 0] * 11 / 16)
 
 
 # Motion.
@@ -281,10 +281,24 @@ def test_the_code_of_a_clip_is_found_with_the_sweep(arithmetic: str) -> None:
 def test_after_the_pass_speed_is_kept_and_turning_fades(decoder: MotionDecoder) -> None:
     units = (10.0, 1.0, 0.5, 0.1)
     told = torch.tensor([8.0, 0.0, 0.3, 0.0]) / torch.tensor(units)
-    path = decoder._integrate(told.repeat(3).view(1, 1, -1), units, torch.arange(60))[0, 0]
-    ways = path.diff(dim=0)
+    way = decoder._integrate(told.repeat(3).view(1, 1, -1), units, 60)[0, 0]
+    ways = way[::FINENESS].diff(dim=0)
     assert torch.allclose(ways[:, :2].norm(dim=1), torch.tensor(8.0 / 12), atol=1e-3)
     assert ways[-1, 2] < 0.02 * ways[0, 2]
+
+
+def test_moments_lie_on_one_drive_whatever_the_frame_rate(decoder: MotionDecoder) -> None:
+    with torch.inference_mode():
+        given = (picture(), street_map(), draw(decoder), objects_of(street_map()))
+        drive = decoder.drive(*given)
+        frames, finely = drive.at(torch.arange(3)), drive.at(torch.arange(-1, 3, 0.25))
+    assert finely.paths.camera[0, 0].abs().max() == 0, "the key itself is at rest"
+    for name in ("camera", "objects"):
+        whole, fine = getattr(frames.paths, name), getattr(finely.paths, name)
+        assert torch.allclose(whole, fine[..., 4::4, :][..., :3, :], atol=1e-6)
+    # Between two frames a drive goes on as it went: no step stands out.
+    steps = finely.paths.camera[0, :, 0].diff()
+    assert steps.min() > 0.8 * steps.max() > 0
 
 
 def test_the_last_velocity_is_told_in_the_axes_of_the_last_camera(decoder: MotionDecoder) -> None:

@@ -6,16 +6,24 @@ not rigid. ``geometry`` then moves the scene that ``depth`` sees in the first fr
 flows and both visibilities agree by construction. (Paper Sec. 3.2 and 3.3, with another decoder.)
 """
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from seg2vid.geometry import Scene, move_scene, rays_of, sweep_camera
+from seg2vid.geometry import (
+    MovedScene,
+    Scene,
+    enlarge_scene,
+    move_scene,
+    rays_of,
+    sweep_camera,
+)
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car
@@ -32,6 +40,7 @@ from seg2vid.models.layers import (
 )
 from seg2vid.structures import (
     Camera,
+    Carrier,
     Flows,
     Frames,
     Hints,
@@ -44,7 +53,7 @@ from seg2vid.structures import (
     ScenePaths,
 )
 
-Times = Int[Tensor, " time"]
+Times = Shaped[Tensor, " time"]
 
 KNOTS = 3
 """Moments of a pass, first and last included, at which velocities are told; linear in between."""
@@ -63,8 +72,8 @@ THIN = {"pole", "polegroup", "traffic light", "traffic sign", "column_pole", "tr
 VEHICLES = {"car", "truck", "bus", "train", "motorcycle", "bicycle", "rider", "bicyclist"}
 """Classes, by their names in small letters, that drive in lanes."""
 KEY_PASSES = 3
-"""Passes that are read from one frame, after which a finished one is the next scene; and over which
-the camera is not to run into a vehicle."""
+"""Passes of a scene that are read from one frame, after which a finished one is the next; and over
+which the camera is not to run into a vehicle."""
 LANE = 1.6
 """Metres to either side that the camera's car needs."""
 GAP = 7.0
@@ -100,6 +109,8 @@ class MotionDecoder(nn.Module):
         self.foreground = space.foreground_ids
         self.void_id = space.void_id
         self.has_ground = "road" in names
+        # Without a ground there is the residual alone, and that ends with the pass.
+        self.key_passes = KEY_PASSES if self.has_ground else 1
         self.vehicles = tuple(index for index, name in enumerate(names) if name in VEHICLES)
         self.depth = DepthNetwork(
             config.depth,
@@ -142,17 +153,14 @@ class MotionDecoder(nn.Module):
         objects: Objects,
         hints: Hints | None = None,
         times: Times | None = None,
-        turning: Float[Tensor, "batch every_time"] | None = None,
         velocity: Velocity | None = None,
     ) -> Motion:
         """Predict flow in pixels and visibility, 0 or 1, at all ``times`` or at some.
 
-        ``times`` counts frames of the pass from 0 and may go beyond it. ``hints`` is (dx, dy,
-        confidence) in pixels over the pass, at an eighth of the resolution. ``turning`` is not
-        needed here: the camera's path is learned from the exact one. ``velocity`` is the camera's
-        at the start, in m/s and rad/s, where it is known.
+        ``times`` counts frames of the pass from 0, in fractions too, and may go beyond it.
+        ``hints`` is (dx, dy, confidence) in pixels over the pass, at an eighth of the resolution.
+        ``velocity`` is the camera's at the start, in m/s and rad/s, where it is known.
         """
-        del turning
         return render(self.decode(first_frame, label_map, z, objects, hints, times, velocity))
 
     def decode(
@@ -165,25 +173,36 @@ class MotionDecoder(nn.Module):
         times: Times | None = None,
         velocity: Velocity | None = None,
     ) -> Scene:
-        """As ``forward``, but return the scene that moves.
-
-        With ``velocity``, in m/s and rad/s, the camera begins as fast as that.
-        """
-        depth, features = self.depth.see(first_frame, label_map)
+        """As ``forward``, but return the scene that moves."""
         if times is None:
             times = torch.arange(self.num_frames, device=first_frame.device)
+        return self.drive(first_frame, label_map, z, objects, hints, velocity).at(times)
+
+    def drive(
+        self,
+        first_frame: Pictures,
+        label_map: Labels,
+        z: Latent,
+        objects: Objects,
+        hints: Hints | None = None,
+        velocity: Velocity | None = None,
+        *,
+        until: float = 0.0,
+    ) -> "Drive":
+        """As ``decode``, but for all moments of a key frame, or ``until`` so many frames of it."""
+        depth, features = self.depth.see(first_frame, label_map)
         if hints is None:
             hints = z.foreground.new_zeros(len(objects), 3, *objects.shape[1:])
         wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
         seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
         rows = self._rows(label_map, objects)
         depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
+        # What is trained on is one pass; what is shown goes on after it.
+        count = self.num_frames if self.training else self.key_passes * self.num_frames
+        count = max(count, math.ceil(until))
         with torch.autocast(seen.device.type, enabled=False):
             seen, z = seen.float(), z.map(Tensor.float)
-            until = times
-            if not self.training:
-                until = torch.cat((times, times.new_tensor([KEY_PASSES * self.num_frames - 1])))
-            paths = self._paths(depth, seen, z, wanted.float(), rows, objects, until, velocity)
+            paths = self._paths(depth, seen, z, wanted.float(), rows, objects, count, velocity)
             if not self.training:
                 is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
                 share = pool_rows(is_vehicle.unsqueeze(1).float(), rows, MAX_OBJECTS + 1)
@@ -195,9 +214,10 @@ class MotionDecoder(nn.Module):
             depth.camera,
             paths,
             own_car(label_map, self.void_id),
-            self._residual(seen, z, times),
+            self._residual(seen, z),
         )
-        return scene if self.has_ground else _flatten(scene)
+        scene = scene if self.has_ground else _flatten(scene)
+        return Drive(scene, self.num_frames, self.foreground, self.void_id)
 
     @torch.no_grad()
     def sweep(self, first_frame: Pictures, frames: Frames, label_map: Labels) -> Sweep:
@@ -238,7 +258,7 @@ class MotionDecoder(nn.Module):
         hints: Hints,
         rows: Labels,
         objects: Objects,
-        times: Times,
+        count: int,
         velocity: Velocity | None,
     ) -> ScenePaths:
         pooled = F.adaptive_avg_pool2d(scene, (2, 4)).flatten(1)
@@ -246,18 +266,18 @@ class MotionDecoder(nn.Module):
         if velocity is not None:
             start = velocity / velocity.new_tensor(CAMERA_SPEED)
             knots = torch.cat((start, knots[:, len(CAMERA_SPEED) :]), 1)
-        camera = self._integrate(knots.unsqueeze(1), CAMERA_SPEED, times).squeeze(1)
+        camera = self._integrate(knots.unsqueeze(1), CAMERA_SPEED, count).squeeze(1)
         # Each object: where it is, in units of the camera, and how far.
         rays = rays_of(depth.camera, *rows.shape[1:]).unflatten(-1, rows.shape[1:])
         place = torch.cat((rays[:, :2], depth.inverse_depth.unsqueeze(1)), 1)
-        count = MAX_OBJECTS + 1
-        middle = pool_rows(place, rows, count)[:, 1:]
+        every = MAX_OBJECTS + 1
+        middle = pool_rows(place, rows, every)[:, 1:]
         ahead = 1 / middle[..., 2].clamp(min=1e-3)
-        about = [pool_rows(part, objects, count)[:, 1:] for part in (z.foreground, scene, hints)]
+        about = [pool_rows(part, objects, every)[:, 1:] for part in (z.foreground, scene, hints)]
         knots = self.objects(torch.cat((*about, middle), -1))
         return ScenePaths(
             camera=camera,
-            objects=self._integrate(knots, OBJECT_SPEED, times),
+            objects=self._integrate(knots, OBJECT_SPEED, count),
             pivots=torch.stack((ahead, middle[..., 0] * ahead), -1).detach(),
         )
 
@@ -265,12 +285,12 @@ class MotionDecoder(nn.Module):
         self,
         knots: Float[Tensor, "batch thing numbers"],
         units: tuple[float, ...],
-        times: Times,
-    ) -> Float[Tensor, "batch thing time unit"]:
-        """Turn velocities at the knots into the way covered by the given times.
+        count: int,
+    ) -> Float[Tensor, "batch thing step unit"]:
+        """Turn velocities at the knots into the way covered by each step of ``count`` frames.
 
-        The first two numbers drive where the third, a turn, points by then. After the pass speed is
-        kept and turning fades.
+        The first step is none. The first two numbers drive where the third, a turn, points by then.
+        After the pass speed is kept and turning fades.
         """
         speed = rearrange(knots, "b n (k u) -> (b n) u k", k=KNOTS)
         steps = self.num_frames * FINENESS
@@ -278,7 +298,7 @@ class MotionDecoder(nn.Module):
         spread = F.interpolate(speed, size=2 * steps + 1, mode="linear", align_corners=True)
         velocity = spread[:, :, 1::2] * knots.new_tensor(units).view(1, -1, 1)
         step = self.seconds / steps
-        if (more := (int(times.max()) + 1) * FINENESS - steps) > 0:
+        if (more := count * FINENESS - steps) > 0:
             after = torch.arange(1, more + 1, device=knots.device) * step
             fade = torch.exp(-after / FADE).expand(len(units), -1).clone()
             fade[:2] = 1
@@ -294,15 +314,15 @@ class MotionDecoder(nn.Module):
             ),
             -1,
         )
-        way = rate.cumsum(1)[:, FINENESS - 1 :: FINENESS] * step
-        return way[:, times].unflatten(0, knots.shape[:2])
+        way = F.pad(rate.cumsum(1) * step, (0, 0, 1, 0))
+        return way.unflatten(0, knots.shape[:2])
 
-    def _residual(self, scene: Coarse, z: Latent, times: Times) -> Flows:
+    def _residual(self, scene: Coarse, z: Latent) -> Flows:
+        """Return the residual flow in pixels after a pass."""
         code = z.background[:, :, None, None].expand(-1, -1, *scene.shape[2:])
         over_pass = RESIDUAL * self.residual(join(scene, code, z.foreground)).float()
         fine = F.interpolate(over_pass, scale_factor=OBJECT_FACTOR, mode="bilinear")
-        share = ((times + 1) / self.num_frames).clamp(max=1)
-        return fine.unsqueeze(1) * share.view(1, -1, 1, 1, 1)
+        return fine.unsqueeze(1)
 
     def draw(self, objects: Objects, generator: torch.Generator | None) -> Latent:
         """Draw z ~ N(0, I): see ``draw_codes``."""
@@ -312,11 +332,54 @@ class MotionDecoder(nn.Module):
         )
 
 
+@dataclass(frozen=True)
+class Drive(Carrier):
+    """A key frame as a scene, and how it moves at any moment."""
+
+    scene: Scene
+    """Paths at every step of integration, the first at rest; residual after a pass."""
+    num_frames: int
+    """Frames of a pass."""
+    foreground: tuple[int, ...]
+    void_id: int
+
+    def enlarged(self, label_map: Labels) -> "Drive":
+        """Return the drive of the same scene on the finer grid of ``label_map``."""
+        factor = label_map.shape[2] // self.scene.rows.shape[2]
+        rows = self.scene.rows
+        # An object's pixels, and where its outline has moved those beside.
+        near = F.max_pool2d(rows.float(), 3, 1, 1).long()
+        rows = torch.where(rows > 0, rows, near)
+        rows = rows.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
+        rows = torch.where(is_foreground, rows, 0)
+        surfaces = label_map * (MAX_OBJECTS + 1) + rows
+        fixed = own_car(label_map, self.void_id)
+        return replace(self, scene=enlarge_scene(self.scene, rows, surfaces, fixed))
+
+    def at(self, times: Times) -> Scene:
+        """Return the scene at some times, in frames and their fractions; -1 is the key itself."""
+        paths, residual = self.scene.paths, self.scene.residual
+        place = (times.float() + 1) * FINENESS
+        last = paths.camera.shape[1] - 1
+        before = place.floor().long().clamp(0, last)
+        share, after = (place - before).unsqueeze(1), (before + 1).clamp(max=last)
+
+        def between(way: Float[Tensor, "*rest step unit"]) -> Float[Tensor, "*rest time unit"]:
+            return torch.lerp(way[..., before, :], way[..., after, :], share)
+
+        if residual is not None:
+            part = ((times + 1) / self.num_frames).clamp(max=1)
+            residual = residual * part.view(1, -1, 1, 1, 1)
+        paths = replace(paths, camera=between(paths.camera), objects=between(paths.objects))
+        return replace(self.scene, paths=paths, residual=residual)
+
+
 def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> ScenePaths:
     """Let vehicles that the camera would run into drive ahead of it, as they do in traffic.
 
-    The last time of ``paths`` is how far to look, and is left out of the result. A vehicle in the
-    camera's way gets that share of the camera's own way which leaves a gap in the end.
+    A vehicle in the camera's way gets that share of the camera's own way which leaves a gap at the
+    last time.
     """
     camera, objects = paths.camera.unsqueeze(1), paths.objects
     ahead, beside = paths.pivots.unbind(-1)
@@ -327,8 +390,7 @@ def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> S
     wanted = (0.6 * ahead).clamp(max=GAP)
     share = ((wanted - gap) / driven.clamp(min=0.1)).clamp(0, 1) * is_in_way
     along = objects[..., 0] + share.unsqueeze(-1) * camera[..., 0]
-    moved = torch.cat((along.unsqueeze(-1), objects[..., 1:]), -1)
-    return replace(paths, camera=paths.camera[:, :-1], objects=moved[:, :, :-1])
+    return replace(paths, objects=torch.cat((along.unsqueeze(-1), objects[..., 1:]), -1))
 
 
 def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
@@ -354,7 +416,12 @@ def last_velocity(path: Float[Tensor, "batch time 4"], seconds: float) -> Veloci
 
 def render(scene: Scene) -> Motion:
     """Move the scene and return its motion, with all that is known of it."""
-    moved, path = move_scene(scene), scene.paths.camera
+    return motion_of(scene, move_scene(scene))
+
+
+def motion_of(scene: Scene, moved: MovedScene) -> Motion:
+    """Return the motion of a moved scene with what it was made of."""
+    path = scene.paths.camera
     return replace(
         moved.motion,
         turning=path[..., 2],

@@ -1,0 +1,188 @@
+"""Box ``key_frame``: a frame that later ones are read from, and all that was painted since.
+
+Everything between two keys is read from the first of them, once. What that cannot show is painted
+at the end of a pass, then midway: it gets a place in the scene, behind what hid it, and the frames
+between show it from there. So nothing is painted twice, and what is painted moves as the street
+does. (Paper Sec. 3.3 paints every frame by itself.)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from seg2vid.geometry import MovedScene, Points, Scene, lift_points, move_points, move_scene
+from seg2vid.models.motion_decoder import Drive, Times, motion_of
+from seg2vid.models.refiner import Refiner
+from seg2vid.structures import Animation, Labels, Pictures
+from seg2vid.warp import warp_clip, warp_labels
+
+Pixels = Int[Tensor, " pixel"]
+
+BARE = 0.002
+"""Share of a picture that may be filled from around; more is painted."""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A finished frame, and the points in it that were painted there."""
+
+    picture: Pictures
+    label_map: Labels
+    points: Points
+    pixels: Pixels
+
+
+class KeyFrame:
+    """One sample of a batch, which is animated as long as this frame serves."""
+
+    def __init__(
+        self, drive: Drive, picture: Pictures, label_map: Labels, refiner: Refiner | None
+    ) -> None:
+        """``picture`` and ``label_map`` may be larger than the drive's grid by a whole factor."""
+        self.picture, self.label_map, self.refiner = picture, label_map, refiner
+        self.factor = label_map.shape[2] // drive.scene.rows.shape[2]
+        self.drive = drive if self.factor == 1 else drive.enlarged(label_map)
+        self.painted: list[Painted] = []
+
+    def show(self, times: Times) -> Animation:
+        """Return the frames at some times, later ones with each call; see ``Drive.at``."""
+        scene = self.drive.at(times)
+        moved = move_scene(scene)
+        motion = motion_of(scene, moved)
+        # Colour is read once, so it may be read well; overshoot is cut off.
+        warped = warp_clip(self.picture, motion.backward_flow, mode="bicubic").clamp(0, 1)
+        maps = self.label_map.expand(len(times), -1, -1)
+        label_maps = warp_labels(maps, motion.backward_flow[0])
+        hidden = moved.source[0] < 0
+        frames = warped[0].clone()
+        if (refiner := self.refiner) is not None:
+            for time in _halving(len(times)):
+                shown = (frames[time], label_maps[time], hidden[time])
+                frames[time], label_maps[time] = self._finish(refiner, scene, moved, time, *shown)
+        return Animation(motion, warped, frames.unsqueeze(0), label_maps=label_maps.unsqueeze(0))
+
+    def _finish(
+        self,
+        refiner: Refiner,
+        scene: Scene,
+        moved: MovedScene,
+        time: int,
+        frame: Float[Tensor, "3 height width"],
+        label_map: Int[Tensor, "height width"],
+        hidden: Bool[Tensor, "height width"],
+    ) -> tuple[Float[Tensor, "3 height width"], Int[Tensor, "height width"]]:
+        """Show what was painted before, and paint what is still bare."""
+        frame, label_map, bare = self._recall(scene, time, frame, label_map, hidden)
+        if not bare.any():
+            return frame, label_map
+        if bare.float().mean() <= BARE:
+            return _fill(frame, label_map, bare)
+        painted, classes = self._paint(refiner, frame[None], label_map[None], ~bare)
+        frame = torch.where(bare, painted[0].to(frame.dtype), frame)
+        label_map = torch.where(bare, classes[0], label_map)
+        pixels = bare.flatten().nonzero().squeeze(1)
+        points = lift_points(scene, moved, time, pixels)
+        self.painted.append(Painted(frame[None], label_map[None], points, pixels))
+        return frame, label_map
+
+    def _paint(
+        self,
+        refiner: Refiner,
+        frame: Pictures,
+        label_map: Labels,
+        known: Bool[Tensor, "height width"],
+    ) -> tuple[Pictures, Labels]:
+        """Return the refiner's picture and labels, which it paints on its own grid."""
+        factor, shown = self.factor, known.float()[None, None]
+        if factor == 1:
+            painted, logits = refiner(frame, shown, label_map, self.picture)
+        else:
+            share = F.avg_pool2d(shown, factor)
+            seen = F.avg_pool2d(frame.float() * shown, factor) / share.clamp(min=1e-6)
+            middle = label_map[:, factor // 2 :: factor, factor // 2 :: factor]
+            start = F.avg_pool2d(self.picture, factor)
+            painted, logits = refiner(seen, (share > 0.5).float(), middle, start)
+            painted = F.interpolate(painted, scale_factor=factor, mode="bilinear")
+        classes = logits.argmax(1).repeat_interleave(2 * factor, 1)
+        return painted, classes.repeat_interleave(2 * factor, 2)
+
+    def _recall(
+        self,
+        scene: Scene,
+        time: int,
+        frame: Float[Tensor, "3 height width"],
+        label_map: Int[Tensor, "height width"],
+        hidden: Bool[Tensor, "height width"],
+    ) -> tuple[
+        Float[Tensor, "3 height width"],
+        Int[Tensor, "height width"],
+        Bool[Tensor, "height width"],
+    ]:
+        """Show in hidden pixels what was painted at other times; say which are still bare."""
+        if not self.painted or not hidden.any():
+            return frame, label_map, hidden
+        height, width = hidden.shape
+        counts = [len(one.pixels) for one in self.painted]
+        layer = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(hidden.device)
+        pixels = torch.cat([one.pixels for one in self.painted])
+        points = Points(
+            torch.cat([one.points.place for one in self.painted], 1),
+            torch.cat([one.points.rows for one in self.painted]),
+        )
+        found, offset = move_points(scene, points, time)
+        shown = (hidden & (found >= 0)).flatten().nonzero().squeeze(1)
+        point = found.flatten()[shown]
+        # A pixel beside the point's own place shows what is beside it in the painted frame.
+        x = (pixels[point] % width + offset[0].flatten()[shown]).clamp(0, width - 1)
+        y = (pixels[point] // width + offset[1].flatten()[shown]).clamp(0, height - 1)
+        pictures = torch.cat([one.picture for one in self.painted]).transpose(0, 1)[None]
+        extent = x.new_tensor([max(n - 1, 1) for n in (width, height, len(counts))])
+        place = torch.stack((x, y, layer[point].to(x.dtype)), -1) * 2 / extent - 1
+        colours = F.grid_sample(
+            pictures.float(), place.view(1, 1, 1, -1, 3), align_corners=True, padding_mode="border"
+        )
+        frame = frame.clone().flatten(1)
+        frame[:, shown] = colours.view(3, -1).to(frame.dtype)
+        maps = torch.cat([one.label_map for one in self.painted])
+        label_map = label_map.clone().flatten()
+        label_map[shown] = maps[layer[point], y.round().long(), x.round().long()]
+        bare = hidden.flatten().clone()
+        bare[shown] = False
+        return frame.unflatten(1, (height, width)), label_map.view_as(hidden), bare.view_as(hidden)
+
+
+def _halving(count: int) -> Iterator[int]:
+    """Yield the last of ``count`` times, then the one midway, then those between."""
+    yield count - 1
+    spans = [(-1, count - 1)]
+    while spans:
+        begin, end = spans.pop(0)
+        if (middle := (begin + end) // 2) > begin:
+            yield middle
+            spans += [(begin, middle), (middle, end)]
+
+
+def _fill(
+    frame: Float[Tensor, "3 height width"],
+    label_map: Int[Tensor, "height width"],
+    bare: Bool[Tensor, "height width"],
+) -> tuple[Float[Tensor, "3 height width"], Int[Tensor, "height width"]]:
+    """Fill a few bare pixels with the mean of what is around, and the label of one of these."""
+    frame, label_map = frame.clone(), label_map.clone()
+    known = (~bare).float()
+    while bare.any():
+        share = F.avg_pool2d(known[None, None], 3, 1, 1)[0, 0]
+        ready = bare & (share > 0)
+        if not ready.any():
+            break
+        mean = F.avg_pool2d((frame.float() * known)[None], 3, 1, 1)[0] / share.clamp(min=1e-6)
+        labels = F.max_pool2d(((label_map + 1) * known)[None, None], 3, 1, 1)[0, 0].long() - 1
+        frame = torch.where(ready, mean.to(frame.dtype), frame)
+        label_map = torch.where(ready, labels, label_map)
+        bare = bare & ~ready
+        known = (~bare).float()
+    return frame, label_map

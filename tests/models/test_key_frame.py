@@ -1,0 +1,157 @@
+"""Key frame: what is painted has a place in the scene, and is painted once."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seg2vid.geometry import Scene, move_scene
+from seg2vid.models.key_frame import KeyFrame, _fill, _halving
+from seg2vid.models.motion_decoder import FINENESS, Drive
+from seg2vid.models.refiner import Refiner
+from seg2vid.structures import Camera, ScenePaths
+from seg2vid.warp import warp_clip
+
+HEIGHT, WIDTH, PASS = 32, 64, 8
+WALL, GROUND, SKY, MADE = 2, 1, 0, 3
+
+
+class Painter(Refiner):
+    """A refiner that paints stripes, another colour each time, and remembers what it was shown."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.known: list[Tensor] = []
+
+    def forward(
+        self, warped: Tensor, visible: Tensor, label_maps: Tensor, first_frame: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        self.known.append(visible)
+        painted = torch.zeros_like(warped)
+        stripes = torch.arange(warped.shape[3]) // 3 % 2
+        painted[:, len(self.known) % 3] = stripes.float()
+        logits = torch.zeros(1, 4, warped.shape[2] // 2, warped.shape[3] // 2)
+        logits[:, MADE] = 1
+        return painted, logits
+
+
+def drive(*, turn: float, factor: int = 1) -> Drive:
+    """A street with a wall on the left; after a pass the camera has turned and driven a metre."""
+    camera = Camera(torch.tensor([66.0]), torch.tensor([[31.0, 13.0]]))
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(64.0), indexing="ij")
+    ground = ((y - 13) / 66 / 1.4).clamp(min=0)
+    is_wall = (x < 24) & (y > 3) & (ground < 1 / 10)
+    depth = torch.where(is_wall, 1 / 10, ground).unsqueeze(0)
+    labels = torch.where(is_wall, WALL, (ground > 0).long()).unsqueeze(0)
+    steps = 3 * PASS * FINENESS + 1
+    path = torch.zeros(1, steps, 4)
+    path[0, :, 2] = turn * torch.arange(steps) / (PASS * FINENESS)
+    path[0, :, 0] = torch.arange(steps) / (PASS * FINENESS)
+    paths = ScenePaths(path, torch.zeros(1, 0, steps, 3), torch.zeros(1, 0, 2))
+    scene = Scene(depth, torch.zeros_like(labels), labels, camera, paths)
+    return Drive(scene, PASS, foreground=(), void_id=9)
+
+
+def picture(drive: Drive) -> Tensor:
+    torch.manual_seed(0)
+    return torch.rand(1, 3, *drive.scene.rows.shape[1:]) / 2
+
+
+@pytest.fixture
+def painter() -> Iterator[Painter]:
+    yield Painter()
+
+
+def test_what_is_seen_is_the_key_itself_read_once(painter: Painter) -> None:
+    turning = drive(turn=0.2)
+    key = KeyFrame(turning, picture(turning), turning.scene.surfaces, painter)
+    shown = key.show(torch.arange(PASS))
+    moved = move_scene(turning.at(torch.arange(PASS))).motion
+    warped = warp_clip(picture(turning), moved.backward_flow, mode="bicubic").clamp(0, 1)
+    seen = (moved.backward_visible > 0).expand_as(warped)
+    assert torch.equal(shown.refined[seen], warped[seen])
+    assert torch.equal(shown.motion.backward_visible, moved.backward_visible)
+
+
+def test_what_a_turn_uncovers_is_painted_once_and_moves_with_the_scene(painter: Painter) -> None:
+    turning = drive(turn=0.2)
+    key = KeyFrame(turning, picture(turning), turning.scene.surfaces, painter)
+    frames = key.show(torch.arange(PASS)).refined[0]
+    assert len(painter.known) <= 2, "the last frame, and little else"
+    # The last frame's stripes on the right are seen before, farther to the right.
+    last, before = frames[-1], frames[4]
+    hidden = move_scene(turning.at(torch.arange(PASS))).source[0] < 0
+    assert hidden[4].sum() > 50
+    # Read back where the sky is: a turn alone moves it.
+    row = 1
+    columns = hidden[4, row].nonzero().squeeze(1)
+    assert before[:, row, columns].amax(0).max() > 0.9, "stripes, not a mean of what is around"
+    moved = 66 * torch.tan(torch.tensor(0.2 * (8 - 5) / 8))
+    there = columns - moved
+    left, share = there.floor().long(), there - there.floor()
+    expected = last[:, row, left] * (1 - share) + last[:, row, left + 1] * share
+    inner = columns < WIDTH - 4
+    assert (before[:, row, columns] - expected)[:, inner].abs().median() < 0.1
+
+
+def test_the_next_pass_shows_what_the_one_before_has_painted(painter: Painter) -> None:
+    turning = drive(turn=0.2)
+    key = KeyFrame(turning, picture(turning), turning.scene.surfaces, painter)
+    key.show(torch.arange(PASS))
+    calls = len(painter.known)
+    key.show(torch.arange(PASS, 2 * PASS))
+    for known in painter.known[calls:]:
+        bare = known[0, 0] == 0
+        # Only a strip at the right is new: what the first pass has painted is known.
+        assert bare.any() and bare[:4, : WIDTH // 2].sum() == 0
+        assert bare.float().mean() < 0.35
+
+
+def test_labels_of_what_is_painted_are_the_refiners(painter: Painter) -> None:
+    turning = drive(turn=0.2)
+    key = KeyFrame(turning, picture(turning), turning.scene.surfaces, painter)
+    shown = key.show(torch.arange(PASS))
+    assert shown.label_maps is not None
+    hidden = shown.motion.backward_visible[0, :, 0] == 0
+    maps = shown.label_maps[0]
+    assert (maps[-1][hidden[-1]] == MADE).all()
+    assert (maps[4][hidden[4]] == MADE).float().mean() > 0.9
+    assert not (maps[~hidden] == MADE).any()
+
+
+def test_without_a_refiner_nothing_is_painted() -> None:
+    turning = drive(turn=0.2)
+    shown = KeyFrame(turning, picture(turning), turning.scene.surfaces, None).show(torch.arange(2))
+    assert torch.equal(shown.refined, shown.warped)
+
+
+def test_a_photo_is_moved_at_its_own_size(painter: Painter) -> None:
+    turning = drive(turn=0.1)
+    labels = turning.scene.surfaces.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    photo = torch.rand(1, 3, 2 * HEIGHT, 2 * WIDTH)
+    key = KeyFrame(turning, photo, labels, painter)
+    shown = key.show(torch.arange(PASS))
+    assert shown.refined.shape == (1, PASS, 3, 2 * HEIGHT, 2 * WIDTH)
+    assert painter.known[0].shape == (1, 1, HEIGHT, WIDTH), "painted on the networks' own grid"
+    coarse = move_scene(turning.at(torch.arange(PASS))).motion.forward_flow
+    fine = shown.motion.forward_flow[..., ::2, ::2] / 2
+    assert (fine - coarse).abs().median() < 0.05
+
+
+def test_times_are_halved_from_the_last_on() -> None:
+    assert list(_halving(8)) == [7, 3, 1, 5, 0, 2, 4, 6]
+    assert list(_halving(1)) == [0]
+    assert sorted(_halving(13)) == list(range(13))
+
+
+def test_a_few_bare_pixels_are_filled_from_around() -> None:
+    frame, labels = torch.full((3, 6, 6), 0.25), torch.full((6, 6), 5)
+    bare = torch.zeros(6, 6, dtype=torch.bool)
+    bare[2:5, 2:4] = True
+    frame[:, bare], labels[bare] = 9.0, 0
+    filled, named = _fill(frame, labels, bare)
+    assert torch.allclose(filled, torch.full_like(filled, 0.25), atol=1e-5)
+    assert (named == 5).all()
+    everything = torch.ones(6, 6, dtype=torch.bool)
+    assert torch.equal(_fill(frame, labels, everything)[0], frame), "nothing to fill from"
