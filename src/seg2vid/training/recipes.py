@@ -2,7 +2,7 @@
 
 Keys, none of them required: ``stage`` says what is trained; ``preset`` names networks and ``model``
 what differs from them (fields of ``ModelConfig``); ``objective`` names weights of the losses of the
-motion stage and ``training`` what differs from them (fields of the stage's configuration). ``data``
+motion stage (by default those for its networks) and ``training`` what differs from them. ``data``
 is a record and not read. ``recipes/`` holds one for each published experiment, and ``config.yaml``
 of a run is one.
 """
@@ -63,20 +63,18 @@ class Recipe:
 
 def read_recipe(path: Path, kind: type = MotionTrainingConfig) -> Recipe:
     """Read a recipe of the stage that ``kind`` configures; ``ModelError`` says what is wrong."""
-    values = read_plain(path, "a recipe", error=ModelError, fix="see the files in recipes/")
-    if not isinstance(values, dict) or set(values) - set(KEYS):
-        what = f"a recipe with the keys {', '.join(KEYS)} in {path}"
-        got = ", ".join(map(str, values)) if isinstance(values, dict) else repr(values)
-        raise ModelError(what, got=got, fix="see the files in recipes/")
-    stage = values.get("stage", STAGE_NAMES[kind])
+    fix = "see the files in recipes/"
+    values = read_plain(path, "a recipe", error=ModelError, fix=fix)
+    told = build(_File, values, str(path), error=ModelError, fix=fix)
+    stage = told.stage or STAGE_NAMES[kind]
     if stage != STAGE_NAMES[kind]:
         what, fix = f"a recipe of stage {STAGE_NAMES[kind]} in {path}", f"seg2vid train {stage}"
         raise ModelError(what, got=f"one of stage {stage}", fix=f"use it with {fix}")
-    objective = values.get("objective", "compact")
+    model = change(preset(told.preset), told.model, path)
+    objective = told.objective or model.architecture
     if objective not in OBJECTIVES:
         what = f"an objective, one of: {', '.join(OBJECTIVES)}"
         raise ModelError(what, got=repr(objective), fix="choose one of them")
-    model = change(preset(values.get("preset", "compact")), values.get("model"), path)
     base = OBJECTIVES[objective] if kind is MotionTrainingConfig else kind()
     return Recipe(model, change(base, told.training, path))
 
@@ -105,7 +103,7 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def make_stage(
     training: Any,
-    model: str | ModelConfig = "compact",
+    model: str | ModelConfig = "geometry",
     *,
     space: LabelSpace | None = None,
     judges: Path | None = None,
