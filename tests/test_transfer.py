@@ -297,11 +297,13 @@ UNLABELLED = "the label map of the clip's first frame; got "
 BROKEN: dict[str, Broken] = {
     "a folder of frames or a video .* got no .*/x; check": lambda p: MotionClip(p / "x"),
     r"frames \(.jpg, .jpeg, .png\) in .* got none": MotionClip,
-    UNLABELLED + "none beside .*--motion-labels": lambda p: MotionClip(
+    UNLABELLED + "none beside .*name its file": lambda p: MotionClip(
         write_folder(p / "a", 4, labels=())
     ),
     UNLABELLED + "no .*/l.png": lambda p: MotionClip(write_folder(p / "b", 4), p / "l.png"),
-    "--motion-step of at least 1; got 0": lambda p: MotionClip(p, step=0),
+    "a step of at least 1 in the clip that lends its motion; got 0": lambda p: MotionClip(
+        p, step=0
+    ),
 }
 
 

@@ -1,48 +1,51 @@
 """The main path, top to bottom: labels → first frame → z → motion → warp → refine."""
 
 from collections.abc import Collection, Iterator, Sequence
+from operator import index
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from seg2vid.labels.fit import fit_label_map
 from seg2vid.labels.space import LabelSpace
-from seg2vid.media.generated import GeneratedVideo, join_passes
-from seg2vid.media.label_maps import read_label_map
-from seg2vid.models.animator import Animator, choose_instances, choose_labels
+from seg2vid.media.generated import GeneratedVideo, join_passes, show_progress
+from seg2vid.media.given import GivenFrames, GivenMaps, take_inputs
+from seg2vid.models.animator import Animator, choose_instances, choose_labels, continue_latent
 from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.first_frame import FirstFrame, Look
-from seg2vid.models.hints import continue_latent, continue_motion
 from seg2vid.models.layers import OBJECT_FACTOR, fast_arithmetic, find_objects
 from seg2vid.models.motion_decoder import last_velocity
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
-from seg2vid.structures import Labels, Latent, Objects, join_batch
+from seg2vid.structures import Labels, Latent, Motion, Objects, Pictures, join_batch
 from seg2vid.tools.errors import LabelMapError, ModelError
+from seg2vid.tools.files import digest_of
 from seg2vid.tools.seeds import Generators, Seeds, make_generators, seeded
 
 Pipeline = TypeVar("Pipeline", bound="Seg2VidPipeline")
-GivenLabels = Labels | str | Path
-GivenInstances = Int[Tensor, "maps map_height map_width"] | None
-GivenFrame = Float[Tensor, "pictures channel picture_height picture_width"] | None
 BOXES = ("first_frame", "animator")
+DEFAULT_SECONDS = 3
+"""How long a video is where nobody says it."""
 
 
 class Seg2VidPipeline:
     """A label map in, a moving scene out. Make one with ``from_pretrained``.
 
-    The methods' arguments mean the same everywhere. ``label_map`` holds ids of the model's label
-    space, or is a file's path: that is cropped and scaled to the model's size; height and width are
-    multiples of 32. ``instance_map`` numbers its objects, ``objects`` does so on the coarse grid; 0
-    is none. ``num_frames`` counts frames after the first one, by default one pass. ``first_frame``
-    in [0, 1] is returned bit-identical; without it one is painted. ``z`` replaces the motion drawn
-    from N(0, I). ``seed`` or ``generator`` (``generators``): one, or one for each sample, so that a
-    sample is the same whatever stands beside it; one label map with several seeds gives a batch.
-    ``resample`` names classes whose look is drawn again, from ``resample_seed``, while the others
-    keep theirs.
+    The methods' arguments mean the same everywhere. ``label_map`` is a picture, a file's path or a
+    Pillow image of any kind that ``seg2vid labels check`` knows, cropped and scaled to the model's
+    size; or ids of the model's label space and 255 for void, as array, tensor or lists, whose
+    height and width are multiples of 32. A list of them, or one axis more, is a batch.
+    ``instance_map``, likewise, numbers its objects, ``objects`` does so on the coarse grid; 0 is
+    none. ``num_frames`` counts the first frame too, by default ``default_frames``, three seconds; 1
+    is the first frame alone. ``first_frame`` is a path or Pillow image, fitted like the label map;
+    or floats in [0, 1] (batch, 3, height, width), returned bit-identical; or a callable that is
+    given the label map (height, width) and returns one of these; without it one is painted. ``z``
+    replaces the motion drawn from N(0, I). ``seed`` or ``generator`` (``generators``): one, or one
+    for each sample, so that a sample is the same whatever stands beside it; one label map with
+    several seeds gives a batch. ``resample`` names classes whose look is drawn again, from
+    ``resample_seed``, while the others keep theirs. ``progress`` shows a bar; by default for long
+    videos on a terminal.
     """
 
     def __init__(self, first_frame: FirstFrame, animator: Animator, config: ModelConfig) -> None:
@@ -53,8 +56,10 @@ class Seg2VidPipeline:
         self.height, self.width = config.height, config.width
         self.num_frames = config.num_frames
         self.frames_per_second = config.frames_per_second
+        self.default_frames = max(1, round(DEFAULT_SECONDS * config.frames_per_second))
         self.device = torch.device("cpu")
         self.provenance: dict[str, Any] = {}
+        self.source: dict[str, str] = {}
         self.motion_encoder_weights: dict[str, Tensor] = {}
 
     @classmethod
@@ -74,11 +79,13 @@ class Seg2VidPipeline:
         Only ``boxes`` are loaded: weights of the motion stage alone hold no ``first_frame``.
         Raises ``ModelError`` for an unknown name or a file that does not fit.
         """
-        checkpoint = load_checkpoint(find_weights(str(name_or_path)))
+        path = find_weights(str(name_or_path))
+        checkpoint = load_checkpoint(path)
         pipeline = cls.from_config(checkpoint.config)
         for box in boxes:
             load_box(getattr(pipeline, box), checkpoint, box)
         pipeline.provenance = checkpoint.provenance
+        pipeline.source = {"model": str(name_or_path), "model_sha256": digest_of(path)}
         weights = checkpoint.weights.items()
         encoder = {name: tensor for name, tensor in weights if name.startswith("motion_encoder.")}
         pipeline.motion_encoder_weights = encoder
@@ -93,6 +100,12 @@ class Seg2VidPipeline:
         save_checkpoint(path, boxes, self.config, self.provenance, others=others)
         return path
 
+    def __repr__(self) -> str:
+        name = self.source.get("model", "untrained")
+        passes = f"{self.num_frames} frames a pass at {self.frames_per_second:g} fps"
+        place = f"{self.label_space.name}, on {self.device}"
+        return f"Seg2VidPipeline({name!r}, {self.width}x{self.height}, {passes}, {place})"
+
     def to(self: Pipeline, device: str | torch.device) -> Pipeline:
         """Move the networks to a device; results are returned there."""
         self.device = torch.device(device)
@@ -103,20 +116,22 @@ class Seg2VidPipeline:
     @torch.inference_mode()
     def __call__(
         self,
-        label_map: GivenLabels,
+        label_map: GivenMaps,
         *,
-        num_frames: int | None = None,
-        instance_map: GivenInstances = None,
-        first_frame: GivenFrame = None,
+        num_frames: SupportsIndex | None = None,
+        instance_map: GivenMaps | None = None,
+        first_frame: GivenFrames | None = None,
         z: Latent | None = None,
         seed: Seeds = None,
         generator: Generators = None,
         resample: Collection[str] = (),
         resample_seed: int = 0,
+        progress: bool | None = None,
     ) -> GeneratedVideo:
-        """Generate ``num_frames`` frames after the first one, any number; by default one pass.
+        """Generate a video of ``num_frames`` frames, any number.
 
-        Raises ``LabelMapError`` for maps and ``ModelError`` for other inputs that do not fit.
+        Raises ``MediaError`` for files that cannot be read, ``LabelMapError`` for maps and
+        ``ModelError`` for other inputs that do not fit.
         """
         passes = self.stream(
             label_map,
@@ -129,15 +144,18 @@ class Seg2VidPipeline:
             resample=resample,
             resample_seed=resample_seed,
         )
-        return join_passes(list(passes))
+        total = self.default_frames if num_frames is None else index(num_frames)
+        if progress is None and total <= 2 * self.num_frames + 2:
+            progress = False
+        return join_passes(list(show_progress(passes, total, progress)))
 
     def stream(
         self,
-        label_map: GivenLabels,
+        label_map: GivenMaps,
         *,
-        num_frames: int | None = None,
-        instance_map: GivenInstances = None,
-        first_frame: GivenFrame = None,
+        num_frames: SupportsIndex | None = None,
+        instance_map: GivenMaps | None = None,
+        first_frame: GivenFrames | None = None,
         z: Latent | None = None,
         seed: Seeds = None,
         generator: Generators = None,
@@ -145,20 +163,23 @@ class Seg2VidPipeline:
         resample_seed: int = 0,
     ) -> Iterator[GeneratedVideo]:
         """Yield what ``__call__`` returns pass by pass: memory does not grow with length."""
-        count = self.num_frames if num_frames is None else num_frames
+        count = (self.default_frames if num_frames is None else index(num_frames)) - 1
         # Inference mode is held around each pass, not around the yields: a caller's own code runs
         # between them.
         with torch.inference_mode():
             # 1. Check inputs, put them on the device
-            ids = label_map if isinstance(label_map, Tensor) else self._read(Path(label_map))
-            generators = make_generators(ids.shape[0], seed, generator)
-            ids, instance_map, first_frame = (
-                _for_each(given, len(generators), self.device)
-                for given in (ids, instance_map, first_frame)
+            size = {"height": self.height, "width": self.width}
+            inputs = take_inputs(
+                label_map, instance_map, first_frame, space=self.label_space, **size
             )
-            self.check_inputs(ids, instance_map, first_frame, count)
+            generators = make_generators(len(inputs.label_map), seed, generator)
+            ids, instance_map, first_frame = (
+                _for_each(given, len(generators), self.device) for given in inputs
+            )
+            self.check_inputs(ids, instance_map, first_frame, count + 1)
             # 2. Which pixels belong together
             objects = self.find_objects(ids, instance_map)
+            z = None if z is None else self._take_z(z, objects)
             # 3. Label map → first frame, unless the user brings one
             look = self.draw_look(ids, objects, generators, resample, resample_seed)
             with fast_arithmetic(self.device):
@@ -166,16 +187,21 @@ class Seg2VidPipeline:
             # 4. z ~ N(0, I), unless the user brings one
             pairs = zip(torch.split(objects, 1), generators, strict=True)
             drawn = join_batch([self.animator.flow_decoder.draw(*pair) for pair in pairs])
-            z, hints, velocity = drawn if z is None else z, None, None
+            z, velocity = drawn if z is None else z, None
+        about: dict[str, Any] = {"seeds": tuple(one.initial_seed() for one in generators)}
+        about |= self.source
+        if count == 0:
+            yield self._still(frame, ids, instance_map, z, about)
+            return
         # 5. Pass by pass: motion → warp → refine → labels; sooner or later the last frame is the
         # key that the next ones start from
         per_key = self.animator.passes_per_key
-        for number, start in enumerate(range(0, max(count, 1), self.num_frames)):
+        for number, start in enumerate(range(0, count, self.num_frames)):
             shown, since_key = min(self.num_frames, count - start), number % per_key
             with torch.inference_mode():
                 with fast_arithmetic(self.device):
                     animation = self.animator(
-                        frame, ids, z, objects, hints, passes_ago=since_key, velocity=velocity
+                        frame, ids, z, objects, passes_ago=since_key, velocity=velocity
                     )
                 motion, label_maps = animation.motion, choose_labels(ids, animation)
                 instance_maps = None
@@ -194,15 +220,14 @@ class Seg2VidPipeline:
                     pass_starts=() if since_key else (start,),
                     instance_map=instance_map,
                     instance_maps=None if instance_maps is None else instance_maps[:, :shown],
+                    **about,
                 )
                 if since_key == per_key - 1:
                     frame, ids = animation.refined[:, -1], label_maps[:, -1]
                     instance_map = None if instance_maps is None else instance_maps[:, -1]
                     objects = self.find_objects(ids, instance_map)
                     z = continue_latent(z, motion, objects)
-                    if (path := motion.camera_path) is None:
-                        hints = continue_motion(motion, objects)
-                    else:
+                    if (path := motion.camera_path) is not None:
                         velocity = last_velocity(path, 1 / self.frames_per_second)
             yield chunk
 
@@ -230,33 +255,64 @@ class Seg2VidPipeline:
         classes = [names.index(name) for name in resample]
         return self.first_frame.exchange(look, other.to(self.device), classes, label_map, objects)
 
-    def _read(self, path: Path) -> Labels:
-        """Read a label map, cropped and scaled to the model's size."""
-        space, (height, width) = self.label_space, (self.height, self.width)
-        ids = read_label_map(path, space=space).ids
-        fitted = fit_label_map(ids, height=height, width=width, fill=space.void_id)
-        return torch.from_numpy(fitted.ids).long().unsqueeze(0)
+    def _still(
+        self,
+        frame: Pictures,
+        ids: Labels,
+        instance_map: Labels | None,
+        z: Latent,
+        about: dict[str, Any],
+    ) -> GeneratedVideo:
+        """Return a video of the first frame alone, for which no motion is decoded."""
+        planes = (frame.new_zeros(len(frame), 0, n, *frame.shape[2:]) for n in (2, 2, 1, 1))
+        return GeneratedVideo(
+            first_frame=frame,
+            frames=frame.unsqueeze(1)[:, :0],
+            label_map=ids,
+            label_maps=ids.unsqueeze(1)[:, :0],
+            motion=Motion(*planes),
+            z=z,
+            frames_per_second=self.frames_per_second,
+            label_space=self.label_space.name,
+            instance_map=instance_map,
+            instance_maps=None if instance_map is None else instance_map.unsqueeze(1)[:, :0],
+            **about,
+        )
+
+    def _take_z(self, z: Latent, objects: Objects) -> Latent:
+        """Return a user's z for each sample; raise ``ModelError`` where it does not fit."""
+        wanted = self.animator.flow_decoder.draw(objects[:1], torch.Generator())
+        needed, given = ((one.background, one.foreground) for one in (wanted, z))
+        for name, own, theirs in zip(("background", "foreground"), needed, given, strict=True):
+            if theirs.shape[1:] != own.shape[1:] or theirs.shape[0] not in (1, len(objects)):
+                what = f"z.{name} of shape {(len(objects), *own.shape[1:])}"
+                fix = "take z from a video of this model and size, or place it with place_motion"
+                raise ModelError(what, got=tuple(theirs.shape), fix=fix)
+            if not bool(theirs.isfinite().all()):
+                raise ModelError(f"finite numbers in z.{name}", got="nan or inf", fix="mend it")
+        return z.map(lambda tensor: _for_each(tensor, len(objects), self.device))
 
     def check_inputs(
         self,
         label_map: Labels,
-        instance_map: GivenInstances,
-        first_frame: GivenFrame,
+        instance_map: Labels | None,
+        first_frame: Pictures | None,
         num_frames: int,
     ) -> None:
         """Raise ``LabelMapError`` or ``ModelError`` for inputs that do not fit."""
         height, width = label_map.shape[1:]
         if height % 32 or width % 32 or not label_map.numel():
             what = "a label map whose width and height are multiples of 32"
-            fix = "fit it with seg2vid.labels.fit.fit_label_map, or give its file's path"
+            fix = "give its path or Pillow image, which are fitted, or use labels.fit.fit_label_map"
             raise LabelMapError(what, got=f"{width}x{height}", fix=fix)
         low, high = int(label_map.min()), int(label_map.max())
         if low < 0 or high > self.label_space.void_id:
             what = f"ids 0 ... {self.label_space.void_id} of {self.label_space.name}"
             fix = "see what the map holds with: seg2vid labels check FILE"
             raise LabelMapError(what, got=f"{low} ... {high}", fix=fix)
-        if num_frames < 0:
-            raise ModelError("0 or more frames after the first", got=num_frames, fix="ask for more")
+        if num_frames < 1:
+            what, fix = "num_frames of at least 1", "the first frame counts: 1 is that one alone"
+            raise ModelError(what, got=num_frames, fix=fix)
         if instance_map is not None and instance_map.shape[1:] != label_map.shape[1:]:
             what = f"an instance map of the label map's size {width}x{height}"
             size = "x".join(map(str, instance_map.shape[:0:-1]))

@@ -35,6 +35,16 @@ CarrierType = TypeVar("CarrierType", bound="Carrier")
 class Carrier:
     """Base of the carriers: moving between devices and slicing the batch, field by field."""
 
+    def __init_subclass__(cls) -> None:
+        # A dataclass writes a text of its own unless there is one: that would print every number.
+        cls.__repr__ = cls.__dict__.get("__repr__", Carrier.__repr__)  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        values = ((one.name, getattr(self, one.name)) for one in dataclasses.fields(self))  # type: ignore[arg-type]
+        told = ((name, v.shape if isinstance(v, Tensor) else v) for name, v in values)
+        parts = (f"{name}={tuple(v) if isinstance(v, torch.Size) else v!r}" for name, v in told)
+        return f"{type(self).__name__}({', '.join(parts)})"
+
     def map(self: CarrierType, function: Callable[[Tensor], Tensor]) -> CarrierType:
         """Return a copy with ``function`` applied to every tensor, nested carriers included."""
         return _combine([self], lambda tensors: function(tensors[0]))
@@ -171,3 +181,5 @@ class Animation(Carrier):
     refined: Frames
     label_logits: Float[Tensor, "batch time class half_height half_width"] | None = None
     """Labels at half resolution, used where nothing was visible; the paper's refiner has none."""
+    label_maps: LabelFrames | None = None
+    """Labels of the finished frames, where they are made and not trained on."""

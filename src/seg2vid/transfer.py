@@ -66,7 +66,7 @@ def encode_motion(
         raise ModelError(what, got=got, fix="fit both with seg2vid.labels.fit")
     clip = clip.to(pipeline.device)[:, :needed]
     label_map = label_map.to(pipeline.device)
-    pipeline.check_inputs(label_map, instance_map, None, 0)
+    pipeline.check_inputs(label_map, instance_map, None, 1)
     objects = pipeline.find_objects(label_map, instance_map)
     weights = pipeline.motion_encoder_weights
     if not weights:
@@ -189,7 +189,7 @@ def play_motion(
     first_frame: Pictures | None = None,
     seed: int = 0,
 ) -> Iterator[GeneratedVideo]:
-    """Yield ``num_frames`` frames after the first; the n-th pass moves like ``codes[n]``.
+    """Yield a video of ``num_frames`` frames; the n-th pass moves like ``codes[n]``.
 
     After the last code its motion goes on. ``first_frame`` in [0, 1] or, without, one painted from
     ``seed``; ``label_map`` and ``instance_map`` as in ``Seg2VidPipeline``. Raises as the
@@ -197,7 +197,7 @@ def play_motion(
     """
     done, chunk = 0, None
     for code in codes:
-        left = num_frames - done
+        left = num_frames - 1 - done
         if chunk is not None:
             if left <= 0:
                 return
@@ -206,7 +206,7 @@ def play_motion(
         z = place_motion(pipeline, code, label_map, instance_map=instance_map)
         for chunk in pipeline.stream(
             label_map,
-            num_frames=left if code is codes[-1] else min(left, pipeline.num_frames),
+            num_frames=1 + (left if code is codes[-1] else min(left, pipeline.num_frames)),
             instance_map=instance_map,
             first_frame=first_frame,
             z=z,

@@ -2,10 +2,11 @@
 
 import inspect
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from seg2vid.media.generated import GeneratedVideo
 from seg2vid.media.label_maps import read_picture
 from seg2vid.media.pictures import read_image, write_label_map
 from seg2vid.media.video import read_video
-from seg2vid.models.weights import ModelSummary
+from seg2vid.models.weights import NO_RESTRICTED, ModelSummary
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Latent, Motion
 from seg2vid.tools.errors import Seg2VidError
@@ -43,10 +44,16 @@ class FakePipeline(Seg2VidPipeline):
 
     def stream(self, label_map: Tensor, **given: object) -> Iterator[GeneratedVideo]:
         self.calls.append({"label_map": label_map, **given})
-        total, first = given["num_frames"], given["first_frame"]
+        total, first = given["num_frames"] - 1, given["first_frame"]
         height, width = label_map.shape[1:]
         frame = torch.zeros(1, 3, height, width) if first is None else first
-        for start in range(0, max(total, 1), self.num_frames):
+        if total == 0:
+            one = {**given, "num_frames": 2}
+            (chunk,) = FakePipeline().stream(label_map, **one)
+            motion = chunk.motion.map(lambda tensor: tensor[:, :0])
+            frames, maps = chunk.frames[:, :0], chunk.label_maps[:, :0]
+            yield replace(chunk, frames=frames, label_maps=maps, motion=motion)
+        for start in range(0, total, self.num_frames):
             count = min(self.num_frames, total - start)
             numbers = torch.arange(start + 1, start + count + 1).view(1, -1, 1, 1, 1) * 5 / 255
             flow = torch.ones(1, count, 2, height, width)
@@ -55,11 +62,29 @@ class FakePipeline(Seg2VidPipeline):
                 frames=numbers.expand(1, count, 3, height, width),
                 label_map=label_map,
                 label_maps=label_map[:, None].expand(1, count, height, width),
-                motion=Motion(flow, -flow, flow[:, :, :1], flow[:, :, :1]),
+                motion=self.motion(flow),
                 z=Latent(torch.zeros(1, 2), torch.zeros(1, 2, 2, 4)),
                 frames_per_second=12.0,
                 label_space="cityscapes",
+                pass_starts=(start,),
+                instance_map=given["instance_map"],
+                instance_maps=numbers_of(given["instance_map"], count),
+                seeds=(given["generator"].initial_seed(),),
+                model="tiny",
+                model_sha256="abc",
             )
+
+    def motion(self, flow: Tensor) -> Motion:
+        time, plane = flow.shape[1], flow[:, :, 0]
+        path = torch.zeros(1, time, 4)
+        path[..., 0] = torch.arange(1, time + 1)  # a metre ahead with each frame
+        source = torch.arange(plane[0, 0].numel()).view(plane.shape[2:]).expand(1, time, -1, -1)
+        scene = {"camera_path": path, "inverse_depth": plane / 4, "source": source}
+        return Motion(flow, -flow, flow[:, :, :1], flow[:, :, :1], **scene)
+
+
+def numbers_of(instance_map: Tensor | None, count: int) -> Tensor | None:
+    return None if instance_map is None else instance_map[:, None].expand(-1, count, -1, -1)
 
 
 @pytest.fixture
@@ -92,7 +117,16 @@ def written(folder: Path) -> set[str]:
 def test_generate_by_ending(pipe, labels: str, tmp_path: Path, name: str) -> None:
     run("generate", labels, "-o", tmp_path / name)
     assert written(tmp_path) == {name}
-    assert read_video(tmp_path / name).shape == (5, 32, 64, 3), "a first frame and one pass"
+    assert read_video(tmp_path / name).shape == (36, 32, 64, 3), "three seconds"
+
+
+@pytest.mark.parametrize(
+    ("words", "frames"),
+    [("--seconds 0.5", 6), ("--seconds 2 --fps 6", 12), ("--fps 6", 18), ("--seconds 0.01", 1)],
+)
+def test_length_in_seconds(pipe, labels: str, tmp_path: Path, words: str, frames: int) -> None:
+    run("generate", labels, "-o", tmp_path / "s.gif", *words.split())
+    assert len(read_video(tmp_path / "s.gif")) == frames
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 6, 23])
@@ -101,11 +135,11 @@ def test_frames_count_the_first_one(pipe, labels: str, tmp_path: Path, frames: i
     found = read_video(tmp_path / "s.mp4")[:, 16, 32].astype(int)
     assert len(found) == frames
     assert np.abs(found - 5 * np.arange(frames)[:, None]).max() <= 2, "each frame once, in order"
-    assert pipe.calls[0]["num_frames"] == frames - 1
+    assert pipe.calls[0]["num_frames"] == frames, "both count alike"
 
 
 def test_generate_says_what_it_did(pipe, labels: str, tmp_path: Path, capsys) -> None:
-    run("generate", labels, "-o", tmp_path / "s.mp4", "--seed", 3)
+    run("generate", labels, "-o", tmp_path / "s.mp4", "--seed", 3, "--frames", 5)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{labels}: palette (palette of the classes, indices are train ids)")
     assert lines[1] == "128x64 -> 64x32: scaled, nothing cropped"
@@ -131,9 +165,41 @@ def test_samples_have_seeds_of_their_own(pipe, labels: str, tmp_path: Path, caps
     assert capsys.readouterr().out.count("wrote ") == 3
 
 
+def test_a_folder_and_several_maps_in_one_run(pipe, labels: str, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    for name in ("b.png", "a.png", "notes.txt"):
+        (folder / name).write_bytes(Path(labels).read_bytes())
+    words = ["--samples", 2, "--frames", 2, "--contact-sheet", tmp_path / "sheet.png"]
+    run("generate", folder, labels, "-o", tmp_path / "s.gif", *words)
+    names = {f"s_{name}_seed{seed}.gif" for name in ("a", "b", "labels") for seed in (0, 1)}
+    assert written(tmp_path) == {*names, "sheet.png", "maps"}
+    out = capsys.readouterr().out
+    assert out.index("a.png: palette") < out.index("s_a_seed1.gif") < out.index("b.png: palette")
+    run("generate", folder / "a.png", "-o", tmp_path / "one.gif", "--frames", 2)
+    assert (tmp_path / "one.gif").exists()
+
+
+def test_all_inputs_are_looked_at_before_the_first_video(
+    pipe, labels: str, tmp_path: Path, capsys
+) -> None:
+    Image.fromarray(np.full((64, 64), 99, np.uint8)).save(tmp_path / "z.png")
+    (tmp_path / "empty").mkdir()
+    for words, message in (
+        ([labels, tmp_path / "z.png"], "z.png: Expected ids 0 ... 18 and 255"),
+        ([labels, labels], "a place of its own for each output; got"),
+        ([tmp_path / "empty"], "Expected pictures (.png"),
+        ([labels, labels, "--instances", labels], "one label map with --instances; got 2 with"),
+        ([labels, labels, "--first-frame", labels], "one label map with --first-frame; got 2"),
+    ):
+        assert cli.main(["generate", *map(str, words), "-o", str(tmp_path / "s.gif")]) == 2
+        assert message in capsys.readouterr().err
+    assert written(tmp_path) == {"z.png", "empty"} and pipe.calls == []
+
+
 def test_rate_size_and_aspect(pipe, labels: str, tmp_path: Path, capsys) -> None:
     run("generate", labels, "-o", tmp_path / "s.gif", "--fps", 5, "--size", "64x64",
-        "--aspect", "pad")  # fmt: skip
+        "--aspect", "pad", "--frames", 5)  # fmt: skip
     assert read_video(tmp_path / "s.gif").shape == (5, 64, 64, 3)
     label_map = pipe.calls[0]["label_map"]
     assert (label_map[0, 0] == 19).all() and (label_map[0, 16] == 10).all()
@@ -222,7 +288,7 @@ def test_interrupted_generation_leaves_nothing(
     one_pass = pipe.stream
 
     def interrupted(label_map: Tensor, **given: object) -> Iterator[GeneratedVideo]:
-        yield from one_pass(label_map, **{**given, "num_frames": 4})
+        yield from one_pass(label_map, **{**given, "num_frames": 5})
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipe, "stream", interrupted)
@@ -269,19 +335,33 @@ def test_convert_passes_warnings_on(tmp_path: Path, capsys) -> None:
     assert "warning: every value exists" in capsys.readouterr().err
 
 
-def test_weights_that_are_not_free_say_so(pipe, labels, tmp_path, monkeypatch, capsys) -> None:
-    bound = ModelSummary("tiny", "A fake", 0.1, "for non-commercial research")
-    monkeypatch.setattr(generate, "list_models", lambda: [bound])
-    run("generate", labels, "-o", tmp_path / "a.mp4")
-    assert "tiny are not free: for non-commercial research" in capsys.readouterr().out
+def test_restricted_weights_can_be_refused(
+    pipe, labels, tmp_path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    asked = []
+    monkeypatch.setattr(Seg2VidPipeline, "from_pretrained", lambda name: asked.append(name) or pipe)
+    bound = ModelSummary("bound", "A fake", 0.1, "for non-commercial research")
+    free = ModelSummary("free", "A fake", 0.1, "Apache-2.0")
+    monkeypatch.setattr(generate, "list_models", lambda: [bound, free])
+    monkeypatch.setenv(NO_RESTRICTED, "0")
+    run("generate", labels, "-o", tmp_path / "a.mp4", "--frames", 2)
+    run("generate", labels, "-o", tmp_path / "b.mp4", "--frames", 2, "--no-restricted")
+    assert asked == ["bound", "free"] and os.environ[NO_RESTRICTED] == "1"
+    monkeypatch.undo()
+    monkeypatch.setenv(NO_RESTRICTED, "0")
+    words = ["generate", labels, "-o", tmp_path / "c.mp4", "--model", "street", "--no-restricted"]
+    assert cli.main([str(word) for word in words]) == 2
+    assert "Expected weights free for any use; got street: non-comm" in capsys.readouterr().err
+    assert not (tmp_path / "c.mp4").exists()
 
 
 def test_models_are_listed(monkeypatch, capsys) -> None:
-    models = [ModelSummary("compact", "Streets by day", 12.34, "Apache-2.0")]
+    models = [ModelSummary("street", "Streets by day", 12.34, "Apache-2.0")]
     monkeypatch.setattr("seg2vid.cli.models.list_models", lambda: models)
     run("models")
-    first, terms = capsys.readouterr().out.splitlines()
-    assert first == f"{'compact':<20}   12.3 MB  Streets by day" and terms.strip() == "Apache-2.0"
+    first, terms, segmenter, its_terms = capsys.readouterr().out.splitlines()
+    assert segmenter.startswith("segmenter ") and "non-commercial" in its_terms
+    assert first == f"{'street':<20}   12.3 MB  Streets by day" and terms.strip() == "Apache-2.0"
     monkeypatch.setattr("seg2vid.cli.models.list_models", list)
     run("models")
     assert "--model PATH" in capsys.readouterr().out
@@ -352,6 +432,24 @@ def test_fields_of_configurations_are_explained(capsys) -> None:
     run("prepare", "--help")
     text = capsys.readouterr().out
     assert "--keep-flow [true|false]" in text and "--height" not in text
+
+
+def test_the_package_is_a_program(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["seg2vid", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("seg2vid", run_name="__main__")
+    assert ended.value.code == 0 and capsys.readouterr().out.startswith("seg2vid 0.")
+
+
+def test_generation_imports_only_what_it_needs() -> None:
+    """Each of these takes a tenth of a second to more than one."""
+    heavy = ("torch._dynamo", "sympy", "huggingface_hub", "seg2vid.data.clips", "seg2vid.transfer")
+    code = (
+        "import sys, seg2vid.cli.main; from seg2vid.cli import generate;"
+        f"sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_starts_at_once_without_heavy_imports() -> None:

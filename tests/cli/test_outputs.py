@@ -16,6 +16,8 @@ from seg2vid.data.recordings.folder import list_recordings
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.pictures import write_label_map
 from seg2vid.media.video import read_video
+from seg2vid.structures import Motion
+from seg2vid.tools.files import EXTRAS
 from tests.cli.test_main import FakePipeline
 from tests.cli.test_main import pipe as pipe
 from tests.cli.test_segment import brightness as brightness
@@ -65,7 +67,9 @@ def run(command: str) -> None:
 # Folders of frames.
 
 
-def test_a_folder_is_replaced_only_where_seg2vid_wrote_it(refused: Refused, folder: Path) -> None:
+def test_a_folder_is_replaced_only_where_seg2vid_wrote_it(
+    refused: Refused, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "own" / "labels").mkdir(parents=True)
     for name in ("000000.png", "000001.png", "labels/000000.png"):
         (folder / "own" / name).write_bytes(b"a year of work")
@@ -73,9 +77,16 @@ def test_a_folder_is_replaced_only_where_seg2vid_wrote_it(refused: Refused, fold
     assert message in refused("generate labels.png -o own")
     assert message in refused("generate labels.png -o own --overwrite")
     (folder / "drive").mkdir()
-    run("generate labels.png -o drive --frames 3 --seed 4 --save labels")
+    monkeypatch.setattr("sys.argv", ["/bin/seg2vid", "generate", "labels.png"])
+    run("generate labels.png -o drive --frames 7 --seed 4 --save labels")
     found = json.loads((folder / "drive" / "video.json").read_text("utf-8"))
-    assert (found["model"], found["seed"], found["frames"]) == ("tiny", 4, 3)
+    assert (found["model"], found["seed"], found["frames"]) == ("tiny", 4, 7)
+    assert found["model_sha256"] == "abc" and found["command"] == [
+        "seg2vid",
+        "generate",
+        "labels.png",
+    ]
+    assert found["reference_frames"] == [0, 0, 0, 0, 0, 4, 4], "frames 5 and 6 are of a second key"
     assert (found["frames_per_second"], found["label_space"]) == (12.0, "cityscapes")
     run("generate labels.png -o drive --frames 2")
     assert len(read_video(folder / "drive")) == 2 and not (folder / "drive" / "labels").exists()
@@ -90,6 +101,57 @@ def test_a_folder_with_its_marker_is_read_back(pipe: FakePipeline, folder: Path)
     assert read.frames.shape == (1, 2, 3, 32, 64)
 
 
+def test_all_that_is_known_goes_into_one_folder(pipe: FakePipeline, folder: Path) -> None:
+    numbers = np.where(np.arange(128) < 64, 26001, 0)[None].repeat(64, 0).astype(np.uint16)
+    Image.fromarray(numbers).save(folder / "numbers.png")
+    every = ",".join(EXTRAS)
+    run(f"generate labels.png -o drive --frames 7 --instances numbers.png --save {every}")
+    drive = folder / "drive"
+    names = [f"{number:06d}" for number in range(7)]
+    objects = np.asarray(Image.open(drive / "instances" / "000006.png"))
+    assert objects.dtype == np.uint16 and objects[0, 0] == 26001 and objects[0, 40] == 0
+    depth = np.asarray(Image.open(drive / "depth" / "000001.png"))
+    assert depth.dtype == np.uint16 and (depth == 4 * 256).all(), "4 m in KITTI's scale"
+    source = np.load(drive / "source" / "000001.npy")
+    assert source.dtype == np.int32 and source[1, 2] == 64 + 2
+    assert sorted(path.stem for path in (drive / "forward_visible").iterdir()) == names
+    assert sorted(path.stem for path in (drive / "depth").iterdir()) == names[1:]
+    poses = np.loadtxt(drive / "poses.txt").reshape(7, 3, 4)
+    assert poses[:, 2, 3].tolist() == [0, 1, 2, 3, 4, 5, 6], "of the first frame, through every key"
+    assert (poses[:, :, :3] == np.eye(3)).all()
+    run("generate labels.png -o drive --frames 2")
+    assert not (drive / "poses.txt").exists(), "such a folder is seg2vid's own"
+
+
+def test_all_that_can_be_seen_goes_beside_a_video(
+    refused: Refused, pipe: FakePipeline, folder: Path
+) -> None:
+    every = ",".join(name for name in EXTRAS if name != "source")
+    run(f"generate labels.png -o a.mp4 --frames 3 --instances labels.png --save {every}")
+    assert len(np.loadtxt(folder / "a_poses.txt")) == 3
+    (folder / "a_poses.txt").unlink()
+    assert {len(read_video(path)) for path in folder.glob("a*")} == {3}
+    assert len(list(folder.glob("a*"))) == len(EXTRAS) - 1
+    assert "a folder for source, which is no picture; got 'b.mp4'; leave the ending out" in refused(
+        "generate labels.png -o b.mp4 --save source"
+    )
+
+
+def test_extras_that_a_video_does_not_have_are_refused(
+    pipe: FakePipeline, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    assert cli.main(["generate", "labels.png", "-o", "a", "--save", "instances"]) == 2
+    assert "an instance map to move along, for instances; got none; " in capsys.readouterr().err
+    monkeypatch.setattr(
+        pipe, "motion", lambda flow: Motion(flow, -flow, flow[:, :, :1], flow[:, :, :1])
+    )
+    for extra in ("depth", "source", "poses"):
+        assert cli.main(f"generate labels.png -o a --save {extra}".split()) == 2
+        message = f"a model whose motion is a scene's, for {extra}; got one of free flow; take"
+        assert message in capsys.readouterr().err
+    assert [path.name for path in folder.glob("*a*") if path.suffix not in (".png", ".webp")] == []
+
+
 # Files.
 
 
@@ -99,6 +161,7 @@ VERBS = {
     "generate labels.png -o a.webp --samples 2": "a_seed1.webp",
     "generate labels.png -o a.webm --contact-sheet sheet.png": "sheet.png",
     "animate photo.png --labels labels.png -o a.mp4": "a.mp4",
+    "animate photo.png -o b.mp4": "b.mp4",
     "labels convert labels.png -o a.png": "a.png",
     "segment photo.png -o a.png --overlay over.png": "over.png",
     "segment photo.png -o a.png --confidence sure.png": "sure.png",

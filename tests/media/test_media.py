@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -15,7 +16,6 @@ from PIL import Image
 
 from seg2vid import __version__
 from seg2vid.labels.space import get_label_space
-from seg2vid.media import generated as media
 from seg2vid.media.drawing import contact_sheet, flow_to_colours, overlay, pick_evenly
 from seg2vid.media.generated import GeneratedVideo, VideoSink, output_paths, save_video, to_pixels
 from seg2vid.media.pictures import read_flow, read_image, write_flow, write_image, write_label_map
@@ -387,14 +387,21 @@ def test_a_folder_of_frames_that_seg2vid_did_not_write_is_never_replaced(tmp_pat
 
 @pytest.mark.parametrize(
     "name",
-    ["thesis.txt", "labels/thesis.txt", "instances/000000.png", "000003.png", "flow/000003.png"],
+    [
+        "thesis.txt",
+        "poses.txt",
+        "labels/thesis.txt",
+        "instances/000000.png",
+        "000003.png",
+        "flow/000003.png",
+    ],
 )
 def test_what_was_added_to_a_written_folder_keeps_it(tmp_path: Path, name: str) -> None:
     write_folder(tmp_path / "s")
     files.check_place(tmp_path / "s", is_folder=True)
     (tmp_path / "s" / name).parent.mkdir(exist_ok=True)
     (tmp_path / "s" / name).touch()
-    added = name if "instances" not in name else "instances"
+    added = name.partition("/")[0]
     with pytest.raises(MediaError, match=REFUSED.format(f"holds {added} besides")):
         files.check_place(tmp_path / "s", is_folder=True)
 
@@ -436,17 +443,25 @@ def test_a_written_folder_tells_what_it_is(tmp_path: Path) -> None:
     assert found == {
         "written_by": f"seg2vid {__version__}",
         "format": "seg2vid-frames-1",
+        "command": None,
         "model": None,
+        "model_sha256": None,
         "seed": None,
         "label_space": "cityscapes",
+        "extras": ["flow", "labels"],
+        "reference_frames": [0, 0, 0, 0, 0],
         "frames": 5,
         "frames_per_second": 12.0,
     }
-    rate, about = 12.5, {"model": "toycity", "seed": 7}
-    with VideoSink(tmp_path / "s", frames_per_second=rate, about=about) as sink:
-        sink.write(make_video())
+    video = replace(
+        make_video(), model="toycity", model_sha256="ab", seeds=(7,), pass_starts=(0, 2)
+    )
+    with VideoSink(tmp_path / "s", frames_per_second=12.5, command=["seg2vid"]) as sink:
+        sink.write(video)
     found = json.loads((tmp_path / "s" / "video.json").read_text("utf-8"))
-    assert (found["model"], found["seed"], found["frames_per_second"]) == ("toycity", 7, 12.5)
+    assert (found["model"], found["model_sha256"], found["seed"]) == ("toycity", "ab", 7)
+    assert (found["command"], found["frames_per_second"]) == (["seg2vid"], 12.5)
+    assert found["reference_frames"] == [0, 0, 0, 2, 2], "flow of frames 3 and 4 is to frame 2"
 
 
 def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -542,7 +557,8 @@ def test_a_still_is_a_video_of_one_frame(tmp_path: Path) -> None:
 
 def test_failed_sink_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (tmp_path / "s.mp4", tmp_path / "s"):
-        sink = VideoSink(path, extras=media.EXTRAS, frames_per_second=12.0, label_space=CITYSCAPES)
+        extras = ("flow", "visible", "labels", "overlay")
+        sink = VideoSink(path, extras=extras, frames_per_second=12.0, label_space=CITYSCAPES)
         with pytest.raises(KeyboardInterrupt), sink:
             sink.write(make_video())
             raise KeyboardInterrupt
@@ -554,8 +570,8 @@ def test_failed_sink_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_extras_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="out of flow, visible, labels, overlay; got 'depth'"):
-        output_paths(tmp_path / "s.mp4", ["depth"])
+    with pytest.raises(MediaError, match=r"out of flow, visible, .*, poses; got 'shadows'"):
+        output_paths(tmp_path / "s.mp4", ["shadows"])
     with pytest.raises(MediaError, match="a label space for labels and overlay; got none"):
         VideoSink(tmp_path / "s.mp4", extras=("labels",), frames_per_second=12.0)
     unknown = GeneratedVideo(**{**vars(make_video()), "label_space": "mine"})

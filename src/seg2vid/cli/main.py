@@ -6,12 +6,17 @@ functions are imported when their verb is called, so that ``seg2vid --help`` ans
 
 import inspect
 import os
+import platform
+import shlex
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from tempfile import NamedTemporaryFile
+from typing import Any
 
 from seg2vid.cli import options
 from seg2vid.cli.arguments import parse
@@ -24,6 +29,7 @@ VERBS: dict[str, tuple[type, str]] = {
     "models": (options.Models, "seg2vid.cli.models.list_all"),
     "labels check": (options.LabelsCheck, "seg2vid.cli.labels.check"),
     "labels convert": (options.LabelsConvert, "seg2vid.cli.labels.convert"),
+    "labels spaces": (options.LabelsSpaces, "seg2vid.cli.labels.list_spaces"),
     "segment": (options.Segment, "seg2vid.cli.segment.segment"),
     "prepare": (PrepareOptions, "seg2vid.data.prepare.run.run"),
     "toycity": (options.ToyCity, "seg2vid.cli.data.toycity"),
@@ -89,6 +95,8 @@ def run(name: str, words: list[str]) -> None:
     """Run one verb with the options that ``words`` mean, and print what it yields."""
     kind, place = VERBS[name]
     chosen = parse(name, kind, words)
+    if getattr(chosen, "no_restricted", False):
+        os.environ["SEG2VID_NO_RESTRICTED"] = "1"
     module, _, function = place.rpartition(".")
     try:
         for line in getattr(import_module(module), function)(chosen):
@@ -115,7 +123,9 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 well, 2 a user's mistake, 130 stopped."""
+    """Run the command line and return the exit code: 0 well, 1 our mistake, 2 a user's, 130
+    stopped.
+    """
     try:
         with _terminated_like_interrupted():
             dispatch(sys.argv[1:] if arguments is None else arguments)
@@ -132,12 +142,32 @@ def main(arguments: list[str] | None = None) -> int:
     except Seg2VidError as error:
         print(f"seg2vid: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        what, fix = "enough memory", "take a smaller size, network or file"
+        print(f"seg2vid: {Seg2VidError(what, got=error or 'too little', fix=fix)}", file=sys.stderr)
+        return 2
     except OSError as error:
         got = f"{error.filename or 'a file'}: {error.strerror or error}"
         what, fix = "files that can be read and written", "check place and space"
         print(f"seg2vid: {Seg2VidError(what, got=got, fix=fix)}", file=sys.stderr)
         return 2
+    except Exception as error:
+        print(f"seg2vid: {_unforeseen(error)}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _unforeseen(error: Exception) -> Seg2VidError:
+    """Write what is needed to find our mistake into a file; return the line that names it."""
+    from seg2vid import __version__
+
+    facts = f"seg2vid {__version__}, Python {sys.version}, {platform.platform()}"
+    lines = [facts, shlex.join(sys.argv), "", *traceback.format_exception(error)]
+    how: dict[str, Any] = {"prefix": "seg2vid-", "suffix": ".txt", "delete": False}
+    with NamedTemporaryFile("w", encoding="utf-8", errors="replace", **how) as file:
+        file.write("\n".join(lines))
+    what, got = "no mistake in seg2vid itself", f"{type(error).__name__}: {error}"
+    return Seg2VidError(what, got=got, fix=f"report it and attach {file.name}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from seg2vid.cli.options import Assemble, Judges, JudgesConvert, Models
 from seg2vid.models import checkpoint
 from seg2vid.models.judges.files import JUDGES, convert_official, is_pinned, judge_folder
-from seg2vid.models.weights import find_weights, list_models
+from seg2vid.models.weights import SEGMENTER, find_weights, list_models, summarise
 
 
 def list_all(options: Models) -> Iterator[str]:
@@ -13,7 +13,7 @@ def list_all(options: Models) -> Iterator[str]:
     available = list_models()
     if not available:
         yield "none comes with this installation; name one with `seg2vid generate --model PATH`"
-    for model in available:
+    for model in (*available, summarise(SEGMENTER)):
         yield f"{model.name:<20} {model.megabytes:6.1f} MB  {model.summary}"
         yield f"{'':<32}{model.licence}"
 

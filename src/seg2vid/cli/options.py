@@ -2,6 +2,7 @@
 help. What the verbs do stands in the other modules, which are imported when it is asked for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +18,7 @@ from seg2vid.training.config import (
 
 Aspect = Literal["crop", "pad"]
 Encoding = Literal["auto", "train", "raw", "colour", "instance"]
+Palette = Literal["known", "nearest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +30,14 @@ class VideoOptions:
     model: str | None = None
     """Name (see `seg2vid models`) or path of a model."""
     frames: int | None = None
-    """Frames of the video, the first one included (default: one pass of the model)."""
+    """Frames of the video, the first one included; 1 paints that one alone."""
+    seconds: float | None = None
+    """Length of the video, instead of --frames (default: 3)."""
     fps: float | None = None
     """Frames per second of the file (default: the model's)."""
     seed: int = 0
     """The same seed gives the same video, another one another future."""
-    samples: int = 1
+    samples: int = ranged(1, 1, 10_000)
     """Number of videos, from seeds SEED, SEED + 1 and so on."""
     instances: Path | None = None
     """Map that tells the objects apart, of the same size as the label map."""
@@ -42,36 +46,47 @@ class VideoOptions:
     aspect: Aspect = "crop"
     """How other proportions are brought to the size: crop or pad, never stretch."""
     save: tuple[str, ...] = ()
-    """Also write flow, visible, labels, overlay."""
+    """Also write flow, visible, forward_visible, labels, overlay, instances, depth, source, poses:
+    beside the video to look at, in a folder of frames as exact data (docs/conventions.md).
+    """
     contact_sheet: Path | None = None
     """Also write a picture of evenly spaced frames, for a quick look."""
     encoding: Encoding = "auto"
     """How to read the label map; auto finds out."""
+    palette: Palette = "known"
+    """How to read a drawing: known refuses colours of no class, nearest takes the nearest class."""
     label_space: str | None = None
-    """Name or .yaml file of the label map's classes (default: the model's)."""
+    """Name (see `seg2vid labels spaces`) or .yaml file of its classes (default: the model's)."""
     overwrite: bool = False
     """Replace files that exist. A folder is replaced if seg2vid wrote all of it, else never."""
 
-    @property
-    def outputs(self) -> dict[int, Path]:
-        """The path of each seed's video."""
-        if self.samples == 1:
-            return {self.seed: self.output}
-        stem, suffix = self.output.stem, self.output.suffix
-        seeds = range(self.seed, self.seed + self.samples)
-        return {seed: self.output.with_name(f"{stem}_seed{seed}{suffix}") for seed in seeds}
+    no_restricted: bool = False
+    """Refuse weights for non-commercial use only, as SEG2VID_NO_RESTRICTED=1 does everywhere."""
+
+    def outputs(self, names: Sequence[str]) -> dict[tuple[int, int], Path]:
+        """The path of each video, by the number of its input and its seed."""
+        paths = {}
+        for number, name in enumerate(names):
+            for seed in range(self.seed, self.seed + self.samples):
+                parts = [self.output.stem, *([name] if len(names) > 1 else [])]
+                stem = "_".join(parts + ([f"seed{seed}"] if self.samples > 1 else []))
+                paths[number, seed] = self.output.with_name(stem + self.output.suffix)
+        return paths
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(VideoOptions):
-    """Make a video from a label map, or from a photo."""
+    """Make a video from a label map, or from a photo; one each of several, or of a folder."""
 
-    labels: Path = field(metadata=POSITIONAL)
+    labels: list[Path] = field(metadata=POSITIONAL)
     """Label map: train ids, raw ids, palette, class colours or instance ids; or a photo, which is
-    segmented first and becomes the first frame.
+    segmented first and becomes the first frame. Of several, or a folder of them, each video is
+    called OUTPUT_NAME.
     """
     first_frame: Path | None = None
     """A photo to begin with, instead of a generated first frame."""
+    photo: bool = False
+    """Take the picture for a photo, whatever it looks like."""
     resample: tuple[str, ...] = ()
     """Classes to paint anew, as in building,car; all others keep their look."""
     resample_seed: int = ranged(0, 0, LARGEST_SEED)
@@ -80,12 +95,14 @@ class Generate(VideoOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Animate(VideoOptions):
-    """Make a video from a photo and its label map: the photo is the first frame."""
+    """Make a video from a photo, which is its first frame."""
 
     photo: Path = field(metadata=POSITIONAL)
     """The first frame."""
-    labels: Path
-    """Its label map: train ids, raw ids, palette, class colours or instance ids."""
+    labels: Path | None = None
+    """Its label map: train ids, raw ids, palette, class colours or instance ids (default: the
+    bundled segmenter's).
+    """
     motion_from: Path | None = None
     """Folder of frames or video that the photo shall move like."""
     motion_labels: Path | None = None
@@ -118,9 +135,19 @@ class LabelsCheck:
     file: Path = field(metadata=POSITIONAL)
     """The label map."""
     label_space: str = "cityscapes"
-    """Name or .yaml file of the classes."""
+    """Name (see `seg2vid labels spaces`) or .yaml file of the classes."""
     encoding: Encoding = "auto"
     """How to read the file; auto finds out."""
+    palette: Palette = "known"
+    """How to read a drawing: known refuses colours of no class, nearest takes the nearest class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsSpaces:
+    """List the label spaces: the classes of each and their colours."""
+
+    label_space: str | None = None
+    """Name or .yaml file of one of them (default: all that come with seg2vid)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +184,8 @@ class Segment:
     """Pixels less sure than this (0 to 1) become void."""
     overwrite: bool = False
     """Replace files that exist."""
+    no_restricted: bool = False
+    """Refuse weights for non-commercial use only, as SEG2VID_NO_RESTRICTED=1 does everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,8 +237,8 @@ class TrainModelOptions(TrainOptions):
 
     judges: Path | None = None
     """Folder of LPIPS and VGG weights, for the terms that need them and the validation."""
-    preset: str = "compact"
-    """Networks to train: compact, geometry, paper, paper-kth or paper-ucf101."""
+    preset: str = "geometry"
+    """Networks to train, with an objective for them: geometry, paper, paper-kth or paper-ucf101."""
     freeze: tuple[str, ...] = ()
     """Parts that keep their weights, as in appearance_encoder or motion_encoder,flow_decoder."""
     only: tuple[str, ...] = ()
@@ -262,8 +291,10 @@ class Evaluate:
     """Folder of the report: report.json and report.html."""
     model: str | None = None
     """Name or path of a model (default: toycity)."""
-    protocol: str = "toycity-v1"
-    """Name of a protocol (see docs/evaluation.md), or the path of one's .yaml."""
+    protocol: str | None = None
+    """Name of a protocol (see docs/evaluation.md), or the path of one's .yaml (default: the clips
+    of --data, without it toycity-v1).
+    """
     against: list[str] | None = None
     """Another model to judge in the same run; give it again for more."""
     videos: Path | None = None
@@ -271,7 +302,9 @@ class Evaluate:
     reference: Path | None = None
     """Folder of the real videos, of the same names."""
     data: Path | None = None
-    """Folder of the evaluation data (default: SEG2VID_EVALUATION_DATA)."""
+    """A dataset that `seg2vid prepare` or `seg2vid toycity` wrote, whose clips are then evaluated;
+    with --protocol the folder of its data (default: SEG2VID_EVALUATION_DATA).
+    """
     judges: Path | None = None
     """Folder of the judges' weights (default: SEG2VID_JUDGES); see `seg2vid judges`."""
     clips: int | None = ranged(None, 1)
@@ -288,14 +321,16 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Say what changed between two reports, and whether it is more than noise."""
+    """Say what changed between reports, and whether it is more than noise."""
 
-    first: Path = field(metadata=POSITIONAL)
-    """report.json of one evaluation."""
-    second: Path = field(metadata=POSITIONAL)
-    """report.json of another one, of the same protocol."""
+    reports: list[Path] = field(metadata=POSITIONAL)
+    """Folders of evaluations under one protocol, or their report.json; each is compared with the
+    first. A single one is compared with itself: name its --candidates.
+    """
     candidates: tuple[str, ...] = ()
     """Which row of each, as in model,other_1 (default: the model of each)."""
+    format: Literal["text", "markdown", "latex", "csv"] = "text"
+    """Lines for a terminal, a table for a document, or every number for a program."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,21 +38,21 @@ class MotionClip:
 
     def __post_init__(self) -> None:
         if self.step < 1:
-            what = "--motion-step of at least 1"
-            raise MediaError(what, got=self.step, fix="use --motion-step 1 or more")
+            what = "a step of at least 1 in the clip that lends its motion"
+            raise MediaError(what, got=self.step, fix="take every frame with 1")
         if not self.path.exists():
             what = "a folder of frames or a video to take motion from"
-            raise MediaError(what, got=f"no {self.path}", fix="check --motion-from")
+            raise MediaError(what, got=f"no {self.path}", fix="check the path")
         if self.path.is_dir() and not list_pictures(self.path):
             what, fix = f"frames ({', '.join(PICTURES)}) in {self.path}", "name their folder"
             raise MediaError(what, got="none", fix=fix)
         if self._label_file(0) is None:
-            what, fix = "the label map of the clip's first frame", "name it with --motion-labels"
+            what, fix = "the label map of the clip's first frame", "name its file (motion labels)"
             got = f"no {self.labels}" if self.labels else f"none beside {self.path}"
             raise MediaError(what, got=got, fix=fix)
 
     def encode(self, pipeline: Seg2VidPipeline, num_frames: int) -> tuple[list[MotionCode], str]:
-        """Encode as much of the clip as ``num_frames`` frames need: a code for each pass.
+        """Encode as much of the clip as a video of ``num_frames`` needs: a code for each pass.
 
         Also returns in words what was found. Raises ``MediaError`` for a clip that cannot be read,
         and what ``encode_motion`` raises for the ``pipeline``.
@@ -63,7 +63,7 @@ class MotionClip:
             height=pipeline.height,
             width=pipeline.width,
             num_frames=count,
-            most=max(1, -(-num_frames // count)),
+            most=max(1, -(-(num_frames - 1) // count)),
         )
         codes = [
             encode_motion(

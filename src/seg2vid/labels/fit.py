@@ -96,7 +96,7 @@ def plan_fit(
         raise LabelMapError(
             f"proportions nearer to {width}x{height}",
             got=f"{source_width}x{source_height}, of which less than a pixel would be left",
-            fix="cut the picture yourself or choose another --size or --aspect",
+            fix="cut the picture yourself or choose another size or aspect",
         )
     top, left = (source_height - kept_height) // 2, (source_width - kept_width) // 2
     window = (top, left, kept_height, kept_width)

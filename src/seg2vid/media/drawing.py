@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -50,6 +50,14 @@ def flow_to_colours(
     # The largest motion itself must not count as too fast when rounding puts it a hair above 1.
     colours = torch.where(radius <= 1 + 1e-5, 1 - radius.clamp(max=1) * (1 - hue), hue * 0.75)
     return rearrange(colours, "... h w rgb -> ... rgb h w")
+
+
+def colour_numbers(
+    numbers: Int[np.ndarray, "height width"],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Give each number (an object's) a colour of its own, 0 black."""
+    table = np.random.default_rng(0).integers(64, 256, (1021, 3), dtype=np.uint8)
+    return np.where(numbers[..., None] > 0, table[numbers % len(table)], np.uint8(0))
 
 
 def overlay(

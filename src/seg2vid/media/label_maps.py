@@ -5,18 +5,20 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
+from PIL import Image
 
-from seg2vid.labels.doctor import Diagnosis, Encoding, Picture, diagnose
+from seg2vid.labels.doctor import Diagnosis, Encoding, Palette, Picture, diagnose
 from seg2vid.labels.space import LabelSpace
-from seg2vid.media.pictures import EIGHT_BIT_MODES, open_picture
+from seg2vid.media.pictures import EIGHT_BIT_MODES, image_name, open_picture
 from seg2vid.tools.errors import LabelMapError, MediaError
 
 _SIXTEEN_BIT_MODES = {"I;16", "I;16B", "I;16L", "I"}
 
 
-def read_picture(path: Path) -> Picture:
-    """Read a label map file's pixels as they are stored, with palette, or raise ``MediaError``."""
-    image = open_picture(path, "a label map picture")
+def read_picture(given: Path | Image.Image) -> Picture:
+    """Read a label map's pixels as they are stored, with palette, or raise ``MediaError``."""
+    image = open_picture(given, "a label map picture")
+    path = image_name(given)
     if image.mode not in EIGHT_BIT_MODES | _SIXTEEN_BIT_MODES or image.mode == "CMYK":
         got = f"{path} with pixels of mode {image.mode}"
         raise MediaError("whole ids or RGB colours", got=got, fix="export it as 8-bit PNG")
@@ -29,7 +31,7 @@ def read_picture(path: Path) -> Picture:
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8)
     is_jpeg = image.format in {"JPEG", "MPO"}
-    return Picture(pixels, image.mode, palette, str(path), is_jpeg)
+    return Picture(pixels, image.mode, palette, path, is_jpeg)
 
 
 class LabelMapFile(NamedTuple):
@@ -40,26 +42,34 @@ class LabelMapFile(NamedTuple):
     diagnosis: Diagnosis
 
 
-def read_label_map(path: Path, *, space: LabelSpace, encoding: Encoding = "auto") -> LabelMapFile:
-    """Read a label map of any kind the doctor recognises; ``encoding`` forces a reading.
+def read_label_map(
+    given: Path | Image.Image,
+    *,
+    space: LabelSpace,
+    encoding: Encoding = "auto",
+    palette: Palette = "known",
+) -> LabelMapFile:
+    """Read a label map of any kind the doctor recognises; ``encoding`` forces a reading, and
+    ``palette`` "nearest" takes the colours of a drawing for the nearest classes.
 
     Raises ``MediaError`` for what is no picture, ``LabelMapError`` for what is no label map.
     """
-    diagnosis = diagnose(read_picture(path), space=space, encoding=encoding)
+    picture = read_picture(given)
+    diagnosis = diagnose(picture, space=space, encoding=encoding, palette=palette)
     if diagnosis.ids is None:
-        raise LabelMapError(f"{path}: {diagnosis.problems[0]}")
+        raise LabelMapError(f"{picture.name}: {diagnosis.problems[0]}")
     return LabelMapFile(diagnosis.ids, diagnosis)
 
 
-def read_instance_map(path: Path) -> Int[np.ndarray, "height width"]:
+def read_instance_map(given: Path | Image.Image) -> Int[np.ndarray, "height width"]:
     """Read the object number of every pixel, 0 = no object: Cityscapes instance ids or own numbers.
 
     In Cityscapes files plain class ids (below 1000) are no objects; elsewhere 0 and 255 are none.
     Raises ``MediaError`` for a file with more than one channel.
     """
-    picture = read_picture(path)
+    picture = read_picture(given)
     if picture.pixels.ndim != 2:
-        what, got = "one channel of object numbers", f"{path} with mode {picture.mode}"
+        what, got = "one channel of object numbers", f"{picture.name} with mode {picture.mode}"
         raise MediaError(what, got=got, fix="export it as 8-bit or 16-bit grey PNG")
     numbers = picture.pixels.astype(np.int64)
     if numbers.max() >= 1000:

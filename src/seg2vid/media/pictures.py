@@ -1,5 +1,6 @@
 """Still files: photos, label maps as palette PNG and flow (.flo); written whole or not at all."""
 
+import math
 import warnings
 from pathlib import Path
 
@@ -12,54 +13,61 @@ from torch import Tensor
 from seg2vid.labels.convert import to_file_ids
 from seg2vid.labels.space import LabelSpace
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import replacing
+from seg2vid.tools.files import check_regular, replacing
 
 FLOW_MAGIC = b"PIEH"
 """The first four bytes of a Middlebury .flo file: the float 202021.25."""
 
-LARGEST_SIDE = 1 << 14
-"""Pixels a picture may have on a side; beyond it, memory would be at stake."""
+MOST_PIXELS = 1 << 26
+"""Pixels of a picture, 8192x8192; beyond it, memory would be at stake. A file may claim any."""
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+"""What is tried, whatever a file is called: Pillow would start Ghostscript for an EPS."""
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 EIGHT_BIT_MODES = {"1", "L", "P", "LA", "RGB", "RGBA", "CMYK"}
 
 
-def open_picture(path: Path, what: str) -> Image.Image:
-    """Open and decode a picture file; raise ``MediaError`` naming what was expected."""
-    if not path.exists():
-        raise MediaError(what, got=f"no file {path}", fix="check the path")
-    if path.is_dir():
-        raise MediaError(what, got=f"{path}, which is a folder", fix="name one file in it")
-    problem, fix = "", "export it again as PNG"
-    image = None
+def image_name(given: Path | Image.Image) -> str:
+    """Return what messages call a picture: its path where it has one."""
+    is_image = isinstance(given, Image.Image)
+    return str(getattr(given, "filename", "") or "a picture") if is_image else str(given)
+
+
+def open_picture(given: Path | Image.Image, what: str) -> Image.Image:
+    """Open and decode a picture; raise ``MediaError`` naming ``what`` was expected."""
+    name, image = image_name(given), given if isinstance(given, Image.Image) else None
+    if isinstance(given, Path):
+        check_regular(given, what)
+    fix = "export it again as PNG"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        if max(image.size) <= LARGEST_SIDE:
+            image = image or Image.open(name, formats=READ_FORMATS)
+        if image.width * image.height <= MOST_PIXELS:
             image.load()
             return image
-        fix = f"scale it down: at most {LARGEST_SIDE} pixels on a side"
-        problem = f"{path} with {image.width}x{image.height} pixels"
+        side = math.isqrt(MOST_PIXELS)
+        problem = f"{name} with {image.width}x{image.height} pixels"
+        fix = f"scale it down: to at most {side}x{side}, in any proportions"
     except UnidentifiedImageError:
-        size = path.stat().st_size
-        problem = f"{path}, which is {'no picture' if size else 'empty (0 bytes)'}"
+        size = Path(name).stat().st_size
+        problem = f"{name}, which is {'no picture' if size else 'empty (0 bytes)'}"
     except PermissionError:
-        problem, fix = f"{path}, which may not be read", "change its permission"
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        problem = f"{path}, which is damaged or cut off ({error})"
-    if image is not None:
+        problem, fix = f"{name}, which may not be read", "change its permission"
+    except Exception as error:  # decoders of damaged files raise anything
+        problem = f"{name}, which is damaged or cut off ({error})"
+    if image is not None and image is not given:
         image.close()
     raise MediaError(what, got=problem, fix=fix)
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+def read_image(given: Path | Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     """Read a photo as RGB, turned as its EXIF data say; transparent parts become white. Raises
     ``MediaError`` for what is no 8-bit picture.
     """
-    image = ImageOps.exif_transpose(open_picture(path, "a photo"))
+    image = ImageOps.exif_transpose(open_picture(given, "a photo"))
     if image.mode not in EIGHT_BIT_MODES:
-        got = f"{path} with pixels of mode {image.mode} (more than 8 bits each)"
+        got = f"{image_name(given)} with pixels of mode {image.mode} (more than 8 bits each)"
         raise MediaError("an 8-bit photo", got=got, fix="export it with 8 bits a channel")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
@@ -92,8 +100,18 @@ def write_label_map(path: Path, ids: Int[np.ndarray, "height width"], space: Lab
         image.save(temporary, "PNG")
 
 
+def write_sixteen_bits(path: Path, values: Int[np.ndarray, "height width"]) -> None:
+    """Write a 16-bit grey PNG; raise ``MediaError`` for numbers that it cannot hold."""
+    if values.min() < 0 or values.max() > 65535:
+        what, got = f"numbers from 0 to 65535 in {path}", f"{values.min()} ... {values.max()}"
+        raise MediaError(what, got=got, fix="number the objects anew")
+    with replacing(path) as temporary:
+        Image.fromarray(values.astype(np.uint16)).save(temporary, "PNG")
+
+
 def read_flow(path: Path) -> Float[Tensor, "2 height width"]:
     """Read a Middlebury .flo file, in pixels, order (dx, dy); else raise ``MediaError``."""
+    check_regular(path, "a .flo file")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -15,8 +15,9 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image, ImageSequence
 
+from seg2vid.media.pictures import MOST_PIXELS, open_picture, read_image
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import Replacement, write_marker
+from seg2vid.tools.files import Replacement, check_regular, write_marker
 
 Frame = UInt8[np.ndarray, "height width 3"]
 Writer = TypeVar("Writer", bound="AllOrNothing")
@@ -157,6 +158,8 @@ class _Format(NamedTuple):
     pixels: str
     options: dict[str, str] = {}
     muxer: dict[str, str] = {}
+    fastest: int = 240
+    """Most frames a second."""
 
 
 _VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
@@ -166,7 +169,7 @@ _FORMATS = {
     ".mp4": _Format(_YuvEncoder, "libx264", "yuv420p", _H264, {"movflags": "+faststart"}),
     ".webm": _Format(_YuvEncoder, "libvpx-vp9", "yuv420p", _VP9),
     ".webp": _Format(_StreamEncoder, "libwebp_anim", "bgra", _WEBP, {"loop": "0"}),
-    ".gif": _Format(_GifEncoder, "gif", "pal8", {}, {"loop": "0"}),
+    ".gif": _Format(_GifEncoder, "gif", "pal8", {}, {"loop": "0"}, fastest=100),
 }
 
 
@@ -181,10 +184,14 @@ def video_ending(path: Path) -> str:
     return ending
 
 
-def frame_rate(frames_per_second: float) -> Fraction:
-    """Return the rate as a fraction; raise ``MediaError`` unless above 0 and at most 240."""
-    if not math.isfinite(frames_per_second) or not 0 < frames_per_second <= 240:
-        what = "frames per second above 0 and at most 240"
+def frame_rate(frames_per_second: float, ending: str = "") -> Fraction:
+    """Return the rate as a fraction; raise ``MediaError`` unless above 0 and at most 240.
+
+    A gif, by its ``ending``, counts in hundredths of a second.
+    """
+    fastest = _FORMATS[ending].fastest if ending else 240
+    if not math.isfinite(frames_per_second) or not 0 < frames_per_second <= fastest:
+        what = f"frames per second above 0 and at most {fastest}{ending and f' in a {ending[1:]}'}"
         raise MediaError(what, got=frames_per_second, fix="12 is a good start")
     return max(Fraction(frames_per_second).limit_denominator(1001), Fraction(1, 1001))
 
@@ -225,7 +232,7 @@ class VideoWriter(AllOrNothing):
         A folder that ``is_part`` of a marked one has no marker of its own.
         """
         ending = video_ending(path)
-        rate = frame_rate(frames_per_second)
+        rate = frame_rate(frames_per_second, ending)
         self.path = path
         self.replacement = Replacement(path, is_folder=ending == "")
         self.shape: tuple[int, ...] | None = None
@@ -283,9 +290,12 @@ class VideoWriter(AllOrNothing):
 
 def iterate_video(path: Path) -> Iterator[Frame]:
     """Yield the frames of a video file, one at a time. Raises ``MediaError`` for what is none."""
+    check_regular(path, "a video")
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
+                if frame.width * frame.height > MOST_PIXELS:
+                    raise ValueError(f"frames of {frame.width}x{frame.height} pixels")
                 yield frame.to_ndarray(format="rgb24")
     except (OSError, av.error.FFmpegError, IndexError, ValueError) as error:
         raise _unreadable(path, error) from None
@@ -300,10 +310,9 @@ def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
     """Read all frames of a video, animated picture or folder of png, else raise ``MediaError``."""
     try:
         if path.is_dir():
-            pictures = map(Image.open, sorted(path.glob("*.png")))
-            frames = [np.array(picture.convert("RGB")) for picture in pictures]
+            frames = [read_image(picture) for picture in sorted(path.glob("*.png"))]
         elif path.suffix.lower() in {".gif", ".webp"}:
-            with Image.open(path) as image:
+            with open_picture(path, "a video") as image:
                 frames = [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
         else:
             frames = list(iterate_video(path))

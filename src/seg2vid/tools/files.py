@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from seg2vid import __version__
 from seg2vid.tools.errors import MediaError, Seg2VidError
@@ -16,9 +17,13 @@ from seg2vid.tools.errors import MediaError, Seg2VidError
 MARKER = "video.json"
 """The file in a folder of frames that tells what it is and that seg2vid wrote it."""
 _FORMAT = "seg2vid-frames-1"
-_EXTRAS = "flow|visible|labels|overlay"
-_OWN_NAMES = re.compile(
-    rf"video\.json|({_EXTRAS})|((({_EXTRAS})/)?(?P<number>\d{{6,}})(_backward|_forward)?\.(png|flo))"
+POSES = "poses.txt"
+EXTRAS = ("flow", "visible", "forward_visible", "labels", "overlay", "instances")
+EXTRAS += ("depth", "source", "poses")
+"""What can be written beside the frames of a video."""
+_OWN_NAME = re.compile(
+    r"video\.json|(?P<extra>[a-z_]+)(\.txt)?|"
+    r"((?P<folder>[a-z_]+)/)?(?P<number>\d{6,})(_backward|_forward)?\.(png|flo|npy)"
 )
 """Paths in a folder of frames that seg2vid wrote; with any other in it, it is never replaced."""
 _PARTIAL_NAME = re.compile(r"\..+\.\d+\.partial(\.\w+)?")
@@ -139,37 +144,40 @@ def _check_own_folder(path: Path) -> None:
         what, got = "a folder for the frames", f"{path}, which is a file"
         raise MediaError(what, got=got, fix="choose another name")
     names = sorted(entry.relative_to(path).as_posix() for entry in path.rglob("*"))
-    frames = _marked_frames(path)
-    if frames is None and MARKER in names:
+    facts = _marked(path)
+    if facts is None and MARKER in names:
         problem = f"a {MARKER} of something else"
-    elif frames is None:
+    elif facts is None:
         problem = " ".join([*names[:1], "and no", MARKER]) if names else ""
     else:
-        problem = next((f"{name} besides" for name in names if not _is_own(name, frames)), "")
+        problem = next((f"{name} besides" for name in names if not _is_own(name, facts)), "")
     if problem:
         what = "a new or empty folder, or one that seg2vid wrote"
         fix = "choose another name: nothing is overwritten"
         raise MediaError(what, got=f"{path}, which holds {problem}", fix=fix)
 
 
-def _is_own(name: str, frames: int) -> bool:
-    match = _OWN_NAMES.fullmatch(name)
-    return match is not None and int(match["number"] or 0) < frames
+def _is_own(name: str, facts: Mapping[str, Any]) -> bool:
+    if (match := _OWN_NAME.fullmatch(name)) is None:
+        return False
+    extra = match["extra"] or match["folder"]
+    is_told = extra is None or extra in facts.get("extras", ())
+    return is_told and int(match["number"] or 0) < facts["frames"]
 
 
-def _marked_frames(folder: Path) -> int | None:
-    """Return the number of frames that the marker tells of; None without a valid one."""
+def _marked(folder: Path) -> dict[str, Any] | None:
+    """Return what the marker tells; None without a valid one."""
     try:
         facts = json.loads((folder / MARKER).read_text("utf-8"))
     except (OSError, ValueError):
         return None
     is_ours = isinstance(facts, dict) and facts.get("format") == _FORMAT
-    frames = facts.get("frames") if is_ours else None
-    return frames if isinstance(frames, int) else None
+    return facts if is_ours and isinstance(facts.get("frames"), int) else None
 
 
 def write_marker(folder: Path, facts: Mapping[str, object]) -> None:
-    """Mark a folder of frames as written by seg2vid; ``facts`` must tell its number of ``frames``.
+    """Mark a folder of frames as written by seg2vid; ``facts`` must tell its number of ``frames``,
+    and the ``extras`` beside them.
 
     Only a marked folder, with nothing else in it, is replaced by a later output.
     """

@@ -1,11 +1,21 @@
 """The models that come with the package, and where the weights of others are found."""
 
+import logging
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import parent_process
 from pathlib import Path
 
 from seg2vid.tools.errors import ModelError
+from seg2vid.tools.files import check_regular
+from seg2vid.tools.hub import fetch_file
 
+LOGGER = logging.getLogger(__name__)
+NO_RESTRICTED = "SEG2VID_NO_RESTRICTED"
+"""The environment variable that, set to anything but 0, refuses weights of restricted use."""
 WEIGHTS_FILE = "model.safetensors"
 FOLDER = Path(__file__).parent
 SEGMENTER = "segmenter"
@@ -25,35 +35,74 @@ class ModelSummary:
     @property
     def is_free(self) -> bool:
         """Whether anything may be done with what it makes."""
-        return "non-commercial" not in self.licence
+        return not is_restricted(self.licence)
+
+
+def is_restricted(licence: str) -> bool:
+    """Return whether a licence forbids commercial use: in words, or by the letters NC in its id."""
+    return bool(re.search(r"non-?commercial|\bnc\b", licence, re.IGNORECASE))
+
+
+def refuses_restricted() -> bool:
+    """Return whether weights of restricted use are refused in this environment."""
+    return os.environ.get(NO_RESTRICTED, "") not in ("", "0")
 
 
 def list_models() -> list[ModelSummary]:
     """Return the models that come with the package and generate."""
-    models = []
-    for weights in sorted(FOLDER.glob(f"*/{WEIGHTS_FILE}")):
-        name, size = weights.parent.name, weights.stat().st_size / 1e6
-        if name != SEGMENTER:
-            card = (weights.parent / "README.md").read_text(encoding="utf-8")
-            title = next(line for line in card.splitlines() if line.startswith("# "))
-            licence = re.search(r"^\| licence \| (.+) \|$", card, re.MULTILINE)
-            terms = licence[1] if licence else "unknown"
-            models.append(ModelSummary(name, title.removeprefix("# "), size, terms))
-    return models
+    names = sorted(weights.parent.name for weights in FOLDER.glob(f"*/{WEIGHTS_FILE}"))
+    return [summarise(name) for name in names if name != SEGMENTER]
+
+
+def summarise(name: str) -> ModelSummary:
+    """Return what is told of a bundled network: ``SEGMENTER`` or one that generates."""
+    weights = FOLDER / name / WEIGHTS_FILE
+    card = weights.with_name("README.md").read_text("utf-8")
+    title = next(line for line in card.splitlines() if line.startswith("# "))
+    size, licence = weights.stat().st_size / 1e6, read_licence(weights)
+    return ModelSummary(name, title.removeprefix("# "), size, licence)
+
+
+def read_licence(weights: Path) -> str:
+    """Return the licence that the card beside a weight file tells, ours or one of the hub."""
+    with suppress(OSError, UnicodeDecodeError):
+        card = weights.with_name("README.md").read_text("utf-8")
+        found = re.search(r"^(?:\| licence \| (.+) \|| *license: *(.+))$", card, re.MULTILINE)
+        if found is not None:
+            return (found[1] or found[2]).replace("*", "")
+    return "unknown"
 
 
 def find_weights(name: str) -> Path:
     """Return the weight file of a bundled model, a folder or a file, or fetch it from the hub.
 
-    Raises ``ModelError`` for a name that is none of these.
+    Says once if its use is restricted. Raises ``ModelError`` for a name that is none of these, and
+    for restricted weights where ``NO_RESTRICTED`` is set.
     """
+    path = _find(name)
+    if is_restricted(licence := read_licence(path)):
+        if refuses_restricted():
+            what, fix = "weights free for any use", "take another model, see: seg2vid models"
+            raise ModelError(what, got=f"{name}: {licence}", fix=fix)
+        if parent_process() is None:
+            _say_once(f"the weights of {name} are not free: {licence}")
+    return path
+
+
+@cache
+def _say_once(line: str) -> None:
+    LOGGER.warning(line)
+
+
+def _find(name: str) -> Path:
     available = [model.name for model in list_models()]
     if name in (*available, SEGMENTER):
         return FOLDER / name / WEIGHTS_FILE
     path = Path(name)
     if path.is_dir():
         return path / WEIGHTS_FILE
-    if path.is_file():
+    if path.exists():
+        check_regular(path, "a weight file", ModelError)
         return path
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _fetch(name)
@@ -62,12 +111,6 @@ def find_weights(name: str) -> Path:
 
 
 def _fetch(name: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(name, WEIGHTS_FILE))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        got = f"no answer for {name!r} ({type(error).__name__})"
-        fix = "check the name and the connection, or give a local folder"
-        raise ModelError("a model on the hub or a folder", got=got, fix=fix) from error
+    with suppress(ModelError):
+        fetch_file(name, "README.md")  # the card, for the licence; it lies beside the weights
+    return fetch_file(name, WEIGHTS_FILE)
