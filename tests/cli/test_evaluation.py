@@ -12,7 +12,8 @@ import yaml
 
 from seg2vid.cli import main as cli
 from seg2vid.data.clips import render_toycity
-from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig, save_clip
+from seg2vid.data.toycity.render import render_clip
 from seg2vid.evaluation.run import figure_of
 from seg2vid.media.pictures import write_image, write_label_map
 from seg2vid.media.video import read_video
@@ -21,6 +22,7 @@ from seg2vid.structures import Clip
 from tests.evaluation.test_video_pairs import write
 from tests.evaluation_runs import SPACE, judge_quickly, write_model
 from tests.evaluation_samples import make_report
+from tests.shards import write_dataset
 
 OWN = {
     "name": "own-v1", "about": "Two rendered streets.", "task": "prediction", "source": "toycity",
@@ -86,6 +88,57 @@ def test_a_model_is_evaluated_under_a_protocol(
     assert "a candidate nobody; got only truth, repeat" in capsys.readouterr().err
 
 
+def test_clips_of_ones_own_are_evaluated(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """First toy-city clips, which know their scene, then prepared ones, which do not."""
+    size = ToyCityConfig(height=64, width=128, num_frames=3)
+    clips = [render_toycity(seed, size) for seed in (7, 8)]
+    (tmp_path / "city").mkdir()
+    for seed in (7, 8):
+        save_clip(render_clip(seed, size), tmp_path / "city" / f"clip_{seed}.safetensors")
+    write_dataset(tmp_path / "own", {"street": clips}, {"street": "train"})
+    for name, split, names in (
+        ("city", "all", ["clip_7", "clip_8"]),
+        ("own", "train", ["street-000000", "street-000001"]),
+    ):
+        output = tmp_path / f"{name}_report"
+        words = ("evaluate", "--model", model, "--data", tmp_path / name, "-o", output)
+        assert run(*words, "--workers", 1, "--threads", 1) == 0
+        report = read(output)
+        protocol = report["protocol"]
+        assert (protocol["name"], protocol["split"]) == ("dataset-v1", split)
+        assert f"The 2 clips of split {split} of the dataset {name}." in protocol["about"]
+        assert report["clips"]["names"] == names and protocol["horizons"] == [2, 3]
+        keys = [candidate["key"] for candidate in report["candidates"]]
+        assert keys == ["truth", "repeat", "extrapolated", "posterior", "model"]
+        found = {figure["metric"] for figure in report["figures"]}
+        known = {"depth_error", "camera_distance", "speed", "speed_ks", "turning_ks"}
+        assert known <= found if name == "city" else not known & found
+        assert {"psnr", "sharpness", "pole_distance"} <= found
+        page = (output / "report.html").read_text("utf-8")
+        assert ("Kolmogorov-Smirnov, 8 drawn and 2 true: p = " in page) == (name == "city")
+    capsys.readouterr()
+    assert run("compare", tmp_path / "own_report", "--candidates", "model,repeat") == 0
+    assert "dataset-v1: tiny → first frame repeated" in capsys.readouterr().out
+
+
+def test_reports_become_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(make_report()))
+    places = [tmp_path / name for name in ("a", "b", "c")]
+    assert run("compare", *places) == 0
+    assert capsys.readouterr().out.count("What differs besides the figures:") == 2
+    for form, head in (
+        ("markdown", "| metric | frames | toycity | toycity | toycity |"),
+        ("latex", r"\begin{tabular}{llrrr}"),
+        ("csv", "metric,frames,evaluation,candidate,value,low,high,difference,"),
+    ):
+        assert run("compare", *places, "--format", form) == 0
+        assert capsys.readouterr().out.startswith(head)
+
+
 def write_clip(clip: Clip, folder: Path, name: str) -> None:
     """Write the real video as a folder of png, and its first label map beside it."""
     pictures = torch.cat((clip.first_frame[:, None], clip.frames), 1)[0]
@@ -148,9 +201,13 @@ BAD_WORDS = {
     ("evaluate", "-o", "OUT", "--model", "dragon"): "'dragon'",
     ("evaluate", "-o", "OUT", "--against", "dragon"): "'dragon'",
     ("evaluate", "-o", "OUT", "--protocol", "moon"): "a protocol (cityscapes-generation-v1",
-    ("evaluate", "-o", "OUT", "--protocol", "moon.yaml"): "a protocol file; got moon.yaml: No such",
+    ("evaluate", "-o", "OUT", "--protocol", "moon.yaml"): "a protocol file; got no file moon.yaml;",
     ("evaluate", "-o", "OUT", "--protocol", "cityscapes-stills"): "name it with --data",
     ("evaluate", "-o", "OUT", "--protocol", "long-24", "--data", "nowhere"): "no nowhere/driving",
+    ("evaluate", "-o", "OUT", "--protocol", "toycity", "--data", "."): (
+        "no --data with toycity-v1, which renders its clips; got .; leave one of them out"
+    ),
+    ("evaluate", "-o", "OUT", "--data", "nowhere"): "a folder of clips (clip_*.safetensors)",
     ("evaluate", "-o", "OUT", "--device", "tpu"): "auto, cpu, cuda",
     ("evaluate", "-o", "OUT", "--videos", "."): "--videos and --reference together; got one of",
     ("evaluate", "-o", "OUT", "--reference", "."): "--videos and --reference together; got one of",
@@ -163,10 +220,12 @@ BAD_WORDS = {
     ("evaluate", "-o", "OUT", "--videos", "nowhere", "--reference", "."): "no such folder",
     ("evaluate", "-o", "OUT", "--seed", "3"): "--seed 3",
     ("compare", "none.json", "none.json"): "none.json, which is no file",
-    ("compare", "none.json"): "compare",
+    ("compare",): "REPORTS",
+    ("compare", "none.json"): "two reports to compare, or one with --candidates A,B; got one;",
     ("compare", "none.json", "none.json", "--candidates", "a,b,c"): (
-        "one or two names for --candidates; got a,b,c; name one row, or one of each report"
+        "one name for --candidates, or one for each of 2 reports; got a,b,c; name one row, or one"
     ),
+    ("compare", "none.json", "none.json", "--format", "word"): "text, markdown, latex, csv",
     ("judges", "convert", "none.pth", "-o", "OUT"): "an official weight file at none.pth",
     ("judges", "convert", "none.pth"): "-o",
 }

@@ -1,6 +1,7 @@
 """The clips of a protocol: their names, their pixels, their digest, and what is said if absent."""
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import torch
 from PIL import Image
 
 from seg2vid.data.clips import render_toycity
-from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.data.toycity.clip import ToyCityConfig, save_clip
+from seg2vid.data.toycity.render import render_clip
 from seg2vid.evaluation.cases import DATA_VARIABLE, Cases, digest_of, digest_of_all
 from seg2vid.evaluation.protocol import get_protocol
+from seg2vid.labels.space import get_label_space
 from seg2vid.media.pictures import write_label_map
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError, Seg2VidError
+from tests import shards
 from tests.data.test_stills import write_still
 from tests.evaluation_runs import SPACE, TINY, still_protocol
 
@@ -90,6 +94,71 @@ def test_photos_are_clips_without_further_frames(data: Path) -> None:
     clip = cases.read(0)
     assert clip.first_frame.shape == (1, 3, 64, 128) and clip.frames.shape[1] == 0
     assert clip.label_map[0, 0, 0] == 10
+
+
+DATASET = replace(TINY, source="dataset", num_frames=2, height=32, width=32)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips to train on and one held out, which knows flow."""
+    folder = tmp_path_factory.mktemp("prepared") / "own"
+    recordings = {"a": [shards.make_clip(0), shards.make_clip(1)]}
+    recordings["b"] = [shards.make_clip(2, motion=True)]
+    shards.write_dataset(folder, recordings, {"a": "train", "b": "val"})
+    return folder
+
+
+def test_clips_of_a_prepared_dataset_are_those_of_a_split(prepared: Path) -> None:
+    cases = Cases(DATASET, prepared)
+    assert cases.names == ("b-000000",)
+    found, made = cases.read(0), shards.make_clip(2, motion=True)
+    for name in ("first_frame", "frames", "label_map", "label_maps"):
+        assert torch.equal(getattr(found, name), getattr(made, name))
+    assert found.motion is not None and found.instance_map is None, "no model is told"
+    named = replace(DATASET, folder="own", split="train")
+    assert Cases(named, prepared.parent).names == ("a-000000", "a-000001")
+
+
+def test_as_much_of_a_clip_is_read_as_is_asked_for(prepared: Path) -> None:
+    clip = Cases(replace(DATASET, num_frames=1), prepared).read(0)
+    assert clip.frames.shape[1] == clip.label_maps.shape[1] == 1
+    assert clip.motion.backward_flow.shape[1] == clip.motion.forward_visible.shape[1] == 1
+    for changes, got in (
+        ({"num_frames": 3}, r"1 \+ 2 of 32x32"),
+        ({"width": 64}, "1 . 2 of 32x32"),
+    ):
+        with pytest.raises(
+            MediaError, match=rf"Expected clips of 1 \+ .*; got {got}; prepare them"
+        ):
+            Cases(replace(DATASET, **changes), prepared).read(0)
+
+
+def test_toycity_clips_on_a_disk_know_what_rendered_ones_do(tmp_path: Path) -> None:
+    size = ToyCityConfig(height=64, width=128, num_frames=3)
+    for seed in (7, 8):
+        save_clip(render_clip(seed, size), tmp_path / f"clip_{seed:06d}.safetensors")
+    cases = Cases(replace(TINY, source="dataset", split="all"), tmp_path)
+    assert cases.names == ("clip_000007", "clip_000008")
+    found, drawn = cases.read(1), render_toycity(8, size)
+    assert digest_of(found) == digest_of(drawn)
+    for name in ("ego_motion", "inverse_depth"):
+        assert torch.equal(getattr(found, name), getattr(drawn, name))
+
+
+def test_datasets_that_cannot_be_judged_are_refused(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"clips of split test in .*; got"):
+        Cases(replace(DATASET, split="test"), prepared)
+    with pytest.raises(MediaError, match=r"a folder of clips .*; got none; make one"):
+        Cases(replace(DATASET, split="all"), tmp_path)
+    index = json.loads((prepared / "index.json").read_text())
+    index["label_space"] = get_label_space("camvid").to_dict()
+    for shard in prepared.glob("*.tar"):
+        (tmp_path / shard.name).write_bytes(shard.read_bytes())
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    message = r"a dataset of the label space cityscapes, which .*; got camvid at .*; evaluate its"
+    with pytest.raises(MediaError, match=message):
+        Cases(DATASET, tmp_path)
 
 
 def test_fewer_clips_are_the_first_ones(data: Path) -> None:

@@ -1,5 +1,6 @@
 """Comparing evaluations: signs and verdicts are right, noise is noise, and reading files speaks."""
 
+import csv
 import json
 import math
 from pathlib import Path
@@ -23,6 +24,7 @@ from seg2vid.evaluation.compare import (
     comparison_lines,
     independent_difference,
     read_report,
+    table_lines,
     verdict_of,
     what_differs,
 )
@@ -313,6 +315,54 @@ def test_rises_have_a_plus_and_unknown_intervals_none() -> None:
     assert "(" not in fvd and fvd.endswith("cannot say")
 
 
+# Tables of several.
+
+
+@pytest.fixture(scope="module")
+def several() -> list[Comparison]:
+    """Two comparisons with one evaluation; the second of them lacks a metric."""
+    better, lacking = shifted("lpips", -0.01), shifted("psnr", -1.0)
+    lacking["figures"] = [f for f in lacking["figures"] if f["metric"] != "lpips"]
+    lacking["candidates"][0]["title"] = "another_one & more"
+    return [compare(make_report(), other) for other in (better, lacking)]
+
+
+def test_markdown_has_a_column_for_each(several: list[Comparison]) -> None:
+    lines = list(table_lines(several, "markdown"))
+    assert lines[0] == "| metric | frames | toycity | toycity | another_one & more |"
+    assert lines[1] == "|---|---|--:|--:|--:|" and len(lines) == 2 + 13
+    assert all(line.count("|") == 6 for line in lines)
+    change = find(several[0], "LPIPS")
+    values = [f"{i.value:.3f} ({i.low:.3f} to {i.high:.3f})" for i in (change.first, change.second)]
+    assert f"| LPIPS | 1–8 | {values[0]} | {values[1]}, better | – |" in lines
+    (psnr,) = [line for line in lines if line.startswith("| PSNR | 1–8")]
+    assert "within noise" in psnr and psnr.endswith("worse |")
+
+
+def test_latex_is_escaped(several: list[Comparison]) -> None:
+    lines = list(table_lines(several, "latex"))
+    assert lines[0] == r"\begin{tabular}{llrrr}" and lines[-1] == r"\end{tabular}"
+    assert lines[1] == lines[3] == lines[-2] == r"\hline"
+    assert lines[2] == (r"metric & frames & toycity & toycity & another\_one \& more \\")
+    rows = lines[4:-2]
+    assert len(rows) == 13 and all(row.endswith(r" \\") for row in rows)
+    assert all(row.replace(r"\&", "").count("&") == 4 for row in rows)
+    assert any("1--8" in row for row in rows) and not any("–" in row or "−" in row for row in rows)
+
+
+def test_csv_has_every_number_in_full(several: list[Comparison]) -> None:
+    table = list(csv.DictReader(table_lines(several, "csv")))
+    assert len(table) == 13 + 13 + 11
+    rows = [row for row in table if (row["metric"], row["frames"]) == ("LPIPS", "1-8")]
+    assert [row["evaluation"] for row in rows] == ["1", "2"]
+    change = find(several[0], "LPIPS")
+    assert float(rows[0]["value"]) == change.first.value and rows[0]["difference"] == ""
+    assert float(rows[1]["value"]) == change.second.value
+    assert float(rows[1]["difference_low"]) == change.difference.low
+    assert (rows[1]["verdict"], rows[1]["paired"]) == ("better", "True")
+    assert {row["candidate"] for row in table if row["evaluation"] == "3"} == {"another_one & more"}
+
+
 # Files.
 
 
@@ -323,7 +373,7 @@ def test_reports_are_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "which is no file; name the file that `seg2vid evaluate -o` wrote"),
+    [(None, "which is no file; name the folder that `seg2vid evaluate -o` wrote"),
      ("{", "no JSON: "), ("[]", "which lacks protocol"), ("{}", "which lacks protocol, candidates"),
      ("\udcff", "no JSON: "),
      (json.dumps({part: {} for part in PARTS}), "which lacks a format"),
@@ -339,8 +389,10 @@ def test_what_is_no_report_is_said(content: str | None, words: str, tmp_path: Pa
 
 
 def test_folders_and_closed_files_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Seg2VidError, match="which is a folder"):
+    with pytest.raises(Seg2VidError, match=r"report\.json, which is no file"):
         read_report(tmp_path)
+    (tmp_path / "report.json").write_text(json.dumps(make_report()))
+    assert read_report(tmp_path) == make_report()
     path = tmp_path / "a.json"
     path.write_text("{}")
 

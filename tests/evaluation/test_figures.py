@@ -336,6 +336,76 @@ def test_single_pictures_have_figures_without_curves() -> None:
     assert list(clip_values(found)) == ["lpips"]
 
 
+def test_sharpness_and_camera_are_those_of_the_frame_that_ends_a_span() -> None:
+    for name in ("sharpness", "camera_distance", "camera_turn"):
+        found = results(units(name, [[1.0, 0.8, 0.5], [1, 0.6, 0.3]], [[1.0, 0.9, NAN]] * 2))
+        assert values(found, name) == pytest.approx({"2": 0.8, "3": 0.4})
+        assert [row["count"] for row in rows(found, name)] == [2, 1]
+        assert clip_values(found)[f"{name} 2"]["model"] == pytest.approx([0.7, 0.9])
+        assert clip_values(found)[name]["model"] == [pytest.approx(0.4), None]
+        (curve,) = rows(found, name, kind="curves")
+        assert curve["times"] == [1, 2, 3]
+        assert curve["values"] == pytest.approx([1, 0.8, 0.4])
+    poles = results(units("pole_distance", [[0.5, NAN, 1.5]], [[1.0, 2.0, 3.0]]))
+    assert values(poles, "pole_distance") == pytest.approx({"1-2": 1, "1-3": 1.5})
+
+
+def test_numbers_of_a_clip_are_means_over_its_samples() -> None:
+    model = [
+        {
+            "depth_error": torch.tensor([0.1, 0.3]) + clip,
+            "depth_within": torch.tensor([0.9, 0.7]),
+            "grid_peaks": torch.tensor([[1.0, 2, 3], [3, 4, 5]]) + clip,
+        }
+        for clip in range(2)
+    ]
+    found = results(model)
+    expected = {
+        "depth_error": 0.7,
+        "depth_within": 0.8,
+        "grid_2": 2.5,
+        "grid_4": 3.5,
+        "grid_8": 4.5,
+    }
+    for name, value in expected.items():
+        assert values(found, name) == pytest.approx({"0": value})
+        assert rows(found, name)[0]["low"] is not None
+    assert clip_values(found)["depth_error"]["model"] == pytest.approx([0.2, 1.2])
+
+
+def test_drawn_drives_are_compared_with_true_ones() -> None:
+    """Two clips that drive 1 and 5 m/s; draws of 1, 2, 3 and 4: half of the truth is beyond."""
+    model = units("speed", [1.0, 2.0], [3.0, 4.0])
+    truth = units("speed", [1.0], [5.0])
+    found = results(model, truth)
+    (row,) = rows(found, "speed_ks")
+    assert row["value"] == pytest.approx(0.5) and row["frames"] == "0-3" and row["count"] == 2
+    assert row["low"] is not None and 0.8 < row["p"] <= 1
+    assert row["remark"] == f"Kolmogorov-Smirnov, 4 drawn and 2 true: p = {row['p']:.2g}"
+    assert values(found, "speed") == {"0-3": 2.5}
+    assert rows(found, "speed", "truth")[0]["value"] == 3
+    assert rows(found, "speed_ks", "truth") == rows(found, "turning_ks") == []
+    many = results(units("speed", *[[9.0 + i] for i in range(20)]), truth * 10)
+    assert rows(many, "speed_ks")[0]["p"] < 1e-6
+    assert rows(results(model), "speed_ks") == [], "where nobody knows the true drives"
+
+
+def test_detail_is_compared_with_the_real_photos_by_class() -> None:
+    def unit(road: float, car: float, pixels: float) -> Unit:
+        sums, counts = torch.zeros(19), torch.zeros(19)
+        sums[0], sums[13] = road * pixels, car * pixels
+        counts[0], counts[13] = pixels, pixels
+        return {"class_gradient_sum": sums, "class_gradient_count": counts}
+
+    found = results([unit(1, 6, 20), unit(3, 2, 20)], [unit(4, 4, 10), unit(4, 4, 10)])
+    road, car = rows(found, "class_gradient", kind="classes")
+    assert (road["class"], road["value"], road["share"]) == ("road", pytest.approx(0.5), 0.5)
+    assert (car["class"], car["value"]) == ("car", pytest.approx(1))
+    assert road["low"] == pytest.approx(0.25) and road["high"] == pytest.approx(0.75)
+    assert values(found, "gradient_energy") == pytest.approx({"0": 0.75})
+    assert rows(found, "gradient_energy", "truth") == []
+
+
 def test_every_figure_is_in_the_table_of_metrics() -> None:
     matrix, counts = confusion((0, 0, 3)), torch.eye(19)[0]
     model = [
@@ -347,9 +417,14 @@ def test_every_figure_is_in_the_table_of_metrics() -> None:
         | {"class_lpips_sum": counts, "class_lpips_count": counts}
         | {"seconds": torch.tensor(1.0), "inception_logits": torch.rand(2, 4)}
         | {"flow_spread": torch.rand(3), "epe_forward": torch.rand(2, 3)}
+        | {name: torch.rand(2, 3) for name in ("sharpness", "pole_distance")}
+        | {name: torch.rand(2, 3) for name in ("camera_distance", "camera_turn")}
+        | {name: torch.rand(2) for name in ("depth_error", "depth_within", "speed", "turning")}
+        | {"class_gradient_sum": counts, "class_gradient_count": counts}
+        | {"grid_peaks": torch.rand(2, 3)}
         for unit in sets(4)
     ]
-    lists = build_figures(results(model, sets(4)))
+    lists = build_figures(results(model, model))
     for entries in lists.values():
         assert {entry["metric"] for entry in entries} <= set(METRICS)
     found = {e["metric"] for entries in lists.values() for e in entries}

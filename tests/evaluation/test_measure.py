@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seg2vid.evaluation.candidates import BASELINES, Output
 from seg2vid.evaluation.cases import Cases
@@ -14,12 +15,17 @@ from seg2vid.evaluation.metrics.motion import (
     hidden_average_precision,
     visibility_scores,
 )
+from seg2vid.models.depth import Depth
 from seg2vid.models.judges.inception import InceptionOutput
 from seg2vid.models.judges.perceptual import PerceptualDistance
 from seg2vid.structures import Clip, Motion
 from tests.evaluation_runs import SPACE, TINY, Guesser, still_protocol
 
 VOID = SPACE.void_id
+OF_MADE_FRAMES = {"class_gradient_sum", "class_gradient_count", "grid_peaks"}
+"""Where the first frame was generated."""
+OF_SCENES = {"depth_error", "depth_within", "camera_distance", "camera_turn", "speed", "turning"}
+"""Where motion is that of a scene, and the true scene is known."""
 
 
 class Absolute(PerceptualDistance):
@@ -155,10 +161,16 @@ def test_noise_is_noticed_by_every_array(clip: Clip, oracle: Output, noisy: Outp
 
 
 def test_every_array_has_its_stated_axes(clip: Clip, noisy: Output) -> None:
-    unit = measure(noisy, clip)
+    path = torch.cat((clip.ego_motion.repeat(2, 1, 1), torch.zeros(2, 3, 1)), 2)
+    seen = Depth(clip.inverse_depth.repeat(2, 1, 1), clip.camera)
+    known = replace(noisy, motion=replace(noisy.motion, camera_path=path), depth=seen)
+    unit = measure(known, clip)
+    start = Measurement(replace(TINY, task="generation"), ALONE).measure(known, clip, is_real=False)
+    assert set(start) - set(unit) == OF_MADE_FRAMES
+    unit |= {name: start[name] for name in OF_MADE_FRAMES}
     assert set(unit) == set(ARRAYS)
     sizes = {"sample": 2, "compared_time": 3, "pair": 1, "time": 3, "picture_time": 2, "score": 4}
-    sizes |= {"horizon": 2, "warping_time": 1, "truth": 19, "said": 20, "class": 19}
+    sizes |= {"period": 3, "horizon": 2, "warping_time": 1, "truth": 19, "said": 20, "class": 19}
     for name, axes in ARRAYS.items():
         words, shape = axes.split(), unit[name].shape
         assert len(words) == len(shape), name
@@ -171,6 +183,7 @@ def test_every_array_has_its_stated_axes(clip: Clip, noisy: Output) -> None:
 def test_the_real_clip_is_not_compared_with_itself(clip: Clip) -> None:
     unit = measure(BASELINES["truth"].make(clip, 0), clip, is_real=True)
     left = {"inception", "inception_logits", "i3d", "warping_error", "seconds"}
+    left |= {"sharpness", "pole_distance", "speed", "turning"}
     assert set(unit) == left | {"confusion_truth", "confusion_own", "confusion_moved"}
 
 
@@ -178,7 +191,7 @@ def test_what_a_missing_judge_measures_is_left_out(clip: Clip, noisy: Output) ->
     unit = Measurement(TINY, ALONE).measure(noisy, clip, is_real=False)
     without = {"lpips", "class_lpips_sum", "class_lpips_count", "pairwise_lpips", "i3d"}
     without |= {"inception", "inception_logits", "warping_error"}
-    assert set(unit) == set(ARRAYS) - without
+    assert set(unit) == set(ARRAYS) - without - OF_MADE_FRAMES - OF_SCENES
     judges = replace(ALONE, inception=Colours(has_classes=False))
     unit = Measurement(TINY, judges).measure(noisy, clip, is_real=False)
     assert "inception" in unit and "inception_logits" not in unit
@@ -324,3 +337,72 @@ def test_each_way_has_its_own_flow_and_visibility(clip: Clip, noisy: Output) -> 
         expected = [scores.precision, scores.recall, scores.f1]
         expected.append(hidden_average_precision(shown, truly))
         assert torch.equal(unit[f"hidden_{way}"], torch.stack(expected))
+
+
+# Moving scenes.
+
+
+def test_a_perfect_scene_is_perfect(clip: Clip, oracle: Output) -> None:
+    assert clip.ego_motion is not None and clip.inverse_depth is not None
+    path = torch.cat((clip.ego_motion, torch.ones(1, 3, 1)), 2)
+    shifted = path + torch.tensor([3.0, 4.0, 0.1, 0.0])
+    motion = replace(oracle.motion, camera_path=torch.cat((path, shifted)))
+    depths = torch.cat((clip.inverse_depth, clip.inverse_depth / 2))
+    unit = measure(replace(oracle, motion=motion, depth=Depth(depths, clip.camera)), clip)
+    assert unit["depth_error"].tolist() == pytest.approx([0, 1], abs=1e-6)
+    assert unit["depth_within"].tolist() == [1, 0]
+    torch.testing.assert_close(unit["camera_distance"], torch.tensor([[0.0] * 3, [5.0] * 3]))
+    degrees = torch.tensor([[0.0] * 3, [0.1] * 3]).rad2deg()
+    torch.testing.assert_close(unit["camera_turn"], degrees, atol=1e-4, rtol=1e-4)
+    real = measure(BASELINES["truth"].make(clip, 0), clip, is_real=True)
+    for name in ("speed", "turning"):
+        torch.testing.assert_close(unit[name][:1], real[name])
+        assert unit[name][1] > unit[name][0]
+    seconds = 3 / clip.frames_per_second
+    turned = clip.ego_motion[0, -1, 2].rad2deg() / seconds
+    torch.testing.assert_close(real["turning"], turned[None])
+
+
+def test_the_own_car_and_unknown_scenes_are_left_out(clip: Clip, oracle: Output) -> None:
+    seen = Depth(clip.inverse_depth.clone(), clip.camera)
+    seen.inverse_depth[:, 48:] *= 3
+    bonnet = clip.label_map.clone()
+    bonnet[:, 48:] = VOID
+    output = replace(oracle, depth=seen)
+    assert float(measure(output, clip)["depth_error"]) > 0.1
+    assert float(measure(output, replace(clip, label_map=bonnet))["depth_error"]) < 1e-6
+    unknown = replace(clip, inverse_depth=None, ego_motion=None)
+    assert not OF_SCENES & set(measure(output, unknown))
+    moving = replace(output, motion=replace(oracle.motion, camera_path=torch.rand(2, 3, 4)))
+    assert not OF_SCENES & set(measure(moving, unknown))
+    assert not OF_SCENES & set(measure(oracle, clip)), "without a scene there is nothing to see"
+
+
+def test_still_frames_are_as_sharp_and_straight_as_the_first(clip: Clip) -> None:
+    still = BASELINES["repeat"].make(clip, 0)
+    unit = measure(still, clip)
+    torch.testing.assert_close(unit["sharpness"], torch.ones(1, 3))
+    assert unit["pole_distance"].unique().numel() == 1
+    blurred = still.frames.clone()
+    blurred[:, 1:] = F.avg_pool2d(still.frames[0, 1:], 3, 1, 1)
+    unit = measure(replace(still, frames=blurred), clip)
+    assert bool((unit["sharpness"] < 0.7).all())
+
+
+def test_steps_of_brightness_are_counted_by_own_labels(clip: Clip) -> None:
+    """Stripes of half the height on road, flat sky; the last row and column have no step."""
+    frames = torch.zeros(2, 1, 3, 64, 128)
+    frames[:, :, :, :32, ::2] = 0.5
+    labels = torch.zeros(2, 1, 64, 128, dtype=torch.long)
+    labels[:, :, 32:] = 10
+    photo = Clip(clip.first_frame, clip.frames[:, :0], clip.label_map)
+    unit = Measurement(still_protocol(), ALONE).measure(
+        Output(frames, labels), photo, is_real=False
+    )
+    counts, sums = unit["class_gradient_count"], unit["class_gradient_sum"]
+    assert counts[0] == 2 * 32 * 127 and counts[10] == 2 * 31 * 127
+    assert float(counts.sum()) == float(counts[[0, 10]].sum())
+    # Each step to the right has 0.25; each second column steps down to the sky once.
+    assert float(sums[0]) == pytest.approx(2 * (32 * 127 * 0.25 + 64 * 0.25), rel=1e-5)
+    assert float(sums[10]) == 0
+    assert bool((unit["grid_peaks"][:, 0] > 100).all()), "stripes of two pixels"

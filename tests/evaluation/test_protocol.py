@@ -25,6 +25,7 @@ FROZEN = {
     "cityscapes-stills-v1": "4b702aaec0b738bea4d8d1a57ff1847123e99e9c166d88b26e8287d0719841be",
     "kitti-transfer-v1": "c830fa263663ee4acd0a80919d9bda8e473632e2b4d815e6510ac5025bd33771",
     "long-24-v1": "6d4d5315f1a361e0c96b161252e5cfc45b1756c80787b17c2c56ced636c73fd7",
+    "toycity-long-v1": "c508b9f60b7bf16965b67e68f692c121962e7af3534291cdbba47968e1060815",
     "toycity-quick-v1": "231ffa3e79dc6f728745120d0bcecb67e633109a12c72b682d7c85bf4bd54e91",
     "toycity-v1": "482fd119010f079436305e30babc9c80c48ac239a5fc4007e3548558d4d48b86",
 }
@@ -155,7 +156,10 @@ WRONG = {
     "source": ({"source": "moon"}, r"one of toycity, recordings, .* as source in .*; got 'moon'"),
     "late": ({"horizons": "[4, 9]"}, r"times from 0 to 8 in protocol .*; got \[4, 8, 9\]; repair"),
     "early": ({"warping_times": "[-1]"}, r"times from 0 to 8"),
-    "many": ({"num_frames": "many"}, r"a whole number as num_frames in protocol .*; got text; repair"),
+    "many": (
+        {"num_frames": "many"},
+        r"a whole number as num_frames in protocol .*; got text; repair",
+    ),
     "no list": ({"horizons": "8"}, r"a list as horizons in protocol .*; got a whole number"),
     "no mapping": ({"judges": "[a]"}, r"a mapping as judges in .*; got a list"),
     "one start": ({"starts": "{a: 3}"}, r"a list as starts.* in .*; got a whole number"),

@@ -113,7 +113,8 @@ def _add(container: Any, field: Field[Any], dest: str, text: str) -> argparse.Ac
         text += f" (default: {shown.lower() if kind is bool else shown})"
     text = text.replace("%", "%%")
     if "is_positional" in field.metadata:
-        return container.add_argument(dest, metavar=dest.upper(), help=text)
+        nargs = "+" if typing.get_origin(kind) is list else None
+        return container.add_argument(dest, metavar=dest.upper(), nargs=nargs, help=text)
     choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
     return container.add_argument(
         f"--{field.name.replace('_', '-')}",

@@ -1,10 +1,10 @@
 """The verbs that measure: evaluate and compare."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from seg2vid.cli.options import Compare, Evaluate
 from seg2vid.evaluation.compare import compare as compare_reports
-from seg2vid.evaluation.compare import comparison_lines, read_report
+from seg2vid.evaluation.compare import comparison_lines, read_report, table_lines
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.tools.errors import Seg2VidError
 
@@ -21,10 +21,17 @@ def evaluate(options: Evaluate) -> Iterator[str]:
     if videos is not None and (options.model is not None or options.against):
         what, got = "a model or --videos", "both"
         raise Seg2VidError(what, got=got, fix="leave one of them out")
+    pairs, model = None, options.model or "toycity"
     if videos is not None and reference is not None:
         (protocol, pairs), model = evaluation.compare_videos(videos, reference), None
+    elif options.protocol is None and options.data is not None:
+        protocol = evaluation.of_dataset(options.data)
     else:
-        protocol, pairs, model = get_protocol(options.protocol), None, options.model or "toycity"
+        protocol = get_protocol(options.protocol or "toycity-v1")
+        if protocol.source == "toycity" and options.data is not None:
+            what, got = f"no --data with {protocol.name}, which renders its clips", options.data
+            fix = "leave one of them out: --data alone evaluates on that dataset"
+            raise Seg2VidError(what, got=got, fix=fix)
     setup = Setup(
         protocol,
         options.output,
@@ -42,14 +49,24 @@ def evaluate(options: Evaluate) -> Iterator[str]:
 
 def compare(options: Compare) -> Iterator[str]:
     """Say what changed between two reports."""
-    names = options.candidates
-    if len(names) > 2:
-        what, got = "one or two names for --candidates", ",".join(names)
-        raise Seg2VidError(what, got=got, fix="name one row, or one of each report")
-    comparison = compare_reports(
-        read_report(options.first),
-        read_report(options.second),
-        first_candidate=names[0] if names else None,
-        second_candidate=names[-1] if names else None,
-    )
-    yield from comparison_lines(comparison)
+    names, places = options.candidates, options.reports
+    if len(places) == 1:
+        places = places * len(names)
+    if len(places) < 2:
+        what, got = "two reports to compare, or one with --candidates A,B", "one"
+        raise Seg2VidError(what, got=got, fix="name another report or candidate")
+    if len(names) not in (0, 1, len(places)):
+        what, got = f"one name for --candidates, or one for each of {len(places)} reports", names
+        raise Seg2VidError(what, got=",".join(got), fix="name one row, or one of each report")
+    reports = [read_report(path) for path in places]
+    rows: Sequence[str | None] = names if len(names) > 1 else (names or (None,)) * len(places)
+    comparisons = [
+        compare_reports(reports[0], other, first_candidate=rows[0], second_candidate=row)
+        for other, row in zip(reports[1:], rows[1:], strict=True)
+    ]
+    if options.format != "text":
+        yield from table_lines(comparisons, options.format)
+        return
+    for number, comparison in enumerate(comparisons):
+        yield from ([""] if number else [])
+        yield from comparison_lines(comparison)

@@ -18,7 +18,9 @@ from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.generated import GeneratedVideo, join_passes
+from seg2vid.models.depth import Depth
 from seg2vid.models.layers import fast_arithmetic
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import BOXES, Seg2VidPipeline
 from seg2vid.structures import Carrier, Clip, Motion
@@ -47,6 +49,8 @@ class Output(Carrier):
     motion: Motion | None = None
     """Relative to the first frame; the batch axis counts samples."""
     seconds: float = 0.0
+    depth: Depth | None = None
+    """What the model sees of the first frame; the batch axis counts samples."""
 
 
 @dataclass(frozen=True)
@@ -247,9 +251,23 @@ class Model:
             labels = clip.label_map.expand(len(seeds), -1, -1).unsqueeze(1)
             return Output(frames, labels, None, time.perf_counter() - start)
         given = clip.first_frame if self.protocol.task == "prediction" else None
-        count = clip.frames.shape[1]
+        count = clip.frames.shape[1] + 1
         video = self.pipeline(clip.label_map, num_frames=count, first_frame=given, seed=seeds)
-        return _as_output(video, time.perf_counter() - start)
+        return self.as_output(video, time.perf_counter() - start)
+
+    def as_output(self, video: GeneratedVideo, seconds: float) -> Output:
+        """Return a video with all that is known of it, relative to its very first frame."""
+        depth, decoder = None, self.pipeline.animator.flow_decoder
+        if isinstance(decoder, MotionDecoder) and self.pipeline.config.semantics != "none":
+            depth = decoder.depth(video.first_frame, video.label_map)
+        has_motion = video.frames.shape[1] > 0
+        return Output(
+            _with_first(video.first_frame, video.frames).clamp(0, 1),
+            _with_first(video.label_map, video.label_maps),
+            follow_passes(video.motion, video.pass_starts) if has_motion else None,
+            seconds,
+            depth,
+        )
 
     def _paint(self, clip: Clip, seeds: list[int]) -> Float[Tensor, "samples 1 3 height width"]:
         """Paint first frames alone, the same that ``pipeline`` would begin with."""
@@ -259,16 +277,6 @@ class Model:
         look = pipeline.draw_look(ids, objects, make_generators(len(seeds), seeds, None))
         with fast_arithmetic(pipeline.device):
             return pipeline.first_frame(ids, objects, look).clamp(0, 1).unsqueeze(1)
-
-
-def _as_output(video: GeneratedVideo, seconds: float) -> Output:
-    has_motion = video.frames.shape[1] > 0
-    return Output(
-        _with_first(video.first_frame, video.frames).clamp(0, 1),
-        _with_first(video.label_map, video.label_maps),
-        follow_passes(video.motion, video.pass_starts) if has_motion else None,
-        seconds,
-    )
 
 
 def still_start(model: Model) -> Candidate:
@@ -309,9 +317,14 @@ def posterior(model: Model) -> Candidate:
             fix = "use another protocol, or leave the posterior out"
             raise ModelError(what, got=count, fix=fix)
         passes = play_motion(
-            pipeline, codes, clip.label_map, num_frames=count, first_frame=clip.first_frame, seed=0
+            pipeline,
+            codes,
+            clip.label_map,
+            num_frames=count + 1,
+            first_frame=clip.first_frame,
+            seed=0,
         )
-        return _as_output(join_passes(list(passes)), time.perf_counter() - start)
+        return model.as_output(join_passes(list(passes)), time.perf_counter() - start)
 
     about = "sees the clip: the motion its encoder finds in it"
     title = f"{model.title}, shown the clip"

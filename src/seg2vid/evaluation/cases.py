@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from seg2vid.data.clips import render_toycity
+from seg2vid.data.clips import ClipFolder, render_toycity
+from seg2vid.data.prepared import INDEX, PreparedDataset
 from seg2vid.data.recordings.folder import list_recordings
 from seg2vid.data.recordings.recording import Recording, read_clip
 from seg2vid.data.stills import StillFolder
@@ -19,10 +20,11 @@ from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip
-from seg2vid.tools.errors import Seg2VidError
+from seg2vid.tools.errors import MediaError, Seg2VidError
 
 DATA_VARIABLE = "SEG2VID_EVALUATION_DATA"
 """Environment variable that names the folder of the evaluation data."""
+Dataset = PreparedDataset | ClipFolder
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Cases:
             return tuple(f"toycity_{seed}" for seed in seeds)
         if protocol.source == "stills":
             return tuple(photo.stem for photo in self._stills.photos)
+        if protocol.source == "dataset":
+            return names_of(self._dataset)
         if self.pairs is not None:
             return self.pairs.names
         starts = protocol.starts.items()
@@ -90,6 +94,8 @@ class Cases:
             return replace(render_toycity(protocol.first_seed + number, city), instance_map=None)
         if protocol.source == "stills":
             return self._stills.read(number)
+        if protocol.source == "dataset":
+            return self._of_dataset(self._dataset.read(number))
         if self.pairs is not None:
             return self.pairs.read(number)
         recording, _, start = name.rpartition("_")
@@ -101,6 +107,27 @@ class Cases:
             **size,
         )
         return replace(clip, instance_map=None, instance_maps=None)
+
+    @cached_property
+    def _dataset(self) -> Dataset:
+        return open_dataset(self.folder, self.protocol.split)
+
+    def _of_dataset(self, clip: Clip) -> Clip:
+        """Return as much of a clip as the protocol asks for; raise ``MediaError`` for less."""
+        protocol, (count, _, height, width) = self.protocol, clip.frames.shape[1:]
+        wanted = protocol.num_frames
+        if (height, width) != (protocol.height, protocol.width) or count < wanted:
+            what = f"clips of 1 + {wanted} frames of {protocol.width}x{protocol.height}"
+            fix = "prepare them with other --size and --frames, or change the protocol"
+            raise MediaError(what, got=f"1 + {count} of {width}x{height}", fix=fix)
+        motion = clip.motion
+        changes: dict[str, Any] = {
+            name: None if value is None else value[:, :wanted]
+            for name in ("frames", "label_maps", "ego_motion")
+            for value in [getattr(clip, name)]
+        }
+        changes["motion"] = None if motion is None else motion.map(lambda field: field[:, :wanted])
+        return replace(clip, instance_map=None, instance_maps=None, **changes)
 
     @cached_property
     def _recordings(self) -> dict[str, Recording]:
@@ -116,6 +143,28 @@ class Cases:
     def _stills(self) -> StillFolder:
         size = {"height": self.protocol.height, "width": self.protocol.width}
         return StillFolder(self.folder, get_label_space("cityscapes"), **size)
+
+
+def open_dataset(folder: Path, split: str) -> Dataset:
+    """Open a split of a prepared dataset, or of a folder of toy-city clips.
+
+    Raises ``MediaError`` where it is none, is empty, or has other classes than the judges know.
+    """
+    if not (folder / INDEX).is_file():
+        return ClipFolder(folder, split)  # type: ignore[arg-type]
+    dataset = PreparedDataset(folder, split)
+    if dataset.space.names != get_label_space("cityscapes").names:
+        what = "a dataset of the label space cityscapes, which the segmenter knows"
+        fix = "evaluate its pictures alone, with --videos and --reference"
+        raise MediaError(what, got=f"{dataset.space.name} at {folder}", fix=fix)
+    return dataset
+
+
+def names_of(dataset: Dataset) -> tuple[str, ...]:
+    """Return the names of its clips."""
+    if isinstance(dataset, PreparedDataset):
+        return tuple(clip["key"] for clip in dataset.clips)
+    return tuple(file.stem for file in dataset.files)
 
 
 def digest_of(clip: Clip) -> str:

@@ -1,8 +1,10 @@
 """Two evaluations under one protocol: what differs, by how much, and whether it is beyond noise."""
 
+import csv
+import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from seg2vid.tools.errors import Seg2VidError
 
 FORMAT = 1
 """The newest format of a report that is understood."""
+REPORT = "report.json"
 PARTS = ("protocol", "candidates", "metrics", "figures", "clips", "provenance")
 BETTER, WORSE, NOISE, UNKNOWN = "better", "worse", "within noise", "cannot say"
 ROUNDING = 1e-4
@@ -77,14 +80,15 @@ class Comparison:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Read the JSON of an evaluation.
+    """Read the JSON of an evaluation, or that in its folder.
 
     Raises ``Seg2VidError`` for no file, no JSON, no report, or a report in a newer format.
     """
-    what, fix = "the JSON of an evaluation", "name the file that `seg2vid evaluate -o` wrote"
+    what, fix = "the report of an evaluation", "name the folder that `seg2vid evaluate -o` wrote"
+    if path.is_dir():
+        path = path / REPORT
     if not path.is_file():
-        kind = "a folder" if path.is_dir() else "no file"
-        raise Seg2VidError(what, got=f"{path}, which is {kind}", fix=fix)
+        raise Seg2VidError(what, got=f"{path}, which is no file", fix=fix)
     try:
         report = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -332,3 +336,75 @@ def _row(change: Change) -> list[str]:
     frames = change.frames.replace("-", "–")
     text = f"{sign}{value}{interval}"
     return [change.metric, frames, first, second, text, f"{change.verdict}{star}"]
+
+
+def table_lines(comparisons: Sequence[Comparison], form: str) -> Iterator[str]:
+    """Yield one table of comparisons that share their first evaluation.
+
+    ``markdown`` and ``latex`` have a column for each evaluation: value, interval and, but for the
+    first, what it is beside that. ``csv`` has a line for each figure and evaluation, numbers in
+    full; what is unknown is empty.
+    """
+    found = [{(c.metric, c.frames): c for c in one.changes} for one in comparisons]
+    keys = list(dict.fromkeys(key for changes in found for key in changes))
+    titles = [comparisons[0].first, *(one.second for one in comparisons)]
+    if form == "csv":
+        yield from _csv_lines(keys, titles, found)
+        return
+    rows = [["metric", "frames", *titles]]
+    for key in keys:
+        own = [changes.get(key) for changes in found]
+        first = next(change for change in own if change is not None)
+        cells = [_value_text(first.first, first.decimals)]
+        cells += [
+            "–" if c is None else f"{_value_text(c.second, c.decimals)}, {c.verdict}" for c in own
+        ]
+        rows.append([key[0], key[1].replace("-", "–"), *cells])
+    if form == "markdown":
+        lines = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
+        yield from (lines[0], "|---|---|" + "--:|" * len(titles), *lines[1:])
+        return
+    lines = [" & ".join(map(_latex, row)) + r" \\" for row in rows]
+    yield r"\begin{tabular}{ll" + "r" * len(titles) + "}"
+    yield from (r"\hline", lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}")
+
+
+def _csv_lines(
+    keys: Sequence[tuple[str, str]],
+    titles: Sequence[str],
+    found: Sequence[Mapping[tuple[str, str], Change]],
+) -> Iterator[str]:
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\n")
+    numbers = ("value", "low", "high", "difference", "difference_low", "difference_high")
+    table.writerow(["metric", "frames", "evaluation", "candidate", *numbers, "verdict", "paired"])
+    for key in keys:
+        own = [changes.get(key) for changes in found]
+        known = next(change for change in own if change is not None)
+        for number, (title, change) in enumerate(zip(titles, [known, *own], strict=True), 1):
+            if change is None:
+                continue
+            intervals = [change.first] if number == 1 else [change.second, change.difference]
+            values = [v for i in intervals for v in (i.value, i.low, i.high)]
+            cells = ["" if math.isnan(value) else repr(value) for value in values]
+            rest = ["", "", "", "", ""] if number == 1 else [change.verdict, str(change.is_paired)]
+            table.writerow([*key, number, title, *cells, *rest])
+    yield from buffer.getvalue().splitlines()
+
+
+def _value_text(interval: Interval, decimals: int) -> str:
+    value, low, high = (
+        number_text(number, decimals) for number in (interval.value, interval.low, interval.high)
+    )
+    return value if "–" in (low, high) else f"{value} ({low} to {high})"
+
+
+LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"−": "$-$", "–": "--", "→": r"$\to$", "∞": r"$\infty$", "°": r"$^\circ$"},
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(letter, letter) for letter in text)

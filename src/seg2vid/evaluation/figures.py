@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,9 @@ from seg2vid.evaluation.metrics.frechet import (
     kernel_distance,
     unbiased_frechet_distance,
 )
+from seg2vid.evaluation.metrics.image import GRIDS
 from seg2vid.evaluation.metrics.intervals import Interval, interval_of, interval_of_mean
+from seg2vid.evaluation.metrics.scene import kolmogorov_smirnov
 from seg2vid.evaluation.metrics.semantics import (
     intersection_over_union,
     mean_intersection_over_union,
@@ -32,8 +35,12 @@ Row = dict[str, Any]
 """One entry of a list of a report, as JSON has it."""
 Entries = Iterator[tuple[str, Any, Row]]
 """The list that an entry belongs to, its interval (a curve: intervals), and what else it says."""
-MOVING = ("epe_backward", "epe_forward", "consistency", "flow_spread")
+AT_END = ("sharpness", "camera_distance", "camera_turn")
+"""Arrays over the frames after the first of which a figure is that of one frame, not a mean."""
+MOVING = ("epe_backward", "epe_forward", "consistency", "flow_spread", "pole_distance", *AT_END)
 """Arrays over the frames after the first."""
+OF_START, PACES = ("depth_error", "depth_within"), ("speed", "turning")
+"""Numbers of the first frame, and of the whole drive, one a sample."""
 COMPARED = (*PICTURE_METRICS, "lpips", "pairwise_lpips")
 """Arrays over compared times."""
 SCORES = ("precision", "recall", "f1", "average_precision")
@@ -120,7 +127,8 @@ def make_curve(intervals: Sequence[Interval], times: Sequence[int], **named: Any
 def build_figures(results: Results) -> dict[str, list[Row]]:
     """Return the lists ``figures``, ``curves`` and ``classes`` of a report."""
     lists: dict[str, list[Row]] = {"figures": [], "curves": [], "classes": []}
-    makers = (_means, _best_of, _hidden_pixels, _labels, _sets, _class_distances, _class_unions)
+    makers = (_means, _best_of, _numbers, _calibration, _labels, _sets)
+    makers += (_class_distances, _class_unions, _class_gradients)
     for candidate in results.units:
         for make in makers:
             for kind, interval, named in make(results, candidate):
@@ -141,8 +149,8 @@ def clip_values(results: Results) -> dict[str, dict[str, list[float | None]]]:
                 name = array if horizon == results.horizons[-1] else f"{array} {span}"
                 found.setdefault(name, {})[candidate] = list(map(json_number, means.tolist()))
     for candidate in results.units:
-        for metric, scores in _hidden_values(results, candidate):
-            found.setdefault(metric, {})[candidate] = list(map(json_number, scores.tolist()))
+        for metric, _, numbers in _clip_numbers(results, candidate):
+            found.setdefault(metric, {})[candidate] = list(map(json_number, numbers.tolist()))
     return found
 
 
@@ -155,7 +163,8 @@ def _horizon_means(
         return
     values, times = series
     for horizon in results.horizons:
-        kept = [place for place, time in enumerate(times) if time <= horizon]
+        first = horizon if array in AT_END else 0
+        kept = [place for place, time in enumerate(times) if first <= time <= horizon]
         if kept:
             span = frames_text([times[place] for place in kept])
             yield horizon, span, values[:, kept].nanmean(1)
@@ -190,21 +199,48 @@ def _best_of(results: Results, candidate: str) -> Entries:
     yield "curves", intervals, {"metric": "best_of_n", "times": range(1, len(scores) + 1)}
 
 
-def _hidden_values(
+def _clip_numbers(
     results: Results, candidate: str
-) -> Iterator[tuple[str, Float[Tensor, " clips"]]]:
-    """Yield precision, recall, F1 and average precision of hidden pixels, by metric."""
+) -> Iterator[tuple[str, str, Float[Tensor, " clips"]]]:
+    """Yield metric, frames and means over samples of what is one number a clip."""
+    last = results.protocol.num_frames
+    later, every = frames_text(range(1, last + 1)), frames_text(range(last + 1))
     for way in ("backward", "forward"):
         found = results.stacked(candidate, f"hidden_{way}")
         if found is not None:
             for place, score in enumerate(SCORES):
-                yield f"hidden_{way}_{score}", found[:, place].double().mean(1)
+                yield f"hidden_{way}_{score}", later, found[:, place].double().mean(1)
+    for metric in (*OF_START, *PACES):
+        found = results.stacked(candidate, metric)
+        if found is not None:
+            yield metric, "0" if metric in OF_START else every, found.double().nanmean(1)
+    found = results.stacked(candidate, "grid_peaks")
+    if found is not None:
+        for place, period in enumerate(GRIDS):
+            yield f"grid_{period}", "0", found[..., place].double().mean(1)
 
 
-def _hidden_pixels(results: Results, candidate: str) -> Entries:
-    span = frames_text(range(1, results.protocol.num_frames + 1))
-    for metric, values in _hidden_values(results, candidate):
+def _numbers(results: Results, candidate: str) -> Entries:
+    for metric, span, values in _clip_numbers(results, candidate):
         yield "figures", results.mean(values), {"metric": metric, "frames": span}
+
+
+def _calibration(results: Results, candidate: str) -> Entries:
+    """Compare the drives that were drawn with those of the clips, draws of all clips together."""
+    span = frames_text(range(results.protocol.num_frames + 1))
+    for metric in PACES:
+        drawn, true = (results.stacked(key, metric) for key in (candidate, "truth"))
+        if drawn is None or true is None or candidate == "truth":
+            continue
+
+        def statistic(picked: Tensor, drawn: Tensor = drawn, true: Tensor = true) -> float:
+            return kolmogorov_smirnov(drawn[picked].flatten(), true[picked].flatten())[0]
+
+        _, p = kolmogorov_smirnov(drawn.flatten(), true.flatten())
+        remark = f"Kolmogorov-Smirnov, {drawn.numel()} drawn and {true.numel()} true: p = {p:.2g}"
+        interval = results.spread(statistic, is_distance=True)
+        named = {"metric": f"{metric}_ks", "frames": span, "remark": remark, "p": p}
+        yield "figures", interval, named
 
 
 def _labels(results: Results, candidate: str) -> Entries:
@@ -263,6 +299,29 @@ def _class_unions(results: Results, candidate: str) -> Entries:
             return intersection_over_union(matrices)[:, place]
 
         yield "classes", results.spread(_of_sum(clips, union)), named
+
+
+def _class_gradients(results: Results, candidate: str) -> Entries:
+    """Gradient energy of a pixel over that of the real photos: of each class, and of all."""
+    parts = [
+        results.stacked(key, f"class_gradient_{part}")
+        for key in (candidate, "truth")
+        for part in ("sum", "count")
+    ]
+    if candidate == "truth" or any(part is None for part in parts):
+        return
+
+    def ratio(picked: Tensor, places: slice = slice(None)) -> float:
+        sums, counts, real_sums, real_counts = (
+            float(part[picked][:, places].sum()) for part in parts if part is not None
+        )
+        is_known = min(counts, real_counts, real_sums) > 0
+        return sums / counts / (real_sums / real_counts) if is_known else math.nan
+
+    yield "figures", results.spread(ratio), {"metric": "gradient_energy", "frames": "0"}
+    for place, named in _present_classes("class_gradient", parts[3].double().sum(0)):
+        own = partial(ratio, places=slice(place, place + 1))
+        yield "classes", results.spread(own), named
 
 
 def _present_classes(metric: str, pixels: Float[Tensor, " class"]) -> Iterator[tuple[int, Row]]:

@@ -16,6 +16,7 @@ from seg2vid.evaluation.metrics.frechet import clip_for_judge
 from seg2vid.evaluation.metrics.image import (
     DECIBEL_LIMIT,
     class_distances,
+    grid_peaks,
     multiscale_structural_similarity,
     peak_signal_noise_ratio,
     structural_similarity,
@@ -28,10 +29,20 @@ from seg2vid.evaluation.metrics.motion import (
     visibility_scores,
     warping_error,
 )
+from seg2vid.evaluation.metrics.scene import (
+    depth_errors,
+    gradient_energy,
+    pace,
+    path_errors,
+    pole_distance_by_frame,
+    sharpness_by_frame,
+)
 from seg2vid.evaluation.metrics.semantics import confusion_matrix
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.labels.space import get_label_space
+from seg2vid.models.depth import own_car
 from seg2vid.models.judges.perceptual import PerceptualDistance
+from seg2vid.models.motion_decoder import THIN
 from seg2vid.structures import Clip, Motion
 from seg2vid.warp import visibility_from_flows
 
@@ -63,6 +74,17 @@ ARRAYS: Mapping[str, str] = {
     "epe_backward": "sample time",
     "hidden_forward": "score sample",
     "hidden_backward": "score sample",
+    "sharpness": "sample time",
+    "pole_distance": "sample time",
+    "depth_error": "sample",
+    "depth_within": "sample",
+    "camera_distance": "sample time",
+    "camera_turn": "sample time",
+    "speed": "sample",
+    "turning": "sample",
+    "class_gradient_sum": "class",
+    "class_gradient_count": "class",
+    "grid_peaks": "sample period",
     "seconds": "",
 }
 """Axes of every array a unit may hold. ``compared_time`` are ``Protocol.compared_times``, ``time``
@@ -117,6 +139,11 @@ class Measurement:
             unit |= self._steadiness(output.frames[0])
         if output.motion is not None and not is_real:
             unit |= motion_arrays(output.motion, clip.motion)
+        if output.motion is not None:
+            unit |= _kept(output, output.motion)
+        unit |= _scene(output, clip, is_real=is_real)
+        if self.protocol.task != "prediction":
+            unit |= _sharpness_of_start(output)
         return {name: array.detach().float().cpu().contiguous() for name, array in unit.items()}
 
     def _pictures(
@@ -223,4 +250,48 @@ def motion_arrays(motion: Motion, exact: Motion | None) -> Unit:
         unit[f"hidden_{way}"] = torch.stack(
             (scores.precision, scores.recall, scores.f1, hidden_average_precision(shown, truly))
         )
+    return unit
+
+
+def _kept(output: Output, motion: Motion) -> Unit:
+    """Measure what moving leaves of the first frame: how sharp it is, and whether poles stand."""
+    unit = {"sharpness": sharpness_by_frame(output.frames[:, 0], output.frames[:, 1:], motion)}
+    if output.label_maps is not None:
+        names = get_label_space("cityscapes").names
+        ids = tuple(place for place, name in enumerate(names) if name in THIN)
+        first, later = output.label_maps[0, 0], output.label_maps[:, 1:]
+        unit["pole_distance"] = pole_distance_by_frame(first, later, motion, ids)
+    return unit
+
+
+def _scene(output: Output, clip: Clip, *, is_real: bool) -> Unit:
+    """Compare depth and camera with the true ones, and say how fast the camera drives."""
+    unit: Unit = {}
+    depth, path = output.depth, None if output.motion is None else output.motion.camera_path
+    if depth is not None and clip.inverse_depth is not None:
+        own = own_car(clip.label_map, get_label_space("cityscapes").void_id)
+        exact = clip.inverse_depth.expand_as(depth.inverse_depth)
+        errors = depth_errors(depth.inverse_depth, exact, own.expand_as(exact))
+        unit |= dict(zip(("depth_error", "depth_within"), errors, strict=True))
+    if clip.ego_motion is None:
+        return unit
+    if path is not None:
+        errors = path_errors(path, clip.ego_motion.expand(len(path), -1, -1))
+        unit |= dict(zip(("camera_distance", "camera_turn"), errors, strict=True))
+    driven = clip.ego_motion if is_real else path
+    if driven is not None:
+        paces = pace(driven, 1 / clip.frames_per_second)
+        unit |= dict(zip(("speed", "turning"), paces, strict=True))
+    return unit
+
+
+def _sharpness_of_start(output: Output) -> Unit:
+    """Measure the steps of brightness by class, and grids, of the first frames that were made."""
+    pictures = output.frames[:, 0]
+    unit = {"grid_peaks": grid_peaks(pictures)}
+    if output.label_maps is not None:
+        labels = output.label_maps[:, 0, :-1, :-1]
+        classes = get_label_space("cityscapes").void_id
+        sums, counts = class_distances(gradient_energy(pictures), labels, classes)
+        unit |= {"class_gradient_sum": sums.sum(0), "class_gradient_count": counts.sum(0)}
     return unit

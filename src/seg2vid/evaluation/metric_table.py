@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from seg2vid.evaluation.metrics.image import GRIDS
+
 Better = Literal["lower", "higher", "neither"]
 Group = Literal["pictures", "distribution", "motion", "labels", "diversity"]
 
@@ -43,6 +45,22 @@ TABLE: dict[tuple[str, str, str, Better, Group], str] = {
     ("psnr", "PSNR", "dB", "higher", "pictures"): (
         "Squared error of pixels; a shift of one pixel ruins it, blur does not."
     ),
+    ("sharpness", "Sharpness", "", "higher", "pictures"): (
+        "Gradient energy of the frame where it shows the first one, over that of a perfect reading"
+        " of it: 1 is as sharp as the first frame; grain counts as sharp. The real clip's own row"
+        " renders what comes near anew."
+    ),
+    ("gradient_energy", "Gradient energy of first frames", "", "neither", "pictures"): (
+        "Squared steps of brightness over those of the real photos: 1 is as rich in detail, less"
+        " is smooth, more is grainy. It does not say whether the detail is right."
+    ),
+    **{
+        (f"grid_{period}", f"Grid of {period} pixels", "", "neither", "pictures"): (
+            f"Power at a period of {period} pixels over that of other frequencies as high, in first"
+            " frames: much above the real photos' own row it is a grid of enlarging."
+        )
+        for period in GRIDS
+    },
     ("fvd", "FVD", "", "lower", "distribution"): (
         "Fréchet distance of I3D logits of whole clips, first frame included: do the videos as "
         "a set look and move like the real ones? Biased upwards for few clips."
@@ -86,6 +104,31 @@ TABLE: dict[tuple[str, str, str, Better, Group], str] = {
         for way, what in _HIDDEN.items()
         for score, title in _SCORES.items()
     },
+    ("depth_error", "Depth, AbsRel", "", "lower", "motion"): (
+        "Relative error of the first frame's depth, up to 60 m in truth, without the own car."
+    ),
+    ("depth_within", "Depth, within 1.25", "", "higher", "motion"): (
+        "Share of the same pixels whose depth is right within a factor of 1.25."
+    ),
+    ("camera_distance", "Camera, way off", "m", "lower", "motion"): (
+        "Distance of the camera from the true one in that frame. Of a drawn drive it asks for the"
+        " one true drive."
+    ),
+    ("camera_turn", "Camera, turned off", "°", "lower", "motion"): (
+        "Angle between the camera's yaw and the true one in that frame."
+    ),
+    ("speed", "Camera speed", "m/s", "neither", "motion"): "Way of the camera in a second.",
+    ("turning", "Camera turning", "°/s", "neither", "motion"): (
+        "Turn of the camera in a second, to the right."
+    ),
+    **{
+        (f"{pace}_ks", f"{title}, drawn against true", "", "lower", "motion"): (
+            "Largest difference of the distribution functions of draws and clips, 0 to 1: does the"
+            " model drive as often that fast, or that way? p is asymptotic and takes all draws for"
+            " independent; several of one clip are not quite."
+        )
+        for pace, title in (("speed", "Camera speed"), ("turning", "Camera turning"))
+    },
     ("miou_truth", "mIoU, true labels", "", "higher", "labels"): (
         f"Mean IoU of {SEGMENTED} the true ones. The real frames' own row is the ceiling."
     ),
@@ -104,6 +147,10 @@ TABLE: dict[tuple[str, str, str, Better, Group], str] = {
     ("accuracy_moved", "Pixel accuracy of own labels, true labels", "", "higher", "labels"): (
         "Share of pixels of the labels that come with the frames against the true ones."
     ),
+    ("pole_distance", "Poles, distance from a line", "px", "lower", "labels"): (
+        "Mean distance of the moved pixels of each pole that was straight in the first frame from a"
+        " line. A pole of w pixels has w/4 of its own: read it beside the real clip's row."
+    ),
     ("pairwise_lpips", "Diversity, LPIPS", "", "neither", "diversity"): (
         "LPIPS between two futures of one clip. More is not better: noise is diverse."
     ),
@@ -115,6 +162,10 @@ TABLE: dict[tuple[str, str, str, Better, Group], str] = {
     ),
     ("class_lpips", "LPIPS by class", "", "lower", "pictures"): (
         "LPIPS at the pixels of one true class."
+    ),
+    ("class_gradient", "Gradient energy by class", "", "neither", "pictures"): (
+        "Squared steps of brightness in first frames over those of the real photos: 1 is as rich in"
+        " detail."
     ),
     ("class_iou", "IoU by class", "", "higher", "labels"): (
         f"IoU of {SEGMENTED} the true ones, class by class."

@@ -21,7 +21,7 @@ Task = Literal["prediction", "generation", "stills"]
 """What a model is given: the real first frame and its label map; a label map alone; a label map,
 for one picture.
 """
-SourceKind = Literal["toycity", "recordings", "stills", "videos"]
+SourceKind = Literal["toycity", "recordings", "stills", "dataset", "videos"]
 BASELINE_KEYS = ("truth", "repeat", "extrapolated", "posterior", "nearest", "mean_colour")
 """What can be measured beside the models; ``truth`` always is."""
 
@@ -35,9 +35,13 @@ class Protocol:
     about: str
     task: Task
     source: SourceKind
-    """Where clips come from: rendered, cut from recordings, photos, or two folders of videos."""
+    """Where clips come from: rendered, cut from recordings, photos, a dataset that ``seg2vid
+    prepare`` or ``seg2vid toycity`` wrote, or two folders of videos (``--videos``).
+    """
     folder: str = ""
-    """Folder below the evaluation data that holds recordings or photos."""
+    """Folder below the evaluation data that holds recordings, photos or the dataset."""
+    split: str = "val"
+    """Split of the dataset: ``val``, ``train`` or another that it has."""
     starts: Mapping[str, tuple[int, ...]] = field(
         default_factory=dict, metadata={"range": (0, 10**9)}
     )

@@ -14,8 +14,11 @@ from typing import Any
 
 import torch
 
+from seg2vid.data.clips import ClipFolder
+from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.evaluation import work
-from seg2vid.evaluation.cases import digest_of_all
+from seg2vid.evaluation.cases import digest_of_all, open_dataset
+from seg2vid.evaluation.compare import REPORT
 from seg2vid.evaluation.figures import Results, build_figures, clip_values
 from seg2vid.evaluation.judges import JUDGE_FILES, judge_digests
 from seg2vid.evaluation.metric_table import METRICS
@@ -31,12 +34,15 @@ from seg2vid.tools.processes import available_cores
 Report = dict[str, Any]
 """What ``report.json`` holds; docs/evaluation.md tells its fields."""
 FORMAT = 1
-REPORT, PAGE, SETTINGS = "report.json", "report.html", "settings.json"
+PAGE, SETTINGS = "report.html", "settings.json"
 DESCRIBED = ("key", "title", "role", "about", "sha256")
 """What a report says of a candidate."""
 MEASURED = 2
 """Clips after which the rest is foretold; the first one loads the judges."""
-SHOWN = ("lpips", "ms_ssim", "fvd", "fid", "kid", "epe_backward", "warping_error", "miou_truth")
+SHOWN = (
+    *("lpips", "ms_ssim", "fvd", "fid", "kid"),
+    *("epe_backward", "sharpness", "warping_error", "miou_truth"),
+)
 """Figures that are printed."""
 
 
@@ -236,10 +242,9 @@ def compare_videos(videos: Path, reference: Path) -> tuple[Protocol, VideoPairs]
     if last < 1:
         raise MediaError("videos of at least two frames", got=pairs.length, fix="give longer ones")
     task: Any = "prediction" if pairs.has_given_frame else "generation"
-    times = tuple(sorted({1, (last + 1) // 2, last}))
-    protocol = Protocol(
-        name="videos-v1",
-        about="Two folders of videos, paired by name; all are cut to the length of the shortest.",
+    protocol = _own_protocol(
+        "videos-v1",
+        "Two folders of videos, paired by name; all are cut to the length of the shortest.",
         task=task,
         source="videos",
         height=height,
@@ -247,13 +252,53 @@ def compare_videos(videos: Path, reference: Path) -> tuple[Protocol, VideoPairs]
         num_frames=last,
         horizons=(last,),
         samples=pairs.samples,
-        picture_times=times,
-        warping_times=tuple(sorted({1, last})),
+    )
+    return protocol, pairs
+
+
+def of_dataset(folder: Path) -> Protocol:
+    """Return the protocol, made on the spot, that evaluates on the clips of a dataset.
+
+    They are those held out, or all where none are. Raises ``MediaError`` for what is no dataset,
+    for clips of one frame, and for other classes.
+    """
+    if (folder / INDEX).is_file():
+        split = "val" if read_index(folder)["counts"]["clips"].get("val") else "train"
+    else:
+        split = "val" if ClipFolder(folder, "val").files else "all"
+    dataset = open_dataset(folder, split)
+    count, _, height, width = dataset.read(0).frames.shape[1:]
+    if not count:
+        what, got = "clips of at least two frames", "single pictures"
+        raise MediaError(what, got=got, fix="name a protocol of stills with --protocol")
+    return _own_protocol(
+        "dataset-v1",
+        f"The {len(dataset)} clips of split {split} of the dataset {folder.resolve().name}. Given"
+        " are the first frame and its label map.",
+        task="prediction",
+        source="dataset",
+        split=split,
+        height=height,
+        width=width,
+        num_frames=count,
+        horizons=tuple(sorted({(count + 1) // 2, count})),
+        baselines=("truth", "repeat", "extrapolated", "posterior"),
+    )
+
+
+def _own_protocol(name: str, about: str, *, num_frames: int, **named: Any) -> Protocol:
+    """Make a protocol of videos that asks for every judge and froze nothing."""
+    return Protocol(
+        name,
+        about,
+        num_frames=num_frames,
+        picture_times=tuple(sorted({1, (num_frames + 1) // 2, num_frames})),
+        warping_times=tuple(sorted({1, num_frames})),
         enough={"fvd": 256, "fvd_unbiased": 256, "kvd": 64, "fid": 2048, "fid_unbiased": 2048}
         | {"kid": 256, "inception_score": 5000},
         judges={name: "" for names in JUDGE_FILES.values() for name in names},
+        **named,
     )
-    return protocol, pairs
 
 
 def _settings(setup: Setup) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from seg2vid.evaluation.metrics.image import (
     DECIBEL_LIMIT,
+    GRIDS,
     SCALE_WEIGHTS,
     class_distances,
     count_scales,
+    grid_peaks,
     multiscale_structural_similarity,
     peak_signal_noise_ratio,
     structural_similarity,
@@ -183,3 +185,43 @@ def test_class_distances_of_all_classes_make_the_plain_mean() -> None:
     distances, label_maps = torch.rand(3, 8, 8), torch.randint(0, 20, (3, 8, 8))
     sums, counts = class_distances(distances, label_maps, 20)
     assert float(sums.sum() / counts.sum()) == pytest.approx(float(distances.mean()))
+
+
+# Grids.
+
+
+def noise(count: int = 24, *, height: int = 64, width: int = 128) -> Tensor:
+    generator = torch.Generator().manual_seed(8)
+    grey = torch.randn(count, 1, height, width, generator=generator)
+    return (0.5 + 0.05 * grey).expand(-1, 3, -1, -1)
+
+
+def test_noise_has_no_grid() -> None:
+    peaks = grid_peaks(noise(300)).mean(0)
+    assert peaks.tolist() == pytest.approx([1] * len(GRIDS), abs=0.15)
+
+
+@pytest.mark.parametrize("place", range(len(GRIDS)))
+@pytest.mark.parametrize("is_upright", [True, False])
+def test_a_grid_is_as_strong_as_its_amplitude_says(place: int, is_upright: bool) -> None:
+    """A wave of amplitude a has (a Σw / 2)² at its two frequencies, noise σ² Σw² everywhere."""
+    period, amplitude = GRIDS[place], 0.02
+    x = torch.arange(128 if is_upright else 64)
+    wave = amplitude * torch.cos(2 * math.pi * x / period)
+    wave = wave.expand(64, 128) if is_upright else wave[:, None].expand(64, 128)
+    peaks = grid_peaks(noise() + wave).mean(0)
+    window = torch.hann_window(64)[:, None] * torch.hann_window(128)
+    strength = (amplitude * window.sum() / 2) ** 2 / (0.05**2 * window.square().sum())
+    # Of eight frequencies two have it; of a grid of two pixels one of three, where both meet.
+    share = strength / 4 if period > 2 else 4 * strength / 3
+    assert float(peaks[place]) == pytest.approx(1 + float(share), rel=0.1) and share > 20
+    others = [float(peak) for at, peak in enumerate(peaks) if at != place]
+    assert others == pytest.approx([1, 1], abs=0.5), "each grid is found alone"
+
+
+def test_brighter_columns_of_an_enlarged_picture_are_a_grid() -> None:
+    picture = noise(height=32, width=64).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    striped = picture.clone()
+    striped[..., ::2] += 0.03
+    before, after = (float(grid_peaks(pictures).mean(0)[0]) for pictures in (picture, striped))
+    assert after > 10 * before

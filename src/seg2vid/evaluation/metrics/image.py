@@ -18,6 +18,10 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales from the finest on (Wang et al., 2003, Sec. 3.2)."""
 SMALLEST_SIDES = (11, 22, 44, 99, 176)
 """Pixels that the shorter side needs for one, two ... five scales with windows of 11 pixels."""
+GRIDS = (2, 4, 8)
+"""Periods in pixels of the grids that enlarging by two, once or again, may leave."""
+RING = 4
+"""Steps of frequency, along the longer side, up to which two of them count as equally high."""
 
 
 def peak_signal_noise_ratio(
@@ -99,3 +103,35 @@ def class_distances(
     sums = empty.scatter_add(1, index, values)
     counts = empty.scatter_add(1, index, torch.ones_like(values))
     return sums[:, :num_classes], counts[:, :num_classes]
+
+
+def grid_peaks(pictures: Pictures) -> Float[Tensor, "pictures period"]:
+    """Power at the frequencies of each of ``GRIDS``, as a multiple of that of others as high.
+
+    Of period p these are 1 / p to the right, down, and both at once; the others are those of the
+    same radius, but next to none of these. Taken of brightness, under a Hann window. Noise has 1,
+    photographs more: streets are upright and level.
+    """
+    height, width = pictures.shape[2:]
+    grey = pictures.mean(1)
+    windows = [torch.hann_window(side, device=grey.device) for side in (height, width)]
+    flat = (grey - grey.mean((1, 2), keepdim=True)) * windows[0][:, None] * windows[1]
+    power = torch.fft.fft2(flat.double()).abs().square().flatten(1)
+    y, x = (torch.fft.fftfreq(side, device=grey.device) for side in (height, width))
+    radius = torch.hypot(y[:, None], x).flatten()
+    width_of_ring = RING / max(height, width)
+    peaks = []
+    for period in GRIDS:
+        on_grid = torch.zeros(height, width, dtype=torch.bool, device=grey.device)
+        rows, columns = (round(side / period) for side in (height, width))
+        for row in (-rows, 0, rows):
+            on_grid[row, [-columns, 0, columns]] = True
+        on_grid[0, 0] = False
+        # The window spreads a peak to the frequencies next to it.
+        near = [on_grid.roll((down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+        is_other = ~torch.stack(near).any(0).flatten()
+        places = on_grid.flatten().nonzero().squeeze(1)
+        alike = ((radius[places, None] - radius).abs() <= width_of_ring) & is_other
+        others = power @ alike.T.double() / alike.sum(1)
+        peaks.append((power[:, places] / others).mean(1))
+    return torch.stack(peaks, 1).float()

@@ -31,7 +31,7 @@ MOST_COLUMNS = 8
 """Metrics in the summary."""
 MAIN = (
     *("lpips", "fvd", "fid", "miou_truth", "miou_own"),
-    *("epe_backward", "ms_ssim", "psnr", "pairwise_lpips"),
+    *("epe_backward", "sharpness", "ms_ssim", "psnr", "pairwise_lpips"),
 )
 """Metrics that come first in the summary where they are there; then the first of each group."""
 
