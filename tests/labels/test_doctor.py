@@ -36,10 +36,11 @@ def as_raw(ids: np.ndarray) -> np.ndarray:
 
 def look(pixels: np.ndarray, mode: str = "L", **more) -> Diagnosis:
     """Diagnose, and check what holds for every diagnosis."""
-    encoding = more.pop("encoding", "auto")
+    encoding, colours = more.pop("encoding", "auto"), more.pop("colours", "known")
     space = more.pop("space", CITYSCAPES)
     before = pixels.copy()
-    found = diagnose(Picture(pixels, mode, **more), space=space, encoding=encoding)
+    picture = Picture(pixels, mode, **more)
+    found = diagnose(picture, space=space, encoding=encoding, palette=colours)
     assert np.array_equal(pixels, before), "the picture stays as it is"
     assert "\n" not in found.summary and not any("\n" in text for text in found.warnings)
     if found.ids is None:
@@ -52,8 +53,8 @@ def look(pixels: np.ndarray, mode: str = "L", **more) -> Diagnosis:
     assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1)
     for name, share in found.class_shares:
         assert share == pytest.approx((found.ids == space.names.index(name)).mean())
-    is_plain = np.array_equal(to_file_ids(found.ids, space), pixels)
-    assert (found.repair is None) == is_plain, "repaired is what is not yet plain train ids"
+    if np.array_equal(to_file_ids(found.ids, space), pixels) or not found.warnings:
+        assert found.repair is None, "what every command reads without doubt needs no repair"
     if found.repair is not None:
         verb, forced = found.repair.split(" -o "), f"--encoding {encoding}"
         assert verb[0].startswith("seg2vid labels convert ") and "_train_ids.png" in verb[1]
@@ -63,7 +64,8 @@ def look(pixels: np.ndarray, mode: str = "L", **more) -> Diagnosis:
 
 def problem(diagnosis: Diagnosis) -> str:
     """Return why it is no label map; nothing else may be said of it, and in one line."""
-    assert diagnosis.ids is None and diagnosis.kind in {"unknown", "photo"}
+    assert diagnosis.ids is None and diagnosis.kind in {"unknown", "photo", "drawing"}
+    assert bool(diagnosis.colours) == (diagnosis.kind == "drawing")
     assert diagnosis.is_photo == (diagnosis.kind == "photo")
     assert diagnosis.instance_map is None and diagnosis.repair is None
     assert diagnosis.class_shares == () and len(diagnosis.problems) == 1
@@ -84,10 +86,9 @@ def test_train_ids_with_void_need_no_guess() -> None:
 
 
 def test_raw_ids_are_recognised_and_converted() -> None:
-    found = look(as_raw(street()), name="my maps/a.png")
+    found = look(as_raw(street()))
     assert found.kind == "raw ids" and np.array_equal(found.ids, street())
-    assert "23, 26 exist only among raw ids" in found.detail
-    assert found.repair == "seg2vid labels convert 'my maps/a.png' -o a_train_ids.png"
+    assert "23, 26 exist only among raw ids" in found.detail and found.repair is None
     assert found.summary.startswith("raw ids (values ")
     assert "96x48: sky 38%, road 36%" in found.summary
 
@@ -95,7 +96,8 @@ def test_raw_ids_are_recognised_and_converted() -> None:
 def test_ambiguous_raw_map_is_told_by_where_things_lie() -> None:
     ids = street()
     ids[ids > 3] = 2
-    found = look(as_raw(ids))
+    found = look(as_raw(ids), name="my maps/a.png")
+    assert found.repair == "seg2vid labels convert 'my maps/a.png' -o a_train_ids.png"
     assert set(np.unique(as_raw(ids))) == {7, 8, 11}
     assert found.kind == "raw ids" and np.array_equal(found.ids, ids)
     assert "--encoding train" in found.warnings[0]
@@ -135,16 +137,15 @@ def test_a_guess_is_called_a_guess() -> None:
 def test_encoding_forces_the_reading(encoding: str, first: int) -> None:
     found = look(np.full((20, 20), 7, np.uint8), encoding=encoding)
     assert (found.ids == first).all() and found.detail == "as asked"
-    if encoding == "raw":
-        assert found.repair is not None and found.repair.endswith("--encoding raw")
+    assert found.repair is None, "every command takes --encoding"
 
 
 def test_forced_reading_is_repeated_in_the_repair() -> None:
-    in_colours = look(colourise(street(), CITYSCAPES), "RGB", encoding="colour")
-    objects = look(as_raw(street()).astype(np.uint16), "I;16", encoding="instance")
-    for found, encoding in ((in_colours, "colour"), (objects, "instance")):
-        assert np.array_equal(found.ids, street())
-        assert found.repair is not None and found.repair.endswith(f"--encoding {encoding}")
+    rgb = colourise(street(), CITYSCAPES)
+    rgb[0, 0] += 1
+    found = look(rgb, "RGB", encoding="colour")
+    assert np.array_equal(found.ids, street())
+    assert found.repair is not None and found.repair.endswith("--encoding colour")
 
 
 def test_forced_reading_of_impossible_values() -> None:
@@ -182,7 +183,7 @@ def test_colours_are_exact_or_counted() -> None:
     rgb = colourise(street(), CITYSCAPES)
     found = look(rgb, "RGB")
     assert found.kind == "colours" and np.array_equal(found.ids, street())
-    assert found.warnings == () and found.repair is not None
+    assert found.warnings == () and found.repair is None
     rgb[0, :3] += 5
     noisy = look(rgb, "RGB")
     assert np.array_equal(noisy.ids, street())
@@ -220,12 +221,133 @@ def test_grey_class_colours_are_colours_not_ids() -> None:
     assert found.kind == "colours" and np.array_equal(found.ids, ids)
 
 
+PLAIN = {10: (135, 206, 235), 2: (165, 42, 42), 0: (128, 128, 128), 1: (192, 192, 192)}
+PLAIN |= {13: (255, 0, 0), 19: (0, 0, 0)}
+"""What a person paints the classes of ``street`` with."""
+
+
+def painted(ids: np.ndarray, colours: dict[int, tuple[int, ...]] = PLAIN) -> np.ndarray:
+    return np.array([colours.get(i, (0, 0, 0)) for i in range(20)], np.uint8)[ids]
+
+
+def as_jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def test_drawings_are_no_photos() -> None:
+    """Plain colours went through the segmenter, and the drawing itself was animated."""
+    found = look(painted(street()), "RGB")
+    assert found.kind == "drawing" and not found.is_photo
+    text = problem(found)
+    assert "3 flat colours of no class: (135, 206, 235) 38% (nearest: sky)" in text
+    assert "(128, 128, 128) 36% (nearest: road)" in text
+    for way in ("--palette nearest", "--label-space", "seg2vid labels check", "--photo"):
+        assert way in text
+    nearest = {one.colour: one.nearest for one in found.colours}
+    assert nearest == {PLAIN[i]: CITYSCAPES.names[i] for i in (10, 2, 0, 1, 13)}
+    assert sum(one.share for one in found.colours) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("quality", [95, 75, 40])
+def test_drawings_as_jpeg_are_drawings(quality: int) -> None:
+    large = street().repeat(6, 0).repeat(6, 1)
+    rgb = as_jpeg(painted(large), quality)
+    assert look(rgb, "RGB", is_jpeg=True).kind == "drawing"
+    found = look(rgb, "RGB", is_jpeg=True, colours="nearest")
+    assert found.kind == "drawing" and (found.ids == large).mean() > 0.99
+
+
+def test_nearest_classes_are_taken_when_asked_for() -> None:
+    found = look(painted(street()), "RGB", colours="nearest")
+    assert np.array_equal(found.ids, street())
+    assert "(255, 0, 0) 3% (nearest: car)" in found.summary
+    smooth = Image.fromarray(painted(street())).resize((192, 96), Image.Resampling.BILINEAR)
+    found = look(np.asarray(smooth), "RGB", colours="nearest")
+    assert (found.ids == street().repeat(2, 0).repeat(2, 1)).mean() > 0.95
+    assert set(np.unique(found.ids)) == set(np.unique(street())), "edges are of no third class"
+
+
+def test_class_colours_stay_what_they_are_beside_others() -> None:
+    ids = street()
+    ids[26:36, 40:56] = 12
+    rgb = colourise(ids, CITYSCAPES)
+    rgb[:4, :30] = (135, 206, 235)
+    found = look(rgb, "RGB")
+    assert "1 flat colour of no class: (135, 206, 235) 3%" in problem(found)
+    found = look(rgb, "RGB", colours="nearest")
+    assert (found.ids[26:36, 40:56] == 12).all(), "red is the rider's colour"
+
+
+def test_line_drawings_and_dithered_pictures_are_told_apart() -> None:
+    lines = np.full((64, 64, 3), (255, 255, 200), np.uint8)
+    lines[::5] = lines[:, ::7] = 0
+    assert look(lines, "RGB").kind == "drawing"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    grey = np.repeat(noise[..., None], 3, axis=2) + np.array([0, 1, 2], np.uint8)
+    framed = np.pad(grey, ((99, 99), (0, 0), (0, 0)))
+    assert look(framed, "RGB").is_photo, "black bars are no drawing"
+
+
+def test_ade20k_colours_are_recognised_and_mapped() -> None:
+    ade = get_label_space("ade20k")
+    place = {10: "sky", 2: "house", 0: "road", 1: "sidewalk", 13: "van"}
+    rgb = painted(street(), {i: ade.classes[ade.names.index(n)].colour for i, n in place.items()})
+    found = look(rgb, "RGB")
+    assert found.kind == "colours" and "ade20k colours" in found.detail
+    assert np.array_equal(found.ids, street()) and found.warnings == ()
+    rgb[:12, :10] = ade.classes[ade.names.index("sofa")].colour
+    found = look(rgb, "RGB")
+    assert (found.ids[:12, :10] == 19).all()
+    assert found.warnings == ("sofa: no such class in cityscapes, read as void",)
+    large = as_jpeg(rgb.repeat(6, 0).repeat(6, 1), 80)
+    found = look(large, "RGB", is_jpeg=True)
+    assert (found.ids == look(rgb, "RGB").ids.repeat(6, 0).repeat(6, 1)).mean() > 0.99
+    assert found.warnings == ("sofa: no such class in cityscapes, read as void",), "no mixtures"
+
+
+def test_camvid_colours_are_recognised_in_a_palette_too() -> None:
+    camvid = get_label_space("camvid")
+    place = {10: "Sky", 2: "Building", 0: "Road", 1: "Sidewalk", 13: "SUVPickupTruck"}
+    colours = {i: camvid.classes[camvid.names.index(name)].colour for i, name in place.items()}
+    found = look(street().astype(np.uint8), "P", palette=palette_of(colours))
+    assert found.kind == "palette" and "camvid colours" in found.detail
+    assert np.array_equal(found.ids, street())
+
+
+def test_pure_colours_are_of_no_other_label_space() -> None:
+    """Red, blue and yellow are flower, case and lake of ade20k: nobody means those."""
+    pure = {10: (0, 0, 255), 2: (255, 255, 0), 0: (255, 0, 0), 1: (255, 0, 255), 13: (10, 0, 255)}
+    assert look(painted(street(), pure), "RGB").kind == "drawing"
+
+
+def test_grey_ids_of_no_numbering_are_no_photo() -> None:
+    rows, columns = np.mgrid[:64, :640]
+    steps = (columns * 80 // 640).astype(np.uint8)
+    fields = ((columns // 10 + rows // 10 * 13) % 80).astype(np.uint8)
+    for grey in (steps, fields):
+        found = look(grey)
+        assert found.kind == "unknown" and "got values 34, 35, 36" in problem(found)
+        assert "--label-space" in problem(found) and "--photo" in problem(found)
+
+
+def test_ids_resized_like_a_photo_are_noticed() -> None:
+    large = Image.fromarray(as_raw(street())).resize((300, 150), Image.Resampling.BILINEAR)
+    found = look(np.asarray(large))
+    assert any("resized like a photo" in text for text in found.warnings)
+    assert look(as_raw(street()).repeat(3, 0).repeat(3, 1)).warnings == ()
+
+
 def test_photos_are_refused() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     text = problem(look(noise, "RGB"))
     assert "as in a photo" in text and "--first-frame" in text
-    assert "different grey values" in problem(look(noise[..., 0]))
-    assert "JPEG" in problem(look(noise[..., 0], is_jpeg=True))
+    for is_jpeg in (False, True):
+        grey = look(noise[..., 0], is_jpeg=is_jpeg)
+        assert grey.is_photo and "grey values" in problem(grey)
+    blocks = np.repeat(noise[:5, :5, 0], 8, 0).repeat(8, 1)
+    assert "a one-channel JPEG, whose compression" in problem(look(blocks, is_jpeg=True))
 
 
 def test_unknown_ids_are_named() -> None:
@@ -259,7 +381,7 @@ def test_palette_with_raw_ids() -> None:
     palette = palette_of({label.raw_ids[0]: label.colour for label in CITYSCAPES.classes})
     found = look(as_raw(street()), "P", palette=palette)
     assert found.kind == "palette" and "indices are raw ids" in found.detail
-    assert np.array_equal(found.ids, street()) and found.repair is not None
+    assert np.array_equal(found.ids, street()) and found.repair is None
 
 
 def test_palette_with_indices_of_its_own() -> None:
@@ -267,16 +389,25 @@ def test_palette_with_indices_of_its_own() -> None:
     palette = palette_of({i: CITYSCAPES.classes[c].colour for c, i in order.items()})
     found = look(np.vectorize(order.get)(street()).astype(np.uint8), "P", palette=palette)
     assert found.kind == "palette" and np.array_equal(found.ids, street())
-    assert "its indices do not" in found.detail and found.repair is not None
+    assert "its indices do not" in found.detail and found.repair is None
 
 
 def test_foreign_palette_leaves_the_indices_to_speak() -> None:
     palette = palette_of({i: (255 - 9 * i, 255, 9 * i) for i in range(24)})
     found = look(as_raw(street()), "P", palette=palette)
     assert found.kind == "raw ids" and np.array_equal(found.ids, street())
-    assert "--encoding train or raw" in problem(
+    assert "its palette has colours of no class" in found.warnings[-1]
+    assert "--palette nearest" in problem(
         look(as_raw(street()), "P", palette=palette, encoding="colour")
     )
+
+
+def test_palette_of_the_colours_in_use_tells_no_ids() -> None:
+    """What makes files small numbers the colours in any order."""
+    palette = palette_of({0: (9, 250, 90), 1: (90, 250, 9), 2: (250, 9, 90)})[:3]
+    indices = np.minimum(street(), 2).astype(np.uint8)
+    assert look(indices, "P", palette=palette).kind == "drawing"
+    assert look(indices, "P", palette=palette, encoding="train").kind == "train ids"
 
 
 def test_palette_shorter_than_its_indices() -> None:

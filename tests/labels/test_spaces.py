@@ -122,8 +122,14 @@ BOMB = "".join(
         ("classes: [{name: a, colour: [1, 2]}]", "a list of length 3 as .*colour in .*; got 2"),
         ("classes: [{name: a, colour: [1, 2, 300]}]", "colour in .* from 0 to 255; got 300"),
         ("classes: [{name: a, colour: [true, 2, 3]}]", r"whole number as .*; got true or false"),
-        ("classes: [{name: a, colour: [1, 2, 3], foreground: maybe}]", "foreground in .*; got text"),
-        ("classes: [{name: [1], colour: [1, 2, 3]}]", r"text as classes\[0\].name in .*; got a list"),
+        (
+            "classes: [{name: a, colour: [1, 2, 3], foreground: maybe}]",
+            "foreground in .*; got text",
+        ),
+        (
+            "classes: [{name: [1], colour: [1, 2, 3]}]",
+            r"text as classes\[0\].name in .*; got a list",
+        ),
         ("classes: [{name: a, colour: [1, 2, 3]}]\nvoid: 3", "a mapping `void` in .*; got none"),
         ("name: 2020-13-45", "a label space file in .*; got no YAML: month must be in 1..12"),
         ("name: !!int x", "got no YAML: invalid literal for int"),
@@ -131,7 +137,10 @@ BOMB = "".join(
         (BOMB, "got no YAML: more than 100000 values, aliases written out"),
         ("classes: &a [*a]", "got no YAML: more than 100000 values"),
         ("classes: [{name: a, colour: [1, 2, 3], id: 1}]", "got id 1 for class 'a'"),
-        ("classes: [{name: a, colour: [1, 2, 3], raw_ids: 7}]", r"a list as classes\[0\]\.raw_ids in .*; got a"),
+        (
+            "classes: [{name: a, colour: [1, 2, 3], raw_ids: 7}]",
+            r"a list as classes\[0\]\.raw_ids in .*; got a",
+        ),
         ("classes: [{name: a, colour: [1, 2, 3], shade: 7}]", "only id, name, .*; got shade;"),
         ("classes: [{name: a, colour: [0, 0, 0]}]", "got colour .* of both 'a' and 'void'"),
         (
@@ -147,7 +156,10 @@ BOMB = "".join(
             " {name: b, colour: [1, 2, 4], raw_ids: [4]}]",
             "every raw id once.*got raw id 4",
         ),
-        ("classes: [{name: a, colour: [1, 2, 3]}]\nvoid: {file_value: 300}", "file_value in .* to 255; got 300"),
+        (
+            "classes: [{name: a, colour: [1, 2, 3]}]\nvoid: {file_value: 300}",
+            "file_value in .* to 255; got 300",
+        ),
         ("classes: [{name: a, colour: [1, 2, 3]}]\nvoid: {file_value: 0}", "got file_value 0"),
     ],
 )
@@ -261,9 +273,44 @@ def test_maps_translate_by_class_name() -> None:
     own = two_classes(
         classes=[{"name": "car", "colour": [1, 0, 0]}, {"name": "sky", "colour": [2, 0, 0]}]
     )
-    assert translate_ids(np.array([[0, 1, 2]]), own, CITYSCAPES).tolist() == [[13, 10, 19]]
-    with pytest.raises(LabelMapError, match="cityscapes has too; got 'cat' of pets; rename"):
+    found = translate_ids(np.array([[0, 1, 2]]), own, CITYSCAPES)
+    assert found.ids.tolist() == [[13, 10, 19]] and found.lost == ()
+    with pytest.raises(
+        LabelMapError, match="cityscapes has too; got 'cat' of pets; give each a same_as"
+    ):
         translate_ids(np.array([[1]]), two_classes(), CITYSCAPES)
+
+
+def test_maps_translate_by_what_a_class_is_the_same_as() -> None:
+    classes = [
+        {"name": "Lorry", "colour": [1, 0, 0], "same_as": "truck"},
+        {"name": "Car", "colour": [2, 0, 0], "same_as": "bus"},
+        {"name": "cloud", "colour": [3, 0, 0], "same_as": "void"},
+    ]
+    own = two_classes(classes=classes)
+    found = translate_ids(np.array([[0, 1, 2, 3]]), own, CITYSCAPES)
+    assert found.ids.tolist() == [[14, 13, 19, 19]], "the name counts first, in any case"
+    assert found.lost == ("cloud",)
+    back = translate_ids(np.array([[14, 13, 19]]), CITYSCAPES, own)
+    assert back.ids.tolist() == [[0, 1, 3]] and back.lost == ()
+
+
+@pytest.mark.parametrize("name", list_label_spaces())
+def test_bundled_spaces_can_be_used_with_the_bundled_models(name: str) -> None:
+    space = get_label_space(name)
+    every = np.arange(space.num_channels)[None]
+    found = translate_ids(every, space, CITYSCAPES)
+    assert found.ids[0, -1] == 19 and len(set(found.ids[0].tolist()) - {19}) >= 1
+    for label in space.classes:
+        other = int(found.ids[0, label.id])
+        assert (other == 19) == (label.name in found.lost)
+        assert other == 19 or label.foreground == CITYSCAPES.classes[other].foreground
+
+
+def test_what_is_the_same_travels_too() -> None:
+    space = get_label_space("camvid")
+    assert LabelSpace.from_dict(space.to_dict()) == space
+    assert "same_as" not in str(CITYSCAPES.to_dict()), "as models have it that were saved before"
 
 
 sides = st.integers(8, 300)
@@ -360,7 +407,7 @@ def test_photo_and_labels_stay_aligned(height: int, width: int, aspect) -> None:
 def test_too_small_and_too_narrow_sources_are_refused() -> None:
     with pytest.raises(LabelMapError, match=r"at least 8x8 pixels; got 1x1; give one"):
         plan_fit(1, 1, height=128, width=256, aspect="crop")
-    with pytest.raises(LabelMapError, match=r"nearer to 256x128; got 8x9000.*--aspect"):
+    with pytest.raises(LabelMapError, match=r"nearer to 256x128; got 8x9000.*aspect"):
         plan_fit(9000, 8, height=128, width=256, aspect="pad")
 
 

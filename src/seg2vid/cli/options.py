@@ -223,7 +223,7 @@ class TrainOptions:
     validation: list[str] | None = None
     """Folder of held-out clips; give it again for more (default: those of --data)."""
     recipe: Path | None = None
-    """File that names networks and training (see recipes/), or config.yaml of a run."""
+    """File that names networks and training: of recipes/ its name, or config.yaml of a run."""
     start_from: str | None = None
     """Weights to begin with: name or path of a model, or of a run's weights."""
     model: dict[str, Any] = field(metadata={"is_dotted": True})

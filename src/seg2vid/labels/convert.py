@@ -5,7 +5,7 @@ void is ``file_value`` (255). A label space comes with the package (``cityscapes
 user's own YAML file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +54,7 @@ def _check_ids(ids: Integer[np.ndarray, "*shape"], space: LabelSpace) -> None:
         )
 
 
-def listed(values: list[int], limit: int = 8) -> str:
+def listed(values: Sequence[object], limit: int = 8) -> str:
     """Write values as "1, 2, 3 and 4 more"."""
     text = ", ".join(map(str, values[:limit]))
     return text if len(values) <= limit else f"{text} and {len(values) - limit} more"
@@ -108,6 +108,18 @@ def from_instance_ids(instance_ids: Values, space: LabelSpace) -> InstanceLabels
     return InstanceLabels(ids, np.where(is_object, values, 0))
 
 
+def pack(
+    rgb: UInt8[np.ndarray, "height width 3"],
+) -> Int[np.ndarray, "height width"]:
+    """Return each colour as one number, which sorts and compares at once."""
+    return rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+
+
+def unpack(packed: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape 3"]:
+    """Return the colours that ``pack`` made into numbers."""
+    return np.stack([packed >> 16, (packed >> 8) & 255, packed & 255], axis=-1)
+
+
 class ColourMatch(NamedTuple):
     """Ids found by colour, and how well the colours fitted."""
 
@@ -128,9 +140,8 @@ def from_colours(
     pairs = [(c.id, colour) for c in space.channels for colour in (c.colour, *c.other_colours)]
     owners = np.array([owner for owner, _ in pairs])
     palette = np.array([colour for _, colour in pairs], dtype=np.float32)
-    packed = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
-    found, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    colours = np.stack([found >> 16, (found >> 8) & 255, found & 255], axis=1).astype(np.float32)
+    found, places, counts = np.unique(pack(rgb), return_inverse=True, return_counts=True)
+    colours = unpack(found).astype(np.float32)
     squares = (colours**2).sum(1)[:, None] - 2 * colours @ palette.T + (palette**2).sum(1)
     nearest = squares.argmin(axis=1)
     distance = np.sqrt(np.maximum(squares.min(axis=1), 0))
@@ -158,16 +169,32 @@ def _fill_from_neighbours(ids: Ids, is_known: Bool[np.ndarray, "height width"], 
     return ids
 
 
-def translate_ids(ids: Ids, source: LabelSpace, target: LabelSpace) -> Ids:
-    """Turn ids of one space into those of another by class name, or raise ``LabelMapError``."""
-    by_name = {label.name: label.id for label in target.classes}
-    table = {label.id: by_name[label.name] for label in source.classes if label.name in by_name}
+class Translated(NamedTuple):
+    """A label map in the classes of another label space."""
+
+    ids: Ids
+    lost: tuple[str, ...]
+    """Names of the classes in the map that the other space has no place for: they are void."""
+
+
+def translate_ids(ids: Ids, source: LabelSpace, target: LabelSpace) -> Translated:
+    """Turn ids of one space into those of another by class name, else by ``same_as``.
+
+    Raises ``LabelMapError`` for classes in the map of which neither is known in ``target``.
+    """
+    named = {channel.same_as.casefold(): channel.id for channel in reversed(target.channels)}
+    named |= {channel.name.casefold(): channel.id for channel in target.channels}
+    table = np.full(source.num_channels, -1)
+    for label in source.classes:
+        other = named.get(label.same_as.casefold(), -1) if label.same_as else -1
+        table[label.id] = named.get(label.name.casefold(), other)
     table[source.void_id] = target.void_id
-    lacking = [source.names[value] for value in np.unique(ids) if int(value) not in table]
-    if lacking:
+    present = np.unique(ids)
+    if lacking := [source.names[value] for value in present if table[value] < 0]:
         raise LabelMapError(
             f"classes that label space {target.name} has too",
             got=f"{', '.join(map(repr, lacking))} of {source.name}",
-            fix=f"rename them to one of: {', '.join(target.names)}",
+            fix=f"give each a same_as in its .yaml file, one of: {', '.join(target.names)}",
         )
-    return np.take(np.array([table.get(value, 0) for value in range(source.num_channels)]), ids)
+    is_lost = (table[present] == target.void_id) & (present != source.void_id)
+    return Translated(table[ids], tuple(source.names[value] for value in present[is_lost]))

@@ -1,9 +1,10 @@
 """The label-map doctor: what a file is, which classes it holds, what is wrong, how to repair it.
 
-Recognition goes by evidence, in this order: a palette or colours that are those of the classes;
-values that only one numbering has (raw ids above the last class, 255 for void, class * 1000 +
-number); the name of the file; and, where that is silent, whether ground lies at the bottom and sky
-at the top. What rests on the last two is reported.
+Recognition goes by evidence, in this order: a palette or colours that are those of the classes, or
+of another label space that comes with seg2vid; values that only one numbering has (raw ids above
+the last class, 255 for void, class * 1000 + number); the name of the file; and, where that is
+silent, whether ground lies at the bottom and sky at the top. What rests on the last two is
+reported. Few flat colours of no class are a drawing, anything else a photo.
 """
 
 from dataclasses import dataclass, replace
@@ -16,15 +17,37 @@ from jaxtyping import UInt8
 
 from seg2vid.labels import convert
 from seg2vid.labels.fit import MINIMUM_SIDE
-from seg2vid.labels.space import Ids, LabelSpace, Values
+from seg2vid.labels.flat_colours import (
+    FEW_COLOURS,
+    PLAIN_COLOURS,
+    FlatColour,
+    drawn_space,
+    find_flat_colours,
+    name_colour,
+)
+from seg2vid.labels.space import Ids, LabelSpace, Values, get_label_space, list_label_spaces
 from seg2vid.tools.errors import LabelMapError, expected
 
-Kind = Literal["train ids", "raw ids", "palette", "colours", "instance ids", "photo", "unknown"]
+Kind = Literal[
+    "train ids", "raw ids", "palette", "colours", "instance ids", "drawing", "photo", "unknown"
+]
 Encoding = Literal["auto", "train", "raw", "colour", "instance"]
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
+Palette = Literal["known", "nearest"]
+"""Which colours tell a class: those of a known label space alone, or those nearest to them too."""
 
-PHOTO_SHARE = 0.25
-"""Share of pixels in foreign colours from which it is a photo: photos > 0.45, JPEG maps < 0.1."""
+FOREIGN_SHARE = 0.25
+"""Share of pixels in foreign colours from which it is no map: photos > 0.45, JPEG maps < 0.1."""
+FOREIGN_FLAT_SHARE = 0.002
+"""The same of flat areas, which compression does not make."""
+KNOWN_SHARE, KNOWN_DISTANCE, KNOWN_CLASSES = 0.95, 6.0, 3
+"""Another label space is recognised where so much of the drawing has its colours, of as many
+classes, and half of it has a counterpart: primary colours may be those of anything."""
+EXACT_SHARE = 0.99
+"""With so many pixels exactly of class colours each of them is what it says."""
+BLENDED_SHARE = 0.25
+"""Share of changes from one id to another that go over an id in between: maps < 0.1, maps that were
+resized like photos > 0.4."""
 
 _GROUND = frozenset({"road", "sidewalk", "terrain"})
 _ABOVE = frozenset({"sky", "building", "vegetation"})
@@ -58,8 +81,10 @@ class Diagnosis:
     warnings: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     """Why it cannot be used: each says what was expected, what came and what to do."""
+    colours: tuple[FlatColour, ...] = ()
+    """The colours of a drawing, the largest first."""
     repair: str | None = None
-    """The command that makes a plain map of train ids; None when there is nothing to repair."""
+    """The command that makes a plain map of train ids; None where no doubt would be removed."""
 
     @property
     def is_photo(self) -> bool:
@@ -78,12 +103,19 @@ class Diagnosis:
         return f"{self.kind} ({self.detail}), {width}x{height}: {shares}{tail}"
 
 
-def diagnose(picture: Picture, *, space: LabelSpace, encoding: Encoding = "auto") -> Diagnosis:
+def diagnose(
+    picture: Picture,
+    *,
+    space: LabelSpace,
+    encoding: Encoding = "auto",
+    palette: Palette = "known",
+) -> Diagnosis:
     """Find out what ``picture`` is as a label map of ``space``; ``encoding`` forces the reading.
 
-    Never raises for the content: what is wrong is listed in the result.
+    With ``palette`` "nearest" a drawing's colours stand for the nearest classes. Never raises for
+    the content: what is wrong is listed in the result.
     """
-    finding = _find(picture, space, encoding)
+    finding = _find(picture, space, encoding, palette)
     if finding.ids is None:
         return finding
     shares = _class_shares(finding.ids, space)
@@ -91,37 +123,53 @@ def diagnose(picture: Picture, *, space: LabelSpace, encoding: Encoding = "auto"
     command = f"seg2vid labels convert {quote(picture.name)} -o {quote(repaired)}"
     if encoding != "auto":
         command += f" --encoding {encoding}"
+    if palette != "known":
+        command += f" --palette {palette}"
+    common = _common_warnings(finding.ids, shares, space)
+    if _blended_share(picture.pixels) > BLENDED_SHARE:
+        common += ("ids in between lie along the edges: resized like a photo; export it again",)
     is_plain = np.array_equal(convert.to_file_ids(finding.ids, space), picture.pixels)
     return replace(
         finding,
         class_shares=shares,
-        warnings=finding.warnings + _common_warnings(finding.ids, shares, space),
-        repair=None if is_plain else command,
+        warnings=finding.warnings + common,
+        repair=command if finding.warnings and not is_plain else None,
     )
 
 
-def _find(picture: Picture, space: LabelSpace, encoding: Encoding) -> Diagnosis:
+def _find(picture: Picture, space: LabelSpace, encoding: Encoding, palette: Palette) -> Diagnosis:
     height, width = picture.pixels.shape[:2]
     if min(height, width) < MINIMUM_SIDE:
         what = f"a label map of at least {MINIMUM_SIDE}x{MINIMUM_SIDE} pixels"
         return _unknown("too small", what, f"{width}x{height}", "give one with more pixels")
     if picture.pixels.ndim == 3:
-        return _find_in_channels(picture, space, encoding)
+        return _find_in_channels(picture, space, encoding, palette)
     if encoding == "colour" and picture.palette is None:
         what, got = "a colour-coded picture (RGB or palette) for encoding colour", picture.mode
         return _unknown("one channel", what, f"one channel ({got})", "leave --encoding out")
     if picture.is_jpeg and encoding == "auto":
+        if not _flat_colours(picture, space):
+            return _photo(space, "grey values of no ids")
         what, got = "ids in a lossless file", "a one-channel JPEG, whose compression changes ids"
         fix = "export it as PNG, or force a reading with --encoding"
         return _unknown("JPEG of ids", what, got, fix)
     if encoding in {"auto", "colour"} and picture.palette is not None:
-        forced = encoding == "colour"
-        finding = _find_by_palette(picture.pixels, picture.palette, space, forced=forced)
+        finding = _find_by_palette(picture, picture.palette, space, encoding, palette)
         if finding is not None:
             return finding
     if encoding == "auto":
         return _find_by_values(picture, space)
     return _read_as(encoding, picture.pixels, space, "as asked")
+
+
+def _flat_colours(picture: Picture, space: LabelSpace) -> tuple[FlatColour, ...]:
+    return find_flat_colours(np.repeat(picture.pixels[..., None], 3, axis=-1), space, {})
+
+
+def _photo(space: LabelSpace, got: str) -> Diagnosis:
+    fix = "give a label map (photos go to --first-frame), or name its classes with --label-space"
+    what = f"ids or class colours of {space.name}"
+    return _unknown("no class colours", what, f"{got}, as in a photo", fix, kind="photo")
 
 
 def _unknown(detail: str, what: str, got: str, fix: str, *, kind: Kind = "unknown") -> Diagnosis:
@@ -140,62 +188,144 @@ def _read_as(encoding: str, values: Values, space: LabelSpace, why: str) -> Diag
         return Diagnosis("unknown", f"not {encoding} ids", problems=(str(error),))
 
 
-def _find_in_channels(picture: Picture, space: LabelSpace, encoding: Encoding) -> Diagnosis:
+def _find_in_channels(
+    picture: Picture, space: LabelSpace, encoding: Encoding, palette: Palette
+) -> Diagnosis:
     rgb = picture.pixels[..., :3]
-    warnings: tuple[str, ...] = ()
     is_grey = bool((rgb == rgb[..., :1]).all())
     greys = {c.colour[0] for c in space.channels if len(set(c.colour)) == 1}
-    if is_grey and encoding != "colour" and not set(np.unique(rgb).tolist()) <= greys:
+    is_coloured = encoding == "colour" or palette == "nearest"
+    if is_grey and not is_coloured and not set(np.unique(rgb).tolist()) <= greys:
         single = replace(picture, pixels=rgb[..., 0], mode="L", palette=None)
-        finding = _find(single, space, encoding)
+        finding = _find(single, space, encoding, palette)
         note = "three equal channels; the first was read as ids"
         return replace(finding, detail=f"{finding.detail}; three equal channels", warnings=(note,))
     if encoding not in {"auto", "colour"}:
         what = f"one channel of ids for encoding {encoding}"
         return _unknown("colours", what, f"{picture.mode} colours", "use --encoding colour")
+    finding = _find_by_colours(rgb, space, palette)
+    if finding.ids is None or picture.pixels.shape[2] < 4:
+        return finding
+    is_clear = picture.pixels[..., 3] < 128
+    if not is_clear.any():
+        return finding
+    note = f"{is_clear.sum()} transparent pixels were read as void"
+    ids = np.where(is_clear, space.void_id, finding.ids)
+    return replace(finding, ids=ids, warnings=(*finding.warnings, note))
+
+
+def _find_by_colours(
+    rgb: UInt8[np.ndarray, "height width 3"], space: LabelSpace, palette: Palette
+) -> Diagnosis:
+    """Read the colours of the classes, else of another known label space, else of a drawing."""
     ids, inexact, far = convert.from_colours(rgb, space)
-    if far > PHOTO_SHARE * ids.size:
-        what, detail = f"the class colours of {space.name}", "colours of no class"
-        got = f"{far / ids.size:.0%} of the pixels in other colours, as in a photo"
-        fix = "give a label map (photos go to --first-frame), or name its classes with "
-        return _unknown(detail, what, got, f"{fix}--label-space", kind="photo")
-    if inexact:
-        warnings += (
+    is_blank = (rgb == np.array(space.void.colour)).all(axis=-1)  # as the bars beside a photo
+    is_mostly_foreign = far > FOREIGN_SHARE * (ids.size - is_blank.sum())
+    plain = PLAIN_COLOURS if is_mostly_foreign else {}
+    forced = palette == "nearest"
+    flat = find_flat_colours(rgb, space, plain, forced=forced) if far else ()
+    foreign = [one for one in flat if one.distance > convert.COLOUR_TOLERANCE]
+    if not is_mostly_foreign and sum(one.share for one in foreign) <= FOREIGN_FLAT_SHARE:
+        warning = (
             f"{inexact} of {ids.size} pixels ({inexact / ids.size:.1%}) are not exactly of a class "
             f"colour and took the nearest; {far} of them were far from all and took a neighbour's "
-            "class",
+            "class"
         )
-    if picture.pixels.shape[2] == 4 and (clear := int((picture.pixels[..., 3] < 128).sum())):
-        ids = np.where(picture.pixels[..., 3] < 128, space.void_id, ids)
-        warnings += (f"{clear} transparent pixels were read as void",)
-    return Diagnosis("colours", f"{space.name} colours", ids, warnings=warnings)
+        warnings = (warning,) if inexact else ()
+        return Diagnosis("colours", f"{space.name} colours", ids, warnings=warnings)
+    if not flat:
+        return _photo(space, f"{far / ids.size:.0%} of the pixels in colours of no class")
+    if forced:
+        drawn = drawn_space(flat, space)
+        ids = convert.translate_ids(convert.from_colours(rgb, drawn).ids, drawn, space).ids
+        detail = f"the nearest class of each colour: {convert.listed(flat, 6)}"
+        return Diagnosis("drawing", detail, ids, colours=flat)
+    for name in list_label_spaces():
+        other = get_label_space(name)
+        finding = None
+        if is_mostly_foreign and other.names != space.names:
+            finding = _find_by_other_space(rgb, flat, other, space)
+        if finding is not None:
+            return finding
+    what = f"the class colours of {space.name}"
+    fix = (
+        "take the nearest classes with --palette nearest, or name your own with --label-space "
+        "(`seg2vid labels check` prints a file to begin with); "
+        "if it is a photo: seg2vid generate --photo"
+    )
+    plural = "s" if len(foreign) > 1 else ""
+    listed = convert.listed(foreign, 6)
+    got = f"a drawing with {len(foreign)} flat colour{plural} of no class: {listed}"
+    found = _unknown("a drawing", what, got, fix, kind="drawing")
+    return replace(found, colours=flat)
+
+
+def _find_by_other_space(
+    rgb: UInt8[np.ndarray, "height width 3"],
+    colours: tuple[FlatColour, ...],
+    other: LabelSpace,
+    space: LabelSpace,
+) -> Diagnosis | None:
+    """Read the flat ``colours`` of a picture as classes of ``other``; None where they are not."""
+    named = [name_colour(one.colour, one.share, other, plain={}) for one in colours]
+    known = [one for one in named if one.distance <= KNOWN_DISTANCE]
+    if len(known) < KNOWN_CLASSES or sum(one.share for one in known) < KNOWN_SHARE:
+        return None
+    match = convert.from_colours(rgb, other)
+    ids = match.ids
+    if match.inexact > (1 - EXACT_SHARE) * ids.size:
+        # Many classes fill the space of colours: what compression mixed would be of some of them.
+        drawn = drawn_space(known, other)
+        ids = convert.translate_ids(convert.from_colours(rgb, drawn).ids, drawn, other).ids
+    try:
+        ids, lost = convert.translate_ids(ids, other, space)
+    except LabelMapError:
+        return None
+    if (ids == space.void_id).mean() > 0.5:
+        return None
+    note = f"{', '.join(lost)}: no such class in {space.name}, read as void"
+    detail = f"{other.name} colours, by the name of each class"
+    return Diagnosis("colours", detail, ids, warnings=(note,) if lost else ())
 
 
 def _find_by_palette(
-    indices: Values, palette: UInt8[np.ndarray, "entry 3"], space: LabelSpace, forced: bool
+    picture: Picture,
+    entries: UInt8[np.ndarray, "entry 3"],
+    space: LabelSpace,
+    encoding: Encoding,
+    palette: Palette,
 ) -> Diagnosis | None:
-    """Read a palette picture whose colours are those of the classes; None where they are not."""
+    """Read a palette picture by its colours; None where its indices are to be read instead."""
+    indices, forced = picture.pixels, encoding == "colour" or palette == "nearest"
     used = np.unique(indices)
-    if used.max() >= len(palette):
+    if used.max() >= len(entries):
         return None
     owner_of = {colour: c.id for c in space.channels for colour in (c.colour, *c.other_colours)}
-    owners = {int(i): owner_of.get(tuple(palette[i].tolist())) for i in used}
+    owners = {int(i): owner_of.get(tuple(entries[i].tolist())) for i in used}
     file_ids = {label.id: label.id for label in space.classes} | {space.file_value: space.void_id}
     for name, numbering in (("train", file_ids), ("raw", space.raw_to_id)):
         if not forced and all(owner == numbering.get(i, -1) for i, owner in owners.items()):
             detail = f"palette of the classes, indices are {name} ids"
             return replace(_read_as(name, indices, space, detail), kind="palette")
-    ids, inexact, far = convert.from_colours(palette[indices], space)
-    if far:
-        what, fix = f"palette colours of {space.name}", "use --encoding train or raw"
-        got = f"{far / ids.size:.0%} of the pixels in other colours"
-        return _unknown("palette", what, got, fix) if forced else None
-    is_grey = bool((palette[used] == palette[used][:, :1]).all())
+    is_grey = bool((entries[used] == entries[used][:, :1]).all())
     if is_grey and not forced:
         return None
-    warnings = (f"{inexact} pixels took the nearest class colour",) if inexact else ()
-    detail = "the palette's colours tell the classes, its indices do not"
-    return Diagnosis("palette", detail, ids, warnings=warnings)
+    finding = _find_by_colours(entries[indices], space, palette)
+    if finding.ids is not None and finding.kind == "colours":
+        detail = f"the palette's colours tell the classes ({finding.detail}), its indices do not"
+        return replace(finding, kind="palette", detail=detail)
+    if finding.ids is not None or forced:
+        return finding
+    by_values = _find_by_values(picture, space)
+    # Programs that make files small keep only the colours in use, in any order.
+    is_trimmed = len(np.unique(entries, axis=0)) <= len(np.unique(entries[used], axis=0)) + 1
+    if by_values.ids is None or is_trimmed:
+        return finding
+    note = (
+        "its palette has colours of no class, so its indices were read as ids; "
+        "if the colours are what counts, add --palette nearest"
+    )
+    return replace(by_values, warnings=(*by_values.warnings, note))
 
 
 def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
@@ -223,10 +353,12 @@ def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
         return _read_as("raw", picture.pixels, space, why)
     strange = [value for value in values if value not in train_values | raw_values]
     what = f"ids 0 ... {space.void_id - 1} and {space.file_value}, or raw ids, of {space.name}"
-    if len(values) > 64:
-        got, fix = f"{len(values)} different grey values, as in a photo", "give a label map"
-        return _unknown("no known numbering", what, got, fix, kind="photo")
-    fix = "name the classes with --label-space YOUR.yaml, or repair the map"
+    if len(values) > FEW_COLOURS and not _flat_colours(picture, space):
+        return _photo(space, f"{len(values)} different grey values")
+    fix = (
+        f"name the classes with --label-space ({', '.join(list_label_spaces())}, or a .yaml file "
+        "of your own); if it is a photo: seg2vid generate --photo"
+    )
     return _unknown("no known numbering", what, f"values {convert.listed(strange)}", fix)
 
 
@@ -262,10 +394,19 @@ def _decide(values: Values, name: str, space: LabelSpace) -> Diagnosis:
     return replace(_read_as(encoding, values, space, why), warnings=(warning,))
 
 
+def _blended_share(values: np.ndarray) -> float:
+    """Return the share of changes along the rows that go up or down over a value in between."""
+    if values.ndim != 2 or values.shape[1] < 3:
+        return 0.0
+    steps = np.sign(np.diff(values.astype(np.int64), axis=1))
+    is_between = (steps[:, 1:] == steps[:, :-1]) & (steps[:, 1:] != 0)
+    return 2 * float(is_between.sum()) / max(1, int((steps != 0).sum()))
+
+
 def _street_likeness(ids: Ids, space: LabelSpace) -> float:
     third = len(ids) // 3
-    ground = [i for i, name in enumerate(space.names) if name in _GROUND]
-    above = [i for i, name in enumerate(space.names) if name in _ABOVE]
+    ground = [c.id for c in space.channels if {c.name, c.same_as} & _GROUND]
+    above = [c.id for c in space.channels if {c.name, c.same_as} & _ABOVE]
     return float(np.isin(ids[-third:], ground).mean() + np.isin(ids[:third], above).mean())
 
 

@@ -39,6 +39,8 @@ class LabelClass:
     """True for things that move by themselves: people, vehicles."""
     other_colours: tuple[Colour, ...] = field(default=(), metadata=_BYTES)
     """Further colours that are read as this class."""
+    same_as: str = ""
+    """What it is called in label spaces that have no class of its name, or their void."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class LabelSpace:
 
         def plain(channel: LabelClass) -> dict[str, Any]:
             values = dataclasses.asdict(channel)
+            if not channel.same_as:
+                del values["same_as"]
             lists = {"colour": list(channel.colour), "raw_ids": list(channel.raw_ids)}
             return values | lists | {"other_colours": list(map(list, channel.other_colours))}
 
