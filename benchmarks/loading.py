@@ -1,7 +1,7 @@
 """Measures how fast clips are read from a prepared dataset, what training needs, and memory.
 
 Everything in one run: reading one by one, streaming with 0, 1 and 2 workers, the clips per second
-that a training step of the compact networks takes on this machine, and the memory of the process
+that a training step of motion takes on this machine, and the memory of the process
 while 10,000 clips are read (the dataset again and again). Rates are medians over five parts.
 """
 
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from seg2vid.data.clips import TrainingBatches
 from seg2vid.data.prepared import PreparedDataset, stream_clips
 from seg2vid.labels.space import get_label_space
-from seg2vid.models.config import preset
+from seg2vid.models.config import ModelConfig
 from seg2vid.structures import Clip
 from seg2vid.training.config import MotionTrainingConfig, RunConfig
 from seg2vid.training.cost import measure_cost
@@ -66,8 +66,7 @@ def one_by_one(dataset: PreparedDataset) -> Iterator[Clip]:
 def need(dataset: PreparedDataset, batch_size: int, threads: int) -> float:
     """Return the clips per second that training motion takes (bf16 where the processor has it)."""
     torch.set_num_threads(threads)
-    config = preset("compact")
-    model = type(config)(label_space=get_label_space("cityscapes").to_dict())
+    model = ModelConfig(label_space=get_label_space("cityscapes").to_dict())
     stage = MotionStage(model, MotionTrainingConfig(batch_size=batch_size))
     counts: dict[str, Any] = {"batch_size": batch_size, "steps": 1, "start": 0, "seed": 0}
     batches = TrainingBatches([(dataset, 1.0)], stills=False, **counts)
@@ -106,7 +105,7 @@ def main() -> None:
     )
     # Last, for training holds memory of its own.
     wanted = need(dataset, 4, options.threads)
-    print(f"training takes         {wanted:8.1f} clips/s (compact, {options.threads} threads)")
+    print(f"training takes         {wanted:8.1f} clips/s ({options.threads} threads)")
 
 
 if __name__ == "__main__":

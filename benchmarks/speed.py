@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py                 # the bundled model, 2 threads
     python benchmarks/speed.py --model DIR --threads 1 --runs 20
-    python benchmarks/speed.py --presets       # networks of `compact` and `paper`, side by side
+    python benchmarks/speed.py --presets       # networks of `geometry` and `paper`, side by side
 
 Operations are counted by PyTorch (a multiply-add is two). Times are medians over ``--runs`` calls
 after a warm-up, in this process; peak memory is the resident maximum of a fresh process that
@@ -137,10 +137,10 @@ def print_presets(threads: int, runs: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    names = ("compact", "paper")
+    names = ("geometry", "paper")
     figures = [measure_preset(name, runs) for name in names]
     print(f"128x256, {threads} threads, {platform.machine()}; medians of {runs} calls")
-    print(f"  {'':<48}" + "".join(f"{name:>12}" for name in names) + "   paper / compact")
+    print(f"  {'':<48}" + "".join(f"{name:>12}" for name in names) + "   paper / geometry")
     for what in figures[0]:
         one, other = (found[what] for found in figures)
         print(f"  {what:<48}{one:12.2f}{other:12.2f}   {other / one:9.1f}")
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--presets", action="store_true", help="compare compact and paper")
+    parser.add_argument("--presets", action="store_true", help="compare geometry and paper")
     options = parser.parse_args()
     if options.presets:
         print_presets(options.threads, options.runs)

@@ -4,9 +4,10 @@
     python benchmarks/training.py --before PATH/src --clips FOLDER --judges FOLDER
     python benchmarks/training.py --profile --judges FOLDER             # where a step's time goes
 
-A step is losses, gradients and optimiser, of ``compact`` at 128x256 in batches of four, with the
-first frame's discriminator heard and trained. Each tree has a worker process; they take turns, step
-by step, so that a machine that slows down slows both. Medians after two steps of warm-up.
+A step is losses, gradients and optimiser, of the default networks at 128x256 in batches of four,
+with the first frame's discriminator heard and trained. Each tree has a worker process; they take
+turns, step by step, so that a machine that slows down slows both. Medians after two steps of
+warm-up.
 """
 
 import argparse
@@ -35,14 +36,13 @@ class Worker:
     """One stage of one tree, in the process that has that tree on its path."""
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
-        from dataclasses import replace
         from typing import get_type_hints
 
         import torch
 
         from seg2vid.data.clips import ClipFolder, TrainingBatches
         from seg2vid.labels.space import get_label_space
-        from seg2vid.models.config import preset
+        from seg2vid.models.config import ModelConfig
         from seg2vid.models.judges.perceptual import load_perceptual_networks
         from seg2vid.training.first_frame import FirstFrameStage
         from seg2vid.training.motion import MotionStage
@@ -52,7 +52,7 @@ class Worker:
         kind: Any = {"first frame": FirstFrameStage, "motion": MotionStage}[name]
         # Where the class of the settings lives differs from tree to tree.
         training = get_type_hints(kind.__init__)["training"]()
-        config = replace(preset("compact"), label_space=get_label_space("cityscapes").to_dict())
+        config = ModelConfig(label_space=get_label_space("cityscapes").to_dict())
         self.networks = load_perceptual_networks(options.judges, perceptual=True, features=False)
         self.stage = kind(config, training, self.networks).to(options.device).train()
         self.networks.to(options.device)
@@ -207,7 +207,7 @@ def main() -> None:
             arguments += ["--clips", folder]
         trees = {"before": options.before} if options.before else {}
         trees["this tree"] = SOURCES
-        print(f"compact, 128x256, batch of {BATCH}, {options.precision}, {options.device}")
+        print(f"128x256, batch of {BATCH}, {options.precision}, {options.device}")
         print("steps per second" + " " * 14 + "".join(f"{tree:>10}" for tree in trees))
         for name in ("first frame", "motion"):
             costs = measure(name, trees, arguments, options.steps)

@@ -179,33 +179,6 @@ def mask_penalty(visible: tuple[Clip, Clip]) -> float:
     return sum(sum(1 - float(value) for value in mask.flat) / mask.size for mask in visible)
 
 
-def smoothness_loss(flow: Clip, guide: Clip, *, scale: float) -> float:
-    """Eq. 4 for one sample: Σ |∇w| exp(-10 |∇I|), each axis a mean over its differences."""
-    time, _, height, width = flow.shape
-    total = 0.0
-    for step_y, step_x in ((0, 1), (1, 0)):
-        terms = []
-        for t, d, y, x in product(range(time), range(2), range(height), range(width)):
-            if y + step_y < height and x + step_x < width:
-                slope = abs(flow[t, d, y + step_y, x + step_x] - flow[t, d, y, x]) / scale
-                edge = np.abs(guide[t, :, y + step_y, x + step_x] - guide[t, :, y, x]).mean()
-                terms.append(slope * math.exp(-10 * edge))
-        total += sum(terms) / len(terms)
-    return total
-
-
-def consistency_loss(
-    flows: tuple[Clip, Clip], visible: tuple[Clip, Clip], *, scale: float
-) -> float:
-    """Eq. 5 for one sample: both ways there and back, where visible."""
-    total = 0.0
-    for time in range(len(flows[0])):
-        there = forward_backward_error(flows[0][time], flows[1][time])
-        back = forward_backward_error(flows[1][time], flows[0][time])
-        total += (there * visible[0][time] + back * visible[1][time]).mean() / scale
-    return total / len(flows[0])
-
-
 def structural_similarity_loss(predicted: Picture, target: Picture) -> float:
     """Mean of clamp((1 - SSIM) / 2, 0, 1) over every 3 x 3 window that lies inside the picture."""
     terms = []
@@ -243,23 +216,14 @@ def kl_divergence(
     return total
 
 
-def flow_loss(
-    predicted: tuple[Clip, Clip],
-    exact: tuple[Clip, Clip],
-    visible: tuple[Clip, Clip],
-    *,
-    scale: float,
-) -> float:
+def flow_loss(predicted: Clip, exact: Clip, visible: Clip, *, scale: float) -> float:
     """Charbonnier distance sqrt(|e|² + 0.1²) - 0.1, averaged where the exact flow is visible."""
-    total = 0.0
-    for wrong, right, mask in zip(predicted, exact, visible, strict=True):
-        terms = [
-            math.sqrt(((wrong[t, :, y, x] - right[t, :, y, x]) ** 2).sum() + 0.1**2) - 0.1
-            for t, y, x in np.ndindex(len(mask), *mask.shape[2:])
-            if mask[t, 0, y, x] == 1
-        ]
-        total += sum(terms) / max(len(terms), 1) / scale
-    return total
+    terms = [
+        math.sqrt(((predicted[t, :, y, x] - exact[t, :, y, x]) ** 2).sum() + 0.1**2) - 0.1
+        for t, y, x in np.ndindex(len(visible), *visible.shape[2:])
+        if visible[t, 0, y, x] == 1
+    ]
+    return sum(terms) / max(len(terms), 1) / scale
 
 
 def adversarial_loss(
@@ -291,23 +255,3 @@ def correlation(before: Picture, after: Picture, reach: tuple[int, int]) -> Pict
             terms = (before[c, y + dy, x + dx] * after[c, y, x] for c in range(channels))
             result[number, y, x] = sum(float(term) for term in terms)
     return result
-
-
-def convex_upsample(coarse: Picture, weights: Picture, *, factor: int) -> Picture:
-    """RAFT, Sec. 3.3: a fine value is a convex combination of 3 x 3 coarse ones around its cell.
-
-    Channel ``n * factor² + f`` of ``weights`` is the logit of neighbour ``n`` (row by row) for fine
-    pixel ``f`` (row by row) of the cell; outside the picture the nearest coarse value stands in.
-    """
-    channels, height, width = coarse.shape
-    fine = np.zeros((channels, height * factor, width * factor))
-    for y, x in np.ndindex(*fine.shape[1:]):
-        cell_y, cell_x = y // factor, x // factor
-        place = (y % factor) * factor + x % factor
-        logits = [float(weights[n * factor**2 + place, cell_y, cell_x]) for n in range(9)]
-        shares = np.exp(logits) / np.exp(logits).sum()
-        for n, share in enumerate(shares):
-            near_y = int(clamp(cell_y + n // 3 - 1, 0, height - 1))
-            near_x = int(clamp(cell_x + n % 3 - 1, 0, width - 1))
-            fine[:, y, x] += share * coarse[:, near_y, near_x]
-    return fine

@@ -1,6 +1,5 @@
 """Warping: against the slow statements of ``reference.py``, and what must hold for any flow."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +21,6 @@ from seg2vid.warp import (
     is_inside,
     motion_from_flows,
     reading_position,
-    turning_flow,
     visibility_from_flows,
     warp_clip,
     warp_labels,
@@ -281,57 +279,6 @@ def test_gradients_are_finite_where_the_way_closes_exactly() -> None:
     flow = torch.zeros(1, 2, 4, 5, requires_grad=True)
     forward_backward_error(flow, torch.zeros(1, 2, 4, 5)).sum().backward()
     assert flow.grad.isfinite().all()
-
-
-def test_convention_turning_right_moves_the_scene_left() -> None:
-    # Reading yaw as the scene's rotation, not the camera's, would move the middle to the right.
-    flow = turning_flow(torch.tensor([[0.1]]), height=5, width=9, focal_length=10.0)
-    middle = flow[0, 0, :, 2, 4]
-    assert middle[0].item() == pytest.approx(-10 * math.tan(0.1), abs=1e-5)
-    assert middle[1].item() == pytest.approx(0, abs=1e-6)
-
-
-def test_turning_by_nothing_moves_nothing() -> None:
-    flow = turning_flow(torch.zeros(2, 3), height=6, width=8, focal_length=7.0)
-    assert flow.shape == (2, 3, 2, 6, 8)
-    assert float(flow.abs().max()) < 1e-5
-
-
-def test_turning_there_and_back_closes() -> None:
-    there, back = (
-        turning_flow(torch.tensor([[a]]), height=64, width=128, focal_length=140.0)[:, 0]
-        for a in (0.1, -0.1)
-    )
-    inside = is_inside(there)[0, 0] > 0
-    error = forward_backward_error(there, back)[0, 0]
-    assert float(error[inside][:].max()) < 0.05
-
-
-def test_turning_by_hand() -> None:
-    # A point 45 degrees to the right, camera turned right by 45 degrees: it is in the middle.
-    focal_length = 4.0
-    flow = turning_flow(torch.tensor([[math.pi / 4]]), height=1, width=9, focal_length=focal_length)
-    assert flow[0, 0, 0, 0, 8].item() == pytest.approx(-4.0, abs=1e-5)
-
-
-def test_turning_moves_toy_city_sky_as_toy_city_says() -> None:
-    config = ToyCityConfig(height=64, width=128, num_frames=4)
-    for seed in range(17, 80):
-        clip = render_toycity(seed, config)
-        assert clip.ego_motion is not None
-        assert clip.motion is not None
-        yaw = clip.ego_motion[:, :, 2]
-        sky = clip.label_map[0] == 10
-        if abs(float(yaw[0, -1])) > 0.05 and int(sky.sum()) > 75:
-            break
-    exact = clip.motion.forward_flow[0, -1]
-    errors = [
-        (turning_flow(yaw, height=64, width=128, focal_length=f)[0, -1] - exact).norm(dim=0)[sky]
-        for f in (135.0, 137.5, 140.0, 142.5)
-    ]
-    # The camera's tilt is not part of the model: a fraction of a pixel remains.
-    assert min(float(error.median()) for error in errors) < 1
-    assert float(exact.norm(dim=0)[sky].median()) > 5
 
 
 def steady_motion(steps: list[tuple[float, float]], *, shown: float = 1.0) -> Motion:

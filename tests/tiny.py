@@ -8,9 +8,10 @@ from seg2vid.data.toycity.clip import ToyCityConfig, save_clip
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import (
+    DepthConfig,
     FirstFrameConfig,
-    FlowDecoderConfig,
     ModelConfig,
+    MotionDecoderConfig,
     MotionEncoderConfig,
     RefinerConfig,
 )
@@ -24,8 +25,9 @@ CONFIG = ModelConfig(
     width=WIDTH,
     num_frames=NUM_FRAMES,
     first_frame=FirstFrameConfig(widths=(4, 6, 8), context=8, global_noise=3, segment_noise=2),
+    depth=DepthConfig(widths=(4, 4, 6, 8, 8), blocks=1),
     motion_encoder=MotionEncoderConfig(width=4),
-    flow_decoder=FlowDecoderConfig(width=4, frame_width=4, background_code=3, foreground_code=2),
+    flow_decoder=MotionDecoderConfig(width=4, background_code=3, foreground_code=2),
     refiner=RefinerConfig(width=4),
 )
 

@@ -158,22 +158,3 @@ def gate_flow(motion: Motion) -> Motion:
         forward_flow=motion.forward_flow * motion.forward_visible,
         backward_flow=motion.backward_flow * motion.backward_visible,
     )
-
-
-def turning_flow(
-    yaw: Float[Tensor, "batch time"], *, height: int, width: int, focal_length: Tensor | float
-) -> Flows:
-    """Forward flow in pixels of a camera that turns by ``yaw`` radians, positive to the right.
-
-    A rotation moves all points alike, near or far: x' = (x cos - sin) / (x sin + cos) and y' = y /
-    (x sin + cos) in units of the focal length (pixels, any scalar) from the middle of the picture.
-    The scene moves left when the camera turns right; the backward flow is of ``-yaw``.
-    """
-    grid = pixel_grid(height, width, like=yaw)
-    middle = grid.new_tensor([(width - 1) / 2, (height - 1) / 2]).view(2, 1, 1)
-    x, y = ((grid - middle) / focal_length).unbind(0)
-    angle = yaw.float()[:, :, None, None]
-    # Points at the camera's side or behind it have no place in the picture: hold them at its rim.
-    depth = (x * angle.sin() + angle.cos()).clamp(min=0.2)
-    turned = torch.stack(((x * angle.cos() - angle.sin()) / depth, y / depth), 2)
-    return (turned - torch.stack((x, y))) * focal_length

@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from seg2vid.models.checkpoint import load_checkpoint, save_checkpoint
 from seg2vid.models.config import PRESETS, ModelConfig, SegmenterConfig
 from seg2vid.models.motion_encoder import MotionEncoder
 from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.tools.errors import ModelError
+from seg2vid.training.config import PAPER_TRAINING, MotionTrainingConfig
 from seg2vid.training.stage import Stage
 from tests.data.test_stills import write_still
 from tests.tiny import CONFIG, HEIGHT, NUM_FRAMES, WIDTH, street_map, write_clips
@@ -137,12 +140,29 @@ def test_fields_of_the_networks_are_options(
     assert run(*words, "--model.flow-decoder.width", 16, "--model.refiner.width=12") == 0
     assert (seen[0].flow_decoder.width, seen[0].refiner.width) == (16, 12)
     assert run(*words, "--model.flow_decoder.breadth", 16) == 2
-    assert "fields in the command line out of: width" in capsys.readouterr().err
+    assert "only width, background_code, foreground_code, flow_scale as" in capsys.readouterr().err
+
+
+def test_the_objective_follows_the_preset(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def make(training: Any, *_: object, **__: object) -> None:
+        seen.append(training)
+        raise ModelError("that is all")
+
+    monkeypatch.setattr("seg2vid.cli.training.make_stage", make)
+    monkeypatch.setitem(PRESETS, "tiny paper", replace(CONFIG, architecture="paper"))
+    for name in ("tiny", "tiny paper"):
+        words = ("--data", clips, "-o", tmp_path / "run", "--preset", name, "--steps", 3)
+        assert run("train", "motion", *words) == 2
+    assert seen == [replace(MotionTrainingConfig(), steps=3), replace(PAPER_TRAINING, steps=3)]
 
 
 def test_train_segmenter_on_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = SegmenterConfig(widths=(4, 8, 8), blocks=(1, 1))
-    monkeypatch.setitem(PRESETS, "compact", replace(CONFIG, segmenter=small))
+    monkeypatch.setitem(PRESETS, "geometry", replace(CONFIG, segmenter=small))
     write_still(tmp_path / "stills", "a.png", height=64, width=128)
     words = ("--data", tmp_path / "stills", "-o", tmp_path / "run", "--batch-size", 2)
     words = ("train", "segmenter", *words, "--steps", 3, "--max-steps", 1, "--jaccard", 0.25)
@@ -174,7 +194,7 @@ BAD_WORDS = {
     (*MOTION, "--seed", "-1"): "--seed from 0 to 9223372036854775807; got -1; ",
     (*MOTION, "--seed", "9" * 30): "--seed from 0 to 9223372036854775807; got 999",
     (*MOTION, "--learning-rate", "-1"): "--learning-rate of at least 0; got -1",
-    (*MOTION, "--recipe", "RECIPE"): "--batch-size from 1 to 65536; got -3; ",
+    (*MOTION, "--recipe", "RECIPE"): "recipe.yaml from 1 to 65536; got -3; ",
     ("train", "segmenter", "--data", "CLIPS", "-o", "OUT", "--batch-size", "0"): "--batch-size fro",
     ("train", "replay", "RUN", "--process", "-1"): "--process of at least 0; got -1; ",
     ("train", "segmenter", "--data", "nowhere", "-o", "OUT"): "no such folder",

@@ -152,7 +152,7 @@ def test_samples_are_those_of_the_pipeline_one_by_one(
         torch.testing.assert_close(output.frames[sample, 1:], alone.frames[0].clamp(0, 1))
         assert torch.equal(output.label_maps[sample, 1:], alone.label_maps[0])
         torch.testing.assert_close(
-            output.motion.backward_flow[sample], alone.motion.backward_flow[0]
+            output.motion.backward_flow[sample], alone.motion.backward_flow[0], atol=1e-3, rtol=1e-5
         )
     assert not torch.equal(output.frames[0, 1:], output.frames[1, 1:])
 
@@ -258,12 +258,14 @@ def test_the_oracle_needs_a_whole_pass(clip: Clip, model: Model) -> None:
 @pytest.mark.usefixtures("exact")
 def test_motion_of_several_passes_is_that_to_the_first_frame(clip: Clip, tmp_path: Path) -> None:
     name = write_model(tmp_path / "short", replace(CONFIG, num_frames=1))
+    longer = clip.frames.repeat(1, 2, 1, 1, 1)
+    clip = Clip(clip.first_frame, longer, clip.label_map)
     output = Model(name, TINY).make(clip, 0)
     pipeline = Seg2VidPipeline.from_pretrained(name)
-    video = pipeline(clip.label_map, num_frames=3, first_frame=clip.first_frame, seed=[0, 1])
-    assert video.pass_starts == (0, 1, 2)
-    assert torch.equal(output.motion.backward_flow[:, 0], video.motion.backward_flow[:, 0])
-    assert not torch.equal(output.motion.backward_flow[:, 1], video.motion.backward_flow[:, 1])
+    video = pipeline(clip.label_map, num_frames=6, first_frame=clip.first_frame, seed=[0, 1])
+    assert video.pass_starts == (0, 3)
+    own, whole = video.motion.backward_flow, output.motion.backward_flow
+    assert torch.equal(whole[:, :3], own[:, :3]) and not torch.equal(whole[:, 3], own[:, 3])
 
 
 def test_candidates_say_who_they_are(model: Model, weights: str, tmp_path: Path) -> None:

@@ -151,6 +151,18 @@ def test_a_configuration_of_another_version(tmp_path: Path) -> None:
     assert "got temperature; update seg2vid" in message(path)
 
 
+@pytest.mark.parametrize("box", ["animator", "segmenter"])
+def test_motion_of_an_architecture_that_is_gone_is_refused(tmp_path: Path, box: str) -> None:
+    path = tmp_path / "model.safetensors"
+    config = json.dumps({**to_dict(CONFIG), "architecture": "compact"})
+    save_file({f"{box}.weight": torch.zeros(2)}, path, {"format": FORMAT, "config": config})
+    if box == "animator":
+        wanted = f"Expected one of geometry, paper as architecture in {path}; got 'compact'; "
+        assert message(path).startswith(wanted)
+    else:
+        assert load_checkpoint(path).config == CONFIG, "other boxes do not depend on it"
+
+
 WRONG_CONFIGS = {
     '{"width": "256"}': "a whole number as width in .*; got text; fetch it again",
     '{"refinement": 1}': "true or false as refinement in .*; got a whole number",

@@ -9,8 +9,8 @@ from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.config import (
     PRESETS,
     FirstFrameConfig,
-    FlowDecoderConfig,
     ModelConfig,
+    MotionDecoderConfig,
     MotionEncoderConfig,
     RefinerConfig,
     from_dict,
@@ -23,8 +23,9 @@ from seg2vid.training.config import FirstFrameTrainingConfig, MotionTrainingConf
 KINDS = [
     FirstFrameConfig,
     FirstFrameTrainingConfig,
-    FlowDecoderConfig,
     ModelConfig,
+    MotionDecoderConfig,
+    MotionDecoderConfig,
     MotionEncoderConfig,
     MotionTrainingConfig,
     RefinerConfig,
@@ -42,7 +43,7 @@ def unusual() -> ModelConfig:
         frames_per_second=7.5,
         first_frame=FirstFrameConfig(widths=(4, 6, 8), context=8),
         motion_encoder=MotionEncoderConfig(width=5),
-        flow_decoder=FlowDecoderConfig(width=6, flow_scale=9.5),
+        flow_decoder=MotionDecoderConfig(width=6, flow_scale=9.5),
         refiner=RefinerConfig(width=7),
     )
 
@@ -79,8 +80,13 @@ def test_an_unknown_field_is_named_with_the_known_ones() -> None:
 
 
 def test_an_unknown_field_is_found_inside_a_part() -> None:
-    with pytest.raises(ModelError, match=r"fields of FlowDecoderConfig .*; got depth;"):
+    with pytest.raises(ModelError, match=r"fields of MotionDecoderConfig .*; got depth;"):
         from_dict(ModelConfig, {"flow_decoder": {"depth": 4}})
+
+
+def test_fields_of_older_files_that_nothing_reads_are_left_out() -> None:
+    older = {"width": 6, "frame_width": 32, "focal_length": 1.08}
+    assert from_dict(ModelConfig, {"flow_decoder": older}).flow_decoder.width == 6
 
 
 @pytest.mark.parametrize("name", PRESETS)

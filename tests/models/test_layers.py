@@ -10,7 +10,6 @@ from torch import Tensor
 
 from seg2vid.labels.convert import one_hot
 from seg2vid.models.first_frame import ModulatedBlock, Modulation
-from seg2vid.models.flow_decoder import FLOW_FACTOR, convex_upsample
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     OBJECT_FACTOR,
@@ -226,45 +225,6 @@ def test_upsample_repeats_pixels() -> None:
 def test_residual_block_keeps_the_shape() -> None:
     features = torch.randn(2, 6, 8, 5)
     assert ResidualBlock(6, dilation=2).eval()(features).shape == features.shape
-
-
-# Convex upsampling.
-
-
-def test_convex_upsampling_equals_the_equation() -> None:
-    coarse, weights = torch.randn(2, 3, 2, 4), torch.randn(2, 9 * FLOW_FACTOR**2, 2, 4)
-    slow = [
-        reference.convex_upsample(*pair, factor=FLOW_FACTOR)
-        for pair in zip(coarse.numpy(), weights.numpy(), strict=True)
-    ]
-    fast = convex_upsample(coarse, weights).numpy()
-    np.testing.assert_allclose(fast, np.stack(slow), rtol=0, atol=1e-5)
-
-
-@given(seeds, st.floats(-50, 50))
-def test_a_constant_stays_constant_whatever_the_weights(seed: int, value: float) -> None:
-    # The nine shares of every fine pixel sum to one, at the border too.
-    generator = torch.Generator().manual_seed(seed)
-    weights = torch.randn(1, 9 * FLOW_FACTOR**2, 3, 4, generator=generator) * 5
-    fine = convex_upsample(torch.full((1, 2, 3, 4), value), weights)
-    torch.testing.assert_close(fine, torch.full((1, 2, 12, 16), value))
-
-
-@given(seeds)
-def test_fine_values_stay_within_the_coarse_ones(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.randn(1, 1, 3, 4, generator=generator)
-    weights = torch.randn(1, 9 * FLOW_FACTOR**2, 3, 4, generator=generator) * 9
-    fine = convex_upsample(coarse, weights)
-    assert coarse.min() - 1e-5 <= fine.min() and fine.max() <= coarse.max() + 1e-5
-
-
-def test_a_certain_weight_keeps_edges_sharp() -> None:
-    coarse = torch.tensor([[[[0.0, 8.0]]]])
-    weights = torch.zeros(1, 9 * FLOW_FACTOR**2, 1, 2)
-    weights[:, 4 * FLOW_FACTOR**2 : 5 * FLOW_FACTOR**2] = 40  # the cell itself
-    fine = convex_upsample(coarse, weights)
-    torch.testing.assert_close(fine[0, 0, 0], torch.tensor([0.0] * 4 + [8.0] * 4))
 
 
 # Where a fast form stands for a plain one.

@@ -1,12 +1,15 @@
 """The paper's networks: their sizes, their shapes, and the switches that tell variants apart."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from seg2vid.data.clips import render_toycity
+from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.evaluation.candidates import Model, posterior
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.labels.space import get_label_space
@@ -14,6 +17,7 @@ from seg2vid.models.animator import Animator, choose_labels
 from seg2vid.models.config import PAPER, ModelConfig, PaperConfig, preset
 from seg2vid.models.judges.perceptual import PerceptualNetworks, VGGFeatures
 from seg2vid.models.layers import find_objects
+from seg2vid.models.motion_decoder import DRIVES, KEY_PASSES
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
 from seg2vid.models.paper import (
     PaperFlowDecoder,
@@ -24,8 +28,8 @@ from seg2vid.models.paper import (
 from seg2vid.models.refiner import Refiner
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Latent
-from seg2vid.tools.errors import ModelError
-from seg2vid.training.config import PAPER_TRAINING
+from seg2vid.tools.errors import ModelError, TrainingError
+from seg2vid.training.config import PAPER_TRAINING, MotionTrainingConfig
 from seg2vid.training.motion import MotionStage
 from seg2vid.warp import warp_labels
 from tests import tiny
@@ -33,6 +37,8 @@ from tests import tiny
 SPACE = get_label_space("cityscapes")
 CITYSCAPES = replace(PAPER, label_space=SPACE.to_dict())
 SQUARE = replace(CITYSCAPES, width=128)
+# Layers have one size; only the refiner is big.
+SMALL = replace(CITYSCAPES, height=64, width=64, num_frames=2, refinement=False)
 CODES = ("background_code", "foreground_code")
 
 
@@ -323,7 +329,7 @@ def test_paper_refiner_draws_new_noise_in_training_only() -> None:
     assert torch.equal(refiner.eval()._noise(warped), refiner._noise(warped))
 
 
-# The variants of the compact networks.
+# The paper's variants of our networks.
 
 
 def animate(config: ModelConfig) -> tuple[Animator, object]:
@@ -357,10 +363,11 @@ def test_paper_variant_without_labels_is_blind_to_them() -> None:
     street = tiny.street_map()
     objects = find_objects(street, None, foreground=SPACE.foreground_ids, factor=8)
     clip = clip_of(tiny.HEIGHT, tiny.WIDTH, tiny.NUM_FRAMES)
+    pair = (clip.first_frame, clip.frames)
     with torch.inference_mode():
         results = [
             (
-                encoder(clip.first_frame, clip.frames, ids, cells),
+                encoder(*pair, ids, cells, animator.sweep(*pair, ids)),
                 animator(
                     clip.first_frame,
                     ids,
@@ -374,6 +381,18 @@ def test_paper_variant_without_labels_is_blind_to_them() -> None:
     assert torch.equal(codes.mean.background, other_codes.mean.background)
     assert torch.equal(first.refined, second.refined)
     assert first.label_logits is None
+    assert first.motion.forward_flow[:, -1, :, 48:].abs().mean() > 0.1, "it moves all the same"
+
+
+def test_paper_variant_without_labels_is_trained_without_them() -> None:
+    city = ToyCityConfig(height=tiny.HEIGHT, width=tiny.WIDTH, num_frames=tiny.NUM_FRAMES)
+    clip, flows = render_toycity(0, city), []
+    training = replace(tiny.MOTION_TRAINING, hint_share=0.0)
+    made = MotionStage(replace(tiny.CONFIG, semantics="none"), training)
+    for labels in (clip.label_map, clip.label_map.flip(2)):
+        torch.manual_seed(0)
+        flows.append(made.compute_losses(replace(clip, label_map=labels))["flow"])
+    assert flows[0] == flows[1]
 
 
 def test_paper_variant_without_split_has_one_encoder_that_sees_every_class() -> None:
@@ -387,7 +406,9 @@ def test_paper_variant_without_split_has_one_encoder_that_sees_every_class() -> 
     assert objects.max() > 0
     clip = clip_of(tiny.HEIGHT, tiny.WIDTH, tiny.NUM_FRAMES)
     with torch.inference_mode():
-        codes = [encoder(clip.first_frame, clip.frames, s, objects) for s in (street, street + 1)]
+        sweep = torch.zeros(1, len(DRIVES), 3)
+        pair = (clip.first_frame, clip.frames)
+        codes = [encoder(*pair, labels, objects, sweep) for labels in (street, street + 1)]
     assert codes[0].mean.foreground.abs().sum() == 0
     assert not torch.equal(codes[0].mean.background, codes[1].mean.background)
 
@@ -405,7 +426,7 @@ def test_paper_roll_out_to_24_frames_moves_the_label_map_along() -> None:
     config = replace(tiny.CONFIG, refinement=False, gate_flow=True)
     pipe = Seg2VidPipeline.from_config(config)
     video = pipe(tiny.street_map(), num_frames=24, seed=0)
-    passes = list(range(0, 24, tiny.NUM_FRAMES))
+    passes = list(range(0, 24, KEY_PASSES * tiny.NUM_FRAMES))
     assert video.frames.shape[1] == 24 and video.pass_starts == tuple(passes)
     for start in passes:
         before = video.label_map if start == 0 else video.label_maps[:, start - 1]
@@ -416,17 +437,23 @@ def test_paper_roll_out_to_24_frames_moves_the_label_map_along() -> None:
 # The objective.
 
 
+@cache
+def features() -> VGGFeatures:
+    """Random features: large, so they are made once."""
+    return VGGFeatures().requires_grad_(False)
+
+
 def stage(model: ModelConfig, **training: object) -> MotionStage:
-    """A motion stage of tiny compact networks with the paper's objective."""
+    """A motion stage with the paper's objective."""
+    networks = PerceptualNetworks(features=features())
     torch.manual_seed(0)
-    features = VGGFeatures().requires_grad_(False)
     config = replace(PAPER_TRAINING, steps=2, batch_size=1, **training)
-    return MotionStage(model, config, PerceptualNetworks(features=features))
+    return MotionStage(model, config, networks)
 
 
 def test_paper_objective_has_its_nine_terms_and_no_exact_motion() -> None:
-    clip = clip_of(tiny.HEIGHT, tiny.WIDTH, tiny.NUM_FRAMES + 2)
-    terms = stage(tiny.CONFIG).compute_losses(clip)
+    clip = clip_of(64, 64, 4)
+    terms = stage(SMALL).compute_losses(clip)
     assert set(terms) == {
         *("kl", "mask_penalty", "reconstruction", "grid_consistency", "bilateral_smoothness"),
         *("refinement", "similarity", "features"),
@@ -439,8 +466,8 @@ def test_paper_objective_has_its_nine_terms_and_no_exact_motion() -> None:
     [({"grid_consistency": 0.0}, "grid_consistency"), ({"features": 0.0}, "features")],
 )
 def test_paper_terms_can_be_left_out(change: dict[str, float], gone: str) -> None:
-    clip = clip_of(tiny.HEIGHT, tiny.WIDTH, tiny.NUM_FRAMES)
-    assert gone not in stage(tiny.CONFIG, **change).compute_losses(clip)
+    clip = clip_of(64, 64, 2)
+    assert gone not in stage(SMALL, **change).compute_losses(clip)
 
 
 @pytest.mark.parametrize(
@@ -448,24 +475,39 @@ def test_paper_terms_can_be_left_out(change: dict[str, float], gone: str) -> Non
 )
 def test_paper_quirks_change_their_term(quirk: str, term: str) -> None:
     # Smooth pictures: on noise the bilateral weight is 0 with and without the quirk.
-    clip = clip_of(tiny.HEIGHT, tiny.WIDTH, tiny.NUM_FRAMES)
+    clip = clip_of(64, 64, 2)
     clip = clip.map(lambda t: 0.5 + 0.002 * t if t.is_floating_point() else t)
     values = []
     for is_on in (False, True):
         torch.manual_seed(0)
-        made = stage(tiny.CONFIG, **{quirk: is_on})
+        made = stage(SMALL, features=0.0, **{quirk: is_on})
         torch.manual_seed(1)
         values.append(float(made.compute_losses(clip)[term].detach()))
     assert values[0] != values[1]
 
 
+def test_paper_networks_are_not_taught_exact_motion() -> None:
+    wanted = r"Expected the paper's networks to learn from pictures; got exact_motion; take the "
+    with torch.device("meta"), pytest.raises(TrainingError, match=wanted):
+        MotionStage(SMALL, MotionTrainingConfig())
+
+
+def test_paper_objective_moves_our_networks_too() -> None:
+    terms = stage(tiny.CONFIG, features=0.0).compute_losses(
+        clip_of(tiny.HEIGHT, tiny.WIDTH, tiny.NUM_FRAMES)
+    )
+    # What a scene hides is seen, not chosen: no penalty on it.
+    assert {"reconstruction", "grid_consistency", "kl"} < set(terms)
+    assert "mask_penalty" not in terms
+
+
 def test_paper_frames_of_a_pass_stay_in_order() -> None:
     # A loss on the first frame alone needs to know which one that is.
-    made = stage(tiny.CONFIG)
+    made = stage(SMALL)
     seen = []
     made.animator.flow_decoder.register_forward_hook(lambda _m, args, _out: seen.append(args[5]))
-    made.compute_losses(clip_of(tiny.HEIGHT, tiny.WIDTH, tiny.NUM_FRAMES))
-    assert seen[0].tolist() == list(range(tiny.NUM_FRAMES))
+    made.compute_losses(clip_of(64, 64, 2))
+    assert seen[0].tolist() == [0, 1]
 
 
 # The whole preset, once.

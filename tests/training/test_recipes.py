@@ -64,6 +64,14 @@ def test_cityscapes_is_the_paper_preset_and_objective() -> None:
     assert kth.training.trained_frames == kth.model.num_frames == 15
 
 
+@pytest.mark.parametrize("name", ["geometry", "paper", "paper-kth"])
+def test_networks_are_trained_by_their_own_objective(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"preset: {name}\n")
+    recipe = read_recipe(path)
+    assert recipe.training == OBJECTIVES[recipe.model.architecture]
+
+
 def test_quirks_are_off_unless_asked_for() -> None:
     for training in OBJECTIVES.values():
         assert not training.kl_batch_sum and not training.smooth_first_only
@@ -77,10 +85,11 @@ def test_recipe_trains_and_options_win(tmp_path: Path, capsys: pytest.CaptureFix
     clips = tiny.write_clips(tmp_path / "clips", count=1)
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(
-        "preset: compact\n"
+        "preset: geometry\n"
         "model: {height: 64, width: 128, num_frames: 3, semantics: joint,"
         " motion_encoder: {width: 4, matching_width: 4}, refiner: {width: 4},"
-        " flow_decoder: {width: 4, frame_width: 4, background_code: 3}}\n"
+        " depth: {widths: [4, 4, 6, 8, 8], blocks: 1},"
+        " flow_decoder: {width: 4, background_code: 3}}\n"
         "objective: paper\n"
         "training: {steps: 9, batch_size: 1, features: 0, learning_rate: 0.5}\n"
     )
@@ -102,8 +111,9 @@ BAD = {
     "preset: paper\nsteps: 3": r"only stage, preset, model, objective, .*; got steps; see",
     "- 1": r"Expected a mapping in .*; got a list; see",
     "preset: [": r"a recipe in .*; got no YAML: ",
-    "preset: huge": "a preset, one of: compact, geometry, paper, .* got 'huge'",
-    "objective: best": "an objective, one of: compact, geometry, paper; got 'best'",
+    "model: {architecture: flow}": "one of geometry, paper as architecture in .*; got 'flow'",
+    "preset: huge": "a preset, one of: geometry, paper, .* got 'huge'",
+    "objective: best": "an objective, one of: geometry, paper; got 'best'",
     "model: {colour: 3}": "only label_space, .*; got colour; correct it",
     "model: {refiner: {colour: 3}}": "only width as refiner in .*; got colour",
     "model: 3": "a mapping as model in .*; got a whole number",

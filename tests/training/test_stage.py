@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.toycity.clip import ToyCityConfig
-from seg2vid.models.flow_decoder import FlowDecoder
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import DivergenceError, TrainingError
 from seg2vid.training import fine_tune
@@ -184,13 +184,13 @@ EXACT = {
     # Everything random is off, and so are means over pixels that a mask selects: the mean over a
     # batch is then the mean over its halves.
     **{"hint_share": 0.0, "frozen_norm": 1.0, "trained_frames": 3, "refined_frames": 3},
-    **{"flow": 0.0, "labels": 0.0, "gradient_clip": HUGE, "decay_share": 0.0},
+    **{"flow": 0.0, "depth": 0.0, "labels": 0.0, "gradient_clip": HUGE, "decay_share": 0.0},
 }
 
 
 def test_accumulated_halves_are_one_batch(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = FlowDecoder.draw
-    monkeypatch.setattr(FlowDecoder, "draw", lambda *given: draw(*given).map(torch.zeros_like))
+    draw = MotionDecoder.draw
+    monkeypatch.setattr(MotionDecoder, "draw", lambda *given: draw(*given).map(torch.zeros_like))
     after = []
     for accumulate in (1, 2):
         stage = motion(**EXACT, accumulate=accumulate, batch_size=4 // accumulate)

@@ -9,7 +9,7 @@ from seg2vid.data.sources import open_training_data, open_validation_data
 from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.models.config import preset
 from seg2vid.models.weights import find_weights
-from seg2vid.training.config import RunConfig
+from seg2vid.training.config import OBJECTIVES, RunConfig
 from seg2vid.training.failures import replay
 from seg2vid.training.fine_tune import freeze, inherit
 from seg2vid.training.recipes import change, make_stage, read_recipe
@@ -19,12 +19,14 @@ from seg2vid.training.run import run
 def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iterator[str]:
     """Train the stage that ``options`` are for, with its messages on the terminal."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    training, model, judges = options.stage(), preset("compact"), None
+    training, model, judges = options.stage(), preset("geometry"), None
     frozen: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     if not isinstance(options, TrainSegmenter):
         model, judges = preset(options.preset), options.judges
         frozen, only = options.freeze, options.only
+    if isinstance(options, TrainMotion):
+        training = OBJECTIVES[model.architecture]
     if options.recipe is not None:
         recipe = read_recipe(options.recipe, type(training))
         model, training = recipe.model, recipe.training

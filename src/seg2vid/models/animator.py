@@ -1,11 +1,13 @@
 """Joins flow_decoder → warp → refiner: the part that training and generation share."""
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
 
+from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
-from seg2vid.models.flow_decoder import FlowDecoder
+from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, pool_rows, spread_rows
 from seg2vid.models.motion_decoder import KEY_PASSES, MotionDecoder, Sweep, Velocity
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
@@ -29,19 +31,16 @@ class Animator(nn.Module):
     def __init__(self, config: ModelConfig, *, num_channels: int) -> None:
         super().__init__()
         self.config = config
-        self.void_id = num_channels - 1
-        self.flow_decoder: FlowDecoder | MotionDecoder | PaperFlowDecoder
+        names = [name.lower() for name in LabelSpace.from_dict(config.label_space).names]
+        # Without labels all is road: it moves with the scene, void would move with the camera.
+        self.blind_id = names.index("road") if "road" in names else num_channels - 1
+        self.flow_decoder: MotionDecoder | PaperFlowDecoder
         self.refiner: Refiner | PaperRefiner | None = None
         if config.architecture == "paper":
             self.flow_decoder = PaperFlowDecoder(config, num_channels=num_channels)
             self.refiner = PaperRefiner(config.paper.channels) if config.refinement else None
         else:
-            is_scene = config.architecture == "geometry"
-            self.flow_decoder = (
-                MotionDecoder(config)
-                if is_scene
-                else FlowDecoder(config, num_channels=num_channels)
-            )
+            self.flow_decoder = MotionDecoder(config)
             if config.refinement:
                 self.refiner = Refiner(config.refiner, num_channels=num_channels)
 
@@ -61,7 +60,7 @@ class Animator(nn.Module):
         the camera with a ``velocity``: see ``MotionDecoder``.
         """
         decoder = self.flow_decoder
-        given = (first_frame, self._seen(label_map), z, objects, hints)
+        given = (first_frame, *self.show(label_map, z, objects), hints)
         if isinstance(decoder, MotionDecoder):
             times = torch.arange(decoder.num_frames, device=first_frame.device)
             times = times + passes_ago * decoder.num_frames
@@ -80,21 +79,30 @@ class Animator(nn.Module):
         decoder = self.flow_decoder
         if not isinstance(decoder, MotionDecoder):
             return None
-        return decoder.sweep(first_frame, frames, label_map)
+        return decoder.sweep(first_frame, frames, self._seen(label_map))
+
+    def show(
+        self, label_map: Labels, z: Latent, objects: Objects
+    ) -> tuple[Labels, Latent, Objects]:
+        """Return what the decoder is shown of these: objects are nothing apart without a split."""
+        if self.config.semantics != "split":
+            z = Latent(z.background, torch.zeros_like(z.foreground))
+            objects = torch.zeros_like(objects)
+        return self._seen(label_map), z, objects
 
     def _seen(self, label_map: Labels) -> Labels:
         is_blind = self.config.semantics == "none"
-        return torch.full_like(label_map, self.void_id) if is_blind else label_map
+        return torch.full_like(label_map, self.blind_id) if is_blind else label_map
 
     def finish(self, first_frame: Pictures, label_map: Labels, motion: Motion) -> Animation:
         """Warp the first frame by a given motion and refine it: motion may come from anywhere."""
         if self.config.gate_flow:
             motion = gate_flow(motion)
-        if self.config.architecture == "geometry":
+        if self.config.architecture == "paper":
+            warped = warp_clip(first_frame, motion.backward_flow)
+        else:
             # Colour is read once, so it may be read well; overshoot is cut off.
             warped = warp_clip(first_frame, motion.backward_flow, mode="bicubic").clamp(0, 1)
-        else:
-            warped = warp_clip(first_frame, motion.backward_flow)
         if self.refiner is None:
             return Animation(motion, warped, refined=warped)
         time = warped.shape[1]
@@ -134,3 +142,26 @@ def choose_instances(
     moved = torch.stack([warp_labels(instance_map, f) for f in motion.backward_flow.unbind(1)], 1)
     is_thing = torch.isin(label_maps, label_maps.new_tensor(foreground))
     return torch.where(is_thing & (motion.backward_visible.squeeze(2) > 0.5), moved, 0)
+
+
+def continue_latent(z: Latent, motion: Motion, objects: Objects) -> Latent:
+    """Carry z to the last frame of a pass: objects take their codes along, the rest stays.
+
+    ``objects`` are those of the last frame; an object that was hidden gets the code 0, the mean of
+    the prior. A code without places on the coarse grid (the paper's) stays as it is.
+    """
+    if z.foreground.shape[2:] != objects.shape[1:]:
+        return z
+    flow = F.avg_pool2d(motion.backward_flow[:, -1], OBJECT_FACTOR) / OBJECT_FACTOR
+    # Codes are numbers, but they move like labels: read the nearest, never mix two objects.
+    batch, channels, height, width = z.foreground.shape
+    cells = torch.arange(height * width, device=flow.device).view(1, height, width)
+    source = warp_labels(cells.expand(batch, -1, -1), flow).flatten(1)
+    source = source.unsqueeze(1).expand(-1, channels, -1)
+    moved = z.foreground.flatten(2).gather(2, source).view_as(z.foreground)
+    # Cells that carry a code vote for their object's; silent ones do not dilute it.
+    carries = (moved != 0).any(1, keepdim=True).float()
+    rows = MAX_OBJECTS + 1
+    codes = pool_rows(moved, objects, rows) / pool_rows(carries, objects, rows).clamp(min=1e-3)
+    codes[:, 0] = 0
+    return Latent(z.background, spread_rows(codes, objects))

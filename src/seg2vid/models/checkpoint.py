@@ -105,6 +105,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (LookupError, RecursionError, TypeError, ValueError) as error:
         what = f"a file with a readable configuration at {path}"
         raise ModelError(what, got=repr(error), fix="fetch it again") from error
+    if not any(name.split(".")[0] in BOXES["motion"] for name in weights):
+        # How motion is decoded does not matter, whatever it was called.
+        config.pop("architecture", None)
     return Checkpoint(_read_config(config, str(path)), weights, provenance)
 
 

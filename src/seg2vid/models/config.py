@@ -9,8 +9,8 @@ from seg2vid.tools.errors import ModelError
 
 Component = TypeVar("Component")
 
-Architecture = Literal["compact", "geometry", "paper"]
-"""How motion is decoded: as free flow, as a moving scene, or as in the paper layer by layer."""
+Architecture = Literal["geometry", "paper"]
+"""How motion is decoded: as a moving scene, or as in the paper layer by layer."""
 Semantics = Literal["split", "joint", "none"]
 """How motion sees labels: two encoders (the paper's final model), one for all classes, or none."""
 
@@ -60,21 +60,17 @@ class MotionEncoderConfig:
 
 
 @dataclass(frozen=True)
-class FlowDecoderConfig:
-    """Predicts forward and backward flow and visibility of all frames of a pass at once."""
+class MotionDecoderConfig:
+    """Predicts how camera and objects move over a pass, from features that depth is seen with."""
 
     width: int = 32
     """Channels of the first layer; the deeper ones are multiples of it."""
-    frame_width: int = 32
-    """Channels that belong to one frame alone, at a quarter of the resolution."""
     background_code: int = 16
     """Numbers in the background part of z: one vector for the picture."""
     foreground_code: int = 8
     """Numbers in the foreground part of z: one vector for each object."""
     flow_scale: float = 16.0
-    """Pixels of displacement over a whole pass for an output of 1."""
-    focal_length: float = 1.08
-    """Of the camera that turns, in picture widths: that of the toy city and of Cityscapes."""
+    """Pixels of displacement that count as 1 in the losses of flow."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +124,11 @@ class ModelConfig:
     first_frame: FirstFrameConfig = FirstFrameConfig()
     depth: DepthConfig = DepthConfig()
     motion_encoder: MotionEncoderConfig = MotionEncoderConfig()
-    flow_decoder: FlowDecoderConfig = FlowDecoderConfig()
+    flow_decoder: MotionDecoderConfig = MotionDecoderConfig()
     refiner: RefinerConfig = RefinerConfig()
     paper: PaperConfig = PaperConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
-    architecture: Architecture = "compact"
+    architecture: Architecture = "geometry"
     """Which networks predict and refine motion; the first frame is painted by ours."""
     semantics: Semantics = "split"
     """How the motion stage sees the label map."""
@@ -146,8 +142,7 @@ PAPER = ModelConfig(num_frames=4, frames_per_second=17.0, architecture="paper", 
 """Cityscapes and KITTI: four frames at 128 x 256, consecutive at the camera's 17 a second."""
 
 PRESETS: dict[str, ModelConfig] = {
-    "compact": ModelConfig(),
-    "geometry": ModelConfig(architecture="geometry"),
+    "geometry": ModelConfig(),
     "paper": PAPER,
     "paper-ucf101": replace(PAPER, width=128, frames_per_second=25.0, semantics="none"),
     "paper-kth": replace(
@@ -160,6 +155,8 @@ PRESETS: dict[str, ModelConfig] = {
     ),
 }
 """Networks by name. Variants differ in these fields only, never in code."""
+UNREAD = ("frame_width", "focal_length")
+"""Fields that older files have and nothing reads any more."""
 
 
 def preset(name: str) -> ModelConfig:
@@ -178,6 +175,7 @@ def to_dict(config: object) -> dict[str, Any]:
 def from_dict(kind: type[Component], values: dict[str, Any]) -> Component:
     """Build a configuration from plain values; raise ``ModelError`` for an unknown field."""
     fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    values = {name: value for name, value in values.items() if name not in UNREAD}
     if unknown := sorted(set(values) - set(fields)):
         what = f"only the fields of {kind.__name__} ({', '.join(fields)})"
         fix = "update seg2vid, or remove them: the file was written by another version"

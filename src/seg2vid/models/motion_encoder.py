@@ -139,10 +139,8 @@ class MotionEncoder(nn.Module):
             nn.AdaptiveAvgPool2d((2, 4)),
             nn.Flatten(),
         )
-        self.sweep: CameraSweep | None = None
-        if config.architecture == "geometry":
-            self.sweep = CameraSweep()
-        seen = 32 * width + CAMERA * time + (CameraSweep.outputs if self.sweep else 0)
+        self.sweep = CameraSweep()
+        seen = 32 * width + CAMERA * time + CameraSweep.outputs
         self.background_head = nn.Linear(seen, 2 * decoder.background_code)
         self.foreground_code = decoder.foreground_code
         if self.semantics == "split":
@@ -155,11 +153,11 @@ class MotionEncoder(nn.Module):
         frames: Frames,
         label_map: Labels,
         objects: Objects,
-        sweep: Sweep | None = None,
+        sweep: Sweep,
     ) -> Posterior:
         """Encode RGB in [0, 1]; ``objects`` from ``find_objects``, at an eighth of the size.
 
-        ``sweep`` is what ``MotionDecoder.sweep`` says of the clip, where the decoder is one.
+        ``sweep`` is what ``MotionDecoder.sweep`` says of the clip.
         """
         # Half resolution: displacements halve and so does the reach the convolutions need.
         video = torch.cat((first_frame.unsqueeze(1), frames), 1)
@@ -189,14 +187,12 @@ class MotionEncoder(nn.Module):
         )
 
     def _background_code(
-        self, background: Coarse, matched: Matched, sweep: Sweep | None
+        self, background: Coarse, matched: Matched, sweep: Sweep
     ) -> Float[Tensor, "batch both"]:
         batch = len(matched)
         pooled = F.adaptive_avg_pool2d(rearrange(matched, "b t c h w -> (b t) c h w"), (2, 8))
         camera = self.camera(pooled.flatten(1)).unflatten(0, (batch, -1)).flatten(1)
-        seen = [self.scene(background), camera]
-        if self.sweep is not None and sweep is not None:
-            seen.append(self.sweep(sweep))
+        seen = (self.scene(background), camera, self.sweep(sweep))
         return self.background_head(torch.cat(seen, 1))
 
     def _object_code(
@@ -210,12 +206,12 @@ class MotionEncoder(nn.Module):
 
 
 def build_motion_encoder(config: ModelConfig) -> MotionEncoder | PaperMotionEncoder:
-    """Build the motion encoder of this architecture; both are called in the same way."""
+    """Build the motion encoder of this architecture; ours sees ``Animator.sweep`` as well."""
     return PaperMotionEncoder(config) if config.architecture == "paper" else MotionEncoder(config)
 
 
 def draw_latent(posterior: Posterior, noise: Latent) -> Latent:
-    """Turn noise, as ``FlowDecoder.draw`` gives it, into z ~ q (the reparameterisation trick)."""
+    """Turn noise, as a decoder's ``draw`` gives it, into z ~ q (the reparameterisation trick)."""
     mean, log_variance = posterior.mean, posterior.log_variance
     return Latent(
         mean.background + noise.background * torch.exp(0.5 * log_variance.background),

@@ -192,14 +192,13 @@ class PaperFlowDecoder(nn.Module):
         objects: Objects,
         hints: Hints | None = None,
         times: Int[Tensor, " time"] | None = None,
-        turning: Float[Tensor, "batch every_time"] | None = None,
     ) -> Motion:
         """Predict flow in pixels and visibility in (0, 1), at all ``times`` or at some.
 
-        The paper knows neither ``hints`` nor ``turning``: both are ignored. Raises ``ModelError``
-        for a size that cannot be cut into rows of z (``objects`` is the coarse grid).
+        The paper knows no ``hints``: they are ignored. Raises ``ModelError`` for a size that cannot
+        be cut into rows of z (``objects`` is the coarse grid).
         """
-        del hints, turning
+        del hints
         rows_of_code(objects)
         seen = self._encode(first_frame, label_map)
         features = self._decode(seen, self._fuse_code(seen[-1], z))

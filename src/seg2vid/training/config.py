@@ -79,39 +79,35 @@ class MotionTrainingConfig(TrainingConfig):
     """How the motion stage is trained; the loss weights are those of ``losses.py``."""
 
     exact_motion: bool = True
-    """Learn from the exact motion of clips that know it; without, as the paper, from pictures."""
+    """Learn from the exact motion of clips that know it; without, from pictures. The paper's
+    networks do so alone.
+    """
     trained_frames: int = 4
     """Frames of each clip, chosen at random, whose motion is predicted in a step."""
     refined_frames: int = 2
     """Those of them that the refiner and the picture losses see."""
     flow: float = 1.0
     """Weight of the supervised flow loss, where the clip knows its exact motion."""
-    turning: float = 3.0
-    """Weight of the distance of the predicted turning in radians, where the clip knows it."""
-    depth: float = 0.0
+    depth: float = 1.0
     """Weight of the supervised loss of the first frame's depth, likewise."""
-    camera: float = 0.0
+    camera: float = 1.0
     """Weight of the distance of its focal length and horizon, likewise."""
-    path: float = 0.0
+    path: float = 0.3
     """Weight of the distance of the camera's path, likewise."""
-    residual: float = 0.0
+    residual: float = 0.1
     """Weight of the flow that camera and objects do not explain, in units of ``flow_scale``."""
-    visibility: float = 1.0
-    """Weight of the supervised visibility loss, likewise."""
     reconstruction: float = 1.0
-    """Weight of the masked forward and backward reconstruction (paper Eq. 3)."""
-    consistency: float = 0.1
-    """Weight of the forward-backward consistency (paper Eq. 5), flow in units of ``flow_scale``."""
+    """Weight of the masked forward and backward reconstruction (paper Eq. 3), where motion is not
+    known exactly, as with the next three.
+    """
     grid_consistency: float = 0.0
-    """Weight of the same as the authors' code has it: L1, normalised units, summed over time."""
-    smoothness: float = 0.02
-    """Weight of the edge-aware smoothness (paper Eq. 4), flow in units of ``flow_scale``."""
+    """Weight of the forward-backward consistency (paper Eq. 5): L1, normalised units."""
     bilateral_smoothness: float = 0.0
-    """Weight of the authors' smoothness over sixteen neighbours of like colour."""
+    """Weight of the smoothness over sixteen neighbours of like colour (paper Eq. 4)."""
     smooth_first_only: bool = False
     """Apply that to the first frame alone, as the authors' code does (a bug)."""
     mask_penalty: float = 0.1
-    """Weight of the penalty on hidden pixels, where the exact visibility is unknown."""
+    """Weight of the penalty on hidden pixels, for decoders that choose what is hidden."""
     refinement: float = 2.0
     """Weight of the L1 distance between refined and real frames."""
     structure: float = 0.5
@@ -170,9 +166,8 @@ PAPER_TRAINING = MotionTrainingConfig(
     learning_rate=1e-3,
     exact_motion=False,
     refined_frames=4,
-    consistency=0.0,
+    residual=0.0,
     grid_consistency=1.0,
-    smoothness=0.0,
     bilateral_smoothness=0.01,
     structure=0.0,
     similarity=1.0,
@@ -186,25 +181,14 @@ PAPER_TRAINING = MotionTrainingConfig(
 )
 """The objective of the authors' code with its weights."""
 
-GEOMETRY_TRAINING = MotionTrainingConfig(
-    depth=1.0,
-    camera=1.0,
-    path=0.3,
-    residual=0.1,
-    turning=0.0,
-    visibility=0.0,
-    reconstruction=0.0,
-    consistency=0.0,
-    smoothness=0.0,
-)
-"""For a moving scene: its flows agree with one another and with visibility by construction."""
-
 OBJECTIVES: dict[str, MotionTrainingConfig] = {
-    "compact": MotionTrainingConfig(),
-    "geometry": GEOMETRY_TRAINING,
+    "geometry": MotionTrainingConfig(),
     "paper": PAPER_TRAINING,
 }
-"""How the motion stage is trained, by name."""
+"""How the motion stage is trained, by name: that of the networks' architecture if none is given.
+
+Flows of a moving scene agree with one another and with visibility by construction.
+"""
 
 STAGE_NAMES: dict[type, str] = {
     FirstFrameTrainingConfig: "first-frame",

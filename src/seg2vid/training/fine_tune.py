@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.checkpoint import Checkpoint
 from seg2vid.models.config import ModelConfig, to_dict
-from seg2vid.models.motion_encoder import CAMERA
+from seg2vid.models.motion_encoder import CAMERA, CameraSweep
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.stage import Stage
 
@@ -52,15 +52,11 @@ RULES: dict[str, tuple[int, tuple[Block, ...]]] = {
     r"discriminator\.to_logits\.\w+": (0, (Block("channels", 4), Block("same", 4))),
     r"segmenter\.to_logits\.\w+": (0, (Block("classes", 4),)),
     r".+\.refiner\.to_labels\.\w+": (0, (Block("channels"),)),
-    r".+\.flow_decoder\.turn\.\w+": (0, (Block("growth"),)),
-    r".+\.flow_decoder\.forward_head\.\w+": (0, (Block("rates", 3),)),
-    r".+\.flow_decoder\.split_times\.\w+": (0, (Block("rates", 1, "flow_decoder.frame_width"),)),
-    r".+\.flow_decoder\.time_embedding": (0, (Block("rates"),)),
     r".+\.flow_decoder\.fuse\.0\.\w+": (0, (Block("rates", 16),)),
     r".+\.flow_decoder\.to_half\.0\.weight": (1, (COLOURS, Block("seen"))),
     r".+\.background_branch\.body\.0\.0\.weight": (1, (*CLIP, Block("background"), PLACE)),
     r".+\.foreground_branch\.body\.0\.0\.weight": (1, (*CLIP, Block("foreground"), PLACE)),
-    r".+\.background_head\.weight": (1, (SCENE, CAMERAS)),
+    r".+\.background_head\.weight": (1, (SCENE, CAMERAS, Block("same", CameraSweep.outputs))),
     r".+\.foreground_head\.weight": (1, (CELLS, MATCHED)),
     r".+\.encoders\.0\.body\.0\.weight": (1, (*PAPER_CLIP, Block("paper background"))),
     r".+\.encoders\.1\.body\.0\.weight": (1, (*PAPER_CLIP, Block("paper foreground"))),
@@ -113,6 +109,8 @@ def inherit(stage: Stage, checkpoint: Checkpoint) -> Inheritance:
     taken = tuple(name for name in own if values[name] is sources[name] and name not in fresh)
     if len(fresh) == len(own):
         boxes = ", ".join(sorted({name.split(".")[0] for name in checkpoint.weights}))
+        if old.architecture != new.architecture:
+            boxes += f" of architecture {old.architecture} (here {new.architecture})"
         what = f"a checkpoint with weights of {' or '.join(stage.boxes())}"
         fix = "start from a checkpoint of this stage, or from none"
         raise ModelError(what, got=f"one of {boxes or 'nothing'}", fix=fix)

@@ -25,7 +25,7 @@ from seg2vid.structures import (
     Pictures,
     Posterior,
 )
-from seg2vid.warp import backward_warp, compose_flows, forward_backward_error, warp_clip
+from seg2vid.warp import backward_warp, compose_flows, warp_clip
 
 Scalar = Float[Tensor, ""]
 Values = Float[Tensor, "*shape"]
@@ -83,33 +83,6 @@ def reconstruction_loss(first_frame: Pictures, frames: Frames, motion: Motion) -
 def refinement_loss(refined: Frames, frames: Frames) -> Scalar:
     """Mean of |Î_t - I_t| over finished frames (Eq. 6; code L_rec)."""
     return (refined - frames).abs().mean()
-
-
-def smoothness_loss(flow: Flows, guide: Frames, *, scale: float) -> Scalar:
-    """Edge-aware first-order smoothness of flow in units of ``scale`` pixels (Eq. 4).
-
-    Σ |∇w| exp(-10 |∇I|) over all frames, where ``guide`` is the picture on whose grid the flow
-    lives. (The authors' code regularises the first frame alone.)
-    """
-    total = flow.new_zeros(())
-    for axis in (-1, -2):
-        step = flow.diff(dim=axis).abs() / scale
-        edge = guide.diff(dim=axis).abs().mean(2, keepdim=True)
-        total = total + (step * torch.exp(-10 * edge)).mean()
-    return total
-
-
-def consistency_loss(motion: Motion, *, scale: float) -> Scalar:
-    """Forward-backward consistency where visible, in units of ``scale`` pixels (Eq. 5).
-
-    Σ o_f |w_f(x) + w_b(x + w_f(x))| + o_b |w_b(x) + w_f(x + w_b(x))|; the plus is the sign of our
-    convention, in which the two flows point opposite ways. Visibility is taken as given.
-    """
-    forward, backward = fold(motion.forward_flow), fold(motion.backward_flow)
-    there = forward_backward_error(forward, backward) / scale
-    back = forward_backward_error(backward, forward) / scale
-    there = there * fold(motion.forward_visible.detach())
-    return there.mean() + (back * fold(motion.backward_visible.detach())).mean()
 
 
 def grid_consistency_loss(motion: Motion) -> Scalar:
@@ -171,35 +144,13 @@ def mask_penalty(motion: Motion) -> Scalar:
     return (1 - motion.forward_visible).mean() + (1 - motion.backward_visible).mean()
 
 
-def flow_loss(predicted: Motion, exact: Motion, *, scale: float) -> Scalar:
-    """Charbonnier distance in units of ``scale`` pixels, where the exact flow is visible.
+def flow_loss(predicted: Flows, exact: Flows, visible: Masks, *, scale: float) -> Scalar:
+    """Charbonnier distance in units of ``scale`` pixels, where the exact flow is ``visible``.
 
-    Σ over both directions of mean(sqrt(|w - w*|² + 0.01) - 0.1). Not in the paper, which had no
-    exact flow.
+    Mean of sqrt(|w - w*|² + 0.01) - 0.1. Not in the paper, which had no exact flow.
     """
-    there, back = (
-        one_way_flow_loss(
-            getattr(predicted, f"{way}_flow"),
-            getattr(exact, f"{way}_flow"),
-            getattr(exact, f"{way}_visible"),
-            scale=scale,
-        )
-        for way in ("forward", "backward")
-    )
-    return there + back
-
-
-def one_way_flow_loss(predicted: Flows, exact: Flows, visible: Masks, *, scale: float) -> Scalar:
-    """The part of ``flow_loss`` of one direction."""
     distance = torch.sqrt((predicted - exact).square().sum(2, keepdim=True) + 0.01) - 0.1
     return _mean_where(distance / scale, visible)
-
-
-def turning_loss(
-    predicted: Float[Tensor, "batch time"], ego_motion: Float[Tensor, "batch time 3"]
-) -> Scalar:
-    """Mean distance in radians between predicted and exact turning (not in the paper)."""
-    return (predicted - ego_motion[..., 2]).abs().mean()
 
 
 def depth_loss(predicted: InverseDepth, exact: InverseDepth, known: InverseDepth) -> Scalar:
@@ -229,18 +180,6 @@ def path_loss(
     """Distance of the camera's path: metres, twice that aside, and tenths of radians."""
     error = (predicted - F.pad(ego_motion, (0, 1))).abs().mean((0, 1))
     return (error * error.new_tensor([1.0, 2.0, 10.0, 10.0])).sum()
-
-
-def visibility_loss(predicted: Motion, exact: Motion) -> Scalar:
-    """Cross entropy between predicted and exact visibility, both directions (not in the paper)."""
-    with torch.autocast(predicted.forward_visible.device.type, enabled=False):
-        total = predicted.forward_flow.new_zeros(())
-        for name in ("forward_visible", "backward_visible"):
-            said = getattr(predicted, name).float().clamp(1e-5, 1 - 1e-5)
-            truth = getattr(exact, name)
-            # PyTorch's own raises where a prediction is no number: what stops a run is the guard.
-            total = total - (truth * said.log() + (1 - truth) * (1 - said).log()).mean()
-        return total
 
 
 def structural_similarity_loss(predicted: Pictures, target: Pictures) -> Scalar:

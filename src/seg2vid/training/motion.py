@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -12,11 +13,12 @@ from seg2vid.geometry import Scene, scene_flow
 from seg2vid.media.drawing import flow_to_colours
 from seg2vid.models.animator import Animator
 from seg2vid.models.depth import own_car
-from seg2vid.models.hints import displacement_grid
 from seg2vid.models.judges.perceptual import shifted_distance
+from seg2vid.models.layers import OBJECT_FACTOR
 from seg2vid.models.motion_decoder import MotionDecoder, render
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
 from seg2vid.structures import Animation, Clip, Hints, Motion, Objects, Posterior
+from seg2vid.tools.errors import TrainingError
 from seg2vid.training import losses
 from seg2vid.training.config import MotionTrainingConfig
 from seg2vid.training.losses import fold
@@ -32,7 +34,10 @@ class MotionStage(Stage):
     training_config: MotionTrainingConfig
 
     def build(self) -> None:
-        """Make encoder and animator."""
+        """Make encoder and animator; ``TrainingError`` for an objective that is not for them."""
+        if self.model.architecture == "paper" and self.training_config.exact_motion:
+            what, fix = "the paper's networks to learn from pictures", "take the objective paper"
+            raise TrainingError(what, got="exact_motion", fix=f"{fix}, or set exact_motion false")
         self.motion_encoder = build_motion_encoder(self.model)
         self.animator = Animator(self.model, num_channels=self.space.num_channels)
 
@@ -80,23 +85,26 @@ class MotionStage(Stage):
         if config.trained_frames >= count:
             times = torch.arange(count)
         times = times.to(self.device)
-        turning = None if clip.ego_motion is None else clip.ego_motion[..., 2]
-        given = (clip.first_frame, clip.label_map, z, objects, hints, times, turning)
+        shown = self.animator.show(clip.label_map, z, objects)
+        given = (clip.first_frame, *shown, hints, times)
+        clip = at_times(clip, times)
         if isinstance(decoder, MotionDecoder):
-            scene = self.run_box(decoder, decoder.decode, *given[:-1])
-            clip = at_times(clip, times)
+            scene = self.run_box(decoder, decoder.decode, *given)
             terms = self._scene_terms(scene, clip)
+            # Exact motion, where it is known: taught on a young decoder's the refiner would learn
+            # to distrust what is visible and to blur it.
             motion = clip.motion or render(scene)
         else:
             motion = self.run_box(decoder, decoder, *given)
-            clip = at_times(clip, times)
-            terms = self._exact_terms(motion, clip)
+            terms = self.weigh({"mask_penalty": lambda: losses.mask_penalty(motion)})
         warm = min(1.0, (int(self.step) + 1) / max(config.kl_warm_up, 1))
         divergence = losses.batch_kl_divergence if config.kl_batch_sum else losses.kl_divergence
         terms["kl"] = config.kl * warm * divergence(posterior, free_bits=config.free_bits)
         few = torch.arange(min(config.refined_frames, len(times)))
         motion, clip = motion.map(lambda tensor: tensor[:, few]), at_times(clip, few)
-        return terms | self._paper_terms(motion, clip) | self._picture_terms(motion, clip)
+        if clip.motion is None:
+            terms |= self._paper_terms(motion, clip)
+        return terms | self._picture_terms(motion, clip)
 
     def _scene_terms(self, scene: Scene, clip: Clip) -> Terms:
         """Return the terms of depth, camera and its path, as far as the clip knows them."""
@@ -108,7 +116,7 @@ class MotionStage(Stage):
         if (motion := clip.motion) is not None:
             # The way back follows from the way there: one of them is enough, and soon computed.
             shown = motion.forward_visible
-            terms["flow"] = lambda: losses.one_way_flow_loss(
+            terms["flow"] = lambda: losses.flow_loss(
                 scene_flow(scene), motion.forward_flow, shown, scale=scale
             )
         if (exact := clip.inverse_depth) is not None:
@@ -121,22 +129,9 @@ class MotionStage(Stage):
             terms["path"] = lambda: losses.path_loss(path, ego)
         return self.weigh(terms)
 
-    def _exact_terms(self, motion: Motion, clip: Clip) -> Terms:
-        """Return the supervised terms, or the mask penalty where the motion is not known."""
-        scale, turning, exact = self.model.flow_decoder.flow_scale, motion.turning, clip.motion
-        terms = {}
-        if (ego := clip.ego_motion) is not None and turning is not None:
-            terms["turning"] = lambda: losses.turning_loss(turning, ego)
-        if exact is None:
-            terms["mask_penalty"] = lambda: losses.mask_penalty(motion)
-        else:
-            terms["flow"] = lambda: losses.flow_loss(motion, exact, scale=scale)
-            terms["visibility"] = lambda: losses.visibility_loss(motion, exact)
-        return self.weigh(terms)
-
     def _paper_terms(self, motion: Motion, clip: Clip) -> Terms:
         """Return the paper's unsupervised terms of the flow (Eq. 3, 4 and 5)."""
-        scale, only = self.model.flow_decoder.flow_scale, self.training_config.smooth_first_only
+        only = self.training_config.smooth_first_only
         first, frames = clip.first_frame, clip.frames
         still = first.unsqueeze(1).expand_as(frames)
         sides = ((motion.backward_flow, frames), (motion.forward_flow, still))
@@ -144,11 +139,7 @@ class MotionStage(Stage):
         return self.weigh(
             {
                 "reconstruction": lambda: losses.reconstruction_loss(first, frames, shown),
-                "consistency": lambda: losses.consistency_loss(motion, scale=scale),
                 "grid_consistency": lambda: losses.grid_consistency_loss(motion),
-                "smoothness": lambda: sum(
-                    losses.smoothness_loss(*side, scale=scale) for side in sides
-                ),
                 "bilateral_smoothness": lambda: sum(
                     losses.bilateral_smoothness_loss(*side, first_only=only) for side in sides
                 ),
@@ -157,14 +148,7 @@ class MotionStage(Stage):
 
     def _picture_terms(self, motion: Motion, clip: Clip) -> Terms:
         """Return the terms of the finished frames (Eq. 6) and of the refiner's labels."""
-        shown = motion
-        if clip.motion is not None:
-            # Exact flow, where it is known: taught on a young decoder's the refiner would learn to
-            # distrust what is visible and to blur it.
-            names = ("forward_visible", "backward_visible")
-            masks = {name: getattr(motion, name).detach() for name in names}
-            shown = replace(clip.motion, **masks)
-        given = (clip.first_frame, clip.label_map, shown)
+        given = (clip.first_frame, clip.label_map, motion)
         animation = self.run_box(self.animator, self.animator.finish, *given)
         refined, target = animation.refined, clip.frames
         flat, wanted, warped = fold(refined), fold(target), fold(animation.warped)
@@ -178,7 +162,7 @@ class MotionStage(Stage):
         if (features := self.perceptual_networks.features) is not None:
             terms["features"] = lambda: losses.feature_loss(features(warped), features(wanted))
         if (maps := clip.label_maps) is not None and animation.label_logits is not None:
-            visible = (clip.motion or motion).backward_visible.detach()
+            visible = motion.backward_visible.detach()
             terms["labels"] = lambda: losses.hidden_label_loss(
                 fold(animation.label_logits), fold(maps), fold(visible)
             )
@@ -232,7 +216,7 @@ def draw_hints(motion: Motion, objects: Objects, *, share: float) -> Hints:
     A third each: scattered cells, all cells of some objects, every cell. The others get no hint,
     so that the model works with none, few or many.
     """
-    wanted = displacement_grid(motion.forward_flow[:, -1])
+    wanted = F.avg_pool2d(motion.forward_flow[:, -1], OBJECT_FACTOR)
     confidence = torch.zeros_like(wanted[:, :1])
     for sample in range(wanted.shape[0]):
         if torch.rand(()) >= share:
