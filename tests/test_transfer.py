@@ -210,18 +210,18 @@ def test_resampling_what_is_not_there(pipe: Seg2VidPipeline) -> None:
 def test_one_code_plays_as_its_z_does(pipe: Seg2VidPipeline) -> None:
     code = encode_motion(pipe, clip(), street_map())
     frame = clip(7)[:, 0]
-    passes = play_motion(pipe, [code], street_map(), num_frames=5, first_frame=frame)
+    passes = play_motion(pipe, [code], street_map(), num_frames=6, first_frame=frame)
     played = join_passes(list(passes))
     z = place_motion(pipe, code, street_map())
-    plain = pipe(street_map(), num_frames=5, first_frame=frame, z=z, seed=0)
+    plain = pipe(street_map(), num_frames=6, first_frame=frame, z=z, seed=0)
     assert torch.equal(played.first_frame, frame)
     assert torch.equal(played.frames, plain.frames)
-    assert played.pass_starts == plain.pass_starts == (0,)
+    assert played.pass_starts == plain.pass_starts
 
 
 def test_each_pass_moves_like_its_own_code(pipe: Seg2VidPipeline) -> None:
     codes = [encode_motion(pipe, clip(seed), street_map()) for seed in (0, 1)]
-    played = list(play_motion(pipe, codes, street_map(), num_frames=8, seed=1))
+    played = list(play_motion(pipe, codes, street_map(), num_frames=9, seed=1))
     assert [chunk.frames.shape[1] for chunk in played] == [3, 3, 2]
     assert [chunk.pass_starts for chunk in played] == [(0,), (3,), ()]
     assert torch.equal(played[0].z.background, codes[0].z.background)
@@ -229,7 +229,7 @@ def test_each_pass_moves_like_its_own_code(pipe: Seg2VidPipeline) -> None:
     # After the last code its motion goes on.
     assert torch.equal(played[2].z.background, codes[1].z.background)
     assert torch.equal(played[1].first_frame, played[0].frames[:, -1])
-    short = list(play_motion(pipe, codes, street_map(), num_frames=2))
+    short = list(play_motion(pipe, codes, street_map(), num_frames=3))
     assert [chunk.frames.shape[1] for chunk in short] == [2]
 
 
@@ -286,7 +286,7 @@ def test_instances_beside_the_labels_are_read(tmp_path: Path) -> None:
 
 
 def test_video_with_labels_named(tmp_path: Path, pipe: Seg2VidPipeline) -> None:
-    video = save_video(pipe(street_map(), num_frames=4, seed=0), tmp_path / "clip.mp4")
+    video = save_video(pipe(street_map(), num_frames=5, seed=0), tmp_path / "clip.mp4")
     labels = write_folder(tmp_path / "f", 1) / "labels" / "000000.png"
     (only,) = passes(MotionClip(video, labels))
     assert only.frames.shape == (1, NUM_FRAMES, 3, HEIGHT, WIDTH)

@@ -147,7 +147,7 @@ def test_samples_are_those_of_the_pipeline_one_by_one(
     assert output.frames.shape == (2, 4, 3, HEIGHT, WIDTH) and output.seconds > 0
     for sample in range(2):
         alone = pipeline(
-            clip.label_map, num_frames=3, first_frame=clip.first_frame, seed=7000 + sample
+            clip.label_map, num_frames=4, first_frame=clip.first_frame, seed=7000 + sample
         )
         torch.testing.assert_close(output.frames[sample, 1:], alone.frames[0].clamp(0, 1))
         assert torch.equal(output.label_maps[sample, 1:], alone.label_maps[0])
@@ -181,7 +181,7 @@ def test_a_label_map_alone_gives_another_first_frame(
     clip: Clip, model: Model, pipeline: Seg2VidPipeline
 ) -> None:
     output = replace(model, protocol=GENERATION).make(clip, 0)
-    alone = pipeline(clip.label_map, num_frames=3, seed=1)
+    alone = pipeline(clip.label_map, num_frames=4, seed=1)
     torch.testing.assert_close(output.frames[1, 0], alone.first_frame[0])
     assert not torch.equal(output.frames[0, 0], clip.first_frame[0])
 
@@ -193,7 +193,7 @@ def test_a_still_is_the_first_frame_of_the_pipeline(
     output = replace(model, protocol=still_protocol()).make(shortened(clip, 0), 2)
     assert output.frames.shape == (2, 1, 3, HEIGHT, WIDTH) and output.motion is None
     for sample in range(2):
-        alone = pipeline(clip.label_map, num_frames=0, seed=2000 + sample)
+        alone = pipeline(clip.label_map, num_frames=1, seed=2000 + sample)
         torch.testing.assert_close(output.frames[sample, 0], alone.first_frame[0].clamp(0, 1))
         assert torch.equal(output.label_maps[sample, 0], clip.label_map[0])
 
@@ -214,7 +214,7 @@ def test_the_oracle_plays_the_motion_that_its_encoder_finds(
 ) -> None:
     output = posterior(model).make(clip, 0)
     code = encode_motion(pipeline, whole(clip), clip.label_map)
-    video = pipeline(clip.label_map, num_frames=3, first_frame=clip.first_frame, z=code.z)
+    video = pipeline(clip.label_map, num_frames=4, first_frame=clip.first_frame, z=code.z)
     torch.testing.assert_close(output.frames[:, 1:], video.frames.clamp(0, 1))
     torch.testing.assert_close(output.motion.backward_flow, video.motion.backward_flow)
     assert torch.equal(output.frames[:, 0], clip.first_frame)
@@ -258,11 +258,10 @@ def test_the_oracle_needs_a_whole_pass(clip: Clip, model: Model) -> None:
 @pytest.mark.usefixtures("exact")
 def test_motion_of_several_passes_is_that_to_the_first_frame(clip: Clip, tmp_path: Path) -> None:
     name = write_model(tmp_path / "short", replace(CONFIG, num_frames=1))
-    longer = clip.frames.repeat(1, 2, 1, 1, 1)
-    clip = Clip(clip.first_frame, longer, clip.label_map)
+    clip = Clip(clip.first_frame, clip.frames.repeat(1, 2, 1, 1, 1), clip.label_map)
     output = Model(name, TINY).make(clip, 0)
     pipeline = Seg2VidPipeline.from_pretrained(name)
-    video = pipeline(clip.label_map, num_frames=6, first_frame=clip.first_frame, seed=[0, 1])
+    video = pipeline(clip.label_map, num_frames=7, first_frame=clip.first_frame, seed=[0, 1])
     assert video.pass_starts == (0, 3)
     own, whole = video.motion.backward_flow, output.motion.backward_flow
     assert torch.equal(whole[:, :3], own[:, :3]) and not torch.equal(whole[:, 3], own[:, 3])
