@@ -185,12 +185,14 @@ def test_a_folder_without_clips_is_refused(tmp_path: Path, exists: bool, found: 
     place = tmp_path / "empty"
     if exists:
         place.mkdir()
-        (place / "preview.png").touch()
+        (place / "holiday.mp4").touch()
     with pytest.raises(MediaError) as caught:
         ClipFolder(place)
     text = str(caught.value)
-    assert text.startswith(f"Expected a folder of clips (clip_*.safetensors) at {place}; ")
-    assert f"; got {found}; " in text and f"seg2vid toycity -o {place}" in text
+    assert text.startswith("Expected a dataset, or a folder of clips (clip_*.safetensors), at ")
+    assert f"{place}; got {found}; make one" in text
+    source = place if exists else "VIDEOS"
+    assert text.endswith(f"seg2vid prepare {source} -o DATASET."), "nothing into a user's folder"
 
 
 # Batches.

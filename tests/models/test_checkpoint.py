@@ -213,6 +213,11 @@ def test_tensors_that_do_not_fit_are_named() -> None:
             "boxes.weight": torch.zeros(3, 2)
         },
     }
+    run = {"animator.refiner.weight": torch.zeros(3, 2), "motion_encoder.weight": torch.zeros(1)}
+    assert box_message(run) == (
+        "Expected weights of box; got those of animator, motion_encoder; join both stages: "
+        "seg2vid assemble FIRST_FRAME_WEIGHTS MOTION_WEIGHTS -o MODEL."
+    ), "a run of one stage is no whole model"
     for got, weights in cases.items():
         text = box_message(weights)
         assert text.startswith("Expected exactly the 2 tensors of box; got ")

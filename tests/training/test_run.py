@@ -139,7 +139,7 @@ def test_other_options_for_the_same_folder_are_refused(clips: Path, tmp_path: Pa
 
 
 def test_folder_without_clips_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"Expected a folder of clips .*; got none; make one"):
+    with pytest.raises(MediaError, match=r"Expected a dataset, or a folder of clips .*; got none; make one"):
         start(MOTION_TRAINING, tmp_path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -168,7 +168,7 @@ def test_both_stages_assemble_to_a_model_that_generates(clips: Path, tmp_path: P
     ]
     assemble(*parts, tmp_path / "model" / "model.safetensors")
     pipe = Seg2VidPipeline.from_pretrained(tmp_path / "model")
-    assert pipe(street_map(), seed=0).frames.shape[1] == CONFIG.num_frames
+    assert pipe(street_map(), num_frames=4, seed=0).frames.shape[1] == 3
     assert set(pipe.provenance) == {"first_frame", "animator and motion_encoder"}
     # The motion of another run, the first frame of the model that was joined before.
     joined = tmp_path / "model" / "model.safetensors"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -75,10 +76,12 @@ class ClipFolder:
 
     def __post_init__(self) -> None:
         if not self.files and self.split != "val":
+            there, name = self.directory.exists(), quote(str(self.directory))
+            source = f"make one of its videos: seg2vid prepare {name}"
             raise MediaError(
-                f"a folder of clips (clip_*.safetensors) at {self.directory}",
-                got="none" if self.directory.is_dir() else "no such folder",
-                fix=f"make one: seg2vid toycity -o {self.directory} --clips 1000",
+                f"a dataset, or a folder of clips (clip_*.safetensors), at {self.directory}",
+                got="none" if there else "no such folder",
+                fix=f"{source if there else 'make one: seg2vid prepare VIDEOS'} -o DATASET",
             )
 
     @cached_property

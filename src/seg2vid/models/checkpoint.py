@@ -142,6 +142,9 @@ def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
     prefix = f"{box}."
     every = checkpoint.weights.items()
     weights = {name.removeprefix(prefix): t for name, t in every if name.startswith(prefix)}
+    if not weights and (found := {name.split(".")[0] for name in checkpoint.weights} & _ROLES):
+        fix = "join both stages: seg2vid assemble FIRST_FRAME_WEIGHTS MOTION_WEIGHTS -o MODEL"
+        raise ModelError(f"weights of {box}", got=f"those of {', '.join(sorted(found))}", fix=fix)
     wanted = module.state_dict()
     missing, foreign = sorted(wanted.keys() - weights), sorted(weights.keys() - wanted)
     wrong = sorted(n for n in wanted.keys() & weights if wanted[n].shape != weights[n].shape)
@@ -154,6 +157,7 @@ def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
 
 BOXES = {"first_frame": ("first_frame",), "motion": ("animator", "motion_encoder")}
 """What is taken from each of the two files."""
+_ROLES = {box for boxes in BOXES.values() for box in boxes}
 SHARED = ("label_space", "height", "width")
 """Fields of the configuration that both must have alike; each box brings those of its own."""
 
