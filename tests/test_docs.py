@@ -15,7 +15,12 @@ import pytest
 from PIL import Image
 
 import seg2vid
-from tests.test_readme import REPOSITORY, blocks_of
+from seg2vid.cli.arguments import parse
+from seg2vid.cli.main import VERBS
+from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.data.toycity.render import render_clip
+from seg2vid.media.video import VideoWriter
+from tests.test_readme import REPOSITORY, Block, blocks_of, commands_of, run, shortened
 
 SOURCES = {
     str(path.relative_to(REPOSITORY / "src" / "seg2vid").with_suffix("")).replace("/", "."): path
@@ -115,13 +120,59 @@ def test_missing_names_are_found() -> None:
     assert not is_defined("warp.sideways_warp")
 
 
-# Snippets of docs/conventions.md.
+# Blocks of code. A comment before one says why it is not run.
+
+GUIDES = sorted((REPOSITORY / "docs").glob("*.md"))
+NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
+
+
+def is_run(text: str, block: Block) -> bool:
+    """Whether no comment on the line before a block keeps it from being run."""
+    return NOT_RUN.fullmatch(["", *text.splitlines()][block.line - 1]) is None
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_every_block_has_a_language(page: Path) -> None:
+    blocks = blocks_of(page.read_text("utf-8"))
+    assert {block.language for block in blocks} <= {"bash", "python", "text"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_are_understood(page: Path) -> None:
+    """Also those that are not run: their options exist and take such values."""
+    blocks = [block for block in blocks_of(page.read_text("utf-8")) if block.language == "bash"]
+    for words in (words for block in blocks for words in commands_of(block)):
+        for start in (number for number, word in enumerate(words) if word == "seg2vid"):
+            length = 2 if " ".join(words[start + 1 : start + 3]) in VERBS else 1
+            name = " ".join(words[start + 1 : start + 1 + length])
+            parse(name, VERBS[name][0], words[start + 1 + length :])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["data.md", "training.md"])
+def test_commands_of_the_guides_run(name: str, tmp_path: Path) -> None:
+    (tmp_path / "VIDEOS").mkdir()
+    frames = render_clip(0, ToyCityConfig(num_frames=18)).frames
+    with VideoWriter(tmp_path / "VIDEOS" / "drive.mp4", frames_per_second=12.0) as writer:
+        for frame in frames:
+            writer.write(frame)
+    text = (REPOSITORY / "docs" / name).read_text("utf-8")
+    blocks = [one for one in blocks_of(text) if one.language == "bash" and is_run(text, one)]
+    assert blocks
+    for command in (words for block in blocks for words in commands_of(block)):
+        run(shortened(command), tmp_path)
+
+
+def test_a_reason_keeps_a_block_from_being_run() -> None:
+    text = "<!-- not run: hours -->\n```bash\nls\n```\n<!-- not run: -->\n```bash\nls\n```\n"
+    assert [is_run(text, block) for block in blocks_of(text)] == [False, True]
 
 
 def run_snippets(text: str) -> int:
     """Run the Python blocks of a page in order, in one namespace; return how many there were."""
     namespace: dict[str, object] = {}
-    blocks = [block for block in blocks_of(text) if block.language == "python"]
+    every = [block for block in blocks_of(text) if block.language == "python"]
+    blocks = [block for block in every if is_run(text, block)]
     for block in blocks:
         exec(compile(block.text, f"line {block.line}", "exec"), namespace)
     return len(blocks)

@@ -280,6 +280,41 @@ def test_long_videos_show_a_bar_on_demand(pipe: Seg2VidPipeline, capsys) -> None
     assert "20/20" in capsys.readouterr().err
 
 
+def test_any_frame_rate_and_speed_show_the_same_drive(pipe: Seg2VidPipeline) -> None:
+    usual = pipe(street_map(), num_frames=7, seed=3)
+    smooth = pipe(street_map(), num_frames=13, seed=3, frames_per_second=24)
+    slow = pipe(street_map(), num_frames=13, seed=3, speed=0.5)
+    assert smooth.frames_per_second == 24 and slow.frames_per_second == usual.frames_per_second
+    paths = [video.motion.camera_path for video in (usual, smooth, slow)]
+    assert torch.allclose(paths[0], paths[1][:, 1::2], atol=1e-6)
+    assert torch.equal(paths[1], paths[2])
+    seen = usual.motion.backward_visible > 0
+    difference = (usual.frames - smooth.frames[:, 1::2]).abs() * seen
+    assert difference.max() < 1e-4, "what is seen is read from the same place"
+
+
+def test_a_key_is_always_a_frame_of_the_video(pipe: Seg2VidPipeline) -> None:
+    """Three passes of three frames; at a speed of 2.5 that is three frames of the video."""
+    video = pipe(street_map(), num_frames=8, seed=3, speed=2.5)
+    assert video.pass_starts == (0, 3, 6)
+    assert pipe(street_map(), num_frames=3, seed=3, speed=40.0).pass_starts == (0, 1)
+
+
+def test_a_photo_moves_at_its_own_size(pipe: Seg2VidPipeline) -> None:
+    large = street_map().repeat_interleave(2, 1).repeat_interleave(2, 2)
+    torch.manual_seed(0)
+    photo = torch.rand(1, 3, 2 * HEIGHT, 2 * WIDTH)
+    video = pipe(large, first_frame=photo, num_frames=4, seed=3, scale=2)
+    assert torch.equal(video.first_frame, photo)
+    assert video.frames.shape == (1, 3, 3, 2 * HEIGHT, 2 * WIDTH)
+    assert video.label_maps.shape == (1, 3, 2 * HEIGHT, 2 * WIDTH)
+    small = torch.nn.functional.avg_pool2d(photo, 2)
+    coarse = pipe(street_map(), first_frame=small, num_frames=4, seed=3)
+    assert torch.allclose(video.motion.camera_path, coarse.motion.camera_path, atol=1e-5)
+    longer = pipe(large, first_frame=photo, num_frames=12, seed=3, scale=2)
+    assert longer.pass_starts == (0, 9) and bool(longer.frames.isfinite().all())
+
+
 def test_resample_changes_the_named_classes_and_keeps_the_others(pipe: Seg2VidPipeline) -> None:
     label_map = street_map()
     before = pipe(label_map, seed=1, num_frames=1).first_frame
@@ -348,7 +383,9 @@ BAD_CALLS = {
     "finite numbers in z.background; got nan or inf": lambda pipe: pipe(
         street_map(), z=Latent(torch.full((1, 3), torch.nan), torch.zeros(1, 2, 8, 16))
     ),
-    "a whole number as seed; got np.float64(1.5)": lambda pipe: pipe(street_map(), seed=np.array([1.5])),
+    "a whole number as seed; got np.float64(1.5)": lambda pipe: pipe(
+        street_map(), seed=np.array([1.5])
+    ),
     "instance map of the label map's size": lambda pipe: pipe(
         street_map(), instance_map=street_map()[:, :32]
     ),
@@ -370,6 +407,11 @@ BAD_CALLS = {
     "a seed from 0 to 9223372036854775807; got -10": lambda pipe: pipe(
         street_map(), seed=1, resample={"car"}, resample_seed=-(10**30)
     ),
+    "frames_per_second from 1 to 240; got 0": lambda pipe: pipe(street_map(), frames_per_second=0),
+    "speed from 0.01 to 100; got -1": lambda pipe: pipe(street_map(), speed=-1.0),
+    "scale from 1 to 16; got 0": lambda pipe: pipe(street_map(), scale=0),
+    "multiples of 64; got 128x96": lambda pipe: pipe(street_map().repeat(1, 2, 1)[:, :96], scale=2),
+    "a first frame to show at a scale": lambda pipe: pipe(street_map(), scale=2),
     "classes of cityscapes: road": lambda pipe: pipe(street_map(), resample={"dragon"}),
 }
 

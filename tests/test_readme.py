@@ -22,6 +22,7 @@ SCRIPT = "from seg2vid.cli.main import main; raise SystemExit(main())"
 RUNNABLE = {"bash", "python"}
 SHORTENED = {
     ("seg2vid", "prepare"): ["--workers", "1"],
+    ("seg2vid", "toycity"): ["--clips", "2"],
     ("seg2vid", "evaluate"): ["--clips", "1"],
     ("seg2vid", "train"): [
         *("--steps", "1", "--batch-size", "1", "--measured-steps", "0", "--sheet-every", "0"),

@@ -371,6 +371,6 @@ def test_animate_refuses_in_one_line(
     assert not Path("out.mp4").exists()
 
 
-def test_animate_needs_labels(capsys: pytest.CaptureFixture[str]) -> None:
+def test_animate_needs_a_photo(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["animate", "photo.png", "-o", "out.mp4"]) == 2
-    assert "required: --labels" in capsys.readouterr().err
+    assert "Expected a photo; got no file photo.png; check" in capsys.readouterr().err

@@ -235,11 +235,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segment, "get_label_teacher", lambda name: BrightnessTeacher())
 
 
-def test_generate_takes_a_photo_and_begins_with_it(
-    pipe: FakePipeline, seen, tmp_path: Path, capsys
+@pytest.mark.parametrize("verb", ["generate", "animate"])
+def test_a_photo_is_segmented_and_the_video_begins_with_it(
+    pipe: FakePipeline, seen, tmp_path: Path, capsys, verb: str
 ) -> None:
     photo = save_photo(tmp_path / "photo.png")
-    assert cli.main(["generate", str(photo), "-o", str(tmp_path / "frames")]) == 0
+    assert cli.main([verb, str(photo), "-o", str(tmp_path / "frames")]) == 0
     output = capsys.readouterr().out
     assert "a photo, segmented first; it becomes the first frame" in output
     assert f"{photo}: train ids (a photo" in output and "333x217" in output

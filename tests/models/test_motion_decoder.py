@@ -228,10 +228,10 @@ def test_every_weight_learns() -> None:
 
 def test_a_pipeline_of_moving_scenes_generates_several_passes(arithmetic: str) -> None:
     pipeline = Seg2VidPipeline.from_config(SMALL)
-    video = pipeline(street_map(), num_frames=5, seed=0)
+    video = pipeline(street_map(), num_frames=6, seed=0)
     assert video.frames.shape == (1, 5, 3, 64, 128)
     assert video.motion.camera_path is not None and video.motion.camera_path.shape == (1, 5, 4)
-    assert torch.equal(video.frames, pipeline(street_map(), num_frames=5, seed=0).frames)
+    assert torch.equal(video.frames, pipeline(street_map(), num_frames=6, seed=0).frames)
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -318,7 +318,7 @@ def test_a_velocity_that_is_given_is_that_of_the_start(decoder: MotionDecoder) -
 
 def test_frames_of_several_passes_are_read_from_one_key() -> None:
     pipeline = Seg2VidPipeline.from_config(SMALL)
-    video = pipeline(street_map(), num_frames=12, seed=0)
+    video = pipeline(street_map(), num_frames=13, seed=0)
     assert video.pass_starts == (0, 9), "three passes of three frames, then a new key"
     path = video.motion.camera_path
     assert path is not None

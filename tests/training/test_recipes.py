@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from seg2vid.cli import main as cli
 from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.models.config import PAPER, PRESETS
 from seg2vid.tools.errors import ModelError
+from seg2vid.training import recipes
 from seg2vid.training.config import OBJECTIVES, PAPER_TRAINING, STAGE_NAMES
 from seg2vid.training.recipes import read_recipe
 from tests import tiny
@@ -46,6 +48,19 @@ def test_recipe_says_command_expectation_and_whether_it_was_run(path: Path) -> N
     words = shlex.split(command)
     assert words[words.index("--recipe") + 1] == f"recipes/{path.name}"
     assert {"--data", "-o"} < set(words)
+
+
+def test_recipes_travel_in_the_wheel_and_are_found_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included["recipes"] == str(recipes.FOLDERS[0].relative_to(recipes.FOLDERS[0].parents[1]))
+    wanted = read_recipe(REPOSITORY / "recipes" / "kth.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe(Path("kth")) == read_recipe(Path("recipes/kth.yaml")) == wanted
+    with pytest.raises(ModelError):
+        read_recipe(Path("runs/kth.yaml"))
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -161,7 +161,12 @@ def _check_options(
             what = f"a contact sheet ending in {', '.join(FORMATS)}"
             raise MediaError(what, got=repr(sheet.name), fix="change the ending")
         check_place(sheet)
-    read_picture(places[0] if isinstance(options, Generate) else options.labels or options.photo)
+    if isinstance(options, Generate):
+        read_picture(places[0])
+    else:
+        read_image(options.photo)
+        if options.labels is not None:
+            read_picture(options.labels)
     check_replaced(outputs, overwrite=options.overwrite)
 
 

@@ -52,6 +52,11 @@ class _File:
     data: Any = None
 
 
+_PACKAGE = Path(__file__).parents[1]
+FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parents[1] / "recipes")
+"""Where recipes lie in an installed wheel, and in a clone."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What a recipe says of networks and training."""
@@ -62,7 +67,13 @@ class Recipe:
 
 
 def read_recipe(path: Path, kind: type = MotionTrainingConfig) -> Recipe:
-    """Read a recipe of the stage that ``kind`` configures; ``ModelError`` says what is wrong."""
+    """Read a recipe of the stage that ``kind`` configures; ``ModelError`` says what is wrong.
+
+    ``NAME`` and ``recipes/NAME.yaml``, where there is no such file, come with seg2vid.
+    """
+    if path.parent.name in ("", "recipes"):
+        places = (path, *(folder / f"{path.stem}.yaml" for folder in FOLDERS))
+        path = next(filter(Path.is_file, places), path)
     fix = "see the files in recipes/"
     values = read_plain(path, "a recipe", error=ModelError, fix=fix)
     told = build(_File, values, str(path), error=ModelError, fix=fix)
