@@ -1,5 +1,6 @@
 """Warping: against the slow statements of ``reference.py``, and what must hold for any flow."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -331,6 +332,31 @@ def test_a_pixel_is_visible_that_is_visible_all_the_way() -> None:
     followed = follow_passes(motion, (0, 1, 2))
     for shown in (followed.forward_visible, followed.backward_visible):
         torch.testing.assert_close(shown[0, :, 0, 5, 5], torch.tensor([0.5, 0.25, 0.125]))
+
+
+def test_the_camera_goes_on_where_the_pass_before_ended() -> None:
+    """Three passes that drive 2 m ahead, 1 m aside and turn right by a quarter: three sides."""
+    turn = math.pi / 2
+    own = torch.tensor([[1.0, 0.0, 0.0, 0.1], [2.0, 1.0, turn, 0.2]])
+    motion = replace(
+        steady_motion([(0, 0)] * 6),
+        camera_path=own.repeat(3, 1)[None],
+        inverse_depth=torch.rand(1, 6, 16, 24),
+        source=torch.zeros(1, 6, 16, 24, dtype=torch.long),
+    )
+    followed = follow_passes(motion, (0, 2, 4))
+    # After the first turn ahead is to the right and right is back, then ahead is back.
+    expected = [(1, 0), (2, 1), (2, 2), (1, 3), (0, 3), (-1, 2)]
+    torch.testing.assert_close(
+        followed.camera_path[0, :, :2], torch.tensor(expected).float(), atol=1e-5, rtol=0
+    )
+    turns = torch.tensor([0, 1, 1, 2, 2, 3]) * turn
+    torch.testing.assert_close(followed.turning[0], turns)
+    torch.testing.assert_close(
+        followed.camera_path[0, :, 3], torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    )
+    assert followed.inverse_depth is motion.inverse_depth and followed.source is None
+    assert torch.equal(follow_passes(motion, (0,)).camera_path, motion.camera_path)
 
 
 def test_passes_warp_the_first_frame_to_the_last() -> None:

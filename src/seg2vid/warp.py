@@ -126,7 +126,8 @@ def follow_passes(motion: Motion, pass_starts: Sequence[int]) -> Motion:
 
     ``pass_starts`` lists the frame each pass started from, as in ``GeneratedVideo``. The flows of a
     later pass are followed through the last frame of the one before; a pixel is visible where it is
-    visible all the way (product of the masks).
+    visible all the way (product of the masks). The camera's path goes on where the pass before
+    ended; ``inverse_depth``, of frame t itself, stays, ``source`` does not.
     """
     names = ("forward_flow", "backward_flow", "forward_visible", "backward_visible")
     times: list[list[Tensor]] = []
@@ -134,7 +135,21 @@ def follow_passes(motion: Motion, pass_starts: Sequence[int]) -> Motion:
         own = [getattr(motion, name)[:, time] for name in names]
         start = max(begin for begin in pass_starts if begin <= time)
         times.append(_through(times[start - 1], own) if start else own)
-    return Motion(*(torch.stack(fields, 1) for fields in zip(*times, strict=True)))
+    followed = Motion(*(torch.stack(fields, 1) for fields in zip(*times, strict=True)))
+    if (path := motion.camera_path) is None:
+        return followed
+    first, *later = path.tensor_split(list(pass_starts[1:]), dim=1)
+    paths = [first]
+    for own in later:
+        end = paths[-1][:, -1:]
+        sine, cosine = end[..., 2].sin(), end[..., 2].cos()
+        ahead, aside, *angles = own.unbind(-1)
+        turned = (cosine * ahead - sine * aside, sine * ahead + cosine * aside, *angles)
+        paths.append(end + torch.stack(turned, -1))
+    path = torch.cat(paths, 1)
+    return replace(
+        followed, camera_path=path, turning=path[..., 2], inverse_depth=motion.inverse_depth
+    )
 
 
 def _through(before: list[Tensor], after: list[Tensor]) -> list[Tensor]:
