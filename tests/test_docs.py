@@ -134,7 +134,7 @@ def is_run(text: str, block: Block) -> bool:
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)
 def test_every_block_has_a_language(page: Path) -> None:
     blocks = blocks_of(page.read_text("utf-8"))
-    assert {block.language for block in blocks} <= {"bash", "python", "text"}
+    assert {block.language for block in blocks} <= {"bash", "python", "text", "yaml"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -23,6 +23,7 @@ from seg2vid.tools.errors import LabelMapError, ModelError
 from seg2vid.tools.files import digest_of
 from seg2vid.tools.seeds import Generators, Seeds, make_generators, seeded
 
+Planes = TypeVar("Planes", Tensor, Tensor | None)
 Pipeline = TypeVar("Pipeline", bound="Seg2VidPipeline")
 BOXES = ("first_frame", "animator")
 DEFAULT_SECONDS = 3
@@ -44,8 +45,10 @@ class Seg2VidPipeline:
     replaces the motion drawn from N(0, I). ``seed`` or ``generator`` (``generators``): one, or one
     for each sample, so that a sample is the same whatever stands beside it; one label map with
     several seeds gives a batch. ``resample`` names classes whose look is drawn again, from
-    ``resample_seed``, while the others keep theirs. ``progress`` shows a bar; by default for long
-    videos on a terminal.
+    ``resample_seed``, while the others keep theirs. ``frames_per_second`` (1 to 240) shows the same
+    drive more or less smoothly, ``speed`` (0.01 to 100) makes it slower or faster than real.
+    ``scale`` says how many times larger first frame and maps are than what the networks see: a
+    photo moves at its own size. ``progress`` shows a bar; by default for long videos on a terminal.
     """
 
     def __init__(self, first_frame: FirstFrame, animator: Animator, config: ModelConfig) -> None:
@@ -126,6 +129,9 @@ class Seg2VidPipeline:
         generator: Generators = None,
         resample: Collection[str] = (),
         resample_seed: int = 0,
+        frames_per_second: float | int | None = None,
+        speed: float | int = 1,
+        scale: SupportsIndex = 1,
         progress: bool | None = None,
     ) -> GeneratedVideo:
         """Generate a video of ``num_frames`` frames, any number.
@@ -143,8 +149,11 @@ class Seg2VidPipeline:
             generator=generator,
             resample=resample,
             resample_seed=resample_seed,
+            frames_per_second=frames_per_second,
+            speed=speed,
+            scale=scale,
         )
-        total = self.default_frames if num_frames is None else index(num_frames)
+        total = self._count(num_frames, frames_per_second)
         if progress is None and total <= 2 * self.num_frames + 2:
             progress = False
         return join_passes(list(show_progress(passes, total, progress)))
@@ -161,27 +170,33 @@ class Seg2VidPipeline:
         generator: Generators = None,
         resample: Collection[str] = (),
         resample_seed: int = 0,
+        frames_per_second: float | int | None = None,
+        speed: float | int = 1,
+        scale: SupportsIndex = 1,
     ) -> Iterator[GeneratedVideo]:
         """Yield what ``__call__`` returns pass by pass: memory does not grow with length."""
-        count = (self.default_frames if num_frames is None else index(num_frames)) - 1
+        count, factor = self._count(num_frames, frames_per_second) - 1, index(scale)
+        rate = self.frames_per_second if frames_per_second is None else frames_per_second
+        self._check_pace(rate, speed, factor)
         # Inference mode is held around each pass, not around the yields: a caller's own code runs
         # between them.
         with torch.inference_mode():
             # 1. Check inputs, put them on the device
-            size = {"height": self.height, "width": self.width}
+            size = {"height": factor * self.height, "width": factor * self.width}
             inputs = take_inputs(
                 label_map, instance_map, first_frame, space=self.label_space, **size
             )
             generators = make_generators(len(inputs.label_map), seed, generator)
-            ids, instance_map, first_frame = (
-                _for_each(given, len(generators), self.device) for given in inputs
-            )
-            self.check_inputs(ids, instance_map, first_frame, count + 1)
+            ids = _for_each(inputs.label_map, len(generators), self.device)
+            instance_map = _for_each(inputs.instance_map, len(generators), self.device)
+            first_frame = _for_each(inputs.first_frame, len(generators), self.device)
+            self.check_inputs(ids, instance_map, first_frame, count + 1, factor)
             # 2. Which pixels belong together
-            objects = self.find_objects(ids, instance_map)
+            objects = self.find_objects(ids, instance_map, factor)
             z = None if z is None else self._take_z(z, objects)
             # 3. Label map → first frame, unless the user brings one
-            look = self.draw_look(ids, objects, generators, resample, resample_seed)
+            small = ids[:, factor // 2 :: factor, factor // 2 :: factor]
+            look = self.draw_look(small, objects, generators, resample, resample_seed)
             with fast_arithmetic(self.device):
                 frame = self.first_frame(ids, objects, look) if first_frame is None else first_frame
             # 4. z ~ N(0, I), unless the user brings one
@@ -193,43 +208,57 @@ class Seg2VidPipeline:
         if count == 0:
             yield self._still(frame, ids, instance_map, z, about)
             return
-        # 5. Pass by pass: motion → warp → refine → labels; sooner or later the last frame is the
-        # key that the next ones start from
-        per_key = self.animator.passes_per_key
-        for number, start in enumerate(range(0, count, self.num_frames)):
-            shown, since_key = min(self.num_frames, count - start), number % per_key
-            with torch.inference_mode():
-                with fast_arithmetic(self.device):
-                    animation = self.animator(
-                        frame, ids, z, objects, passes_ago=since_key, velocity=velocity
-                    )
-                motion, label_maps = animation.motion, choose_labels(ids, animation)
-                instance_maps = None
-                if instance_map is not None:
-                    things = self.label_space.foreground_ids
-                    instance_maps = choose_instances(instance_map, label_maps, animation, things)
-                chunk = GeneratedVideo(
+        # 5. Key by key, and from each key pass by pass: motion → warp → refine → labels; the last
+        # frame that a key is good for is the next one
+        step = speed * self.frames_per_second / rate
+        per_pass, per_key = (
+            max(1, int(passes * self.num_frames / step + 1e-6))
+            for passes in (1, self.animator.passes_per_key)
+        )
+        known = None
+        for begin in range(0, count, per_key):
+            with torch.inference_mode(), fast_arithmetic(self.device):
+                start = {"velocity": velocity, "known": known, "until": per_key * step}
+                keys = self.animator.begin(frame, ids, z, objects, **start)
+            for start in range(begin, min(begin + per_key, count), per_pass):
+                # A pass is made whole: how its frames look does not depend on where a video ends.
+                shown, whole = count - start, min(per_pass, begin + per_key - start)
+                times = torch.arange(1, whole + 1, device=self.device) + (start - begin)
+                with torch.inference_mode():
+                    with fast_arithmetic(self.device):
+                        shows = [key.show(times * step - 1) for key in keys]
+                    animation = join_batch(shows)
+                    motion, label_maps = animation.motion, choose_labels(ids, animation)
+                    instance_maps = None
+                    if instance_map is not None:
+                        things = self.label_space.foreground_ids
+                        instance_maps = choose_instances(
+                            instance_map, label_maps, animation, things
+                        )
+                yield GeneratedVideo(
                     first_frame=frame,
                     frames=animation.refined[:, :shown],
                     label_map=ids,
                     label_maps=label_maps[:, :shown],
                     motion=motion.map(lambda tensor, shown=shown: tensor[:, :shown]),
                     z=z,
-                    frames_per_second=self.frames_per_second,
+                    frames_per_second=rate,
                     label_space=self.label_space.name,
-                    pass_starts=() if since_key else (start,),
+                    pass_starts=(start,) if start == begin else (),
                     instance_map=instance_map,
                     instance_maps=None if instance_maps is None else instance_maps[:, :shown],
                     **about,
                 )
-                if since_key == per_key - 1:
-                    frame, ids = animation.refined[:, -1], label_maps[:, -1]
-                    instance_map = None if instance_maps is None else instance_maps[:, -1]
-                    objects = self.find_objects(ids, instance_map)
-                    z = continue_latent(z, motion, objects)
-                    if (path := motion.camera_path) is not None:
-                        velocity = last_velocity(path, 1 / self.frames_per_second)
-            yield chunk
+            if begin + per_key >= count:
+                return
+            with torch.inference_mode():
+                frame, ids = animation.refined[:, -1], label_maps[:, -1]
+                instance_map = None if instance_maps is None else instance_maps[:, -1]
+                objects = self.find_objects(ids, instance_map, factor)
+                z = continue_latent(z, motion, objects)
+                known = None if motion.inverse_depth is None else motion.inverse_depth[:, -1]
+                if (path := motion.camera_path) is not None:
+                    velocity = last_velocity(path, step / self.frames_per_second)
 
     def draw_look(
         self,
@@ -298,11 +327,12 @@ class Seg2VidPipeline:
         instance_map: Labels | None,
         first_frame: Pictures | None,
         num_frames: int,
+        scale: int = 1,
     ) -> None:
         """Raise ``LabelMapError`` or ``ModelError`` for inputs that do not fit."""
         height, width = label_map.shape[1:]
-        if height % 32 or width % 32 or not label_map.numel():
-            what = "a label map whose width and height are multiples of 32"
+        if height % (32 * scale) or width % (32 * scale) or not label_map.numel():
+            what = f"a label map whose width and height are multiples of {32 * scale}"
             fix = "give its path or Pillow image, which are fitted, or use labels.fit.fit_label_map"
             raise LabelMapError(what, got=f"{width}x{height}", fix=fix)
         low, high = int(label_map.min()), int(label_map.max())
@@ -317,6 +347,9 @@ class Seg2VidPipeline:
             what = f"an instance map of the label map's size {width}x{height}"
             size = "x".join(map(str, instance_map.shape[:0:-1]))
             raise LabelMapError(what, got=size, fix="fit both in the same way")
+        if first_frame is None and scale > 1:
+            what, fix = "a first frame to show at a scale", "give a photo, or leave scale at 1"
+            raise ModelError(what, got="none", fix=fix)
         if first_frame is None:
             return
         shape = (label_map.shape[0], 3, *label_map.shape[1:])
@@ -328,13 +361,35 @@ class Seg2VidPipeline:
             got_range = f"{darkest:.3g} ... {brightest:.3g}"
             raise ModelError("colours in [0, 1]", got=got_range, fix="divide by 255")
 
-    def find_objects(self, label_map: Labels, instance_map: Labels | None) -> Objects:
+    def find_objects(
+        self, label_map: Labels, instance_map: Labels | None, scale: int = 1
+    ) -> Objects:
         """Number the foreground objects, as the networks see them: 0 is background."""
-        things = self.label_space.foreground_ids
-        return find_objects(label_map, instance_map, foreground=things, factor=OBJECT_FACTOR)
+        things, cell = self.label_space.foreground_ids, OBJECT_FACTOR * scale
+        return find_objects(label_map, instance_map, foreground=things, factor=cell)
+
+    def _count(self, num_frames: SupportsIndex | None, frames_per_second: float | int | None) -> int:
+        if num_frames is not None:
+            return index(num_frames)
+        return max(1, round(DEFAULT_SECONDS * (frames_per_second or self.frames_per_second)))
+
+    def _check_pace(self, rate: float | int, speed: float | int, scale: int) -> None:
+        """Raise ``ModelError`` for a rate, speed or scale that is out of range or cannot be had."""
+        for name, value, low, high in (
+            ("frames_per_second", rate, 1.0, 240.0),
+            ("speed", speed, 0.01, 100.0),
+            ("scale", scale, 1, 16),
+        ):
+            if not low <= value <= high:
+                what, fix = f"{name} from {low:g} to {high:g}", "choose a value in that range"
+                raise ModelError(what, got=value, fix=fix)
+        is_usual = scale == 1 and speed == 1 and rate == self.frames_per_second
+        if not is_usual and self.config.architecture == "paper":
+            what = "a model whose motion is a scene's, for another frame rate, speed or scale"
+            raise ModelError(what, got="the architecture paper", fix="leave them at their defaults")
 
 
-def _for_each(given: Tensor | None, count: int, device: torch.device) -> Any:
+def _for_each(given: Planes, count: int, device: torch.device) -> Planes:
     """Put a map or picture (any shape, batch first) on the device, a single one for each sample."""
     if given is None:
         return None

@@ -199,7 +199,7 @@ def test_place_that_only_looks_writable(refused: Callable[[str], str]) -> None:
         ("labels check good.png --label-space space.yaml", "a colour .* for class 'a' in"),
         ("labels check good.png --encoding train", "only ids 0 ... 18 .*got also 23"),
         ("labels check", "got the following arguments are required: FILE"),
-        ("labels", r"a verb \(labels check, labels convert\); got 'labels'; see"),
+        ("labels", r"a verb \(labels check, labels convert, labels spaces\); got 'labels'; see"),
         ("labels repair x.png", "got 'labels repair'; see"),
         ("animated good.png", r"a verb \(generate, animate, .*\); got 'animated'; see"),
         ("--verbose", "got '--verbose'"),

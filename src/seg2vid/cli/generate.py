@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from seg2vid.cli.outputs import check_apart, check_replaced
 from seg2vid.labels.convert import to_file_ids, translate_ids
 from seg2vid.labels.doctor import Diagnosis, Picture, diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
-from seg2vid.labels.space import LabelSpace, get_label_space
+from seg2vid.labels.space import Ids, LabelSpace, get_label_space
 from seg2vid.media.drawing import contact_sheet, pick_evenly
 from seg2vid.media.generated import VideoSink, check_output, outer_paths, show_progress
 from seg2vid.media.given import check_proportions, to_planes
@@ -188,11 +188,11 @@ def _read_inputs(
     own = space if options.label_space is None else get_label_space(options.label_space)
     photo = options.photo if isinstance(options, Animate) else options.first_frame
     picture, found = _look_at(options, place, own)
-    if (ids := found.ids) is None:
+    if found.ids is None:
         is_given = photo is not None and photo != place
         found = _segment(picture, own, "" if is_given else "; it becomes the first frame")
-        ids, photo = found.ids, photo or place
-    ids, lost = translate_ids(ids, own, space)
+        photo = photo or place
+    ids, lost = translate_ids(cast(Ids, found.ids), own, space)
     fit = partial(fit_label_map, height=height, width=width, aspect=options.aspect)
     fitted = fit(ids, fill=space.void_id)
     inputs: dict[str, Any] = {"label_map": torch.from_numpy(fitted.ids)[None]}
@@ -223,13 +223,13 @@ def _look_at(
     options: Generate | Animate, place: Path, space: LabelSpace
 ) -> tuple[Picture, Diagnosis]:
     """Return the picture of the labels and what it is: without ids a photo, to be segmented."""
-    has_labels = isinstance(options, Animate) and options.labels is not None
-    is_photo = not has_labels if isinstance(options, Animate) else options.photo
-    picture = read_picture(options.labels if has_labels else place)
+    labels = options.labels if isinstance(options, Animate) else None
+    is_photo = labels is None if isinstance(options, Animate) else options.photo
+    picture = read_picture(labels or place)
     if is_photo:
         return picture, Diagnosis("photo", "as asked")
     found = diagnose(picture, space=space, encoding=options.encoding, palette=options.palette)
-    if found.ids is None and (has_labels or not found.is_photo):
+    if found.ids is None and (labels is not None or not found.is_photo):
         raise LabelMapError(f"{picture.name}: {found.problems[0]}")
     return picture, found
 

@@ -1,12 +1,14 @@
 """Files: written whole or not at all (beside their place, then moved there), and their digests."""
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ MARKER = "video.json"
 """The file in a folder of frames that tells what it is and that seg2vid wrote it."""
 _FORMAT = "seg2vid-frames-1"
 POSES = "poses.txt"
-EXTRAS = ("flow", "visible", "forward_visible", "labels", "overlay", "instances")
-EXTRAS += ("depth", "source", "poses")
+EXTRAS: tuple[str, ...] = ("flow", "visible", "forward_visible", "labels", "overlay")
+EXTRAS += ("instances", "depth", "source", "poses")
 """What can be written beside the frames of a video."""
 _OWN_NAME = re.compile(
     r"video\.json|(?P<extra>[a-z_]+)(\.txt)?|"
@@ -51,6 +53,36 @@ def _told_of(path: Path) -> Iterator[None]:
         raise MediaError(what, got=got, fix=fix) from None
 
 
+@contextmanager
+def working_alone(place: Path, *, among_others: bool = False) -> Iterator[None]:
+    """Hold a folder or file while working in it; raise ``Seg2VidError`` where another does.
+
+    ``among_others`` keeps away only those who want it alone. The system lets go of it when the
+    process ends, however it does; where a disk knows no locks, nothing is held.
+    """
+    file = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if among_others else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        what, fix = f"{place} to be free", "wait until it is done, or stop it"
+        raise Seg2VidError(what, got="another seg2vid at work in it", fix=fix) from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def remove_strays(path: Path) -> None:
+    """Delete what killed processes left half written of an output; what is held stays."""
+    for stray in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"):
+        if _PARTIAL_NAME.fullmatch(stray.name):
+            with suppress(OSError, Seg2VidError), working_alone(stray):
+                shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
+
+
 class Replacement:
     """A file or folder to be written under ``temporary`` and moved to ``path`` by ``commit``."""
 
@@ -58,6 +90,7 @@ class Replacement:
         """Make the empty temporary file or folder; raise ``MediaError`` where that cannot be."""
         check_place(path, is_folder=is_folder)
         self.path, self.is_folder = path, is_folder
+        self._held = ExitStack()
         self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
         with _told_of(path):
             self.discard()
@@ -65,9 +98,11 @@ class Replacement:
                 self.temporary.mkdir()
             else:
                 self.temporary.touch()
+            self._held.enter_context(working_alone(self.temporary))
 
     def commit(self) -> None:
         """Move it to its place, over an older output there; raise ``MediaError`` if that fails."""
+        self._held.close()
         with _told_of(self.path):
             if self.is_folder and self.path.exists():
                 _check_own_folder(self.path)  # once more: it may have been filled meanwhile
@@ -83,6 +118,7 @@ class Replacement:
 
     def discard(self) -> None:
         """Delete what was written so far; nothing happens when there is nothing."""
+        self._held.close()
         if self.temporary.is_dir():
             shutil.rmtree(self.temporary)
         else:

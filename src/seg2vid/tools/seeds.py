@@ -31,9 +31,10 @@ def make_generators(batch: int, seed: Seeds, generator: Generators) -> list[torc
     if seed is not None and generator is not None:
         raise ModelError("a seed or a generator", got="both", fix="leave one of them out")
     if seed is not None:
-        is_one = not isinstance(seed, Iterable)
-        first = seeded(seed).initial_seed() if is_one else 0
-        generators = [seeded(one) for one in (range(first, first + batch) if is_one else seed)]
+        if not isinstance(seed, Iterable):
+            first = seeded(seed).initial_seed()
+            seed = range(first, first + batch)
+        generators = [seeded(one) for one in seed]
     elif isinstance(generator, Sequence):
         generators = list(generator)
     elif generator is not None:

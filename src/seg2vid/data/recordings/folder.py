@@ -22,7 +22,6 @@ neighbouring frames must not be read differently.
 Frames of a folder without ``fps`` are taken to be 25 a second.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -42,9 +41,10 @@ from seg2vid.data.recordings.recording import (
 )
 from seg2vid.labels.doctor import Encoding, Picture, diagnose
 from seg2vid.labels.space import LabelSpace, get_label_space, load_label_space
-from seg2vid.media.generated import EXTRAS
 from seg2vid.media.label_maps import read_picture
 from seg2vid.tools.errors import MediaError
+from seg2vid.tools.plain import read_plain
+from seg2vid.tools.files import EXTRAS
 
 SPACE_FILE = "label_space.yaml"
 MANIFEST = "manifest.json"
@@ -151,10 +151,7 @@ def _add_manifest(recording: Recording, place: Path) -> Recording:
 
 def _read_manifest(path: Path) -> list[dict[str, Any]]:
     what = 'a list of objects with a "name"'
-    try:
-        entries = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise _wrong(path, what, str(error)) from None
+    entries = read_plain(path, what, error=MediaError, fix="repair it, or take it away")
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in entries
     ):
