@@ -1,10 +1,13 @@
 """Protocols: frozen to the byte, whole, and refused with a reason where they are wrong."""
 
+import json
+import re
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from seg2vid.data.recordings.folder import list_recordings
 from seg2vid.data.recordings.recording import Recording
@@ -146,6 +149,22 @@ def test_a_protocol_of_ones_own_is_read_from_its_file(tmp_path: Path) -> None:
     before = protocol.sha256
     write(tmp_path / "own.yaml", seed="1")
     assert get_protocol(path).sha256 != before
+
+
+def test_every_key_is_documented_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
+    section = text.partition("### Keys of a protocol")[2].partition("\n**Judges**")[0]
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    found = {}
+    for keys, defaults in rows:
+        names, values = (
+            re.findall(r"`(\w+)`", keys),
+            yaml.safe_load(f"[{defaults}]".replace("`", "")),
+        )
+        found |= dict(zip(names, values or [None] * len(names), strict=True))
+    plain = json.loads(json.dumps(asdict(Protocol("", "", "prediction", "toycity"))))
+    needed = dict.fromkeys(("name", "about", "task", "source"))
+    assert found == {k: v for k, v in plain.items() if k != "sha256"} | needed
 
 
 WRONG = {

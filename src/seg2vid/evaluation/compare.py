@@ -89,12 +89,7 @@ def read_report(path: Path) -> dict[str, Any]:
         path = path / REPORT
     if not path.is_file():
         raise Seg2VidError(what, got=f"{path}, which is no file", fix=fix)
-    try:
-        report = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise Seg2VidError(what, got=f"{path}: {error.strerror}", fix=fix) from None
-    except ValueError as error:
-        raise Seg2VidError(what, got=f"{path}, no JSON: {error}", fix=fix) from None
+    report = read_plain(path, what, fix=fix)
     version = report.get("format") if isinstance(report, dict) else None
     if isinstance(version, int) and version > FORMAT:
         what, got = f"a report of format {FORMAT} or older", f"{path} of format {version}"
@@ -103,7 +98,51 @@ def read_report(path: Path) -> dict[str, Any]:
     if missing or not isinstance(version, int):
         got = f"{path}, which lacks {', '.join(missing) or 'a format'}"
         raise Seg2VidError(what, got=got, fix=fix)
+    build(_Report, report, str(path), is_open=True, fix=fix)
     return report
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    key: str
+    title: str
+    role: Literal["model", "other", "baseline", "oracle", "ceiling"]
+
+
+@dataclass(frozen=True)
+class _Metric:
+    key: str
+    title: str
+    better: str
+
+
+@dataclass(frozen=True)
+class _Figure:
+    candidate: str
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    count: float | None = None
+
+
+@dataclass(frozen=True)
+class _Clips:
+    names: tuple[str, ...]
+    values: dict[str, dict[str, list[float | None]]]
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What is read of a report."""
+
+    protocol: dict[str, Any]
+    candidates: tuple[_Candidate, ...]
+    metrics: tuple[_Metric, ...]
+    figures: tuple[_Figure, ...]
+    clips: _Clips
+    provenance: dict[str, Any]
+    cost: dict[str, Any] | None = None
 
 
 def compare(

@@ -24,6 +24,8 @@ class MetricInfo:
     """What its curve runs over."""
 
 
+OF_FIRST = ("fvd", "kvd", "fid", "kid", "inception", "warping", "miou", "accuracy", "class_iou")
+"""How the keys of metrics begin that are measured on the first draw of each clip alone."""
 SEGMENTED = "an independent segmenter's labels of the frames against"
 
 _HIDDEN = {"backward": "the first frame does not show", "forward": "later frames hide"}
@@ -175,5 +177,10 @@ TABLE: dict[tuple[str, str, str, Better, Group], str] = {
     ),
 }
 """Key, title, unit, better direction and group of every metric, with what it says."""
-METRICS = {head[0]: MetricInfo(*head, about) for head, about in TABLE.items()}
+METRICS = {
+    head[0]: MetricInfo(
+        *head, f"{about} Of the first draw alone." if head[0].startswith(OF_FIRST) else about
+    )
+    for head, about in TABLE.items()
+}
 METRICS["best_of_n"] = replace(METRICS["best_of_n"], axis="samples")

@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from seg2vid.data.clips import ClipFolder
 from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.evaluation import work
 from seg2vid.evaluation.cases import digest_of_all, open_dataset
-from seg2vid.evaluation.compare import REPORT
+from seg2vid.evaluation.compare import REPORT, read_report
 from seg2vid.evaluation.figures import Results, build_figures, clip_values
 from seg2vid.evaluation.judges import JUDGE_FILES, judge_digests
 from seg2vid.evaluation.metric_table import METRICS
@@ -28,7 +29,8 @@ from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.evaluation.work import Cost, Setup
 from seg2vid.tools.environment import describe_environment, describe_machine, without_folders
 from seg2vid.tools.errors import MediaError, Seg2VidError
-from seg2vid.tools.files import replacing
+from seg2vid.tools.files import replacing, working_alone
+from seg2vid.tools.plain import read_plain
 from seg2vid.tools.processes import available_cores
 
 Report = dict[str, Any]
@@ -62,24 +64,24 @@ def run(
     settings = _settings(setup)
     if _is_finished(output, settings):
         yield f"{output} is finished: nothing to do"
-        yield from summary_lines(json.loads((output / REPORT).read_text("utf-8")))
+        yield from summary_lines(read_report(output / REPORT))
         return
     left = len(setup.numbers_left())
     if left:
         _ = setup.measurement  # loads the judges: a wrong folder is told before this one is claimed
-    _claim(output, settings)
-    titles = ", ".join(candidate.title for candidate in setup.candidates)
-    yield f"{setup.protocol.name}: {left} of {len(setup.cases.names)} clips to do; {titles}"
-    for remark in _remarks(changes(setup)):
-        yield f"warning: {remark}"
-    cost = yield from _measure(setup, *share_cores(setup, workers, threads))
-    report = make_report(setup, cost)
-    write_evaluation_report(report, setup.strips, output / PAGE)
-    _write_json(report, output / REPORT)
-    if not keep_work:
-        shutil.rmtree(setup.work)
-    yield from summary_lines(report)
-    yield f"wrote {output / REPORT} and {output / PAGE}"
+    with _claimed(output, settings):
+        titles = ", ".join(candidate.title for candidate in setup.candidates)
+        yield f"{setup.protocol.name}: {left} of {len(setup.cases.names)} clips to do; {titles}"
+        for remark in _remarks(changes(setup)):
+            yield f"warning: {remark}"
+        cost = yield from _measure(setup, *share_cores(setup, workers, threads))
+        report = make_report(setup, cost)
+        write_evaluation_report(report, setup.strips, output / PAGE)
+        _write_json(report, output / REPORT)
+        if not keep_work:
+            shutil.rmtree(setup.work)
+        yield from summary_lines(report)
+        yield f"wrote {output / REPORT} and {output / PAGE}"
 
 
 def choose_device(name: str) -> str:
@@ -320,28 +322,36 @@ def _is_finished(output: Path, settings: Mapping[str, Any]) -> bool:
     """
     if not (output / REPORT).is_file():
         return False
-    if (output / SETTINGS).is_file() and json.loads((output / SETTINGS).read_text()) == settings:
+    path = output / SETTINGS
+    if path.is_file() and read_plain(path, "settings", fix=_FIX) == settings:
         return True
     what, got = "a folder for a new report", f"{output}, which holds another one"
     raise Seg2VidError(what, got=got, fix="choose another -o, or remove that")
 
 
-def _claim(output: Path, settings: Mapping[str, Any]) -> None:
-    """Make the folder and write the settings down, or check that they are those that are there."""
+_FIX = "choose another -o"
+
+
+@contextmanager
+def _claimed(output: Path, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Hold the folder, made if need be; its settings are written down, or those that are there."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what, got = "a folder that can be written", f"{output}: {error.strerror or error}"
-        raise MediaError(what, got=got, fix="choose another -o") from None
+        raise MediaError(what, got=got, fix=_FIX) from None
     path = output / SETTINGS
-    if path.is_file():
-        before = json.loads(path.read_text("utf-8"))
-        differing = sorted(k for k in settings if settings[k] != before.get(k))
-        if differing:
-            what, got = "the settings the evaluation was begun with", f"other {differing[0]}"
-            fix = "use the same to go on, or choose another -o"
-            raise Seg2VidError(what, got=got, fix=fix)
-    _write_json(settings, path)
+    with working_alone(output):
+        if path.is_file():
+            before = read_plain(path, "settings", fix=_FIX)
+            before = before if isinstance(before, dict) else {}
+            differing = sorted(k for k in settings if settings[k] != before.get(k))
+            if differing:
+                what, got = "the settings the evaluation was begun with", f"other {differing[0]}"
+                fix = f"use the same to go on, or {_FIX}"
+                raise Seg2VidError(what, got=got, fix=fix)
+        _write_json(settings, path)
+        yield
 
 
 def _write_json(values: Mapping[str, Any], path: Path) -> None:
