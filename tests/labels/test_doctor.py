@@ -432,6 +432,18 @@ def test_own_label_space_has_no_raw_ids() -> None:
     assert "16-bit values" in problem(look(pixels.astype(np.uint16) + 26000, "I;16", space=space))
 
 
+def test_a_mask_of_0_and_255_is_one_of_an_object() -> None:
+    space = get_label_space("object")
+    mask = np.zeros((20, 20), np.uint8)
+    mask[5:9, 5:9] = 255
+    found = look(mask, space=space)
+    assert found.kind == "raw ids" and np.array_equal(found.ids, mask // 255)
+    mask[mask == 255] = 1
+    mask[0] = 255
+    found = look(mask, space=space)
+    assert found.kind == "train ids" and (found.ids[0] == 2).all() and found.ids[6, 6] == 1
+
+
 def test_what_is_probably_not_meant_is_said() -> None:
     noise = np.random.default_rng(0).integers(0, 19, (40, 40)).astype(np.uint8)
     noise[0, 0] = 255

@@ -17,6 +17,8 @@ from torch import Tensor
 from seg2vid.labels.space import Ids, LabelSpace, Values
 from seg2vid.tools.errors import LabelMapError
 
+SPAN = 1 << 24
+"""Numbers of 8-bit colours, and pixels that are counted at once."""
 COLOUR_TOLERANCE = 32.0
 """Euclidean RGB distance up to which a pixel has a class colour: JPEG noise is well below."""
 
@@ -45,7 +47,7 @@ def colourise(
 
 
 def _check_ids(ids: Integer[np.ndarray, "*shape"], space: LabelSpace) -> None:
-    unknown = [int(value) for value in np.unique(ids) if not 0 <= value <= space.void_id]
+    unknown = [int(value) for value in distinct(ids)[0] if not 0 <= value <= space.void_id]
     if unknown:
         raise LabelMapError(
             f"ids 0 ... {space.void_id} of label space {space.name}",
@@ -60,13 +62,37 @@ def listed(values: Sequence[object], limit: int = 8) -> str:
     return text if len(values) <= limit else f"{text} and {len(values) - limit} more"
 
 
+def distinct(
+    values: Integer[np.ndarray, "*shape"],
+) -> tuple[Int[np.ndarray, " value"], Int[np.ndarray, " value"]]:
+    """Return the values that occur, in order, and how often each does.
+
+    Values that lie close together are counted, for sorting a large picture takes minutes.
+    """
+    if not values.size:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    low, high = int(values.min()), int(values.max())
+    if high - low >= SPAN:
+        found, counts = np.unique(values, return_counts=True)
+        return found.astype(np.int64), counts
+    counts = np.zeros(high - low + 1, dtype=np.int64)
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, SPAN):
+        part = flat[start : start + SPAN].astype(np.int64) - low
+        counts += np.bincount(part, minlength=counts.size)
+    found = np.flatnonzero(counts)
+    return found + low, counts[found]
+
+
 def _look_up(values: Values, table: Mapping[int, int], what: str, fix: str) -> Ids:
-    found, places = np.unique(values, return_inverse=True)
+    found, _ = distinct(values)
     unknown = [int(value) for value in found if int(value) not in table]
     if unknown:
         raise LabelMapError(what, got=f"also {listed(unknown)}", fix=fix)
-    ids = np.array([table[int(value)] for value in found], dtype=np.int64)
-    return ids[places].reshape(values.shape)
+    low = int(found.min(initial=0))
+    ids = np.zeros(int(found.max(initial=0)) - low + 1, dtype=np.int64)
+    ids[found - low] = [table[int(value)] for value in found]
+    return ids[values.astype(np.int64) - low]
 
 
 def from_file_ids(values: Values, space: LabelSpace) -> Ids:
@@ -140,16 +166,16 @@ def from_colours(
     pairs = [(c.id, colour) for c in space.channels for colour in (c.colour, *c.other_colours)]
     owners = np.array([owner for owner, _ in pairs])
     palette = np.array([colour for _, colour in pairs], dtype=np.float32)
-    found, places, counts = np.unique(pack(rgb), return_inverse=True, return_counts=True)
+    packed = pack(rgb)
+    found, counts = distinct(packed)
     colours = unpack(found).astype(np.float32)
     squares = (colours**2).sum(1)[:, None] - 2 * colours @ palette.T + (palette**2).sum(1)
     nearest = squares.argmin(axis=1)
     distance = np.sqrt(np.maximum(squares.min(axis=1), 0))
     is_far = distance > tolerance
-    shape = rgb.shape[:2]
-    ids = _fill_from_neighbours(
-        owners[nearest][places].reshape(shape), ~is_far[places].reshape(shape), space.void_id
-    )
+    owner, is_near = np.zeros(SPAN, dtype=np.int64), np.zeros(SPAN, dtype=bool)
+    owner[found], is_near[found] = owners[nearest], ~is_far
+    ids = _fill_from_neighbours(owner[packed], is_near[packed], space.void_id)
     return ColourMatch(ids, int(counts[distance > 0.5].sum()), int(counts[is_far].sum()))
 
 
@@ -189,7 +215,7 @@ def translate_ids(ids: Ids, source: LabelSpace, target: LabelSpace) -> Translate
         other = named.get(label.same_as.casefold(), -1) if label.same_as else -1
         table[label.id] = named.get(label.name.casefold(), other)
     table[source.void_id] = target.void_id
-    present = np.unique(ids)
+    present, _ = distinct(ids)
     if lacking := [source.names[value] for value in present if table[value] < 0]:
         raise LabelMapError(
             f"classes that label space {target.name} has too",

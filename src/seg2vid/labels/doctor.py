@@ -195,7 +195,7 @@ def _find_in_channels(
     is_grey = bool((rgb == rgb[..., :1]).all())
     greys = {c.colour[0] for c in space.channels if len(set(c.colour)) == 1}
     is_coloured = encoding == "colour" or palette == "nearest"
-    if is_grey and not is_coloured and not set(np.unique(rgb).tolist()) <= greys:
+    if is_grey and not is_coloured and not set(convert.distinct(rgb)[0].tolist()) <= greys:
         single = replace(picture, pixels=rgb[..., 0], mode="L", palette=None)
         finding = _find(single, space, encoding, palette)
         note = "three equal channels; the first was read as ids"
@@ -297,7 +297,7 @@ def _find_by_palette(
 ) -> Diagnosis | None:
     """Read a palette picture by its colours; None where its indices are to be read instead."""
     indices, forced = picture.pixels, encoding == "colour" or palette == "nearest"
-    used = np.unique(indices)
+    used, _ = convert.distinct(indices)
     if used.max() >= len(entries):
         return None
     owner_of = {colour: c.id for c in space.channels for colour in (c.colour, *c.other_colours)}
@@ -329,7 +329,7 @@ def _find_by_palette(
 
 
 def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
-    values = [int(value) for value in np.unique(picture.pixels)]
+    values = [int(value) for value in convert.distinct(picture.pixels)[0]]
     name = PurePath(picture.name).name.lower()
     if values[-1] > 255 or picture.pixels.dtype != np.uint8:
         return _find_in_wide_values(picture.pixels, values, space)
@@ -342,6 +342,8 @@ def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
     raw_values = set(space.raw_to_id) | {space.file_value}
     is_train = set(values) <= train_values
     is_raw = bool(space.raw_to_id) and set(values) <= raw_values
+    if is_raw and space.file_value in set(values) & set(space.raw_to_id):
+        is_train = False  # a mask of 0 and 255, where 255 is a class
     if is_train and is_raw and space.file_value not in values:
         return _decide(picture.pixels, name, space)
     if is_train:
@@ -349,7 +351,7 @@ def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
         return _read_as("train", picture.pixels, space, f"ids 0 ... {space.void_id - 1}{void}")
     if is_raw:
         only_raw = [value for value in values if value not in train_values]
-        why = f"values {convert.listed(only_raw)} exist only among raw ids"
+        why = f"values {convert.listed(only_raw or values)} exist only among raw ids"
         return _read_as("raw", picture.pixels, space, why)
     strange = [value for value in values if value not in train_values | raw_values]
     what = f"ids 0 ... {space.void_id - 1} and {space.file_value}, or raw ids, of {space.name}"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from seg2vid.labels.convert import pack, unpack
+from seg2vid.labels.convert import distinct, pack, unpack
 from seg2vid.labels.space import Colour, LabelClass, LabelSpace
 
 FLAT_SHARE = 0.6
@@ -63,7 +63,7 @@ def find_flat_colours(
     packed = pack(rgb)
     inner = packed[:-1, :-1]
     is_flat = (inner == packed[1:, :-1]) & (inner == packed[:-1, 1:])
-    values, counts = np.unique(packed, return_counts=True)
+    values, counts = distinct(packed)
     covered = np.sort(counts)[::-1].cumsum() / packed.size
     is_other = inner != values[counts.argmax()]
     is_drawing = (
@@ -74,7 +74,7 @@ def find_flat_colours(
         return ()
     is_exact = covered[:MOST_COLOURS][-1] == 1
     if is_drawing:  # what smoothing mixed lies along the edges, never flat
-        flat, flat_counts = np.unique(inner[is_flat], return_counts=True)
+        flat, flat_counts = distinct(inner[is_flat])
         counts = counts[np.searchsorted(values, flat)] if is_exact else flat_counts
         values = flat
     order = counts.argsort()[::-1]
