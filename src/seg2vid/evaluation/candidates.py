@@ -255,6 +255,7 @@ class Model:
         video = self.pipeline(clip.label_map, num_frames=count, first_frame=given, seed=seeds)
         return self.as_output(video, time.perf_counter() - start)
 
+    @torch.inference_mode()
     def as_output(self, video: GeneratedVideo, seconds: float) -> Output:
         """Return a video with all that is known of it, relative to its very first frame."""
         depth, decoder = None, self.pipeline.animator.flow_decoder
