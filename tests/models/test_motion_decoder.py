@@ -1,5 +1,6 @@
 """Depth and motion decoder: what z decodes to, and that flow follows from it."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import DepthConfig, ModelConfig
-from seg2vid.models.depth import DepthNetwork, own_car, stand_up
+from seg2vid.models.depth import DepthNetwork, own_car, stand, stand_up
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import (
     DRIVES,
@@ -23,9 +24,9 @@ from seg2vid.models.motion_decoder import (
 )
 from seg2vid.models.motion_encoder import CameraSweep, build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import Latent, ScenePaths
+from seg2vid.structures import Clip, Latent, ScenePaths
 from seg2vid.training.config import OBJECTIVES
-from seg2vid.training.motion import MotionStage
+from seg2vid.training.motion import MotionStage, recolour
 from seg2vid.transfer import encode_motion
 from tests.tiny import CONFIG, street_map
 
@@ -323,3 +324,29 @@ def test_frames_of_several_passes_are_read_from_one_key() -> None:
     path = video.motion.camera_path
     assert path is not None
     assert (path[0, 1:9, 0] > path[0, :8, 0]).all() and path[0, 9, 0] < path[0, 8, 0]
+
+
+def test_colours_change_alike_in_all_frames_of_a_clip() -> None:
+    frame = torch.rand(2, 3, 8, 8)
+    clip = Clip(frame, frame.unsqueeze(1).repeat(1, 3, 1, 1, 1), torch.zeros(2, 8, 8).long())
+    torch.manual_seed(0)
+    changed = recolour(clip, 0.3)
+    assert torch.allclose(changed.frames, changed.first_frame.unsqueeze(1), atol=1e-6)
+    assert changed.frames.min() >= 0 and changed.frames.max() <= 1
+    assert (changed.first_frame - frame).abs().mean() > 0.01
+    assert torch.equal(recolour(clip, 0.0).label_map, clip.label_map)
+
+
+def test_what_stands_is_as_far_as_its_foot() -> None:
+    """Ground below row 6; a trunk from row 2 to row 8 in column 1, leaves over a house beside."""
+    labels = torch.full((1, 16, 3), 2)
+    labels[:, 6:] = 0
+    labels[0, 2:9, 1] = 8
+    labels[0, :4, 2] = 8
+    nearest, own, stands = stand(labels, (0,))[0]
+    foot = math.log(9 / 16 - 0.45) / 2 + 1
+    assert torch.allclose(own[2:9, 1], torch.tensor(foot))
+    assert stands[2:9, 1].min() == 1 and own[0, 2] == 0, "the leaves stand on no ground"
+    assert stands[:4, 2].max() == 0 and stands[6:].min() == 1
+    assert torch.allclose(nearest[0, 2], torch.tensor(math.log(1 / 256) / 2 + 1)), "above horizon"
+    assert torch.allclose(nearest[9:, 0], own[9:, 0]), "ground stands where it lies"

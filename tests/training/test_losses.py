@@ -14,6 +14,7 @@ from torch import Tensor
 from seg2vid.structures import Latent, Motion, Posterior
 from seg2vid.training.losses import (
     adversarial_loss,
+    depth_loss,
     flow_loss,
     gaussian_divergence,
     hidden_label_loss,
@@ -138,6 +139,43 @@ def test_flow_loss_ignores_what_is_hidden() -> None:
 
 
 # Structural similarity.
+
+
+def test_depth_that_is_exact_costs_nothing() -> None:
+    depth, known = torch.rand(2, 20, 24) / 5, torch.ones(2, 20, 24)
+    surfaces = torch.zeros(2, 20, 24, dtype=torch.long)
+    assert depth_loss(depth, depth, known, surfaces) == 0
+
+
+def test_depth_loss_of_a_constant_factor_is_its_logarithm() -> None:
+    depth, known = torch.full((1, 20, 24), 0.5), torch.ones(1, 20, 24)
+    surfaces = torch.zeros(1, 20, 24, dtype=torch.long)
+    haze = 1 / 300
+    expected = math.log((1.0 + haze) / (0.5 + haze))
+    assert math.isclose(
+        float(depth_loss(2 * depth, depth, known, surfaces)), expected, abs_tol=1e-5
+    )
+
+
+def test_what_leans_costs_within_a_surface_and_not_across() -> None:
+    """A pole whose predicted depth grows from foot to top, a few per cent a pixel."""
+    exact, known = torch.full((1, 40, 8), 0.1), torch.ones(1, 40, 8)
+    leaning = exact * torch.exp(0.01 * torch.arange(40.0)).view(1, 40, 1)
+    one = torch.zeros(1, 40, 8, dtype=torch.long)
+    each = torch.arange(320).view(1, 40, 8)
+    whole, apart = (depth_loss(leaning, exact, known, ids) for ids in (one, each))
+    # Steps to 2, 4, 8 and 16 pixels away, at half weight, in the one direction where it leans.
+    haze = (0.1 + 1 / 300) / 0.1
+    assert math.isclose(float(whole - apart), 0.5 * 0.01 * 30 / haze, rel_tol=0.1)
+
+
+def test_depth_loss_ignores_what_is_not_known() -> None:
+    exact, known = torch.full((1, 20, 24), 0.1), torch.ones(1, 20, 24)
+    known[:, 10:] = 0
+    predicted = exact.clone()
+    predicted[:, 10:] = 5.0
+    surfaces = torch.zeros(1, 20, 24, dtype=torch.long)
+    assert depth_loss(predicted, exact, known, surfaces) == 0
 
 
 def test_similarity_of_a_picture_with_itself_is_perfect() -> None:

@@ -1,28 +1,45 @@
 """Joins flow_decoder → warp → refiner: the part that training and generation share."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import nn
+from torch import Tensor, nn
 
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
+from seg2vid.models.key_frame import KeyFrame
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, pool_rows, spread_rows
-from seg2vid.models.motion_decoder import KEY_PASSES, MotionDecoder, Sweep, Velocity
+from seg2vid.models.motion_decoder import MotionDecoder, Sweep, Times, Velocity
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import (
     Animation,
     Frames,
     Hints,
+    InverseDepth,
     LabelFrames,
     Labels,
     Latent,
+    Mask,
     Motion,
     Objects,
     Pictures,
+    join_batch,
 )
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
+
+
+@runtime_checkable
+class Key(Protocol):
+    """A frame that later ones are read from."""
+
+    def show(self, times: Times) -> Animation:
+        """Return the frames at some times of it, counted from 0 after it."""
+        ...
 
 
 class Animator(nn.Module):
@@ -51,28 +68,57 @@ class Animator(nn.Module):
         z: Latent,
         objects: Objects,
         hints: Hints | None = None,
-        passes_ago: int = 0,
-        velocity: Velocity | None = None,
     ) -> Animation:
-        """Animate one pass: flow, then warp, then refine (paper Eq. 1 and 2).
+        """Animate one pass: flow, then warp, then refine (paper Eq. 1 and 2)."""
+        keys = self.begin(first_frame, label_map, z, objects, hints)
+        times = torch.arange(self.config.num_frames, device=first_frame.device)
+        return join_batch([key.show(times) for key in keys])
 
-        Where motion is a scene's, the pass may begin some ``passes_ago`` after its first frame, and
-        the camera with a ``velocity``: see ``MotionDecoder``.
+    def begin(
+        self,
+        first_frame: Pictures,
+        label_map: Labels,
+        z: Latent,
+        objects: Objects,
+        hints: Hints | None = None,
+        *,
+        velocity: Velocity | None = None,
+        known: InverseDepth | None = None,
+        until: float = 0.0,
+    ) -> Sequence[Key]:
+        """Make a key frame of each sample's first frame, good for ``passes_per_key``.
+
+        First frame and labels may be larger than the networks' grid, eight times that of
+        ``objects``, by a whole factor. ``velocity``, ``known`` and ``until``: see
+        ``MotionDecoder.drive``.
         """
         decoder = self.flow_decoder
-        given = (first_frame, *self.show(label_map, z, objects), hints)
-        if isinstance(decoder, MotionDecoder):
-            times = torch.arange(decoder.num_frames, device=first_frame.device)
-            times = times + passes_ago * decoder.num_frames
-            motion = decoder(*given, times=times, velocity=velocity)
-        else:
-            motion = decoder(*given)
-        return self.finish(first_frame, label_map, motion)
+        if not isinstance(decoder, MotionDecoder):
+            shown = self.show(label_map, z, objects)
+            motion = decoder(first_frame, *shown, hints)
+            return [_Flow(self.finish(first_frame, label_map, motion), label_map)]
+        factor = label_map.shape[2] // (OBJECT_FACTOR * objects.shape[2])
+        small, ids = first_frame, label_map
+        if factor > 1:
+            small, ids = F.avg_pool2d(small, factor), ids[:, factor // 2 :: factor]
+            ids = ids[:, :, factor // 2 :: factor]
+            known = None if known is None else F.avg_pool2d(known, factor)
+        shown = self.show(ids, z, objects)
+        drive = decoder.drive(small, *shown, hints, velocity=velocity, known=known, until=until)
+        refine = None if self.refiner is None else self._refine
+        return [
+            KeyFrame(
+                drive.sample(index), first_frame[index : index + 1], label_map[index : index + 1],
+                refine,
+            )
+            for index in range(len(label_map))
+        ]  # fmt: skip
 
     @property
     def passes_per_key(self) -> int:
         """Passes that are read from one frame: a scene carries further than a flow."""
-        return KEY_PASSES if isinstance(self.flow_decoder, MotionDecoder) else 1
+        decoder = self.flow_decoder
+        return decoder.key_passes if isinstance(decoder, MotionDecoder) else 1
 
     def sweep(self, first_frame: Pictures, frames: Frames, label_map: Labels) -> Sweep | None:
         """Return what the motion encoder is to see of the camera, where motion is a scene's."""
@@ -110,21 +156,40 @@ class Animator(nn.Module):
             rearrange(clip, "b t c h w -> (b t) c h w")
             for clip in (motion.backward_flow, warped, motion.backward_visible)
         )
-        refined, logits = self.refiner(
-            flat_warped,
-            visible,
-            warp_labels(self._seen(label_map).repeat_interleave(time, 0), flow),
-            first_frame.repeat_interleave(time, 0),
-        )
+        labels = warp_labels(label_map.repeat_interleave(time, 0), flow)
+        first = first_frame.repeat_interleave(time, 0)
+        refined, logits = self._refine(flat_warped, visible, labels, first)
         refined = rearrange(refined, "(b t) c h w -> b t c h w", t=time)
-        if logits is None or self.config.semantics == "none":
+        if logits is None:
             return Animation(motion, warped, refined)
         logits = rearrange(logits, "(b t) c h w -> b t c h w", t=time)
         return Animation(motion, warped, refined, logits)
 
+    def _refine(
+        self, warped: Pictures, visible: Mask, label_maps: Labels, first_frame: Pictures
+    ) -> tuple[Pictures, Tensor | None]:
+        assert self.refiner is not None  # noqa: S101
+        refined, logits = self.refiner(warped, visible, self._seen(label_maps), first_frame)
+        return refined, None if self.config.semantics == "none" else logits
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """The one pass that a flow carries a frame for."""
+
+    animation: Animation
+    label_map: Labels
+
+    def show(self, times: Times) -> Animation:
+        maps = choose_labels(self.label_map, self.animation)
+        whole = replace(self.animation, label_maps=maps)
+        return whole.map(lambda tensor: tensor[:, times.long()])
+
 
 def choose_labels(label_map: Labels, animation: Animation) -> LabelFrames:
     """Labels of each frame: moved with the pixels where visible or no refiner's labels exist."""
+    if animation.label_maps is not None:
+        return animation.label_maps
     motion = animation.motion
     moved = torch.stack([warp_labels(label_map, f) for f in motion.backward_flow.unbind(1)], 1)
     if animation.label_logits is None:
@@ -152,7 +217,8 @@ def continue_latent(z: Latent, motion: Motion, objects: Objects) -> Latent:
     """
     if z.foreground.shape[2:] != objects.shape[1:]:
         return z
-    flow = F.avg_pool2d(motion.backward_flow[:, -1], OBJECT_FACTOR) / OBJECT_FACTOR
+    cell = motion.backward_flow.shape[-1] // objects.shape[2]
+    flow = F.avg_pool2d(motion.backward_flow[:, -1], cell) / cell
     # Codes are numbers, but they move like labels: read the nearest, never mix two objects.
     batch, channels, height, width = z.foreground.shape
     cells = torch.arange(height * width, device=flow.device).view(1, height, width)

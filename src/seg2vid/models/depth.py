@@ -53,17 +53,18 @@ class DepthNetwork(nn.Module):
         num_channels: int,
         sky: int | None,
         thin: tuple[int, ...] = (),
+        ground: tuple[int, ...] = (),
     ) -> None:
         """``sky`` has no depth; ``thin`` are classes of what stands upright, one depth from foot
-        to top: poles and what they carry.
+        to top: poles and what they carry; ``ground`` those that all stands on.
         """
         super().__init__()
-        self.sky, self.thin = sky, thin
+        self.sky, self.thin, self.ground = sky, thin, ground
         widths = config.widths
         self.feature_channels = widths[EIGHTH]
         self.embedding = LabelEmbedding(num_channels, 8)
-        # Picture, whether there is one, labels, place.
-        self.enter = ConvolutionBlock(3 + 1 + 8 + 2, widths[0])
+        # Picture, whether there is one, labels, place, feet.
+        self.enter = ConvolutionBlock(3 + 1 + 8 + 2 + 3, widths[0])
         self.down = nn.ModuleList(
             nn.Sequential(ConvolutionBlock(a, b, stride=2), ResidualBlock(b))
             for a, b in pairwise(widths)
@@ -92,8 +93,9 @@ class DepthNetwork(nn.Module):
         seen = labels.new_zeros(batch, 4, height, width)
         if picture is not None:
             is_there = picture.flatten(1).amax(1).gt(0).to(labels.dtype).view(-1, 1, 1, 1)
-            seen = torch.cat(((picture - 0.5) * is_there, is_there.expand_as(seen[:, :1])), 1)
-        features = self.enter(join(seen, labels, coordinates(labels)))
+            seen = torch.cat(((4 * picture - 2) * is_there, is_there.expand_as(seen[:, :1])), 1)
+        feet = stand(label_map, self.ground).to(labels.dtype)
+        features = self.enter(join(seen, labels, coordinates(labels), feet))
         skips = []
         for down in self.down:
             skips.append(features)
@@ -126,6 +128,32 @@ def _camera(guess: Float[Tensor, "batch 2"], height: int, width: int) -> Camera:
     horizon = height * (HORIZON + 0.2 * torch.tanh(guess[:, 1]))
     middle = torch.full_like(horizon, (width - 1) / 2)
     return Camera(focal_length, torch.stack((middle, horizon), 1))
+
+
+def stand(label_map: Labels, ground: tuple[int, ...]) -> Float[Tensor, "batch 3 height width"]:
+    """Say where what each pixel shows may stand: how far away it is follows from its foot.
+
+    How far below the usual horizon the next ground of its column begins; the same of its class's
+    own foot, 0 where that is not on the ground; and whether it is. Distances are logarithms, for
+    each doubling of which the ground is half as far away.
+    """
+    height = label_map.shape[1]
+    is_ground = torch.isin(label_map, label_map.new_tensor(ground))
+    rows = torch.arange(height, device=label_map.device).view(1, -1, 1)
+
+    def next_row(where: Bool[Tensor, "batch height width"]) -> Labels:
+        """Return the first row from each pixel down that is marked, the last where none is."""
+        marked = torch.where(where, rows, height - 1).flip(1)
+        return marked.cummin(1).values.flip(1)
+
+    below = F.pad(label_map, (0, 0, 0, 1), value=-1)[:, 1:]
+    foot = (next_row(label_map != below) + 1).clamp(max=height - 1)
+    stands = is_ground | is_ground.gather(1, foot)
+    distances = [
+        (row.float() / height - HORIZON).clamp(min=1 / 256).log() / 2 + 1
+        for row in (next_row(is_ground), torch.where(is_ground, rows, foot))
+    ]
+    return torch.stack((distances[0], distances[1] * stands, stands.float()), 1)
 
 
 def stand_up(

@@ -6,7 +6,7 @@ between show it from there. So nothing is painted twice, and what is painted mov
 does. (Paper Sec. 3.3 paints every frame by itself.)
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from seg2vid.geometry import MovedScene, Points, Scene, lift_points, move_points, move_scene
 from seg2vid.models.motion_decoder import Drive, Times, motion_of
-from seg2vid.models.refiner import Refiner
-from seg2vid.structures import Animation, Labels, Pictures
+from seg2vid.structures import Animation, Labels, Mask, Pictures
 from seg2vid.warp import warp_clip, warp_labels
 
 Pixels = Int[Tensor, " pixel"]
+Refine = Callable[[Pictures, Mask, Labels, Pictures], tuple[Pictures, Tensor | None]]
+"""What a refiner does: warped frames, visibility, labels, first frame → frames and logits."""
 
 BARE = 0.002
 """Share of a picture that may be filled from around; more is painted."""
@@ -40,10 +41,13 @@ class KeyFrame:
     """One sample of a batch, which is animated as long as this frame serves."""
 
     def __init__(
-        self, drive: Drive, picture: Pictures, label_map: Labels, refiner: Refiner | None
+        self, drive: Drive, picture: Pictures, label_map: Labels, refine: Refine | None
     ) -> None:
-        """``picture`` and ``label_map`` may be larger than the drive's grid by a whole factor."""
-        self.picture, self.label_map, self.refiner = picture, label_map, refiner
+        """``picture`` and ``label_map`` may be larger than the drive's grid by a whole factor.
+
+        ``refine`` is a refiner, or stands for one; without it nothing is painted.
+        """
+        self.picture, self.label_map, self.refine = picture, label_map, refine
         self.factor = label_map.shape[2] // drive.scene.rows.shape[2]
         self.drive = drive if self.factor == 1 else drive.enlarged(label_map)
         self.painted: list[Painted] = []
@@ -59,15 +63,15 @@ class KeyFrame:
         label_maps = warp_labels(maps, motion.backward_flow[0])
         hidden = moved.source[0] < 0
         frames = warped[0].clone()
-        if (refiner := self.refiner) is not None:
+        if (refine := self.refine) is not None:
             for time in _halving(len(times)):
                 shown = (frames[time], label_maps[time], hidden[time])
-                frames[time], label_maps[time] = self._finish(refiner, scene, moved, time, *shown)
+                frames[time], label_maps[time] = self._finish(refine, scene, moved, time, *shown)
         return Animation(motion, warped, frames.unsqueeze(0), label_maps=label_maps.unsqueeze(0))
 
     def _finish(
         self,
-        refiner: Refiner,
+        refine: Refine,
         scene: Scene,
         moved: MovedScene,
         time: int,
@@ -81,7 +85,7 @@ class KeyFrame:
             return frame, label_map
         if bare.float().mean() <= BARE:
             return _fill(frame, label_map, bare)
-        painted, classes = self._paint(refiner, frame[None], label_map[None], ~bare)
+        painted, classes = self._paint(refine, frame[None], label_map[None], ~bare)
         frame = torch.where(bare, painted[0].to(frame.dtype), frame)
         label_map = torch.where(bare, classes[0], label_map)
         pixels = bare.flatten().nonzero().squeeze(1)
@@ -91,7 +95,7 @@ class KeyFrame:
 
     def _paint(
         self,
-        refiner: Refiner,
+        refine: Refine,
         frame: Pictures,
         label_map: Labels,
         known: Bool[Tensor, "height width"],
@@ -99,14 +103,16 @@ class KeyFrame:
         """Return the refiner's picture and labels, which it paints on its own grid."""
         factor, shown = self.factor, known.float()[None, None]
         if factor == 1:
-            painted, logits = refiner(frame, shown, label_map, self.picture)
+            painted, logits = refine(frame, shown, label_map, self.picture)
         else:
             share = F.avg_pool2d(shown, factor)
             seen = F.avg_pool2d(frame.float() * shown, factor) / share.clamp(min=1e-6)
             middle = label_map[:, factor // 2 :: factor, factor // 2 :: factor]
             start = F.avg_pool2d(self.picture, factor)
-            painted, logits = refiner(seen, (share > 0.5).float(), middle, start)
+            painted, logits = refine(seen, (share > 0.5).float(), middle, start)
             painted = F.interpolate(painted, scale_factor=factor, mode="bilinear")
+        if logits is None:
+            return painted, label_map
         classes = logits.argmax(1).repeat_interleave(2 * factor, 1)
         return painted, classes.repeat_interleave(2 * factor, 2)
 

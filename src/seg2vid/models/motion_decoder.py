@@ -69,6 +69,17 @@ RESIDUAL = 4.0
 
 THIN = {"pole", "polegroup", "traffic light", "traffic sign", "column_pole", "trafficlight"}
 """Classes, by their names in small letters, that stand upright on a foot."""
+GROUND = {
+    "road",
+    "sidewalk",
+    "parking",
+    "rail track",
+    "terrain",
+    "ground",
+    "pavement",
+    "lanemkgsdriv",
+}
+"""Classes, by their names in small letters, that things stand on."""
 VEHICLES = {"car", "truck", "bus", "train", "motorcycle", "bicycle", "rider", "bicyclist"}
 """Classes, by their names in small letters, that drive in lanes."""
 KEY_PASSES = 3
@@ -117,6 +128,7 @@ class MotionDecoder(nn.Module):
             num_channels=space.num_channels,
             sky=names.index("sky") if "sky" in names else None,
             thin=tuple(index for index, name in enumerate(names) if name in THIN),
+            ground=tuple(index for index, name in enumerate(names) if name in GROUND),
         )
         width = codes.width
         seen = self.depth.feature_channels
@@ -187,10 +199,16 @@ class MotionDecoder(nn.Module):
         hints: Hints | None = None,
         velocity: Velocity | None = None,
         *,
+        known: InverseDepth | None = None,
         until: float = 0.0,
     ) -> "Drive":
-        """As ``decode``, but for all moments of a key frame, or ``until`` so many frames of it."""
+        """As ``decode``, but for all moments of a key frame, or ``until`` so many frames of it.
+
+        Depth that is ``known`` sets the scale of what is predicted: a metre stays a metre.
+        """
         depth, features = self.depth.see(first_frame, label_map)
+        if known is not None:
+            depth = replace(depth, inverse_depth=_rescale(depth.inverse_depth, known))
         if hints is None:
             hints = z.foreground.new_zeros(len(objects), 3, *objects.shape[1:])
         wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
@@ -391,6 +409,13 @@ def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> S
     share = ((wanted - gap) / driven.clamp(min=0.1)).clamp(0, 1) * is_in_way
     along = objects[..., 0] + share.unsqueeze(-1) * camera[..., 0]
     return replace(paths, objects=torch.cat((along.unsqueeze(-1), objects[..., 1:]), -1))
+
+
+def _rescale(inverse_depth: InverseDepth, known: InverseDepth) -> InverseDepth:
+    """Multiply each sample's depth by the median of its ratios to what is known of it."""
+    ratio = torch.where(inverse_depth > 0, known / inverse_depth.clamp(min=1e-6), torch.nan)
+    ratio = torch.where(known > 0, ratio, torch.nan).flatten(1).nanmedian(1).values
+    return inverse_depth * ratio.nan_to_num(1.0).clamp(0.5, 2.0).view(-1, 1, 1)
 
 
 def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:

@@ -132,6 +132,10 @@ class MotionTrainingConfig(TrainingConfig):
     """Share of the steps, the last, in which batch norm uses its running figures, as in use."""
     hint_share: float = 0.4
     """Share of clips whose motion is hinted at: sparsely, object by object or densely."""
+    colour: float = 0.25
+    """Largest change of brightness, contrast, saturation, tint and gamma of a clip: a logarithm."""
+    labels_only: float = 0.1
+    """Share of clips whose depth is to be seen without the picture: labels carry over to photos."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,8 @@ PAPER_TRAINING = MotionTrainingConfig(
     kl_warm_up=0,
     frozen_norm=0.0,
     hint_share=0.0,
+    colour=0.0,
+    labels_only=0.0,
 )
 """The objective of the authors' code with its weights."""
 

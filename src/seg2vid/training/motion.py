@@ -22,6 +22,7 @@ from seg2vid.tools.errors import TrainingError
 from seg2vid.training import losses
 from seg2vid.training.config import MotionTrainingConfig
 from seg2vid.training.losses import fold
+from seg2vid.training.segmenter import change_colours
 from seg2vid.training.stage import Stage, Terms, make_adam
 from seg2vid.warp import gate_flow
 
@@ -74,6 +75,8 @@ class MotionStage(Stage):
         config, decoder = self.training_config, self.animator.flow_decoder
         count = self.model.num_frames
         clip = at_times(clip, torch.arange(count))
+        if config.colour:
+            clip = recolour(clip, config.colour)
         posterior, objects = self.encode(clip)
         if not config.exact_motion:
             clip = replace(clip, motion=None, ego_motion=None, inverse_depth=None, camera=None)
@@ -86,7 +89,9 @@ class MotionStage(Stage):
             times = torch.arange(count)
         times = times.to(self.device)
         shown = self.animator.show(clip.label_map, z, objects)
-        given = (clip.first_frame, *shown, hints, times)
+        # Where there is no picture it is black.
+        is_seen = torch.rand(len(clip.first_frame), 1, 1, 1) >= config.labels_only
+        given = (clip.first_frame * is_seen.to(self.device), *shown, hints, times)
         clip = at_times(clip, times)
         if isinstance(decoder, MotionDecoder):
             scene = self.run_box(decoder, decoder.decode, *given)
@@ -121,7 +126,8 @@ class MotionStage(Stage):
             )
         if (exact := clip.inverse_depth) is not None:
             known = (~own_car(clip.label_map, self.space.void_id)).float()
-            terms["depth"] = lambda: losses.depth_loss(scene.inverse_depth, exact, known)
+            given = (scene.inverse_depth, exact, known, scene.surfaces)
+            terms["depth"] = lambda: losses.depth_loss(*given)
         if (camera := clip.camera) is not None:
             size = dict(zip(("height", "width"), clip.label_map.shape[1:], strict=True))
             terms["camera"] = lambda: losses.camera_loss(scene.camera, camera, **size)
@@ -208,6 +214,14 @@ def at_times(clip: Clip, times: Times) -> Clip:
     if clip.motion is not None:
         chosen["motion"] = clip.motion.map(lambda tensor: tensor[:, times])
     return replace(clip, **chosen)
+
+
+def recolour(clip: Clip, strength: float) -> Clip:
+    """Change the colours of each clip, alike in all of its frames."""
+    video = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)
+    changed = change_colours(rearrange(video, "b t c h w -> b c (t h) w"), strength).clamp(0, 1)
+    changed = rearrange(changed, "b c (t h) w -> b t c h w", t=video.shape[1])
+    return replace(clip, first_frame=changed[:, 0], frames=changed[:, 1:])
 
 
 def draw_hints(motion: Motion, objects: Objects, *, share: float) -> Hints:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seg2vid.models.judges.torchscript import is_torchscript, read_torchscript
 from seg2vid.tools.errors import ModelError
-from seg2vid.tools.files import digest_of, replacing
+from seg2vid.tools.files import check_regular, digest_of, replacing
 
 Network = TypeVar("Network", bound=nn.Module)
 JUDGES_VARIABLE = "SEG2VID_JUDGES"
@@ -173,6 +173,7 @@ def _renamed(stored: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 def _read_official(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file, of any shape, without running what it may hide."""
+    check_regular(path, "an official weight file", ModelError)
     try:
         if is_torchscript(path):
             return read_torchscript(path)
