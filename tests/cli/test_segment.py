@@ -170,6 +170,14 @@ def test_segment_writes_a_palette_of_train_ids(brightness, tmp_path: Path, capsy
     assert sorted(tmp_path.iterdir()) == [output, photo]
 
 
+def test_a_drawing_is_not_segmented_in_silence(brightness, tmp_path: Path, capsys) -> None:
+    for name, pixels in (("photo", street_photo()), ("drawing", street_photo() // 128 * 128)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        words = ["segment", str(tmp_path / f"{name}.png"), "-o", str(tmp_path / f"{name}_map.png")]
+        assert cli.main(words) == 0
+        assert ("few flat colours" in capsys.readouterr().err) == (name == "drawing")
+
+
 def test_confidence_is_written_as_a_grey_picture(brightness, tmp_path: Path) -> None:
     photo, grey = save_photo(tmp_path / "photo.png"), tmp_path / "sure.png"
     words = ["segment", photo, "-o", tmp_path / "map.png", "--confidence", grey]

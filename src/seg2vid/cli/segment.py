@@ -16,6 +16,7 @@ from seg2vid.cli.outputs import check_apart, check_replaced
 from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import LabelTeacher
 from seg2vid.labels.convert import colourise
+from seg2vid.labels.flat_colours import find_flat_colours
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.drawing import overlay as draw_overlay
 from seg2vid.media.pictures import FORMATS, read_image, write_image, write_label_map
@@ -87,6 +88,8 @@ def segment(options: Segment) -> Iterator[str]:
     check_apart(outputs, [options.photo])
     pixels, teacher = read_image(options.photo), get_label_teacher(options.labels)
     check_replaced(outputs, overwrite=options.overwrite)
+    if find_flat_colours(pixels, teacher.space, {}):
+        yield f"warning: {options.photo} has few flat colours, as a drawing or a label map"
     start = time.perf_counter()
     ids, sure = label_photo(pixels, teacher, min_confidence=options.min_confidence)
     seconds = time.perf_counter() - start
