@@ -65,6 +65,16 @@ def close(fast: Float[Tensor, "*shape"], slow: list[np.ndarray], tolerance: floa
 # Against the slow statements.
 
 
+def test_a_frame_of_half_precision_is_read_at_exact_places() -> None:
+    frame = torch.arange(512.0).expand(1, 1, 4, 512) / 512
+    flow = torch.zeros(1, 2, 4, 512)
+    flow[:, 0] = 1
+    for dtype in (torch.bfloat16, torch.float16):
+        half = frame.to(dtype)
+        warped = backward_warp(half, flow)
+        assert warped.dtype == dtype and torch.equal(warped[..., :-1], half[..., 1:])
+
+
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_backward_warp_equals_the_equation(height: int, width: int) -> None:
     frame, flow = torch.rand(2, 3, height, width), random_flow(height, width)

@@ -56,9 +56,12 @@ def backward_warp(
     # A picture one pixel high or wide has a single centre: any scale maps it to 0.
     extent = position.new_tensor([max(width - 1, 1), max(height - 1, 1)])
     grid = rearrange(2 * position / extent.view(1, 2, 1, 1) - 1, "b xy h w -> b h w xy")
-    return F.grid_sample(
-        frame, grid.to(frame.dtype), mode=mode, padding_mode="border", align_corners=True
+    # A grid in the frame's bfloat16 would miss its pixels by up to one.
+    exact = torch.promote_types(frame.dtype, grid.dtype)
+    warped = F.grid_sample(
+        frame.to(exact), grid.to(exact), mode=mode, padding_mode="border", align_corners=True
     )
+    return warped.to(frame.dtype)
 
 
 def warp_clip(
@@ -140,10 +143,10 @@ def follow_passes(motion: Motion, pass_starts: Sequence[int]) -> Motion:
         return followed
     first, *later = path.tensor_split(list(pass_starts[1:]), dim=1)
     paths = [first]
-    for own in later:
+    for onward in later:
         end = paths[-1][:, -1:]
         sine, cosine = end[..., 2].sin(), end[..., 2].cos()
-        ahead, aside, *angles = own.unbind(-1)
+        ahead, aside, *angles = onward.unbind(-1)
         turned = (cosine * ahead - sine * aside, sine * ahead + cosine * aside, *angles)
         paths.append(end + torch.stack(turned, -1))
     path = torch.cat(paths, 1)

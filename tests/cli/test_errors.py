@@ -56,6 +56,13 @@ def make_inputs(folder: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 30, (64, 64), dtype=np.uint8)
     save(folder / "whole.png", noise)
     (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:900])
+    (folder / "wide.png").write_bytes(png_of_size(9000, 9000))
+    script = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+    (folder / "script.png").write_text(script)
+    Image.fromarray(noise).convert("RGB").save(folder / "picture.avif")
+    content = (folder / "picture.avif").read_bytes()
+    (folder / "picture.avif").write_bytes(content[:90] + bytes(60) + content[150:])
+    os.mkfifo(folder / "pipe")
     (folder / "flat.png").write_bytes(png_of_size(0, 5))
     (folder / "vast.png").write_bytes(png_of_size(100_000, 100_000))
     (folder / "space.yaml").write_text("classes: [{name: a}]")
@@ -70,13 +77,17 @@ BAD_FILES = {
     "text.png": "Expected a label map picture; got .*which is no picture; export it again",
     "empty.png": r"got .*which is empty \(0 bytes\); export it again",
     "cut.png": "got .*which is damaged or cut off .*; export it again",
+    "pipe": "a label map picture; got pipe, which is a pipe or device; copy it to a file first",
+    "script.png": "got script.png, which is no picture; export it again",
+    "picture.avif": "got picture.avif, which is .*; export it again",
+    "wide.png": "got wide.png with 9000x9000 pixels; scale it down: to at most 5792x5792",
     "flat.png": "(at least 8x8 pixels|damaged or cut off|no picture)",
     "vast.png": "got .*(100000x100000 pixels|damaged or cut off).*;",
     "pixel.png": "Expected a label map of at least 8x8 pixels; got 1x1; give one with more",
     "deep.png": "8-bit ids, or 16-bit instance ids .*; got 16-bit values 700; ",
     "float.tiff": "Expected whole ids or RGB colours; got .*mode F; export it as 8-bit PNG",
     "unknown.png": "Expected ids 0 ... 18 and 255, or raw ids, of cityscapes; got values 99; name",
-    "photo.jpg": "Expected the class colours of cityscapes; got .*as in a photo; give a label map",
+    "photo.jpg": "ids or class colours of cityscapes; got .*as in a photo; give a label map",
 }
 
 BAD_OPTIONS = {
@@ -84,12 +95,12 @@ BAD_OPTIONS = {
     "--frames 0": "Expected --frames of at least 1; got 0; use",
     "--frames many": "Expected a whole number for --frames; got 'many'; write it in digits",
     "--frames 2.5": "Expected a whole number for --frames; got '2.5'",
-    "--samples 0": "Expected --samples of at least 1; got 0",
+    "--samples 0": "Expected --samples from 1 to 10000; got 0",
     "--seed -1": "Expected a --seed from 0 to .*; got -1",
     "--resample-seed 99999999999999999999": "--resample-seed from 0 to 9223372036854775807; got 9",
     "--resample-seed -1": "--resample-seed from 0 to 9223372036854775807; got -1; ",
     f"--frames 1{'0' * 400}": "a whole number of at most 40 digits for --frames; got '100",
-    "--fps 0": "frames per second above 0 and at most 240; got 0.0; 12 is a good start",
+    "--fps 0": "frames per second above 0 and at most 240 in a mp4; got 0.0; 12 is a good start",
     "--fps nan": "Expected a number for --fps; got 'nan'",
     "--size 100x100": "multiples of 32 up to 4096; got 100x100; use --size 96x96",
     "--size 0x32": "got 0x32; use --size 32x32",
@@ -146,7 +157,7 @@ def test_bad_label_maps(refused: Callable[[str], str], name: str) -> None:
         matches(BAD_FILES[name], refused(command))
 
 
-@pytest.mark.parametrize("name", ["none.png", "text.png", "cut.png", "folder"])
+@pytest.mark.parametrize("name", ["none.png", "text.png", "cut.png"])
 def test_generate_refuses_unreadable_maps_before_it_loads_a_model(
     refused: Callable[[str], str], name: str
 ) -> None:
@@ -162,6 +173,7 @@ def test_bad_options(refused: Callable[[str], str], option: str) -> None:
     ("output", "message"),
     [
         ("out/a.avi", "a video ending in .*; got 'a.avi'; change the ending"),
+        ("out/a.gif --fps 240", "above 0 and at most 100 in a gif; got 240"),
         ("out/a.png", "or a folder name for png frames; got 'a.png'"),
         ("none/a.mp4", "an existing folder to write to; got none, .*; create it: mkdir -p none"),
         ("folder/../good.png/a.mp4", "an existing folder to write to"),
@@ -196,7 +208,10 @@ def test_place_that_only_looks_writable(refused: Callable[[str], str]) -> None:
         ("labels convert good.png -o out/a.png --to palette", "one of train, colour for --to"),
         ("labels check good.png --label-space pets", "a label space .*; got 'pets'"),
         ("labels check good.png --label-space none.yaml", "a label space file; got no file"),
-        ("labels check good.png --label-space space.yaml", "a colour .* for class 'a' in"),
+        (
+            "labels check good.png --label-space space.yaml",
+            "the field colour as .* in space.yaml; got none",
+        ),
         ("labels check good.png --encoding train", "only ids 0 ... 18 .*got also 23"),
         ("labels check", "got the following arguments are required: FILE"),
         ("labels", r"a verb \(labels check, labels convert, labels spaces\); got 'labels'; see"),
@@ -242,7 +257,7 @@ def test_convert_names_the_option() -> None:
         convert("inf", float, "--fps")
     with pytest.raises(Seg2VidError, match="one of true, false for --flip; got 'maybe'"):
         convert("maybe", bool, "--flip")
-    with pytest.raises(Seg2VidError, match=r"YAML for --model.widths; got '\[8'"):
+    with pytest.raises(Seg2VidError, match=r"YAML for --model.widths; got no YAML"):
         convert("[8", Any, "--model.widths")
 
 
@@ -255,6 +270,33 @@ def test_interrupt_is_one_line_and_130(
     monkeypatch.setattr("seg2vid.cli.models.list_all", stop)
     assert cli.main(["models"]) == 130
     assert capsys.readouterr().err == "seg2vid: stopped; no partial file is left\n"
+
+
+def test_our_own_mistakes_are_one_line_and_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def fail(options: object) -> None:
+        raise KeyError("forgotten")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("seg2vid.cli.models.list_all", fail)
+    assert cli.main(["models"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "got KeyError: 'forgotten'; report it and attach " in error
+    (report,) = tmp_path.iterdir()
+    assert str(report) in error
+    assert "Traceback" in report.read_text() and "forgotten" in report.read_text()
+
+
+def test_too_little_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("seg2vid.cli.models.list_all", fail)
+    assert cli.main(["models"]) == 2
+    assert "Expected enough memory; got too little; take a smaller" in capsys.readouterr().err
 
 
 def test_unforeseen_file_errors_are_one_line(

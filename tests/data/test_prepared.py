@@ -8,11 +8,13 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
@@ -20,9 +22,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from seg2vid.data import prepared
 from seg2vid.data.clips import ClipSource, TrainingBatches
 from seg2vid.data.prepared import PreparedDataset, StreamedDataset, read_index, stream_clips
-from seg2vid.data.sample import still_of
+from seg2vid.data.sample import decode_clip, still_of
 from seg2vid.structures import Clip
-from seg2vid.tools.errors import MediaError, Seg2VidError
+from seg2vid.tools.errors import LabelMapError, MediaError, Seg2VidError
 from tests.data.test_clips import assert_same
 from tests.shards import make_clip, write_dataset
 
@@ -85,18 +87,22 @@ def test_the_index_is_found_by_folder_or_file(whole: Path, spell: Callable[[Path
     [
         (
             None,
-            r"a prepared dataset \(with index\.json\) at .*; got .*No such file or directory.*; ",
+            r"a prepared dataset .*; got no file .*index\.json; check the path",
         ),
-        ("{", r"a prepared dataset \(with index\.json\) at .*; got Expecting property name.*; "),
+        (
+            "{",
+            r"a prepared dataset .*; got no JSON: Expecting property.*; make",
+        ),
         (
             b"\xff\xfe",
-            r"a prepared dataset \(with index\.json\) at .*; got 'utf-8' codec can't.*; ",
+            r"a prepared dataset .*; got no JSON: Expecting value.*; make",
         ),
-        ("[]", r"an index of format seg2vid-dataset-1 at .*index\.json; got another file; "),
-        ("{}", r"an index of format seg2vid-dataset-1 at .*index\.json; got another file; "),
+        ("[]", r"an index of format seg2vid-dataset-1 at .*index\.json; got another file; make"),
+        ("[" * 100_000, r"a prepared dataset .*; got no JSON: nested too deeply; make"),
+        ("{}", r"an index of format seg2vid-dataset-1 at .*index\.json; got another file; make"),
         (
             '{"format": "seg2vid-dataset-9"}',
-            r"an index of format seg2vid-dataset-1 at .*; got another file; ",
+            r"an index of format seg2vid-dataset-1 at .*; got another file; make",
         ),
     ],
 )
@@ -107,7 +113,7 @@ def test_what_is_no_index_is_refused(
         data = content.encode() if isinstance(content, str) else content
         (tmp_path / "index.json").write_bytes(data)
     for read in (read_index, PreparedDataset, lambda place: next(stream_clips(place))):
-        with pytest.raises(MediaError, match=f"^Expected {message}make one: seg2vid prepare"):
+        with pytest.raises(MediaError, match=f"^Expected {message}"):
             read(tmp_path)
 
 
@@ -402,6 +408,58 @@ def test_what_is_a_url() -> None:
         assert not prepared.is_url(place)
 
 
+WRONG_PLACES = {
+    "size": (10**13, "size in .*index.json from 0 to 1099511627776; got 10000000000000; "),
+    "offset": (-1, "offset in .*index.json of at least 0; got -1; "),
+    "shard": ("x", r"a whole number as clips.*shard in .*; got text; copy"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_PLACES)
+def test_an_index_of_wrong_numbers_is_refused(folder: Path, name: str) -> None:
+    value, message = WRONG_PLACES[name]
+    index = json.loads((folder / "index.json").read_text())
+    index["clips"][0][name] = value
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(MediaError, match=message):
+        PreparedDataset(folder)
+
+
+@pytest.mark.parametrize(("name", "value"), [("size", 1 << 39), ("offset", 1 << 50), ("shard", 99)])
+def test_a_place_beyond_its_shard_is_refused(folder: Path, name: str, value: int) -> None:
+    index = json.loads((folder / "index.json").read_text())
+    clip = next(one for one in index["clips"] if one["split"] == "train")
+    clip[name] = value
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(MediaError, match=r"(bytes at .*|shards of split train .*); got .*; copy"):
+        PreparedDataset(folder).read(0)
+
+
+def test_flipped_bits_and_missing_members_are_one_line(folder: Path) -> None:
+    dataset = PreparedDataset(folder)
+    shard, clip = dataset.shards[dataset.clips[0]["shard"]], dataset.clips[0]
+    content, dice = shard.read_bytes(), np.random.default_rng(0)
+    for _ in range(30):
+        damaged = bytearray(content)
+        places = clip["offset"] + dice.integers(0, clip["size"], 40)
+        damaged[places[0] : places[0] + 300] = bytes(300)
+        for place in places:
+            damaged[place] ^= 1 << int(dice.integers(8))
+        shard.write_bytes(damaged[: len(content)])
+        for read in (dataset.read, lambda index: dataset.read_still(index, 1)):
+            with suppress(MediaError, LabelMapError):
+                read(0)
+    shard.write_bytes(content)
+    files = dataset.files(0)
+    for name in files:
+        if name != "motion.safetensors":
+            left = {other: content for other, content in files.items() if other != name}
+            with suppress(MediaError):
+                decode_clip(left, dataset.space)
+    with pytest.raises(MediaError, match="the files of a whole sample; got ZeroDivisionError"):
+        decode_clip({}, dataset.space, 0)
+
+
 # What a dataset may not do: its index comes from whoever made it.
 
 
@@ -415,7 +473,7 @@ def test_a_shard_of_another_name_is_refused(folder: Path, name: object) -> None:
     given = name.replace("SPRUNG", str(sprung)) if isinstance(name, str) else name
     index["shards"]["train"][1]["file"] = given
     (folder / "index.json").write_text(json.dumps(index))
-    message = r"^Expected shards named like train-000000\.tar in .*; got .*; .*\.$"
+    message = r"^Expected (shards named like train-000000\.tar|text as .*file) in .*; got .*; .*\.$"
     reads: list[Callable[[], Any]] = [
         lambda: PreparedDataset(folder),
         lambda: next(stream_clips(folder)),

@@ -30,6 +30,20 @@ def test_a_lossless_clip_comes_back_exactly(seed: int, instances: bool) -> None:
     assert_same(decode_clip(encode_clip(clip, SPACE, {}, lossless=True), SPACE), clip)
 
 
+def test_object_numbers_past_sixteen_bits_are_numbered_anew() -> None:
+    clip = make_clip(0, instances=True)
+    numbers = clip.instance_map.clone()
+    numbers[:] = 0
+    numbers[0, 0, :3] = torch.tensor([65_536, 65_537, -1])
+    clip = replace(
+        clip, instance_map=numbers, instance_maps=numbers[:, None].expand_as(clip.instance_maps)
+    )
+    found = decode_clip(encode_clip(clip, SPACE, {}), SPACE)
+    for maps in (found.instance_map[0], *found.instance_maps[0]):
+        assert len(maps.unique()) == 4 and int(maps[1:].max()) == 0, "none was joined with another"
+    assert torch.equal(found.instance_map, found.instance_maps[:, 0])
+
+
 def test_pictures_are_rounded_to_the_nearest_level() -> None:
     clip = make_clip(0)
     clip = replace(clip, first_frame=torch.rand(clip.first_frame.shape))

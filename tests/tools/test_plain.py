@@ -61,7 +61,7 @@ def test_an_open_kind_takes_no_notice_of_other_fields() -> None:
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", "\xff", ""])
 def test_json_that_is_none_is_one_line(text: str) -> None:
-    with pytest.raises(Seg2VidError, match="^Expected a report; got no JSON: .*; repair it.$"):
+    with pytest.raises(Seg2VidError, match=r"^Expected a report; got no JSON: .*; repair it\.$"):
         parse_plain(text.encode("latin-1"), "a report", is_json=True)
 
 
@@ -69,7 +69,7 @@ def test_json_that_is_none_is_one_line(text: str) -> None:
     "text", ["!!timestamp x", "!!bool x", "!!int ''", "!!float x", "2020-13-45", "{[1]: 2}", "\x00"]
 )
 def test_yaml_that_is_none_is_one_line(text: str) -> None:
-    with pytest.raises(Seg2VidError, match="^Expected a recipe; got no YAML: .*; repair it.$"):
+    with pytest.raises(Seg2VidError, match=r"^Expected a recipe; got no YAML: .*; repair it\.$"):
         parse_plain(text, "a recipe")
 
 

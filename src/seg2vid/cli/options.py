@@ -69,8 +69,11 @@ class VideoOptions:
         for number, name in enumerate(names):
             for seed in range(self.seed, self.seed + self.samples):
                 parts = [self.output.stem, *([name] if len(names) > 1 else [])]
-                stem = "_".join(parts + ([f"seed{seed}"] if self.samples > 1 else []))
-                paths[number, seed] = self.output.with_name(stem + self.output.suffix)
+                parts += [f"seed{seed}"] if self.samples > 1 else []
+                stem, place = "_".join(parts), self.output
+                told_apart = len(parts) > 1 and place.name
+                place = place.with_name(stem + place.suffix) if told_apart else place
+                paths[number, seed] = place
         return paths
 
 

@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 from seg2vid.tools.errors import MediaError
+from seg2vid.tools.files import remove_strays
 
 
 def check_apart(outputs: Sequence[Path], inputs: Iterable[str | Path | None]) -> None:
@@ -36,6 +37,8 @@ def check_replaced(outputs: Iterable[Path], *, overwrite: bool) -> None:
 
     Folders are not asked about: only one that seg2vid wrote is ever replaced (``check_place``).
     """
+    for path in (outputs := list(outputs)):
+        remove_strays(path)
     found = [path for path in outputs if os.path.lexists(path) and not path.is_dir()]
     if overwrite or not found:
         return

@@ -1,6 +1,7 @@
 """Clips on disk → ``Clip`` carriers, and the batches of training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from seg2vid.data.toycity.clip import CLIP_ARRAYS, ToyCityConfig
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.structures import Camera, Clip, Motion, join_batch
 from seg2vid.tools.errors import MediaError
+from seg2vid.tools.files import check_regular
 
 StoredFrames = UInt8[Tensor, "all_times height width 3"]
 Maps = Integer[Tensor, "_ height width"]
@@ -26,6 +28,13 @@ READ_ARRAYS = tuple(name for name in CLIP_ARRAYS if name != "depth")
 """What is read of a clip's file."""
 HELD_OUT = 20
 """One clip of so many is held out of a folder for validation."""
+
+
+DAMAGES = (
+    *(ArithmeticError, AttributeError, LookupError, OSError),
+    *(RuntimeError, SafetensorError, TypeError, ValueError),
+)
+"""What reading arrays raises that are missing, or of other shapes and types."""
 
 
 @runtime_checkable
@@ -98,22 +107,30 @@ class ClipFolder:
 
     def read(self, index: int, /) -> Clip:
         """Read a whole clip as a batch of one."""
-        try:
-            with safe_open(self.files[index], "pt") as file:
-                arrays = {name: file.get_tensor(name) for name in READ_ARRAYS}
-                arrays["depth"] = file.get_slice("depth")[:1]
-                rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
-        except SafetensorError as error:
-            what, got = "a toy-city clip of this version", f"{self.files[index]}: {error}"
-            raise MediaError(what, got=got, fix="render it again: seg2vid toycity") from None
-        return clip_from_arrays(arrays, rate)
+        with _told_of(self.files[index]), safe_open(self.files[index], "pt") as file:
+            arrays = {name: file.get_tensor(name) for name in READ_ARRAYS}
+            arrays["depth"] = file.get_slice("depth")[:1]
+            rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
+            return clip_from_arrays(arrays, rate)
 
     def read_still(self, index: int, time: int, /) -> Clip:
         """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
-        with safe_open(self.files[index], "pt") as file:
+        with _told_of(self.files[index]), safe_open(self.files[index], "pt") as file:
             time %= file.get_slice("frames").get_shape()[0]
             names = ("frames", "label_maps", "instance_maps")
             return clip_of(*(file.get_slice(name)[time : time + 1] for name in names))
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Raise ``MediaError`` for a clip that is damaged or of another version."""
+    what, fix = "a toy-city clip of this version", "render it again: seg2vid toycity"
+    check_regular(path, what)
+    try:
+        yield
+    except DAMAGES as error:
+        got = f"{path}: {' '.join(str(error).split())[:200]}"
+        raise MediaError(what, got=got, fix=fix) from None
 
 
 def clip_from_arrays(arrays: Mapping[str, Tensor], frames_per_second: float) -> Clip:

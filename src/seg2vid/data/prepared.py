@@ -10,11 +10,10 @@
 """
 
 import io
-import json
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -25,6 +24,7 @@ from seg2vid.data.sample import Sample, decode_clip, still_of
 from seg2vid.labels.space import LabelSpace
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError, Seg2VidError
+from seg2vid.tools.plain import build, parse_plain, read_plain
 
 INDEX = "index.json"
 FORMAT = "seg2vid-dataset-1"
@@ -44,20 +44,52 @@ def read_index(place: str | Path, *, allow_pipe: bool = False) -> dict[str, Any]
         raise MediaError("a place that runs no command", got=place, fix=f"{fix} place and dataset")
     name = f"{place}" if str(place).endswith(INDEX) else f"{str(place).rstrip('/')}/{INDEX}"
     fix = "make one: seg2vid prepare SOURCE -o DATASET"
-    try:
-        if is_url(name):
+    what = f"a prepared dataset (with {INDEX}) at {place}"
+    if is_url(name):
+        try:
             with webdataset().gopen(name) as stream:
-                text = stream.read().decode()
-        else:
-            text = Path(name).read_text("utf-8")
-        index = json.loads(text)
-    except (OSError, ValueError) as error:
-        what, got = f"a prepared dataset (with {INDEX}) at {place}", str(error) or "nothing there"
-        raise MediaError(what, got=got, fix=fix) from None
+                content = stream.read()
+        except (OSError, ValueError) as error:
+            raise MediaError(what, got=error, fix=fix) from None
+        if not content:
+            raise MediaError(what, got="nothing there", fix=fix)
+        index = parse_plain(content, what, is_json=True, error=MediaError, fix=fix)
+    else:
+        index = read_plain(Path(name), what, error=MediaError, fix=fix)
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         what, got = f"an index of format {FORMAT} at {name}", "another file"
         raise MediaError(what, got=got, fix=fix)
+    build(_Index, index, name, is_open=True, error=MediaError, fix="copy the dataset again")
     return index
+
+
+@dataclass(frozen=True)
+class _Counts:
+    clips: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Clip:
+    split: str
+    shard: int = field(metadata={"range": (0, None)})
+    offset: int = field(metadata={"range": (0, None)})
+    size: int = field(metadata={"range": (0, 1 << 40)})
+
+
+@dataclass(frozen=True)
+class _Shard:
+    file: str
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What is read of an index: it comes from others."""
+
+    label_space: dict[str, Any]
+    counts: _Counts
+    has_instances: bool
+    shards: dict[str, list[_Shard]]
+    clips: tuple[_Clip, ...]
 
 
 def is_url(place: str | Path) -> bool:
@@ -129,19 +161,28 @@ class PreparedDataset:
 
     def files(self, index: int) -> Sample:
         """Read the files of one sample: one seek in one shard."""
-        clip = self.clips[index]
+        clip, fix = self.clips[index], "copy the dataset again"
+        if clip["shard"] >= len(self.shards):
+            what = f"{len(self.shards)} shards of split {self.split} in {self.directory}"
+            raise MediaError(what, got=f"a clip in number {clip['shard']}", fix=fix)
         shard = self.shards[clip["shard"]]
+        there = shard.stat().st_size - clip["offset"]
+        if there < clip["size"]:
+            what = f"{clip['size']} bytes at {clip['offset']} of {shard}"
+            raise MediaError(what, got=max(there, 0), fix=fix)
         with shard.open("rb") as stream:
             stream.seek(clip["offset"])
             content = stream.read(clip["size"])
-        if len(content) < clip["size"]:
-            what = f"{clip['size']} bytes at {clip['offset']} of {shard}"
-            raise MediaError(what, got=len(content), fix="copy the dataset again")
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            return {
-                member.name.partition(".")[2]: archive.extractfile(member).read()  # type: ignore[union-attr]
-                for member in archive
-            }
+        try:
+            with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+                return {
+                    member.name.partition(".")[2]: archive.extractfile(member).read()  # type: ignore[union-attr]
+                    for member in archive
+                    if member.isfile()
+                }
+        except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+            what = f"a sample at {clip['offset']} of {shard}"
+            raise MediaError(what, got=error, fix=fix) from None
 
 
 def _uniform(clip: Clip, index: Mapping[str, Any]) -> Clip:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Integer, Shaped
+from jaxtyping import Integer, Shaped, UInt16
 from PIL import Image
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -27,13 +27,17 @@ from torch import Tensor
 from seg2vid.data.clips import clip_of
 from seg2vid.labels.convert import from_file_ids, to_file_ids
 from seg2vid.labels.space import LabelSpace
+from seg2vid.media.pictures import MOST_PIXELS
 from seg2vid.structures import Clip, Motion
+from seg2vid.tools.errors import LabelMapError, MediaError
 
 Sample = dict[str, bytes]
 """File contents by what follows the key and its dot."""
 
 JPEG_QUALITY = 95
 """With full colour resolution: 38 dB or more on the clips it was chosen on."""
+MOST_OBJECTS = 65_535
+"""The largest number in a 16-bit file."""
 MOTION_FILE = "motion.safetensors"
 FLOWS = ("forward_flow", "backward_flow")
 MASKS = ("forward_visible", "backward_visible")
@@ -58,8 +62,10 @@ def encode_clip(
     for time, ids in enumerate(_all_times(clip.label_map, others)):
         files[f"{time:02d}.labels.png"] = _picture(to_file_ids(ids, space))
     if clip.instance_map is not None and clip.instance_maps is not None:
-        for time, numbers in enumerate(_all_times(clip.instance_map, clip.instance_maps)):
-            files[f"{time:02d}.instances.png"] = _picture(numbers.astype(np.uint16))
+        for time, numbers in enumerate(
+            _sixteen_bits(_all_times(clip.instance_map, clip.instance_maps))
+        ):
+            files[f"{time:02d}.instances.png"] = _picture(numbers)
     if clip.motion is not None:
         motion = {name: getattr(clip.motion, name)[0] for name in (*FLOWS, *MASKS)}
         stored = {n: t.half() if n in FLOWS else t.bool() for n, t in motion.items()}
@@ -73,8 +79,18 @@ def decode_clip(files: Mapping[str, bytes], space: LabelSpace, only: int | None 
     """Turn the files of a sample back into a batch of one.
 
     With ``only`` it is that frame (modulo the clip's length) alone, without further frames; no
-    other is decoded.
+    other is decoded. Raises ``MediaError`` for files that are missing, damaged or do not agree.
     """
+    try:
+        return _decode(files, space, only)
+    except (MediaError, LabelMapError):
+        raise
+    except Exception as error:  # decoders of damaged files raise anything
+        what, got = "the files of a whole sample", f"{type(error).__name__}: {error}"
+        raise MediaError(what, got=got, fix="copy the dataset again") from None
+
+
+def _decode(files: Mapping[str, bytes], space: LabelSpace, only: int | None) -> Clip:
     pictures = [match for name in files if (match := re.fullmatch(r"(\d+)\.(jpg|png)", name))]
     pictures.sort(key=lambda match: int(match[1]))  # 99 comes before 100
     if only is not None:
@@ -112,6 +128,21 @@ def _all_times(
     return torch.cat((first.unsqueeze(1), others), 1)[0].numpy()
 
 
+def _sixteen_bits(
+    numbers: Integer[np.ndarray, "all_times height width"],
+) -> UInt16[np.ndarray, "all_times height width"]:
+    """Return object numbers as files hold them; those that do not fit are numbered anew."""
+    if numbers.min() < 0 or numbers.max() > MOST_OBJECTS:
+        found, places = np.unique(np.append(0, numbers), return_inverse=True)
+        if len(found) > MOST_OBJECTS:
+            what, fix = f"at most {MOST_OBJECTS} objects in a clip", "join some of them"
+            raise MediaError(what, got=len(found) - 1, fix=fix)
+        order = np.arange(len(found)) + 1
+        order[found == 0] = 0
+        numbers = order[places[1:]].reshape(numbers.shape)
+    return numbers.astype(np.uint16)
+
+
 def _picture(pixels: Integer[np.ndarray, "height width *rgb"], kind: str = "png") -> bytes:
     buffer = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))
@@ -123,7 +154,14 @@ def _picture(pixels: Integer[np.ndarray, "height width *rgb"], kind: str = "png"
 
 
 def _read(contents: Sequence[bytes]) -> Integer[np.ndarray, "time height width *rgb"]:
-    return np.stack([np.array(Image.open(io.BytesIO(content))) for content in contents])
+    return np.stack([_pixels(content) for content in contents])
+
+
+def _pixels(content: bytes) -> Integer[np.ndarray, "height width *rgb"]:
+    image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"a picture of {image.width}x{image.height} pixels")
+    return np.array(image)
 
 
 def _read_motion(files: Mapping[str, bytes]) -> Motion | None:

@@ -2,12 +2,11 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -22,6 +21,7 @@ from seg2vid.evaluation.report.reading import (
     number_text,
 )
 from seg2vid.tools.errors import Seg2VidError
+from seg2vid.tools.plain import build, read_plain
 
 FORMAT = 1
 """The newest format of a report that is understood."""

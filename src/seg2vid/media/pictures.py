@@ -18,8 +18,8 @@ from seg2vid.tools.files import check_regular, replacing
 FLOW_MAGIC = b"PIEH"
 """The first four bytes of a Middlebury .flo file: the float 202021.25."""
 
-MOST_PIXELS = 1 << 26
-"""Pixels of a picture, 8192x8192; beyond it, memory would be at stake. A file may claim any."""
+MOST_PIXELS = 1 << 25
+"""Pixels of a picture, 8192x4096; beyond it, memory would be at stake. A file may claim any."""
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 """What is tried, whatever a file is called: Pillow would start Ghostscript for an EPS."""
 

@@ -27,7 +27,8 @@ from seg2vid.data.prepare.work import work
 from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.data.recordings.recording import Recording
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import replacing
+from seg2vid.tools.files import replacing, working_alone
+from seg2vid.tools.plain import read_plain
 from seg2vid.tools.processes import available_cores
 
 SETTINGS = "settings.json"
@@ -51,13 +52,23 @@ def run(options: PrepareOptions) -> Iterator[str]:
     yield from _costs(plan, left, workers)
     if options.dry_run:
         return
-    _claim(plan, settings)
-    work(plan, left, workers)
-    missing = [job.recording.name for job in plan.jobs if not plan.is_done(job)]
-    if missing:
-        yield f"{len(plan.own)} recordings are done; {len(missing)} are left to the other jobs"
-        return
-    yield from _assemble(plan, settings)
+    try:
+        plan.parts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what, got = f"a folder that can be written at {options.output}", str(error)
+        raise MediaError(what, got=got, fix="choose another place") from None
+    # Jobs with a share each work side by side, but only one at the same share.
+    number, count = options.share
+    own = plan.parts / f".{number}-of-{count}"
+    own.touch()
+    with working_alone(plan.parts, among_others=count > 1), working_alone(own):
+        _claim(plan, settings)
+        work(plan, left, workers)
+        missing = [job.recording.name for job in plan.jobs if not plan.is_done(job)]
+        if missing:
+            yield f"{len(plan.own)} recordings are done; {len(missing)} are left to the other jobs"
+            return
+        yield from _assemble(plan, settings)
 
 
 def _costs(plan: Plan, left: Sequence[Job], workers: int) -> Iterator[str]:
@@ -102,16 +113,11 @@ def _time_of_clip(plan: Plan) -> float:
 
 
 def _claim(plan: Plan, settings: dict[str, Any]) -> None:
-    """Make the folder and write down the settings, or check that they are those that are there."""
+    """Write down the settings, or check that they are those that are there."""
     output = plan.options.output
-    try:
-        plan.parts.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what, got = f"a folder that can be written at {output}", str(error)
-        raise MediaError(what, got=got, fix="choose another place") from None
     path = output / SETTINGS
     if path.is_file():
-        _check_same(settings, json.loads(path.read_text("utf-8")))
+        _check_same(settings, read_plain(path, "settings", error=MediaError))
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=1, sort_keys=True), "utf-8")
     for leftover in chain(plan.parts.glob(".*.partial*"), output.glob(".*.partial*")):
@@ -123,6 +129,7 @@ def _claim(plan: Plan, settings: dict[str, Any]) -> None:
 
 def _check_same(settings: dict[str, Any], before: dict[str, Any]) -> None:
     plain = json.loads(json.dumps(settings))
+    before = before if isinstance(before, dict) else {}
     changed = sorted(k for k in plain.keys() - {"command", "version"} if plain[k] != before.get(k))
     if changed:
         what, got = "the settings that the dataset was begun with", f"other {', '.join(changed)}"

@@ -27,6 +27,7 @@ from seg2vid.media.pictures import read_image
 from seg2vid.media.video import iterate_video
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError
+from seg2vid.tools.files import check_regular
 
 PICTURES = (".jpg", ".jpeg", ".png")
 """Endings of a frame that is a file of its own."""
@@ -182,6 +183,7 @@ def look_at_video(path: Path) -> tuple[float, int]:
 
     Raises ``MediaError`` where it is none.
     """
+    check_regular(path, "a video")
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Integer
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from seg2vid.data.clips import ClipFolder
+from seg2vid.data.clips import DAMAGES, ClipFolder
 from seg2vid.data.recordings.recording import Frame, Recording
 from seg2vid.labels.space import get_label_space
 from seg2vid.tools.errors import MediaError
@@ -58,7 +58,7 @@ def _open(path: str) -> Iterator[Any]:
     try:
         with safe_open(path, "numpy") as file:
             yield file
-    except (OSError, SafetensorError) as error:
+    except DAMAGES as error:
         what, got = "a toy-city clip", f"{path}: {error}"
         raise MediaError(what, got=got, fix="render it again: seg2vid toycity") from None
 

@@ -25,7 +25,7 @@ class DISFlow:
     name = "dis"
 
     def __init__(self) -> None:
-        cv2 = import_extra("cv2", "train", "OpenCV for the flow teacher dis")
+        cv2 = import_extra("cv2", ("train", "eval"), "OpenCV for the flow teacher dis")
         self.search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def flow(self, first: Pictures, second: Pictures) -> Flow:

@@ -1,6 +1,5 @@
 """Teachers that label real video: our own network, ONNX files, models of the Hugging Face hub."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,6 +18,8 @@ from seg2vid.models.segmenter import MULTIPLE, Segmenter
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.tools.errors import ModelError, Seg2VidError
 from seg2vid.tools.files import digest_of
+from seg2vid.tools.hub import fetch_file
+from seg2vid.tools.plain import read_plain
 
 SEGMENTER = "segmenter"
 """Name of the bundled network, and of the box in its file."""
@@ -93,7 +92,7 @@ class OnnxTeacher:
         if not path.is_file():
             what = f"a segmenter at {path}"
             raise ModelError(what, got="no such file", fix="check the path")
-        runtime = import_extra("onnxruntime", "label", "onnxruntime for this label teacher")
+        runtime = import_extra("onnxruntime", ("label",), "onnxruntime for this label teacher")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:
@@ -144,10 +143,12 @@ class HubTeacher:
     """
 
     def __init__(self, id_or_folder: str | Path, space: LabelSpace | None = None) -> None:
-        transformers = import_extra("transformers", "label", "transformers for this label teacher")
+        what = "transformers for this label teacher"
+        transformers = import_extra("transformers", ("label",), what)
         source = str(id_or_folder)
         self.name = f"hf:{source}"
         self.space = space or get_label_space("cityscapes")
+        values = _read_preprocessor(source)  # first: a wrong name is told at once
         try:
             network = transformers.AutoModelForSemanticSegmentation.from_pretrained(source)
         except (OSError, ValueError, KeyError) as error:
@@ -156,7 +157,6 @@ class HubTeacher:
             raise ModelError(what, got=got, fix=fix) from error
         self.network = network.eval().requires_grad_(False)
         self.pairs = match_classes(network.config.id2label, self.space)
-        values = _read_preprocessor(source)
         self.height = _read_height(values.get("size"))
         normalised = values.get("do_normalize", True)
         self.mean = torch.tensor(values.get("image_mean") if normalised else [0.0] * 3)
@@ -231,15 +231,12 @@ def _resize(
 
 def _read_preprocessor(source: str) -> dict[str, Any]:
     """Read how pictures are to be prepared; only numbers are needed, not the hub's own code."""
-    name = "preprocessor_config.json"
-    errors = (EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, OSError)
-    try:
-        path = Path(source) / name
-        file = path if Path(source).is_dir() else Path(hf_hub_download(source, name))
-        values: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    except (*errors, json.JSONDecodeError) as error:
-        what, fix = f"a readable {name} in {source}", "save the network with its image processor"
-        raise ModelError(what, got=type(error).__name__, fix=fix) from error
+    name, fix = "preprocessor_config.json", "save the network with its image processor"
+    path = Path(source) / name
+    file = path if Path(source).is_dir() else fetch_file(source, name)
+    values: dict[str, Any] = read_plain(file, name, error=ModelError, fix=fix)
+    if not isinstance(values, dict):
+        raise ModelError(f"a mapping in {file}", got=repr(values), fix=fix)
     missing = [key for key in ("image_mean", "image_std") if key not in values]
     if values.get("do_normalize", True) and missing:
         what, got = f"image_mean and image_std in {name} of {source}", f"no {missing[0]}"

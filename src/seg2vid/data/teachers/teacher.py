@@ -219,10 +219,10 @@ def measure_motion(teacher: FlowTeacher, frames: Frames) -> Motion:
     return motion_from_flows(forward.unsqueeze(0), backward.unsqueeze(0))
 
 
-def import_extra(package: str, extra: str, what: str) -> Any:
-    """Import a package of one of our extras; raise ``Seg2VidError`` where it is not installed."""
+def import_extra(package: str, extras: Sequence[str], what: str) -> Any:
+    """Import a package that each of our ``extras`` brings; else raise ``Seg2VidError``."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        fix = f"pip install 'seg2vid[{extra}]'"
+        fix = " or ".join(f"pip install 'seg2vid[{extra}]'" for extra in extras)
         raise Seg2VidError(what, got=f"none ({error})", fix=fix) from error

@@ -133,9 +133,12 @@ def load_clip(path: str | Path) -> ToyCityClip:
         raise Seg2VidError(what, got=f"a file with metadata {metadata}", fix=fix)
     for name in ("forward_visible", "backward_visible"):
         tensors[name] = tensors[name].astype(bool)
-    return ToyCityClip(
-        **tensors,
-        frames_per_second=float(metadata["frames_per_second"]),
-        seed=int(metadata["seed"]),
-        description=json.loads(metadata["description"]),
-    )
+    try:
+        return ToyCityClip(
+            **tensors,
+            frames_per_second=float(metadata["frames_per_second"]),
+            seed=int(metadata["seed"]),
+            description=json.loads(metadata["description"]),
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise Seg2VidError(what, got=f"damaged metadata ({error!r})", fix=fix) from None

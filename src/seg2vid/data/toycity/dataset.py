@@ -15,7 +15,8 @@ from seg2vid.data.toycity import clip as clip_file
 from seg2vid.data.toycity.clip import ToyCityConfig, check_whole, load_clip, save_clip
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.tools.errors import Seg2VidError, expected
-from seg2vid.tools.files import replacing
+from seg2vid.tools.files import replacing, working_alone
+from seg2vid.tools.plain import read_plain
 from seg2vid.tools.processes import work_in_processes
 
 _BYTES_PER_PIXEL, _SECONDS_PER_PIXEL = 27, 7e-7
@@ -58,30 +59,36 @@ def write_dataset(
     check_whole("workers", workers, 1, 10**4)
     check_whole("the seed of a toy city", seed, 0, 2**62)
     directory, started = Path(directory), time.perf_counter()
-    _open_directory(directory, seed, clips, config)
-    names = {number: f"clip_{number:06d}.safetensors" for number in range(seed, seed + clips)}
-    paths = {number: directory / name for number, name in names.items()}
-    missing = [number for number, path in paths.items() if not path.is_file()]
-    workers = min(workers, max(len(missing), 1))
-    if progress:
-        tqdm.write(_cost(clips, len(missing), config, workers), file=sys.stderr)
-    bar = tqdm(total=clips, initial=clips - len(missing), unit="clip", disable=not progress)
     try:
-        with bar:
-            write = partial(_write_clip, paths, config)
-            if workers > 1:
-                work_in_processes(write, missing, workers=workers, done=lambda *_: bar.update())
-            else:
-                for number in missing:
-                    write(number)
-                    bar.update()
-    finally:
-        _remove_unfinished(directory)
-    if preview:
-        _write_preview(list(paths.values())[:_PREVIEW_CLIPS], directory)
-    megabytes = sum(path.stat().st_size for path in paths.values()) / 1e6
-    seconds = time.perf_counter() - started
-    return ToyCityDataset(directory, clips, len(missing), seconds, megabytes)
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what, got = f"a directory that can be written at {directory}", str(error)
+        raise OSError(expected(what, got=got, fix="choose another directory")) from error
+    with working_alone(directory):
+        _open_directory(directory, seed, clips, config)
+        names = {number: f"clip_{number:06d}.safetensors" for number in range(seed, seed + clips)}
+        paths = {number: directory / name for number, name in names.items()}
+        missing = [number for number, path in paths.items() if not path.is_file()]
+        workers = min(workers, max(len(missing), 1))
+        if progress:
+            tqdm.write(_cost(clips, len(missing), config, workers), file=sys.stderr)
+        bar = tqdm(total=clips, initial=clips - len(missing), unit="clip", disable=not progress)
+        try:
+            with bar:
+                write = partial(_write_clip, paths, config)
+                if workers > 1:
+                    work_in_processes(write, missing, workers=workers, done=lambda *_: bar.update())
+                else:
+                    for number in missing:
+                        write(number)
+                        bar.update()
+        finally:
+            _remove_unfinished(directory)
+        if preview:
+            _write_preview(list(paths.values())[:_PREVIEW_CLIPS], directory)
+        megabytes = sum(path.stat().st_size for path in paths.values()) / 1e6
+        seconds = time.perf_counter() - started
+        return ToyCityDataset(directory, clips, len(missing), seconds, megabytes)
 
 
 def _cost(clips: int, missing: int, config: ToyCityConfig, workers: int) -> str:
@@ -94,7 +101,7 @@ def _cost(clips: int, missing: int, config: ToyCityConfig, workers: int) -> str:
 
 
 def _open_directory(directory: Path, seed: int, clips: int, config: ToyCityConfig) -> None:
-    """Create the directory and its settings file, or check them against the config."""
+    """Write the settings file of the directory, or check it against the config."""
     settings = directory / "toycity.json"
     content = {
         "version": clip_file.FORMAT_VERSION,
@@ -103,7 +110,6 @@ def _open_directory(directory: Path, seed: int, clips: int, config: ToyCityConfi
         "clips": clips,
     }
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(directory)
         if settings.is_file():
             _check_settings(settings, content)
@@ -122,12 +128,11 @@ def _remove_unfinished(directory: Path) -> None:
 
 def _check_settings(settings: Path, wanted: dict[str, object]) -> None:
     """Raise a ``ValueError`` if the directory was made with other settings."""
-    try:
-        found = json.loads(settings.read_text(encoding="utf-8"))
-        different = [name for name in ("version", "seed", "config") if found[name] != wanted[name]]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        what, got = f"the settings of a toy city in {settings}", repr(error)
-        raise Seg2VidError(what, got=got, fix="choose an empty directory") from error
+    what, fix = "the settings of a toy city", "choose an empty directory"
+    found = read_plain(settings, what, fix=fix)
+    if not isinstance(found, dict) or not wanted.keys() <= found.keys():
+        raise Seg2VidError(f"{what} in {settings}", got=repr(found), fix=fix)
+    different = [name for name in ("version", "seed", "config") if found[name] != wanted[name]]
     if different:
         what = f"a directory made with { ({name: wanted[name] for name in different}) }"
         got = f"{settings.parent}, made with { ({name: found[name] for name in different}) }"
