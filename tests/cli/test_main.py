@@ -405,7 +405,7 @@ def test_help_lists_every_verb(capsys) -> None:
 
 def test_help_of_a_group_and_version(capsys) -> None:
     run("labels", "--help")
-    assert capsys.readouterr().out.count("seg2vid labels ") == 2
+    assert capsys.readouterr().out.count("seg2vid labels ") == 3
     run("--version")
     assert capsys.readouterr().out.startswith("seg2vid 0.")
 
