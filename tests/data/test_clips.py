@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from seg2vid.data.clips import (
     ClipFolder,
@@ -382,3 +382,28 @@ def test_mirroring_flips_maps_that_are_three_pixels_wide() -> None:
     labels = torch.tensor([[[1, 2, 3], [4, 5, 6]]])
     narrow = Clip(torch.rand(1, 3, 2, 3), torch.rand(1, 2, 3, 2, 3), labels)
     assert torch.equal(mirror(narrow).label_map, labels.flip(-1))
+
+
+def test_a_damaged_clip_is_one_line(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "clip_000000.safetensors"
+    whole = load_file(path)
+    wrong = {
+        "a missing array": {name: one for name, one in whole.items() if name != "label_maps"},
+        "another shape": {**whole, "frames": whole["frames"][0, 0]},
+        "another type": {**whole, "depth": whole["depth"][:0]},
+        "a camera of nothing": {**whole, "camera": torch.zeros(())},
+    }
+    for arrays in wrong.values():
+        save_file(arrays, copy)
+        with pytest.raises(MediaError, match=r"a toy-city clip of this version; got .*; render it"):
+            ClipFolder(tmp_path).read(0)
+    save_file(whole, copy, {"frames_per_second": "many"})
+    with pytest.raises(MediaError, match=r"got .*could not convert string to float.*; render it"):
+        ClipFolder(tmp_path).read(0)
+    copy.write_bytes(path.read_bytes()[:900])
+    for read in (
+        ClipFolder(tmp_path).read,
+        lambda index: ClipFolder(tmp_path).read_still(index, 0),
+    ):
+        with pytest.raises(MediaError, match=r"a toy-city clip of this version; got "):
+            read(0)

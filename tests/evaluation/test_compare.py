@@ -388,6 +388,20 @@ def test_what_is_no_report_is_said(content: str | None, words: str, tmp_path: Pa
         read_report(path)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("protocol", 3), ("candidates", [{}]), ("candidates", 4), ("metrics", [3]), ("clips", {}),
+        ("figures", [{"candidate": "a", "metric": "b", "value": "x"}]), ("provenance", []),
+    ],
+)  # fmt: skip
+def test_reports_of_wrong_types_are_one_line(tmp_path: Path, part: str, value: object) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({**make_report(), part: value}))
+    with pytest.raises(Seg2VidError, match=rf"^Expected .* in {path}; got .*; name the folder"):
+        read_report(path)
+
+
 def test_folders_and_closed_files_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Seg2VidError, match=r"report\.json, which is no file"):
         read_report(tmp_path)
@@ -399,6 +413,6 @@ def test_folders_and_closed_files_are_said(tmp_path: Path, monkeypatch: pytest.M
     def refuse(*_: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(Seg2VidError, match=r"a\.json: Permission denied"):
         read_report(path)

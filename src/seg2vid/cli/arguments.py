@@ -153,7 +153,7 @@ def _plain(annotation: Any) -> Any:
 def convert(text: Any, kind: Any, label: str) -> Any:
     """Turn text into what the type ``kind`` asks for; raise ``Seg2VidError`` naming ``label``."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if not isinstance(text, str | list) or text == []:  # of `--option=--`, as argparse reads it
+    if type(text) not in (str, list) or text == []:  # of `--option=--`, as argparse reads it
         raise Seg2VidError(f"a value for {label}", got="none", fix="write it after the option")
     if origin is list:
         return [convert(word, inner[0], label) for word in text]

@@ -144,7 +144,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except MemoryError as error:
         what, fix = "enough memory", "take a smaller size, network or file"
-        print(f"seg2vid: {Seg2VidError(what, got=str(error) or 'too little', fix=fix)}", file=sys.stderr)
+        got = str(error) or "too little"
+        print(f"seg2vid: {Seg2VidError(what, got=got, fix=fix)}", file=sys.stderr)
         return 2
     except OSError as error:
         got = f"{error.filename or 'a file'}: {error.strerror or error}"

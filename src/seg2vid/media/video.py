@@ -191,7 +191,8 @@ def frame_rate(frames_per_second: float, ending: str = "") -> Fraction:
     """
     fastest = _FORMATS[ending].fastest if ending else 240
     if not math.isfinite(frames_per_second) or not 0 < frames_per_second <= fastest:
-        what = f"frames per second above 0 and at most {fastest}{ending and f' in a {ending[1:]}'}"
+        where = f" in a {ending[1:]}" if fastest < 240 else ""
+        what = f"frames per second above 0 and at most {fastest}{where}"
         raise MediaError(what, got=frames_per_second, fix="12 is a good start")
     return max(Fraction(frames_per_second).limit_denominator(1001), Fraction(1, 1001))
 
@@ -288,9 +289,12 @@ class VideoWriter(AllOrNothing):
         self.replacement.commit()
 
 
+_VIDEO = "a video or a folder of png frames"
+
+
 def iterate_video(path: Path) -> Iterator[Frame]:
     """Yield the frames of a video file, one at a time. Raises ``MediaError`` for what is none."""
-    check_regular(path, "a video")
+    check_regular(path, _VIDEO)
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
@@ -302,8 +306,7 @@ def iterate_video(path: Path) -> Iterator[Frame]:
 
 
 def _unreadable(path: Path, error: Exception) -> MediaError:
-    what, got = "a video or a folder of png frames", f"{path}: {error}"
-    return MediaError(what, got=got, fix="check the file")
+    return MediaError(_VIDEO, got=f"{path}: {error}", fix="check the file")
 
 
 def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
@@ -312,7 +315,7 @@ def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
         if path.is_dir():
             frames = [read_image(picture) for picture in sorted(path.glob("*.png"))]
         elif path.suffix.lower() in {".gif", ".webp"}:
-            with open_picture(path, "a video") as image:
+            with open_picture(path, _VIDEO) as image:
                 frames = [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
         else:
             frames = list(iterate_video(path))

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from seg2vid.tools.errors import ModelError
 
@@ -22,7 +23,7 @@ def fetch_file(name: str, file: str) -> Path:
     fix = "check the name and the connection, or give a local folder"
     if not NAME.fullmatch(name) or ".." in name or "--" in name or name.endswith(".git"):
         raise ModelError("a model of the hub, as in user/name", got=repr(name), fix=fix)
-    how = {}
+    how: dict[str, Any] = {}
     try:
         get_hf_file_metadata(hf_hub_url(name, file), timeout=SECONDS)
     except HfHubHTTPError as error:

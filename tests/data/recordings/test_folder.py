@@ -114,7 +114,7 @@ def test_the_nearest_label_space_file_wins(tmp_path: Path) -> None:
     found = folder.list_recordings(tmp_path)
     assert [recording.label_space.name for recording in found] == ["pets", "own"]
     (tmp_path / "b/label_space.yaml").write_text("classes: 3")
-    with pytest.raises(LabelMapError, match=r"list `classes` in .*b/label_space\.yaml"):
+    with pytest.raises(LabelMapError, match=r"list `classes` .* in .*b/label_space\.yaml"):
         folder.list_recordings(tmp_path)
 
 
@@ -156,7 +156,7 @@ def test_a_wrong_manifest_is_refused(tmp_path: Path, entries: object, message: s
 def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
     frames(tmp_path / "clip", None, None)
     (tmp_path / "manifest.json").write_text("[{")
-    with pytest.raises(MediaError, match=r"manifest\.json; got Expecting property name"):
+    with pytest.raises(MediaError, match=r"manifest\.json; got no JSON: Expecting property name"):
         folder.list_recordings(tmp_path)
 
 

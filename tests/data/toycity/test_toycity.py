@@ -19,6 +19,8 @@ from seg2vid.data.toycity.scene import Look, Mesh, SceneBuilder
 from seg2vid.data.toycity.shading import paint_sky, sample_atmosphere, shade_frame
 from seg2vid.data.toycity.street import Occupancy, PathCoordinates, StreetPath, Trajectory
 from seg2vid.data.toycity.world import build_city, sample_layout
+from seg2vid.tools.errors import Seg2VidError
+from seg2vid.tools.files import working_alone
 
 TINY = ToyCityConfig(height=32, width=64, num_frames=2)
 RAW_CLASSES = {24: 11, 25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
@@ -402,3 +404,19 @@ def test_sky_is_brighter_by_day() -> None:
         assert 0 <= air.shade() < 1 and (air.lamps > 0) == (air.time_of_day != "day")
     day, dusk, night = (np.mean(brightness[time]) for time in ("day", "dusk", "night"))
     assert day > dusk > 2 * night
+
+
+def test_two_at_once_do_not_share_a_folder(tmp_path: Path) -> None:
+    with (
+        working_alone(tmp_path),
+        pytest.raises(Seg2VidError, match="to be free; got another seg2vid at work in it; wait"),
+    ):
+        write_dataset(tmp_path, clips=1, config=TINY, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_settings_are_one_line(tmp_path: Path) -> None:
+    for content in ("[" * 100_000, "3", "{}"):
+        (tmp_path / "toycity.json").write_text(content)
+        with pytest.raises(Seg2VidError, match=r"the settings of a toy city in .*; choose an empty"):
+            write_dataset(tmp_path, clips=1, config=TINY, progress=False)

@@ -43,8 +43,8 @@ from seg2vid.labels.doctor import Encoding, Picture, diagnose
 from seg2vid.labels.space import LabelSpace, get_label_space, load_label_space
 from seg2vid.media.label_maps import read_picture
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.plain import read_plain
 from seg2vid.tools.files import EXTRAS
+from seg2vid.tools.plain import read_plain
 
 SPACE_FILE = "label_space.yaml"
 MANIFEST = "manifest.json"
