@@ -214,10 +214,10 @@ def enlarge_scene(scene: Scene, rows: Labels, surfaces: Labels, fixed: Flags2D) 
     centre = (scene.camera.centre + 0.5) * factor - 0.5
     residual = scene.residual
     if residual is not None:
-        size = {"size": (height, width), "mode": "bilinear", "align_corners": False}
-        residual = factor * F.interpolate(residual.flatten(0, 1), **size).unflatten(
-            0, residual.shape[:2]
+        fine = F.interpolate(
+            residual.flatten(0, 1), (height, width), mode="bilinear", align_corners=False
         )
+        residual = factor * fine.unflatten(0, residual.shape[:2])
     return Scene(
         total / share,
         rows,
@@ -468,10 +468,10 @@ def move_points(
     place = project(torch.stack((x, y, z))[None], scene.camera)[0]
     column, row = place.round()
     is_before &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    index = is_before.nonzero().squeeze(1)
-    target = (row[index] * width + column[index]).long()
-    buffer = torch.full((height * width,), -1, device=index.device)
-    buffer = buffer.scatter_reduce(0, target, _key((depth / z)[index], index), "amax")
+    before = is_before.nonzero().squeeze(1)
+    target = (row[before] * width + column[before]).long()
+    buffer = torch.full((height * width,), -1, device=before.device)
+    buffer = buffer.scatter_reduce(0, target, _key((depth / z)[before], before), "amax")
     buffer = buffer.view(height, width)
     # Where surfaces come nearer their points go apart: a pixel may show one beside it.
     padded = F.pad(buffer, (1, 1, 1, 1), value=-1)
@@ -545,8 +545,8 @@ def _find_sources(
     # Each candidate once, and the first of all was walked from already.
     is_new = torch.ones_like(candidates, dtype=torch.bool)
     is_new[0] = False
-    for number in range(1, len(candidates)):
-        is_new[number] = (candidates[number] != candidates[:number]).all(0)
+    for one in range(1, len(candidates)):
+        is_new[one] = (candidates[one] != candidates[:one]).all(0)
     candidate, number = is_new.nonzero().unbind(1)
     source, found = candidates[candidate, number], best[hard]
     for _ in range(WALKS - 1):

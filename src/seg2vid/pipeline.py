@@ -1,6 +1,7 @@
 """The main path, top to bottom: labels → first frame → z → motion → warp → refine."""
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from operator import index
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar
@@ -176,7 +177,7 @@ class Seg2VidPipeline:
     ) -> Iterator[GeneratedVideo]:
         """Yield what ``__call__`` returns pass by pass: memory does not grow with length."""
         count, factor = self._count(num_frames, frames_per_second) - 1, index(scale)
-        rate = self.frames_per_second if frames_per_second is None else frames_per_second
+        rate = float(self.frames_per_second if frames_per_second is None else frames_per_second)
         self._check_pace(rate, speed, factor)
         # Inference mode is held around each pass, not around the yields: a caller's own code runs
         # between them.
@@ -218,8 +219,9 @@ class Seg2VidPipeline:
         known = None
         for begin in range(0, count, per_key):
             with torch.inference_mode(), fast_arithmetic(self.device):
-                start = {"velocity": velocity, "known": known, "until": per_key * step}
-                keys = self.animator.begin(frame, ids, z, objects, **start)
+                keys = self.animator.begin(
+                    frame, ids, z, objects, velocity=velocity, known=known, until=per_key * step
+                )
             for start in range(begin, min(begin + per_key, count), per_pass):
                 # A pass is made whole: how its frames look does not depend on where a video ends.
                 shown, whole = count - start, min(per_pass, begin + per_key - start)
@@ -235,12 +237,13 @@ class Seg2VidPipeline:
                         instance_maps = choose_instances(
                             instance_map, label_maps, animation, things
                         )
+                first = partial(torch.narrow, dim=1, start=0, length=min(shown, whole))
                 yield GeneratedVideo(
                     first_frame=frame,
                     frames=animation.refined[:, :shown],
                     label_map=ids,
                     label_maps=label_maps[:, :shown],
-                    motion=motion.map(lambda tensor, shown=shown: tensor[:, :shown]),
+                    motion=motion.map(first),
                     z=z,
                     frames_per_second=rate,
                     label_space=self.label_space.name,
@@ -368,10 +371,10 @@ class Seg2VidPipeline:
         things, cell = self.label_space.foreground_ids, OBJECT_FACTOR * scale
         return find_objects(label_map, instance_map, foreground=things, factor=cell)
 
-    def _count(self, num_frames: SupportsIndex | None, frames_per_second: float | int | None) -> int:
+    def _count(self, num_frames: SupportsIndex | None, rate: float | int | None) -> int:
         if num_frames is not None:
             return index(num_frames)
-        return max(1, round(DEFAULT_SECONDS * (frames_per_second or self.frames_per_second)))
+        return max(1, round(DEFAULT_SECONDS * (rate or self.frames_per_second)))
 
     def _check_pace(self, rate: float | int, speed: float | int, scale: int) -> None:
         """Raise ``ModelError`` for a rate, speed or scale that is out of range or cannot be had."""
