@@ -226,7 +226,7 @@ BAD_WORDS = {
         "one name for --candidates, or one for each of 2 reports; got a,b,c; name one row, or one"
     ),
     ("compare", "none.json", "none.json", "--format", "word"): "text, markdown, latex, csv",
-    ("judges", "convert", "none.pth", "-o", "OUT"): "an official weight file at none.pth",
+    ("judges", "convert", "none.pth", "-o", "OUT"): "an official weight file; got no file none.pth",
     ("judges", "convert", "none.pth"): "-o",
 }
 

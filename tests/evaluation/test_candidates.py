@@ -295,7 +295,7 @@ def test_a_motion_stage_alone_predicts(clip: Clip, model: Model, tmp_path: Path)
     save_checkpoint(tmp_path / "model.safetensors", boxes, CONFIG, {})
     alone = Model(str(tmp_path), TINY)
     assert torch.equal(alone.make(clip, 0).frames, model.make(clip, 0).frames)
-    with pytest.raises(ModelError, match=r"tensors of first_frame; got missing"):
+    with pytest.raises(ModelError, match=r"weights of first_frame; got those of animator"):
         replace(alone, protocol=GENERATION).make(clip, 0)
 
 

@@ -21,21 +21,21 @@ def evaluate(options: Evaluate) -> Iterator[str]:
     if videos is not None and (options.model is not None or options.against):
         what, got = "a model or --videos", "both"
         raise Seg2VidError(what, got=got, fix="leave one of them out")
-    pairs, model = None, options.model or "toycity"
+    pairs = None
     if videos is not None and reference is not None:
-        (protocol, pairs), model = evaluation.compare_videos(videos, reference), None
+        protocol, pairs = evaluation.compare_videos(videos, reference)
     elif options.protocol is None and options.data is not None:
         protocol = evaluation.of_dataset(options.data)
     else:
         protocol = get_protocol(options.protocol or "toycity-v1")
         if protocol.source == "toycity" and options.data is not None:
-            what, got = f"no --data with {protocol.name}, which renders its clips", options.data
+            what = f"no --data with {protocol.name}, which renders its clips"
             fix = "leave one of them out: --data alone evaluates on that dataset"
-            raise Seg2VidError(what, got=got, fix=fix)
+            raise Seg2VidError(what, got=options.data, fix=fix)
     setup = Setup(
         protocol,
         options.output,
-        model=model,
+        model=None if pairs is not None else options.model or "toycity",
         against=tuple(options.against or ()),
         data=options.data,
         judges=options.judges,
@@ -56,8 +56,9 @@ def compare(options: Compare) -> Iterator[str]:
         what, got = "two reports to compare, or one with --candidates A,B", "one"
         raise Seg2VidError(what, got=got, fix="name another report or candidate")
     if len(names) not in (0, 1, len(places)):
-        what, got = f"one name for --candidates, or one for each of {len(places)} reports", names
-        raise Seg2VidError(what, got=",".join(got), fix="name one row, or one of each report")
+        what = f"one name for --candidates, or one for each of {len(places)} reports"
+        fix = "name one row, or one of each report"
+        raise Seg2VidError(what, got=",".join(names), fix=fix)
     reports = [read_report(path) for path in places]
     rows: Sequence[str | None] = names if len(names) > 1 else (names or (None,)) * len(places)
     comparisons = [

@@ -127,8 +127,10 @@ def make_curve(intervals: Sequence[Interval], times: Sequence[int], **named: Any
 def build_figures(results: Results) -> dict[str, list[Row]]:
     """Return the lists ``figures``, ``curves`` and ``classes`` of a report."""
     lists: dict[str, list[Row]] = {"figures": [], "curves": [], "classes": []}
-    makers = (_means, _best_of, _numbers, _calibration, _labels, _sets)
-    makers += (_class_distances, _class_unions, _class_gradients)
+    makers = (
+        *(_means, _best_of, _numbers, _calibration, _labels, _sets),
+        *(_class_distances, _class_unions, _class_gradients),
+    )
     for candidate in results.units:
         for make in makers:
             for kind, interval, named in make(results, candidate):
@@ -303,23 +305,21 @@ def _class_unions(results: Results, candidate: str) -> Entries:
 
 def _class_gradients(results: Results, candidate: str) -> Entries:
     """Gradient energy of a pixel over that of the real photos: of each class, and of all."""
-    parts = [
-        results.stacked(key, f"class_gradient_{part}")
-        for key in (candidate, "truth")
-        for part in ("sum", "count")
-    ]
-    if candidate == "truth" or any(part is None for part in parts):
+    keys = [(key, part) for key in (candidate, "truth") for part in ("sum", "count")]
+    found = [results.stacked(key, f"class_gradient_{part}") for key, part in keys]
+    parts = [array.double() for array in found if array is not None]
+    if candidate == "truth" or len(parts) < len(keys):
         return
 
     def ratio(picked: Tensor, places: slice = slice(None)) -> float:
         sums, counts, real_sums, real_counts = (
-            float(part[picked][:, places].sum()) for part in parts if part is not None
+            float(array[picked][:, places].sum()) for array in parts
         )
         is_known = min(counts, real_counts, real_sums) > 0
         return sums / counts / (real_sums / real_counts) if is_known else math.nan
 
     yield "figures", results.spread(ratio), {"metric": "gradient_energy", "frames": "0"}
-    for place, named in _present_classes("class_gradient", parts[3].double().sum(0)):
+    for place, named in _present_classes("class_gradient", parts[3].sum(0)):
         own = partial(ratio, places=slice(place, place + 1))
         yield "classes", results.spread(own), named
 
