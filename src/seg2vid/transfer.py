@@ -188,13 +188,17 @@ def play_motion(
     instance_map: Instances = None,
     first_frame: Pictures | None = None,
     seed: int = 0,
+    frames_per_second: float | None = None,
+    speed: float = 1.0,
+    scale: int = 1,
 ) -> Iterator[GeneratedVideo]:
     """Yield a video of ``num_frames`` frames; the n-th pass moves like ``codes[n]``.
 
     After the last code its motion goes on. ``first_frame`` in [0, 1] or, without, one painted from
-    ``seed``; ``label_map`` and ``instance_map`` as in ``Seg2VidPipeline``. Raises as the
-    ``pipeline`` does.
+    ``seed``; all else as in ``Seg2VidPipeline``. Raises as the ``pipeline`` does.
     """
+    rate = pipeline.frames_per_second if frames_per_second is None else frames_per_second
+    per_pass = max(1, round(pipeline.num_frames * rate / (pipeline.frames_per_second * speed)))
     done, chunk = 0, None
     for code in codes:
         left = num_frames - 1 - done
@@ -203,14 +207,19 @@ def play_motion(
                 return
             first_frame, label_map = chunk.frames[:, -1], chunk.label_maps[:, -1]
             instance_map = None if chunk.instance_maps is None else chunk.instance_maps[:, -1]
-        z = place_motion(pipeline, code, label_map, instance_map=instance_map)
+        seen = (..., slice(scale // 2, None, scale), slice(scale // 2, None, scale))
+        things = None if instance_map is None else instance_map[seen]
+        z = place_motion(pipeline, code, label_map[seen], instance_map=things)
         for chunk in pipeline.stream(
             label_map,
-            num_frames=1 + (left if code is codes[-1] else min(left, pipeline.num_frames)),
+            num_frames=1 + (left if code is codes[-1] else min(left, per_pass)),
             instance_map=instance_map,
             first_frame=first_frame,
             z=z,
             seed=seed,
+            frames_per_second=frames_per_second,
+            speed=speed,
+            scale=scale,
         ):
             begins = (done,) if chunk.pass_starts else ()
             yield replace(chunk, pass_starts=begins)

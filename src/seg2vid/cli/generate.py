@@ -31,6 +31,8 @@ from seg2vid.tools.files import check_place
 SIZE_STEP = 32
 """Sides of a video are multiples of this: the networks halve the picture five times."""
 LARGEST_SIDE = 4096
+OWN_WIDTH, OWN_HEIGHT = 2048, 1024
+"""Largest size at which a photo moves unless --size says otherwise."""
 SHEET_COLUMNS = 8
 LONGEST = 86_400
 """Seconds of a video: a day."""
@@ -44,6 +46,28 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
         got, fix = f"{size[0]}x{size[1]}", f"use --size {near[0]}x{near[1]}"
         raise MediaError(what, got=got, fix=fix)
     return size
+
+
+def own_size(width: int, height: int, pipe: Seg2VidPipeline) -> tuple[int, int, int]:
+    """Return the width and height at which a photo moves, and how many times the networks' that is.
+
+    At most 2048x1024, and whole cells of the networks; what is cut off is least. A photo smaller
+    than the model's size is moved at that.
+    """
+    shrink = min(1.0, OWN_WIDTH / width, OWN_HEIGHT / height)
+    wide, tall = int(width * shrink), int(height * shrink)
+    fits, usual = [], pipe.width * pipe.height
+    scales = range(2, 17) if pipe.config.architecture == "geometry" else ()
+    for scale in scales:
+        cell = SIZE_STEP * scale
+        columns, rows = wide // cell, tall // cell
+        # Far from the size that the networks are used to they see less well.
+        if 0.4 * usual <= columns * rows * SIZE_STEP**2 <= 3 * usual:
+            fits.append((columns * rows * cell**2, scale, columns * cell, rows * cell))
+    if not fits:
+        return pipe.width, pipe.height, 1
+    _, scale, wide, tall = max(fits)
+    return wide, tall, scale
 
 
 def make_videos(options: Generate | Animate) -> Iterator[str]:
@@ -78,7 +102,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     for (number, seed), path in outputs.items():
         if seed == options.seed:
             inputs, notes = _read_inputs(options, places[number], pipe)
-            inputs["num_frames"] = num_frames
+            inputs |= {"num_frames": num_frames, "frames_per_second": rate, "speed": options.speed}
             yield from notes
         start = time.perf_counter()
         if motion is not None:
@@ -144,6 +168,9 @@ def _check_options(
     if options.seconds is not None and options.frames is not None:
         what, fix = "--frames or --seconds", "leave one of them out"
         raise MediaError(what, got="both", fix=fix)
+    if not 0.01 <= options.speed <= 100:
+        what, fix = "--speed from 0.01 to 100", "0.25 is slow motion, 1 as fast as real"
+        raise MediaError(what, got=options.speed, fix=fix)
     if not 0 <= options.seed < 1 << 63:
         what = "a --seed from 0 to 9223372036854775807"
         raise MediaError(what, got=options.seed, fix="choose one in between")
@@ -183,7 +210,6 @@ def _read_inputs(
     options: Generate | Animate, place: Path, pipe: Seg2VidPipeline
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the inputs of the pipeline, at the size of the video, and what was found and done."""
-    width, height = options.size or (pipe.width, pipe.height)
     space = pipe.label_space
     own = space if options.label_space is None else get_label_space(options.label_space)
     photo = options.photo if isinstance(options, Animate) else options.first_frame
@@ -193,6 +219,10 @@ def _read_inputs(
         found = _segment(picture, own, "" if is_given else "; it becomes the first frame")
         photo = photo or place
     ids, lost = translate_ids(cast(Ids, found.ids), own, space)
+    pixels = None if photo is None else read_image(photo)
+    width, height, scale = *(options.size or (pipe.width, pipe.height)), 1
+    if options.size is None and pixels is not None:
+        width, height, scale = own_size(pixels.shape[1], pixels.shape[0], pipe)
     fit = partial(fit_label_map, height=height, width=width, aspect=options.aspect)
     fitted = fit(ids, fill=space.void_id)
     inputs: dict[str, Any] = {"label_map": torch.from_numpy(fitted.ids)[None]}
@@ -206,11 +236,10 @@ def _read_inputs(
             raise MediaError(what, got=got, fix="give both at one size")
     if instances is not None:
         inputs["instance_map"] = torch.from_numpy(fit(instances, fill=0).ids)[None]
-    if photo is not None:
-        pixels = read_image(photo)
+    if pixels is not None:
         check_proportions(pixels.shape[:2], ids.shape, str(photo))
         frame = fit_image(pixels, height=height, width=width, aspect=options.aspect)
-        inputs["first_frame"] = to_planes(frame)[None]
+        inputs |= {"first_frame": to_planes(frame)[None], "scale": scale}
     if isinstance(options, Generate):
         inputs |= {"resample": options.resample, "resample_seed": options.resample_seed}
     warnings = [f"warning: {warning}" for warning in found.warnings]

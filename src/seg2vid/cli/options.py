@@ -34,7 +34,9 @@ class VideoOptions:
     seconds: float | None = None
     """Length of the video, instead of --frames (default: 3)."""
     fps: float | None = None
-    """Frames per second of the file (default: the model's)."""
+    """Frames per second (default: the model's): the same drive, more or less smoothly."""
+    speed: float = 1.0
+    """How fast the scene moves: 0.25 is slow motion."""
     seed: int = 0
     """The same seed gives the same video, another one another future."""
     samples: int = ranged(1, 1, 10_000)
@@ -42,7 +44,9 @@ class VideoOptions:
     instances: Path | None = None
     """Map that tells the objects apart, of the same size as the label map."""
     size: tuple[int, int] | None = None
-    """Size of the video, multiples of 32 (default: the model's)."""
+    """Size of the video, multiples of 32 (default: a photo's own up to 2048x1024, else the
+    model's).
+    """
     aspect: Aspect = "crop"
     """How other proportions are brought to the size: crop or pad, never stretch."""
     save: tuple[str, ...] = ()

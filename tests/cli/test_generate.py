@@ -1,0 +1,91 @@
+"""The verbs that make videos: the size of a photo, the pace of the drive."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seg2vid.cli import main as cli
+from seg2vid.cli.generate import own_size
+from seg2vid.labels.convert import colourise
+from seg2vid.labels.space import get_label_space
+from seg2vid.media.pictures import read_image, write_image
+from seg2vid.media.video import read_video
+from seg2vid.pipeline import Seg2VidPipeline
+from tests.tiny import CONFIG, HEIGHT, WIDTH, street_map
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    Seg2VidPipeline.from_config(CONFIG).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("photo", "expected"),
+    [
+        ((1024, 512), (1024, 512, 4)),
+        ((2048, 1024), (2048, 1024, 8)),
+        ((4096, 2048), (2048, 1024, 8)),  # no larger than that
+        ((384, 192), (384, 192, 2)),
+        ((1242, 375), (1216, 320, 2)),  # KITTI
+        ((256, 128), (256, 128, 1)),
+        ((200, 90), (256, 128, 1)),
+    ],
+)
+def test_a_photo_moves_at_its_own_size(
+    photo: tuple[int, int], expected: tuple[int, int, int]
+) -> None:
+    pipe = Seg2VidPipeline.from_config(replace(CONFIG, height=128, width=256))
+    assert own_size(*photo, pipe) == expected
+
+
+def test_only_a_scene_moves_at_another_size() -> None:
+    config = replace(CONFIG, architecture="paper", height=128, width=256)
+    assert own_size(1024, 512, Seg2VidPipeline.from_config(config)) == (256, 128, 1)
+
+
+def animate(tmp_path: Path, model: Path, *words: str) -> np.ndarray:
+    """Animate a photo twice the model's size; return the frames."""
+    space, large = get_label_space("cityscapes"), (2 * HEIGHT, 2 * WIDTH)
+    ids = street_map()[0].repeat_interleave(2, 0).repeat_interleave(2, 1).numpy()
+    write_image(tmp_path / "labels.png", colourise(ids, space))
+    pixels = np.random.default_rng(0).integers(0, 255, (*large, 3), dtype=np.uint8)
+    write_image(tmp_path / "photo.png", pixels)
+    given = ["animate", tmp_path / "photo.png", "--labels", tmp_path / "labels.png"]
+    given += ["--model", model, "-o", tmp_path / "out", "--overwrite", *words]
+    assert cli.main([str(word) for word in given]) == 0
+    return read_video(tmp_path / "out")
+
+
+def test_the_photo_itself_is_the_first_frame(tmp_path: Path, model: Path) -> None:
+    frames = animate(tmp_path, model, "--frames", "4")
+    assert frames.shape == (4, 2 * HEIGHT, 2 * WIDTH, 3)
+    assert (frames[0] == read_image(tmp_path / "photo.png")).all()
+    smaller = animate(tmp_path, model, "--frames", "2", "--size", f"{WIDTH}x{HEIGHT}")
+    assert smaller.shape == (2, HEIGHT, WIDTH, 3)
+
+
+def test_frame_rate_and_speed_change_how_a_drive_is_shown(tmp_path: Path, model: Path) -> None:
+    usual = animate(tmp_path, model, "--seconds", "0.5")
+    smooth = animate(tmp_path, model, "--seconds", "0.5", "--fps", "24")
+    slow = animate(tmp_path, model, "--seconds", "0.5", "--speed", "0.5")
+    assert (len(usual), len(smooth), len(slow)) == (6, 12, 6)
+    assert (usual[0] == slow[0]).all()
+    # The drive of two of its own frames takes four at half the speed; what is painted may differ.
+    same = (usual[2].astype(int) - slow[4].astype(int)) == 0
+    assert same.mean() > 0.8 and (smooth[2] == slow[2]).mean() > 0.8
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "1000"])
+def test_a_speed_out_of_range_is_refused(
+    tmp_path: Path, model: Path, speed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(AssertionError):
+        animate(tmp_path, model, f"--speed={speed}")
+    assert "Expected --speed from 0.01 to 100; got" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
