@@ -24,6 +24,7 @@ from seg2vid.media.generated import GeneratedVideo
 from seg2vid.media.label_maps import read_picture
 from seg2vid.media.pictures import read_image, write_label_map
 from seg2vid.media.video import read_video
+from seg2vid.models.config import PAPER
 from seg2vid.models.weights import NO_RESTRICTED, ModelSummary
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Latent, Motion
@@ -39,6 +40,7 @@ class FakePipeline(Seg2VidPipeline):
     def __init__(self) -> None:
         self.label_space = CITYSCAPES
         self.height, self.width = 32, 64
+        self.config = PAPER  # whose photos move at the model's size
         self.num_frames, self.frames_per_second = 4, 12.0
         self.calls: list[dict[str, object]] = []
 
