@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import chain
 from typing import Any
 
@@ -59,9 +59,13 @@ def run(options: PrepareOptions) -> Iterator[str]:
         raise MediaError(what, got=got, fix="choose another place") from None
     # Jobs with a share each work side by side, but only one at the same share.
     number, count = options.share
-    own = plan.parts / f".{number}-of-{count}"
-    own.touch()
-    with working_alone(plan.parts, among_others=count > 1), working_alone(own):
+    with ExitStack() as held:
+        held.enter_context(working_alone(plan.parts, among_others=count > 1))
+        if count > 1:
+            own = plan.parts / f".{number}-of-{count}"
+            own.touch()
+            held.enter_context(working_alone(own))
+            held.callback(own.unlink, missing_ok=True)
         _claim(plan, settings)
         work(plan, left, workers)
         missing = [job.recording.name for job in plan.jobs if not plan.is_done(job)]
