@@ -156,7 +156,16 @@ def test_generated_videos_are_judged_against_real_ones(
     size = ToyCityConfig(height=64, width=128, num_frames=3)
     for seed, name in enumerate(("left", "right")):
         write_clip(render_toycity(seed, size), tmp_path, name)
-        words = ("generate", tmp_path / f"{name}.png", "--model", model, "--samples", 2)
+        words = (
+            "generate",
+            tmp_path / f"{name}.png",
+            "--model",
+            model,
+            "--samples",
+            2,
+            "--frames",
+            4,
+        )
         words = (*words, "--first-frame", tmp_path / "real" / name / "000000.png")
         assert run(*words, "-o", tmp_path / "made" / f"{name}.mp4") == 0
     made = sorted(path.name for path in (tmp_path / "made").iterdir())
