@@ -90,6 +90,8 @@ class Scene(Carrier):
     """What goes with the camera: the own car's bonnet."""
     residual: Flows | None = None
     """What pixels of the first frame move besides, in pixels; it should vary slowly."""
+    detail: int = 1
+    """How many times finer this grid is than that on which depth was seen: so wide are cracks."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ def enlarge_scene(scene: Scene, rows: Labels, surfaces: Labels, fixed: Flags2D) 
         scene.paths,
         None if scene.fixed is None else fixed,
         residual,
+        factor * scene.detail,
     )
 
 
@@ -429,7 +432,8 @@ def move_scene(scene: Scene) -> MovedScene:
         for first in range(0, count, together):
             times = slice(first, min(first + together, count))
             moments = whole.moments(sample, times, planes, (height, width))
-            parts.append(_render(moments, whole.inverse_depth[sample], whole.fixed[sample]))
+            flat = (whole.inverse_depth[sample], whole.fixed[sample])
+            parts.append(_render(moments, *flat, scene.detail))
         samples.append([torch.cat(part) for part in zip(*parts, strict=True)])
     forward, backward, seen, shown, distance, source, behind = (
         torch.stack(part).unflatten(-1, (height, width)) for part in zip(*samples, strict=True)
@@ -492,13 +496,16 @@ def _rigid(scene: Scene, rows: Indices, time: int) -> tuple[Tensor, ...]:
 
 
 def _render(
-    moments: _Moments, depth: Float[Tensor, " pixel"], fixed: Bool[Tensor, " pixel"]
+    moments: _Moments,
+    depth: Float[Tensor, " pixel"],
+    fixed: Bool[Tensor, " pixel"],
+    detail: int,
 ) -> tuple[Tensor, ...]:
     """Return both flows, both visibilities, inverse depth and source of each moment."""
     grid, width, pixels = moments.grid, moments.width, moments.grid.shape[1]
     start = moments.start
     with torch.no_grad():
-        source, behind = _find_sources(moments, start, depth)
+        source, behind = _find_sources(moments, start, depth, detail)
         seen = _still_seen(moments, start, source).view(-1, pixels) | fixed
     landed, distance = moments.land(moments.rays, start + behind)
     own = torch.arange(pixels, device=grid.device)
@@ -519,7 +526,7 @@ def _render(
 
 
 def _find_sources(
-    moments: _Moments, start: Indices, depth: Float[Tensor, " pixel"]
+    moments: _Moments, start: Indices, depth: Float[Tensor, " pixel"], detail: int
 ) -> tuple[Indices, Indices]:
     """Return the nearest surface that each pixel of a moment shows, -1 where none is.
 
@@ -556,7 +563,9 @@ def _find_sources(
         lost = (fits < 0).nonzero().squeeze(1)
         source, number = landed[lost], number[lost]
     best = best.index_put((hard,), found)
-    own = _close_cracks(moments, start, torch.where(best < 0, -1, best & LOW_WORD))
+    own = torch.where(best < 0, -1, best & LOW_WORD)
+    for _ in range(1 + detail // 2):
+        own = _close_cracks(moments, start, own, detail // 2)
     distances = depth[candidates]
     farthest = candidates.gather(0, distances.argmin(0, keepdim=True)).squeeze(0)
     return own, own.index_put((hard,), torch.where(own[hard] < 0, farthest, own[hard]))
@@ -646,15 +655,21 @@ def _candidates(
     return torch.where(candidates < 0, found[0], candidates)
 
 
-def _close_cracks(moments: _Moments, start: Indices, own: Indices) -> Indices:
+def _close_cracks(moments: _Moments, start: Indices, own: Indices, reach: int) -> Indices:
     """Give a pixel that shows nothing, while nearly all around do, the best of their planes.
 
     Depth that is a little rough tears a surface as it comes near; what was really hidden is wider.
+    Cracks that are wider than a pixel, by up to twice ``reach``, are closed from their sides.
     """
     height, width = moments.height, moments.width
     shows = (own >= 0).view(-1, 1, height, width).float()
     around = F.avg_pool2d(shows, 3, 1, 1).flatten() * 9
-    crack = ((own < 0) & (around > 5.5)).nonzero().squeeze(1)
+    is_crack = around > 5.5
+    if reach:
+        window = {"kernel_size": 2 * reach + 1, "stride": 1, "padding": reach}
+        closed = 1 - F.max_pool2d(1 - F.max_pool2d(shows, **window), **window)
+        is_crack |= (closed.flatten() > 0.5) & (around > 0.5)
+    crack = ((own < 0) & is_crack).nonzero().squeeze(1)
     pixel = crack % (height * width)
     row, column = pixel // width, pixel % width
     rays, begin = moments.rays.index_select(1, crack), start[crack]
