@@ -21,7 +21,7 @@ from seg2vid.geometry import (
     project,
     rays_of,
     scene_flow,
-    sweep_camera,
+    sweep_moves,
     unproject,
 )
 from seg2vid.structures import Camera, ScenePaths
@@ -313,19 +313,39 @@ def test_hidden_pixels_are_those_of_the_toy_city(seed: int) -> None:
     assert (found & exact).float().mean() < 0.01, "no cracks in what is visible"
 
 
-# The sweep over drives.
+# The sweep over moves.
 
 
 @pytest.mark.parametrize("seed", [7, 900201])  # straight on; standing
 def test_the_drive_that_was_driven_explains_the_clip_best(seed: int) -> None:
     clip = render_toycity(seed, ToyCityConfig(num_frames=4))
     speed = float(clip.ego_motion[0, -1, 0]) * 3
-    drives = torch.tensor([[speed + more, 0.0] for more in (-4.0, -2.0, 0.0, 2.0, 4.0)])
-    still = (clip.label_map < 11).float().unsqueeze(1)
+    drives = torch.tensor([[[speed + more, 0.0, 0.0] for more in (-4.0, -2.0, 0.0, 2.0, 4.0)]])
+    moving = (clip.label_map >= 11).long()
     video = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)
-    error = sweep_camera(clip.inverse_depth, still, clip.camera, video, drives, 1 / 12)
-    assert error.shape == (1, 5, 4)
-    assert int(error[0, :, -1].argmin()) == 2
+    given = (clip.inverse_depth, moving, clip.camera, video, drives, 1 / 12)
+    error = sweep_moves(*given, num_rows=2)
+    assert error.shape == (1, 2, 5, 4)
+    assert int(error[0, 0, :, -1].argmin()) == 2
+
+
+def test_the_pass_by_of_an_object_explains_it_best() -> None:
+    """In this clip a car ahead keeps its distance and one comes towards the camera."""
+    clip = render_toycity(900_000, ToyCityConfig(num_frames=8))
+    assert clip.instance_map is not None and clip.camera is not None
+    cars = [int(one) for one in clip.instance_map.unique() if int(one) // 1000 == 26]
+    sizes = {one: int((clip.instance_map == one).sum()) for one in cars}
+    largest = sorted(sizes, key=lambda one: -sizes[one])[:2]
+    rows = torch.zeros_like(clip.label_map)
+    for number, one in enumerate(largest, 1):
+        rows[clip.instance_map == one] = number
+    ahead = torch.tensor([-6.0, 0.0, 6.0, 12.0, 18.0, 26.0])
+    moves = torch.stack((ahead, torch.zeros(6), torch.zeros(6)), 1)[None]
+    video = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)
+    given = (clip.inverse_depth, rows, clip.camera, video, moves, 1 / 12)
+    error = sweep_moves(*given, num_rows=3)[0].mean(-1)
+    best = {float(ahead[int(error[number].argmin())]) for number in (1, 2)}
+    assert best == {0.0, 26.0}
 
 
 def test_a_sweep_moves_pixels_as_the_scene_moves() -> None:
@@ -339,10 +359,12 @@ def test_a_sweep_moves_pixels_as_the_scene_moves() -> None:
     ahead, aside = (speed / turn * value for value in (yaw.sin(), 1 - yaw.cos()))
     motion = move(drive((float(ahead), float(aside), float(yaw), 0.0))).motion
     moved = backward_warp(picture, motion.backward_flow[:, 0])
-    still = (surfaces > 0).float().unsqueeze(1)
-    drives = torch.tensor([[6.0, 0.4], [6.0, -0.4], [6.0, 0.0], [0.0, 0.4], [9.0, 0.4]])
+    sky = (surfaces == 0).long()
+    pairs = ((6.0, 0.4), (6.0, -0.4), (6.0, 0.0), (0.0, 0.4), (9.0, 0.4))
+    drives = torch.tensor([[(ahead, 0.0, turn) for ahead, turn in pairs]])
     video = torch.stack((picture, moved), 1)
-    error = sweep_camera(depth, still, CAMERA, video, drives, seconds)[0, :, 0]
+    given = (depth, sky, CAMERA, video, drives, seconds)
+    error = sweep_moves(*given, num_rows=2)[0, 0, :, 0]
     assert int(error.argmin()) == 0
     assert error[0] < 0.7 * error[1:].min()
 

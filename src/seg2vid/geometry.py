@@ -24,7 +24,6 @@ from seg2vid.structures import (
     Flows,
     InverseDepth,
     Labels,
-    Mask,
     Motion,
     ScenePaths,
 )
@@ -708,31 +707,34 @@ def _still_seen(moments: _Moments, start: Indices, source: Indices) -> Bool[Tens
     return inside & ((there < 0) | (off <= 1) | (moments.inverse_depth >= distance))
 
 
-def sweep_camera(
+def sweep_moves(
     inverse_depth: InverseDepth,
-    still: Mask,
+    rows: Labels,
     camera: Camera,
     video: Float[Tensor, "batch every_frame 3 height width"],
-    drives: Float[Tensor, "drive 2"],
+    moves: Float[Tensor, "batch move 3"],
     seconds: float,
-) -> Float[Tensor, "batch drive time"]:
-    """Try steady drives, and say how well each explains every frame by the first one.
+    *,
+    num_rows: int,
+) -> Float[Tensor, "batch row move time"]:
+    """Try steady moves of the camera, and say how well each explains every frame by the first one.
 
-    ``drives`` are speeds ahead (m/s) and turns to the right (rad/s); frames are ``seconds`` apart.
-    Returns the mean difference of colour of the pixels that stay in the picture, in [0, 1]: only
-    those count that ``still`` marks with 1. (Plane sweep: Collins, CVPR 1996, over drives.)
+    ``moves`` are speeds ahead and to the right (m/s) and turns to the right (rad/s); frames are
+    ``seconds`` apart. Returns, for the pixels of each of ``rows`` that stay in the picture, the
+    mean difference of colour, in [0, 1]. For an object the camera's move is that past it. (Plane
+    sweep: Collins, CVPR 1996, over moves.)
     """
     batch, every, _, height, width = video.shape
     time = torch.arange(1, every, device=video.device) * seconds
-    speed, turn = drives.unsqueeze(-1).unbind(1)
-    yaw = turn * time
-    # An arc; sinc and its kin need no case for a turn of 0.
-    ahead = speed * time * torch.sinc(yaw / torch.pi)
-    aside = speed * time * torch.sin(yaw / 2) * torch.sinc(yaw / (2 * torch.pi))
-    sine, cosine = yaw.sin().unsqueeze(-1), yaw.cos().unsqueeze(-1)
-    ahead, aside = ahead.unsqueeze(-1), aside.unsqueeze(-1)
     rays, found = rays_of(camera, height, width), []
     for sample in range(batch):
+        speed, sideways, turn = moves[sample].unsqueeze(-1).unbind(1)
+        yaw = turn * time
+        # An arc; sinc and its kin need no case for a turn of 0.
+        ahead = speed * time * torch.sinc(yaw / torch.pi)
+        aside = speed * time * torch.sin(yaw / 2) * torch.sinc(yaw / (2 * torch.pi))
+        ahead, aside = ahead.unsqueeze(-1), (aside + sideways * time).unsqueeze(-1)
+        sine, cosine = yaw.sin().unsqueeze(-1), yaw.cos().unsqueeze(-1)
         depth, (x, y, _) = inverse_depth[sample].flatten(), rays[sample]
         right = cosine * x - sine - depth * (cosine * aside - sine * ahead)
         forward = cosine + sine * x - depth * (sine * aside + cosine * ahead)
@@ -748,6 +750,9 @@ def sweep_camera(
         # A pixel may count for little where it is wrong, as behind an edge.
         own = video[sample, 0].view(1, 3, 1, -1)
         error = (shown - own).abs().mean(1).clamp(max=0.2).transpose(0, 1)
-        weight = inside * still[sample].flatten()
-        found.append((error * weight).sum(-1) / weight.sum(-1).clamp(min=1))
+        both = torch.stack((error * inside, inside.to(error.dtype))).flatten(1, 2)
+        total = both.new_zeros(2, both.shape[1], num_rows)
+        total.index_add_(2, rows[sample].flatten(), both)
+        mean = (total[0] / total[1].clamp(min=1)).view(*error.shape[:2], num_rows)
+        found.append(mean.movedim(-1, 0))
     return torch.stack(found)

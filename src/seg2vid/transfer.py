@@ -76,7 +76,7 @@ def encode_motion(
     load_box(encoder, Checkpoint(pipeline.config, weights, {}), "motion_encoder")
     encoder.to(pipeline.device).eval()
     pictures = (clip[:, 0], clip[:, 1:], label_map)
-    more = [] if (sweep := pipeline.animator.sweep(*pictures)) is None else [sweep]
+    more = [] if (sweep := pipeline.animator.sweep(*pictures, objects)) is None else [sweep]
     posterior = encoder(*pictures, objects, *more)
     return MotionCode(posterior.mean, objects, label_map)
 

@@ -16,13 +16,15 @@ from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import (
     DRIVES,
     FINENESS,
+    PASSES_BY,
     MotionDecoder,
+    Sweep,
     hold_together,
     keep_apart,
     last_velocity,
     render,
 )
-from seg2vid.models.motion_encoder import CameraSweep, build_motion_encoder
+from seg2vid.models.motion_encoder import CameraSweep, ObjectSweep, build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Latent, ScenePaths
 from seg2vid.training.config import OBJECTIVES
@@ -252,20 +254,39 @@ def test_training_has_the_terms_of_what_the_clip_knows(exact: bool) -> None:
 
 def test_the_sweep_is_zero_for_the_best_drive_of_each_moment(decoder: MotionDecoder) -> None:
     frames = picture().unsqueeze(1).repeat(1, 3, 1, 1, 1)
-    sweep = decoder.sweep(picture(), frames, street_map())
-    assert sweep.shape == (1, len(DRIVES), 3)
-    best = sweep[0].argmin(0)
+    objects = objects_of(street_map())
+    sweep = decoder.sweep(picture(), frames, street_map(), objects)
+    assert sweep.camera.shape == (1, len(DRIVES), 3)
+    assert sweep.objects.shape == (1, 64, len(PASSES_BY), 2)
+    best = sweep.camera[0].argmin(0)
     # A still picture: standing explains it best.
     assert all(DRIVES[int(index)] == (0.0, 0) for index in best)
-    assert sweep.min() == 0
+    assert sweep.camera.min() == 0 and sweep.driven.tolist() == [[0.0, 0.0]]
+    for number in range(1, int(objects.max()) + 1):
+        best = sweep.objects[0, number - 1].argmin(0)
+        assert all(PASSES_BY[int(index)] == (0, 0) for index in best)
 
 
 def test_the_encoder_reads_the_camera_off_the_sweep() -> None:
     torch.manual_seed(0)
     camera = CameraSweep()
-    sweep = torch.full((1, len(DRIVES), 3), 3.0)
-    sweep[0, DRIVES.index((8.0, -0.4))] = 0.0
+    tried = torch.full((1, len(DRIVES), 3), 3.0)
+    tried[0, DRIVES.index((8.0, -0.4))] = 0.0
+    passes_by = torch.zeros(1, 2, len(PASSES_BY), 2)
+    sweep = Sweep(tried, passes_by, torch.tensor([[8.0, -0.4]]))
     assert torch.allclose(camera(sweep)[0, -6:].view(3, 2), torch.tensor([0.8, -0.8]), atol=0.02)
+
+
+def test_the_encoder_reads_an_objects_own_speed_off_the_sweep() -> None:
+    torch.manual_seed(0)
+    objects = ObjectSweep(outputs=12)
+    tried = torch.full((1, 2, len(PASSES_BY), 2), 3.0)
+    # One keeps its distance at 12 m/s, the other stands beside the road.
+    tried[0, 0, PASSES_BY.index((0, 0))] = tried[0, 1, PASSES_BY.index((11, 1.5))] = 0.0
+    sweep = Sweep(torch.zeros(1, len(DRIVES), 3), tried, torch.tensor([[12.0, 0.0]]))
+    objects.head = torch.nn.Identity()
+    own = objects(sweep)[0, :, -2:]
+    assert torch.allclose(own, torch.tensor([[1.2, 1.2], [0.1, 0.1]]), atol=0.02)
 
 
 def test_the_code_of_a_clip_is_found_with_the_sweep(arithmetic: str) -> None:

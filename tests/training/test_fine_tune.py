@@ -155,7 +155,7 @@ def outputs_of(stage: Any, ids: Tensor, *, is_source: bool = False) -> list[Tens
         return [network(first)[:, ids[:-1].clamp(max=len(ids) - 2)] for network in networks]
     if isinstance(stage, FirstFrameStage):
         return first_frame_outputs(stage, ids, own, things, is_source)
-    sweep = stage.animator.sweep(first, frames[:, 1:], own)
+    sweep = stage.animator.sweep(first, frames[:, 1:], own, things)
     more = () if sweep is None else (sweep,)
     posterior = stage.motion_encoder(first, frames[:, 1:], own, things, *more)
     # Not from the posterior: its last bits decide which of two pixels hides the other.

@@ -120,12 +120,14 @@ class Animator(nn.Module):
         decoder = self.flow_decoder
         return decoder.key_passes if isinstance(decoder, MotionDecoder) else 1
 
-    def sweep(self, first_frame: Pictures, frames: Frames, label_map: Labels) -> Sweep | None:
-        """Return what the motion encoder is to see of the camera, where motion is a scene's."""
+    def sweep(
+        self, first_frame: Pictures, frames: Frames, label_map: Labels, objects: Objects
+    ) -> Sweep | None:
+        """Return what the motion encoder is to see of the moves, where motion is a scene's."""
         decoder = self.flow_decoder
         if not isinstance(decoder, MotionDecoder):
             return None
-        return decoder.sweep(first_frame, frames, self._seen(label_map))
+        return decoder.sweep(first_frame, frames, self._seen(label_map), objects)
 
     def show(
         self, label_map: Labels, z: Latent, objects: Objects

@@ -1,7 +1,7 @@
-"""Real frame + label map → the look that would paint it. Training only.
+"""Real frame + label map → the look that would paint it.
 
-A room of its own because its weights must never be shipped: with it the generator is told which
-look to paint and can be compared with the real frame; without it, looks are drawn from N(0, I).
+In training the generator is told by it which look to paint and can be compared with the real frame;
+generation needs it for the look of a photograph alone.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seg2vid.models.config import FirstFrameConfig
-from seg2vid.models.first_frame import Look
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     ConvolutionBlock,
@@ -20,7 +19,7 @@ from seg2vid.models.layers import (
     join,
     pool_rows,
 )
-from seg2vid.structures import Carrier, Labels, Pictures
+from seg2vid.structures import Carrier, Labels, Look, Pictures
 
 
 @dataclass(frozen=True)

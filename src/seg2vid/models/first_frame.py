@@ -7,7 +7,8 @@ nothing but convolution carries one segment's look to another: a part of the pic
 again while the rest keeps its look.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,28 +25,18 @@ from seg2vid.models.layers import (
     coordinates,
     count_rows,
     join,
+    pool_rows,
     spread_rows,
     upsample,
 )
-from seg2vid.structures import Carrier, Features, Labels, Objects, Pictures
+from seg2vid.structures import Features, Labels, Look, Objects, Pictures
+from seg2vid.tools.errors import ModelError
 
 Condition = Float[Tensor, "batch condition height width"]
 Grain = Float[Tensor, "batch tall wide"]
 Present = Float[Tensor, "batch segment"]
 
 GRAIN_SIZE = (128, 256)
-
-
-@dataclass(frozen=True)
-class Look(Carrier):
-    """The noise behind one first frame: the same look and map give the same picture."""
-
-    whole: Float[Tensor, "batch global_noise"]
-    """Describes the whole picture: weather and light."""
-    segments: Float[Tensor, "batch segment segment_noise"]
-    """One row for each class, then one for each foreground object."""
-    grain: Float[Tensor, "batch tall wide"] | None = None
-    """Noise of single pixels, which does not depend on segments; repeated over large pictures."""
 
 
 class LabelPyramid(nn.Module):
@@ -334,3 +325,75 @@ class FirstFrame(nn.Module):
         exchanged = count_rows(torch.where(is_chosen, rows + 1, 0), look.segments.shape[1] + 1) > 0
         exchanged = exchanged[:, 1:].unsqueeze(-1)
         return replace(look, segments=torch.where(exchanged, other.segments, look.segments))
+
+    def kinds(self, label_map: Labels, objects: Objects) -> Int[Tensor, "batch segment"]:
+        """Return the class of each row of ``Look.segments``, whether or not the map has it."""
+        classes = self.object_classes(label_map, objects)
+        rows = torch.arange(self.num_channels, device=classes.device)
+        return torch.cat((rows.expand(len(classes), -1), classes), 1)
+
+    def wear(
+        self,
+        drawn: Look,
+        worn: Look,
+        label_map: Labels,
+        objects: Objects,
+        dice: Sequence[torch.Generator],
+    ) -> Look:
+        """Return the look of each map where it wears that of a photograph.
+
+        An object takes the row of one of its class, by ``dice``; what the photograph has nothing of
+        keeps the look that was ``drawn``.
+        """
+        kinds = worn.kinds
+        if kinds is None:
+            return worn
+        own = self.kinds(label_map, objects)
+        is_like = own.unsqueeze(-1) == kinds.unsqueeze(1)
+        chance = torch.stack([torch.rand(is_like.shape[1:], generator=one) for one in dice])
+        chosen = (chance.to(own.device) * is_like).argmax(-1)
+        is_there = is_like.any(-1, keepdim=True)
+        segments = torch.where(is_there, worn.segments[0, chosen], drawn.segments)
+        return replace(drawn, whole=worn.whole.expand_as(drawn.whole), segments=segments)
+
+    def nearest_known(self, photo: Pictures, label_map: Labels, objects: Objects) -> Look:
+        """Return the known looks that give the segments of one photograph most nearly its colours.
+
+        Every known look is painted on the photograph's own map, and segments are compared by mean
+        and spread of their colours. The picture that is nearest as a whole gives the look of the
+        whole; then, with that, each segment takes the row that brings it nearest.
+        """
+        known = self.known
+        count = 0 if known is None else min(int(known.filled[0, 0]), len(known.whole))
+        if known is None or not count:
+            what = "a model that can read the look of a photograph"
+            fix = "train its first frame again: the encoder of looks is kept since 0.1"
+            raise ModelError(what, got="one without encoder of looks and known looks", fix=fix)
+        # Colours are known at half the size, at a quarter of the time.
+        photo, label_map = F.avg_pool2d(photo, 2), label_map[:, ::2, ::2]
+        rows, kinds = self.segments(label_map, objects), self.kinds(label_map, objects)[0]
+        number, things = self.num_channels + MAX_OBJECTS, kinds[self.num_channels :]
+        of_class = known.filled[1, things].clamp(1, known.segments.shape[1])
+        which = torch.arange(count, device=rows.device).unsqueeze(1) % of_class
+        segments = torch.cat((known.segments[0, :count], known.segments[1, which, things]), 1)
+        whole, wanted = known.whole[:count], _colours(photo, rows, number)
+        share = count_rows(rows, number) / rows[0].numel()
+        for _ in range(2):
+            distances = []
+            for some in zip(whole.split(16), segments.split(16), strict=True):
+                maps = (one.expand(len(some[0]), -1, -1) for one in (label_map, objects, rows))
+                ids, numbers, places = maps
+                painted = _colours(self(ids, numbers, Look(*some)), places, number)
+                distances.append((painted - wanted).square().sum(-1))
+            distance = torch.cat(distances)
+            whole = whole[(distance * share).sum(1).argmin()].expand(count, -1)
+        chosen = segments[distance.argmin(0), torch.arange(number, device=rows.device)]
+        return Look(whole[:1], chosen.unsqueeze(0))
+
+
+def _colours(
+    pictures: Pictures, rows: Labels, number: int
+) -> Float[Tensor, "batch segment statistic"]:
+    """Return mean and standard deviation of each segment's RGB."""
+    mean, square = pool_rows(torch.cat((pictures, pictures**2), 1), rows, number).chunk(2, -1)
+    return torch.cat((mean, (square - mean**2).clamp(min=0).sqrt()), -1)

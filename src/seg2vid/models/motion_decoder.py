@@ -22,7 +22,7 @@ from seg2vid.geometry import (
     enlarge_scene,
     move_scene,
     rays_of,
-    sweep_camera,
+    sweep_moves,
 )
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
@@ -101,10 +101,23 @@ DRIVES = tuple(
     )
 )
 """Speeds (m/s) and turns to the right (rad/s) that are tried."""
-Sweep = Float[Tensor, "batch drive moment"]
+PASSES_BY = tuple(product((-6.0, -3, -1, 0, 1.5, 3, 5, 8, 11, 15, 20, 26), (-1.5, 0, 1.5)))
+"""Speeds (m/s), ahead and to the right, at which the camera may move past an object."""
 Velocity = Float[Tensor, "batch 4"]
 FADE = 1.0
 """Seconds after a pass in which turning falls to 1 / e: bends end, and so do glances upwards."""
+
+
+@dataclass(frozen=True)
+class Sweep(Carrier):
+    """How well steady moves explain a clip: 0 for the best, in units of their own variation."""
+
+    camera: Float[Tensor, "batch drive moment"]
+    """Each of ``DRIVES``, early, midway and late."""
+    objects: Float[Tensor, "batch object pass_by half"]
+    """Each of ``PASSES_BY`` of each object, early and late."""
+    driven: Float[Tensor, "batch 2"]
+    """The best drive: m/s and rad/s."""
 
 
 class MotionDecoder(nn.Module):
@@ -238,10 +251,12 @@ class MotionDecoder(nn.Module):
         return Drive(scene, self.num_frames, self.foreground, self.void_id)
 
     @torch.no_grad()
-    def sweep(self, first_frame: Pictures, frames: Frames, label_map: Labels) -> Sweep:
-        """Say how well each of ``DRIVES`` explains a clip, early, midway and late: 0 is best.
+    def sweep(
+        self, first_frame: Pictures, frames: Frames, label_map: Labels, objects: Objects
+    ) -> Sweep:
+        """Say how well moves of the camera, and past each object, explain a clip.
 
-        What the motion encoder sees of the camera, in units of each clip's own variation.
+        What the motion encoder sees of the camera and of the objects.
         """
         depth = self.depth(first_frame, label_map)
         video = torch.cat((first_frame.unsqueeze(1), frames), 1).float()
@@ -250,17 +265,34 @@ class MotionDecoder(nn.Module):
             depth.camera.focal_length / SWEEP_FACTOR,
             (depth.camera.centre + 0.5) / SWEEP_FACTOR - 0.5,
         )
-        rests = ~torch.isin(label_map, label_map.new_tensor(self.foreground))
-        rests &= ~own_car(label_map, self.void_id)
-        still = F.avg_pool2d(rests.float().unsqueeze(1), SWEEP_FACTOR)
         distance = F.avg_pool2d(depth.inverse_depth.unsqueeze(1), SWEEP_FACTOR).squeeze(1)
-        drives = small.new_tensor(DRIVES)
-        seconds = self.seconds / self.num_frames
-        errors = F.adaptive_avg_pool1d(
-            sweep_camera(distance, still, camera, small, drives, seconds), 3
+        rows = self._rows(label_map, objects)
+        # Row 0 is the background; what moves with the camera, and classes that may move, are none.
+        moves = torch.isin(label_map, label_map.new_tensor(self.foreground))
+        moves |= own_car(label_map, self.void_id)
+        rows = torch.where((rows == 0) & moves, MAX_OBJECTS + 1, rows)
+        rows = rows[:, SWEEP_FACTOR // 2 :: SWEEP_FACTOR, SWEEP_FACTOR // 2 :: SWEEP_FACTOR]
+
+        def attempt(tried: Float[Tensor, "batch move 3"]) -> Float[Tensor, "batch row move time"]:
+            seconds = self.seconds / self.num_frames
+            given = (distance, rows, camera, small, tried, seconds)
+            return sweep_moves(*given, num_rows=MAX_OBJECTS + 2)
+
+        drives = small.new_tensor([(speed, 0.0, turn) for speed, turn in DRIVES])
+        errors = attempt(drives.expand(len(small), -1, -1))[:, 0]
+        driven = drives[errors.mean(-1).argmin(1)]
+        past = small.new_tensor([(*pair, 0.0) for pair in PASSES_BY]).repeat(len(small), 1, 1)
+        past[..., 2] = driven[:, 2:]
+        objects_errors = attempt(past)[:, 1:-1]
+        return Sweep(
+            camera=_unitless(F.adaptive_avg_pool1d(errors, 3)),
+            objects=_unitless(
+                F.adaptive_avg_pool1d(objects_errors.flatten(0, 1), 2).unflatten(
+                    0, objects_errors.shape[:2]
+                )
+            ),
+            driven=driven[:, [0, 2]],
         )
-        least = errors.amin(1, keepdim=True)
-        return (errors - least) / (errors.std(1, keepdim=True) + 1e-3)
 
     def _rows(self, label_map: Labels, objects: Objects) -> Labels:
         """Return the number of each pixel's object, 0 for the background."""
@@ -409,6 +441,11 @@ def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> S
     share = ((wanted - gap) / driven.clamp(min=0.1)).clamp(0, 1) * is_in_way
     along = objects[..., 0] + share.unsqueeze(-1) * camera[..., 0]
     return replace(paths, objects=torch.cat((along.unsqueeze(-1), objects[..., 1:]), -1))
+
+
+def _unitless(errors: Float[Tensor, "*row move moment"]) -> Float[Tensor, "*row move moment"]:
+    least = errors.amin(-2, keepdim=True)
+    return (errors - least) / (errors.std(-2, keepdim=True) + 1e-3)
 
 
 def _rescale(inverse_depth: InverseDepth, known: InverseDepth) -> InverseDepth:

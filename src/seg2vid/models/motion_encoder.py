@@ -25,7 +25,7 @@ from seg2vid.models.layers import (
     pool_rows,
     spread_rows,
 )
-from seg2vid.models.motion_decoder import DRIVES, Sweep
+from seg2vid.models.motion_decoder import DRIVES, PASSES_BY, Sweep
 from seg2vid.models.paper import PaperMotionEncoder
 from seg2vid.structures import Features, Frames, Labels, Latent, Objects, Pictures, Posterior
 
@@ -111,10 +111,34 @@ class CameraSweep(nn.Module):
 
     def forward(self, sweep: Sweep) -> Float[Tensor, "batch seen"]:
         """Return features, and the mean drive of those that explain it well, at each moment."""
-        drives = sweep.new_tensor(DRIVES) / sweep.new_tensor([10.0, 0.5])
-        likely = (-self.sharpness.exp() * sweep).softmax(1)
+        camera = sweep.camera
+        drives = camera.new_tensor(DRIVES) / camera.new_tensor([10.0, 0.5])
+        likely = (-self.sharpness.exp() * camera).softmax(1)
         mean = torch.einsum("b d m, d n -> b m n", likely, drives)
-        return torch.cat((self.body(sweep.flatten(1)), mean.flatten(1)), 1)
+        return torch.cat((self.body(camera.flatten(1)), mean.flatten(1)), 1)
+
+
+class ObjectSweep(nn.Module):
+    """How well passing by each object explains a clip → what the object did."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.tensor(1.5))
+        self.body = nn.Sequential(nn.Linear(2 * len(PASSES_BY), 64), nn.LeakyReLU(0.2))
+        # Features, mean pass by early and late, the camera's drive, the object's own speed.
+        self.head = nn.Linear(64 + 4 + 2 + 2, outputs)
+
+    def forward(self, sweep: Sweep) -> Float[Tensor, "batch object both"]:
+        """Return what to add to each object's code."""
+        units = sweep.objects.new_tensor([10.0, 1.5])
+        likely = (-self.sharpness.exp() * sweep.objects).softmax(2)
+        pairs = sweep.objects.new_tensor(PASSES_BY) / units
+        mean = torch.einsum("b o p h, p n -> b o h n", likely, pairs)
+        driven = sweep.driven / sweep.driven.new_tensor([10.0, 0.5])
+        driven = driven.unsqueeze(1).expand(-1, mean.shape[1], -1)
+        own = driven[..., :1] - mean[..., 0]
+        seen = (self.body(sweep.objects.flatten(2)), mean.flatten(2), driven, own)
+        return self.head(torch.cat(seen, -1))
 
 
 class MotionEncoder(nn.Module):
@@ -146,6 +170,7 @@ class MotionEncoder(nn.Module):
         if self.semantics == "split":
             inputs = 3 * width + matched * time
             self.foreground_head = nn.Conv2d(inputs, 2 * decoder.foreground_code, 1)
+            self.object_sweep = ObjectSweep(2 * decoder.foreground_code)
 
     def forward(
         self,
@@ -174,7 +199,8 @@ class MotionEncoder(nn.Module):
         mean, log_variance = code.float().chunk(2, -1)
         if self.semantics == "split":
             foreground = join(clip, semantics[:, self.foreground], place)
-            object_code = self._object_code(self.foreground_branch(foreground), matched, objects)
+            branch = self.foreground_branch(foreground)
+            object_code = self._object_code(branch, matched, objects, sweep)
         else:
             objects = torch.zeros_like(objects)
             object_code = mean.new_zeros(len(mean), 2 * self.foreground_code, *objects.shape[1:])
@@ -196,13 +222,13 @@ class MotionEncoder(nn.Module):
         return self.background_head(torch.cat(seen, 1))
 
     def _object_code(
-        self, foreground: Coarse, matched: Matched, objects: Objects
+        self, foreground: Coarse, matched: Matched, objects: Objects, sweep: Sweep
     ) -> Float[Tensor, "batch both coarse_height coarse_width"]:
         moved = rearrange(matched, "b t c h w -> b (t c) h w")
         cells = self.foreground_head(torch.cat((foreground, moved), 1))
-        table = pool_rows(cells, objects, MAX_OBJECTS + 1)
+        table = pool_rows(cells, objects, MAX_OBJECTS + 1)[:, 1:] + self.object_sweep(sweep)
         # The background, row 0, has no code.
-        return spread_rows(F.pad(table[:, 1:], (0, 0, 1, 0)), objects)
+        return spread_rows(F.pad(table, (0, 0, 1, 0)), objects)
 
 
 def build_motion_encoder(config: ModelConfig) -> MotionEncoder | PaperMotionEncoder:

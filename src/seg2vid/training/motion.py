@@ -67,7 +67,7 @@ class MotionStage(Stage):
         # Clips may be longer than a pass.
         pictures = (clip.first_frame, clip.frames[:, : self.model.num_frames], clip.label_map)
         encoder = self.motion_encoder
-        more = [] if (sweep := self.animator.sweep(*pictures)) is None else [sweep]
+        more = [] if (sweep := self.animator.sweep(*pictures, objects)) is None else [sweep]
         return self.run_box(encoder, encoder, *pictures, objects, *more), objects
 
     def compute_losses(self, clip: Clip) -> Terms:

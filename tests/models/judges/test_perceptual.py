@@ -312,9 +312,9 @@ def test_vgg_loads_frozen_and_tells_a_blur_from_a_shade(shared_data: Path) -> No
 
 def test_judges_are_those_that_are_wanted(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "judges"
-    assert load_perceptual_networks(None, perceptual=True, features=True) == PerceptualNetworks()
+    assert load_perceptual_networks(None, perceptual=False, features=False) == PerceptualNetworks()
     one = load_perceptual_networks(folder, perceptual=False, features=True)
     assert one.perceptual is None and one.features is not None
     one.to("cpu")
-    with pytest.raises(ModelError, match=r"vgg16_features_fp16.safetensors in .*no such file"):
+    with pytest.raises(ModelError, match=r"vgg16_features_fp16.safetensors in .*no such file.*--without-f"):
         load_perceptual_networks(tmp_path, perceptual=False, features=True)

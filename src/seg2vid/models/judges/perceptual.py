@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seg2vid.models.judges.files import frozen, load_weights
 from seg2vid.structures import Pictures
+from seg2vid.tools.errors import ModelError
 
 ALEXNET = {
     "0": (3, 64, 11, 4, 2),
@@ -147,7 +148,7 @@ def load_perceptual_distance(folder: Path | None = None) -> PerceptualDistance:
 
 @dataclass(frozen=True)
 class PerceptualNetworks:
-    """The frozen networks that training may use; a term whose judge is missing is left out."""
+    """The frozen networks that training may use."""
 
     perceptual: PerceptualDistance | None = None
     features: VGGFeatures | None = None
@@ -162,10 +163,12 @@ class PerceptualNetworks:
 def load_perceptual_networks(
     folder: Path | None, *, perceptual: bool, features: bool
 ) -> PerceptualNetworks:
-    """Load those wanted, none without a folder; raise ``ModelError`` where a file is missing."""
-    if folder is None:
-        return PerceptualNetworks()
-    return PerceptualNetworks(
-        perceptual=load_perceptual_distance(folder) if perceptual else None,
-        features=load_vgg_features(folder) if features else None,
-    )
+    """Load those wanted; raise ``ModelError`` where a file is missing."""
+    try:
+        return PerceptualNetworks(
+            perceptual=load_perceptual_distance(folder) if perceptual else None,
+            features=load_vgg_features(folder) if features else None,
+        )
+    except ModelError as error:
+        without = "or leave out LPIPS and VGG features with --without-features"
+        raise ModelError(f"{str(error).rstrip('.')}, {without}.") from None
