@@ -346,7 +346,7 @@ def test_animate_moves_a_photo_like_a_clip(
     printed = capsys.readouterr().out
     assert f"{folder}: motion of 7 frames, 2 passes" in printed and "wrote" in printed
     one, other = read_video(plain), read_video(moved)
-    assert one.shape == other.shape == (7, HEIGHT, WIDTH, 3)
+    assert one.shape == other.shape == (7, 2 * HEIGHT, 2 * WIDTH, 3), "the photo's own size"
     assert (one[0] == other[0]).all() and (one[1:] != other[1:]).any()
     assert read_image(tmp_path / "s.png").size > 0
 

@@ -1,7 +1,8 @@
 """What a label space is and how one is read: name, colour, raw ids and foreground of each class."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -22,6 +23,11 @@ Values = Integer[np.ndarray, "height width"]
 Colour = tuple[int, int, int]
 """RGB: three numbers 0 ... 255."""
 _BYTES = {"range": (0, 255)}
+
+
+def bare_name(name: str) -> str:
+    """Return a class's name without case and separators: what makes two names one."""
+    return re.sub(r"[\s_-]+", "", name.casefold())
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,14 @@ class LabelSpace:
     def colours(self) -> UInt8[np.ndarray, "channel 3"]:
         """RGB of every channel, by id."""
         return np.array([channel.colour for channel in self.channels], dtype=np.uint8)
+
+    def ids_named(self, names: Collection[str]) -> tuple[int, ...]:
+        """Return the ids of classes that have one of ``names`` or are the same as one that has.
+
+        Names are those of ``bare_name``.
+        """
+        found = ({bare_name(label.name), bare_name(label.same_as)} for label in self.classes)
+        return tuple(number for number, own in enumerate(found) if own & set(names))
 
     @property
     def foreground_ids(self) -> tuple[int, ...]:

@@ -48,14 +48,16 @@ class Animator(nn.Module):
     def __init__(self, config: ModelConfig, *, num_channels: int) -> None:
         super().__init__()
         self.config = config
-        names = [name.lower() for name in LabelSpace.from_dict(config.label_space).names]
+        roads = LabelSpace.from_dict(config.label_space).ids_named({"road"})
         # Without labels all is road: it moves with the scene, void would move with the camera.
-        self.blind_id = names.index("road") if "road" in names else num_channels - 1
+        self.blind_id = next(iter(roads), num_channels - 1)
         self.flow_decoder: MotionDecoder | PaperFlowDecoder
         self.refiner: Refiner | PaperRefiner | None = None
         if config.architecture == "paper":
             self.flow_decoder = PaperFlowDecoder(config, num_channels=num_channels)
-            self.refiner = PaperRefiner(config.paper.channels) if config.refinement else None
+            times = config.num_frames if config.paper.norm_each_time else 1
+            if config.refinement:
+                self.refiner = PaperRefiner(config.paper.channels, times=times)
         else:
             self.flow_decoder = MotionDecoder(config)
             if config.refinement:
@@ -147,7 +149,8 @@ class Animator(nn.Module):
         if self.config.gate_flow:
             motion = gate_flow(motion)
         if self.config.architecture == "paper":
-            warped = warp_clip(first_frame, motion.backward_flow)
+            padding = self.config.paper.padding
+            warped = warp_clip(first_frame, motion.backward_flow, padding=padding)
         else:
             # Colour is read once, so it may be read well; overshoot is cut off.
             warped = warp_clip(first_frame, motion.backward_flow, mode="bicubic").clamp(0, 1)

@@ -67,21 +67,12 @@ RESIDUAL = 4.0
 """Pixels over a pass for an output of 1."""
 
 
-THIN = {"pole", "polegroup", "traffic light", "traffic sign", "column_pole", "trafficlight"}
-"""Classes, by their names in small letters, that stand upright on a foot."""
-GROUND = {
-    "road",
-    "sidewalk",
-    "parking",
-    "rail track",
-    "terrain",
-    "ground",
-    "pavement",
-    "lanemkgsdriv",
-}
-"""Classes, by their names in small letters, that things stand on."""
+THIN = {"pole", "polegroup", "trafficlight", "trafficsign"}
+"""Classes that stand upright on a foot; names here and below as in ``LabelSpace.ids_named``."""
+GROUND = {"road", "sidewalk", "parking", "railtrack", "terrain", "ground"}
+"""Classes that things stand on."""
 VEHICLES = {"car", "truck", "bus", "train", "motorcycle", "bicycle", "rider", "bicyclist"}
-"""Classes, by their names in small letters, that drive in lanes."""
+"""Classes that drive in lanes."""
 KEY_PASSES = 3
 """Passes of a scene that are read from one frame, after which a finished one is the next; and over
 which the camera is not to run into a vehicle."""
@@ -126,22 +117,21 @@ class MotionDecoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         space, codes = LabelSpace.from_dict(config.label_space), config.flow_decoder
-        names = [name.lower() for name in space.names]
         self.config = codes
         self.num_frames = config.num_frames
         self.seconds = config.num_frames / config.frames_per_second
         self.foreground = space.foreground_ids
         self.void_id = space.void_id
-        self.has_ground = "road" in names
+        self.has_ground = bool(space.ids_named({"road"}))
         # Without a ground there is the residual alone, and that ends with the pass.
         self.key_passes = KEY_PASSES if self.has_ground else 1
-        self.vehicles = tuple(index for index, name in enumerate(names) if name in VEHICLES)
+        self.vehicles = space.ids_named(VEHICLES)
         self.depth = DepthNetwork(
             config.depth,
             num_channels=space.num_channels,
-            sky=names.index("sky") if "sky" in names else None,
-            thin=tuple(index for index, name in enumerate(names) if name in THIN),
-            ground=tuple(index for index, name in enumerate(names) if name in GROUND),
+            sky=next(iter(space.ids_named({"sky"})), None),
+            thin=space.ids_named(THIN),
+            ground=space.ids_named(GROUND),
         )
         width = codes.width
         seen = self.depth.feature_channels

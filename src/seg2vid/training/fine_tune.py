@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from seg2vid.labels.space import LabelSpace
+from seg2vid.labels.space import LabelSpace, bare_name
 from seg2vid.models.checkpoint import Checkpoint
 from seg2vid.models.config import ModelConfig, to_dict
 from seg2vid.models.motion_encoder import CAMERA, CameraSweep
@@ -209,7 +209,7 @@ def _class_names(model: ModelConfig, kind: str) -> list[str]:
     }[kind]
     if kind not in ("channels", "classes") and model.semantics != "split":
         ids = every if model.semantics == "joint" else set()
-    bare = [re.sub(r"[\s_-]+", "", name.casefold()) for name in space.names]
+    bare = [bare_name(name) for name in space.names]
     return [bare[place] if place != space.void_id else "" for place in sorted(ids)]
 
 
