@@ -361,7 +361,7 @@ def test_the_camera_goes_on_where_the_pass_before_ended() -> None:
         followed.camera_path[0, :, :2], torch.tensor(expected).float(), atol=1e-5, rtol=0
     )
     turns = torch.tensor([0, 1, 1, 2, 2, 3]) * turn
-    torch.testing.assert_close(followed.turning[0], turns)
+    torch.testing.assert_close(followed.camera_path[0, :, 2], turns)
     torch.testing.assert_close(
         followed.camera_path[0, :, 3], torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     )

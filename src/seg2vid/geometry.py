@@ -33,9 +33,8 @@ Rays = Float[Tensor, "batch 3 pixel"]
 Planes = Float[Tensor, "batch 3 pixel"]
 Indices = Int[Tensor, " query"]
 Column = Float[Tensor, " query"]
-Flags = Bool[Tensor, "batch pixel"]
 Cells = list[Int[Tensor, "time _ _"]]
-Flags2D = Bool[Tensor, "batch height width"]
+Flags = Bool[Tensor, "batch height width"]
 PerRow = Float[Tensor, "batch row time"]
 
 NEAREST = 1e-3
@@ -184,7 +183,7 @@ def surface_planes(inverse_depth: InverseDepth, surfaces: Labels, camera: Camera
     return torch.cat((slope, constant.unsqueeze(1)), 1)
 
 
-def enlarge_scene(scene: Scene, rows: Labels, surfaces: Labels, fixed: Flags2D) -> Scene:
+def enlarge_scene(scene: Scene, rows: Labels, surfaces: Labels, fixed: Flags) -> Scene:
     """Return a scene on a grid that is finer by a whole factor, with edges where that has them.
 
     ``rows``, ``surfaces`` and ``fixed`` are those of the finer grid. Depth is interpolated (cubic

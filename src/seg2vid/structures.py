@@ -92,8 +92,6 @@ class Motion(Carrier):
     """1 where this pixel of the first frame is still visible in frame t."""
     backward_visible: Masks
     """1 where this pixel of frame t was visible in the first frame."""
-    turning: Float[Tensor, "batch time"] | None = None
-    """Radians by which the camera has turned right, where that is predicted; part of the flow."""
     camera_path: Float[Tensor, "batch time 4"] | None = None
     """As in ``ScenePaths``, where motion was made of one."""
     inverse_depth: Float[Tensor, "batch time height width"] | None = None
@@ -159,6 +157,20 @@ class Latent(Carrier):
 
     background: Float[Tensor, "batch background_code"]
     foreground: Float[Tensor, "batch foreground_code coarse_height coarse_width"]
+
+
+@dataclass(frozen=True)
+class Look(Carrier):
+    """The noise behind one first frame: the same look and map give the same picture."""
+
+    whole: Float[Tensor, "batch global_noise"]
+    """Describes the whole picture: weather and light."""
+    segments: Float[Tensor, "batch segment segment_noise"]
+    """One row for each class, then one for each foreground object."""
+    grain: Float[Tensor, "batch tall wide"] | None = None
+    """Noise of single pixels, which does not depend on segments; repeated over large pictures."""
+    kinds: Int[Tensor, "batch segment"] | None = None
+    """Of a photograph's look: the class of each row, -1 where it has none of that segment."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,10 @@ from torch import Tensor
 from seg2vid.structures import Features, Flow, Flows, Labels, Mask, Motion
 
 
+Padding = Literal["border", "zeros"]
+"""What is read outside the picture: its border, or black as in the authors' code."""
+
+
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "2 height width"]:
     """Return the coordinates (x, y) in pixels of every pixel centre, on the device of ``like``.
 
@@ -45,11 +49,15 @@ def is_inside(flow: Flow) -> Mask:
 
 
 def backward_warp(
-    frame: Features, flow: Flow, *, mode: Literal["bilinear", "nearest", "bicubic"] = "bilinear"
+    frame: Features,
+    flow: Flow,
+    *,
+    mode: Literal["bilinear", "nearest", "bicubic"] = "bilinear",
+    padding: Padding = "border",
 ) -> Features:
     """Read ``frame`` where ``flow`` says: ``result[y, x] = frame[y + dy, x + dx]`` (paper Eq. 2).
 
-    ``flow`` is on the grid of the result. Positions outside the picture read its border.
+    ``flow`` is on the grid of the result.
     """
     height, width = flow.shape[-2:]
     position = reading_position(flow)
@@ -59,18 +67,23 @@ def backward_warp(
     # A grid in the frame's bfloat16 would miss its pixels by up to one.
     exact = torch.promote_types(frame.dtype, grid.dtype)
     warped = F.grid_sample(
-        frame.to(exact), grid.to(exact), mode=mode, padding_mode="border", align_corners=True
+        frame.to(exact), grid.to(exact), mode=mode, padding_mode=padding, align_corners=True
     )
     return warped.to(frame.dtype)
 
 
 def warp_clip(
-    frame: Features, flow: Flows, *, mode: Literal["bilinear", "bicubic"] = "bilinear"
+    frame: Features,
+    flow: Flows,
+    *,
+    mode: Literal["bilinear", "bicubic"] = "bilinear",
+    padding: Padding = "border",
 ) -> Float[Tensor, "batch time channel height width"]:
     """Warp one frame to every time by its backward flow; bicubic keeps more of what is sharp."""
     time = flow.shape[1]
     frames = repeat(frame, "b c h w -> (b t) c h w", t=time)
-    warped = backward_warp(frames, rearrange(flow, "b t d h w -> (b t) d h w"), mode=mode)
+    flat = rearrange(flow, "b t d h w -> (b t) d h w")
+    warped = backward_warp(frames, flat, mode=mode, padding=padding)
     return rearrange(warped, "(b t) c h w -> b t c h w", t=time)
 
 
@@ -83,13 +96,13 @@ def warp_labels(label_map: Labels, flow: Flow) -> Labels:
     return moved.view_as(label_map)
 
 
-def compose_flows(first: Flow, second: Flow) -> Flow:
+def compose_flows(first: Flow, second: Flow, *, padding: Padding = "border") -> Flow:
     """Follow ``second``, then ``first``: ``second(p) + first(p + second(p))``, in pixels.
 
     With backward flows 0←1 (``first``) and 1←2 (``second``) the result is the backward flow 0←2;
     with forward flows 1→2 (``first``) and 0→1 (``second``) it is the forward flow 0→2.
     """
-    return second + backward_warp(first, second)
+    return second + backward_warp(first, second, padding=padding)
 
 
 def forward_backward_error(flow: Flow, reverse: Flow) -> Mask:
@@ -150,9 +163,7 @@ def follow_passes(motion: Motion, pass_starts: Sequence[int]) -> Motion:
         turned = (cosine * ahead - sine * aside, sine * ahead + cosine * aside, *angles)
         paths.append(end + torch.stack(turned, -1))
     path = torch.cat(paths, 1)
-    return replace(
-        followed, camera_path=path, turning=path[..., 2], inverse_depth=motion.inverse_depth
-    )
+    return replace(followed, camera_path=path, inverse_depth=motion.inverse_depth)
 
 
 def _through(before: list[Tensor], after: list[Tensor]) -> list[Tensor]:

@@ -178,7 +178,6 @@ def test_motion_is_complete_and_says_what_it_was_made_of(decoder: MotionDecoder)
     assert motion.camera_path is not None and motion.camera_path.shape == (1, 3, 4)
     assert motion.inverse_depth is not None and motion.inverse_depth.shape == (1, 3, 64, 128)
     assert motion.source is not None and motion.source.shape == (1, 3, 64, 128)
-    assert motion.turning is not None and torch.equal(motion.turning, motion.camera_path[..., 2])
 
 
 def test_some_times_are_those_of_all_times(decoder: MotionDecoder) -> None:

@@ -476,7 +476,6 @@ def motion_of(scene: Scene, moved: MovedScene) -> Motion:
     path = scene.paths.camera
     return replace(
         moved.motion,
-        turning=path[..., 2],
         camera_path=path,
         inverse_depth=moved.inverse_depth,
         source=moved.source,
