@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from seg2vid.labels.space import LabelSpace as LabelSpace
     from seg2vid.labels.space import get_label_space as get_label_space
     from seg2vid.media.generated import GeneratedVideo as GeneratedVideo
+    from seg2vid.models.first_frame import interpolate_looks as interpolate_looks
     from seg2vid.models.weights import list_models as list_models
     from seg2vid.pipeline import Seg2VidPipeline as Seg2VidPipeline
     from seg2vid.structures import Clip as Clip
     from seg2vid.structures import Latent as Latent
+    from seg2vid.structures import Look as Look
     from seg2vid.structures import Motion as Motion
     from seg2vid.transfer import MotionCode as MotionCode
     from seg2vid.transfer import encode_motion as encode_motion
@@ -29,8 +31,9 @@ _NAMES = {
     "pipeline": "Seg2VidPipeline",
     "labels.space": "LabelSpace get_label_space",
     "media.generated": "GeneratedVideo",
+    "models.first_frame": "interpolate_looks",
     "models.weights": "list_models",
-    "structures": "Clip Latent Motion",
+    "structures": "Clip Latent Look Motion",
     "transfer": "MotionCode encode_motion interpolate_codes place_motion play_motion resample_code",
 }
 _HOMES = {name: f"seg2vid.{home}" for home, names in _NAMES.items() for name in names.split()}

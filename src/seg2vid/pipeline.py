@@ -1,6 +1,7 @@
 """The main path, top to bottom: labels → first frame → z → motion → warp → refine."""
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import index
 from pathlib import Path
@@ -11,15 +12,16 @@ from torch import Tensor
 
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.generated import GeneratedVideo, join_passes, show_progress
-from seg2vid.media.given import GivenFrames, GivenMaps, take_inputs
+from seg2vid.media.given import GivenFrames, GivenMaps, GivenPicture, take_inputs
 from seg2vid.models.animator import Animator, choose_instances, choose_labels, continue_latent
+from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig
-from seg2vid.models.first_frame import FirstFrame, Look
-from seg2vid.models.layers import OBJECT_FACTOR, fast_arithmetic, find_objects
+from seg2vid.models.first_frame import FirstFrame, check_same_kind
+from seg2vid.models.layers import OBJECT_FACTOR, count_rows, fast_arithmetic, find_objects
 from seg2vid.models.motion_decoder import last_velocity
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
-from seg2vid.structures import Labels, Latent, Motion, Objects, Pictures, join_batch
+from seg2vid.structures import Labels, Latent, Look, Motion, Objects, Pictures, join_batch
 from seg2vid.tools.errors import LabelMapError, ModelError
 from seg2vid.tools.files import digest_of
 from seg2vid.tools.seeds import Generators, Seeds, make_generators, seeded
@@ -46,10 +48,12 @@ class Seg2VidPipeline:
     replaces the motion drawn from N(0, I). ``seed`` or ``generator`` (``generators``): one, or one
     for each sample, so that a sample is the same whatever stands beside it; one label map with
     several seeds gives a batch. ``resample`` names classes whose look is drawn again, from
-    ``resample_seed``, while the others keep theirs. ``frames_per_second`` (1 to 240) shows the same
-    drive more or less smoothly, ``speed`` (0.01 to 100) makes it slower or faster than real.
-    ``scale`` says how many times larger first frame and maps are than what the networks see: a
-    photo moves at its own size. ``progress`` shows a bar; by default for long videos on a terminal.
+    ``resample_seed``, while the others keep theirs. ``look`` is that of a photograph
+    (``read_look``), of a video of the same map, or a mixture (``interpolate_looks``).
+    ``frames_per_second`` (1 to 240) shows the same drive more or less smoothly, ``speed`` (0.01 to
+    100) makes it slower or faster than real. ``scale`` says how many times larger first frame and
+    maps are than what the networks see: a photo moves at its own size. ``progress`` shows a bar; by
+    default for long videos on a terminal.
     """
 
     def __init__(self, first_frame: FirstFrame, animator: Animator, config: ModelConfig) -> None:
@@ -65,6 +69,7 @@ class Seg2VidPipeline:
         self.provenance: dict[str, Any] = {}
         self.source: dict[str, str] = {}
         self.motion_encoder_weights: dict[str, Tensor] = {}
+        self.appearance_encoder: AppearanceEncoder | None = None
 
     @classmethod
     def from_config(cls: type[Pipeline], config: ModelConfig) -> Pipeline:
@@ -93,12 +98,19 @@ class Seg2VidPipeline:
         weights = checkpoint.weights.items()
         encoder = {name: tensor for name, tensor in weights if name.startswith("motion_encoder.")}
         pipeline.motion_encoder_weights = encoder
+        if any(name.startswith("appearance_encoder.") for name in checkpoint.weights):
+            channels = pipeline.label_space.num_channels
+            box = AppearanceEncoder(checkpoint.config.first_frame, num_channels=channels)
+            load_box(box, checkpoint, "appearance_encoder")
+            pipeline.appearance_encoder = box.eval()
         return pipeline
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write ``model.safetensors``, configuration inside, into a folder; return its path."""
         path = Path(folder) / WEIGHTS_FILE
         boxes = {name: getattr(self, name) for name in BOXES}
+        if self.appearance_encoder is not None:
+            boxes["appearance_encoder"] = self.appearance_encoder
         # The motion encoder is not used here but goes along: evaluation needs it.
         others = self.motion_encoder_weights
         save_checkpoint(path, boxes, self.config, self.provenance, others=others)
@@ -115,6 +127,8 @@ class Seg2VidPipeline:
         self.device = torch.device(device)
         self.first_frame.to(self.device)
         self.animator.to(self.device)
+        if self.appearance_encoder is not None:
+            self.appearance_encoder.to(self.device)
         return self
 
     @torch.inference_mode()
@@ -130,6 +144,7 @@ class Seg2VidPipeline:
         generator: Generators = None,
         resample: Collection[str] = (),
         resample_seed: int = 0,
+        look: Look | None = None,
         frames_per_second: float | int | None = None,
         speed: float | int = 1,
         scale: SupportsIndex = 1,
@@ -150,6 +165,7 @@ class Seg2VidPipeline:
             generator=generator,
             resample=resample,
             resample_seed=resample_seed,
+            look=look,
             frames_per_second=frames_per_second,
             speed=speed,
             scale=scale,
@@ -171,6 +187,7 @@ class Seg2VidPipeline:
         generator: Generators = None,
         resample: Collection[str] = (),
         resample_seed: int = 0,
+        look: Look | None = None,
         frames_per_second: float | int | None = None,
         speed: float | int = 1,
         scale: SupportsIndex = 1,
@@ -197,15 +214,15 @@ class Seg2VidPipeline:
             z = None if z is None else self._take_z(z, objects)
             # 3. Label map → first frame, unless the user brings one
             small = ids[:, factor // 2 :: factor, factor // 2 :: factor]
-            look = self.draw_look(small, objects, generators, resample, resample_seed)
+            worn = self.draw_look(small, objects, generators, resample, resample_seed, look)
             with fast_arithmetic(self.device):
-                frame = self.first_frame(ids, objects, look) if first_frame is None else first_frame
+                frame = self.first_frame(ids, objects, worn) if first_frame is None else first_frame
             # 4. z ~ N(0, I), unless the user brings one
             pairs = zip(torch.split(objects, 1), generators, strict=True)
             drawn = join_batch([self.animator.flow_decoder.draw(*pair) for pair in pairs])
             z, velocity = drawn if z is None else z, None
         about: dict[str, Any] = {"seeds": tuple(one.initial_seed() for one in generators)}
-        about |= self.source
+        about |= self.source | ({"look": worn} if first_frame is None else {})
         if count == 0:
             yield self._still(frame, ids, instance_map, z, about)
             return
@@ -270,13 +287,20 @@ class Seg2VidPipeline:
         generators: Sequence[torch.Generator],
         resample: Collection[str] = (),
         resample_seed: int = 0,
+        look: Look | None = None,
     ) -> Look:
         """Draw the look of each sample; classes named by ``resample`` get theirs from another seed.
 
-        Raises ``LabelMapError`` for a class that the label space does not have.
+        A ``look`` that is given replaces what it says. Raises ``LabelMapError`` for a class that
+        the label space does not have and ``ModelError`` for a look of another model.
         """
         samples = zip(label_map.split(1), objects.split(1), generators, strict=True)
-        look = join_batch([self.first_frame.draw(*sample) for sample in samples]).to(self.device)
+        drawn = join_batch([self.first_frame.draw(*sample) for sample in samples]).to(self.device)
+        if look is not None:
+            check_same_kind(look, drawn)
+            given = look.map(lambda tensor: _for_each(tensor, len(objects), self.device))
+            dice = [torch.Generator().manual_seed(one.initial_seed()) for one in generators]
+            drawn = self.first_frame.wear(drawn, given, label_map, objects, dice)
         names = self.label_space.names
         unknown = sorted(set(resample) - set(names))
         if unknown:
@@ -285,7 +309,32 @@ class Seg2VidPipeline:
         dice = seeded(resample_seed)
         other = self.first_frame.draw(label_map[:1], objects[:1], dice)
         classes = [names.index(name) for name in resample]
-        return self.first_frame.exchange(look, other.to(self.device), classes, label_map, objects)
+        return self.first_frame.exchange(drawn, other.to(self.device), classes, label_map, objects)
+
+    @torch.inference_mode()
+    def read_look(self, photo: GivenPicture, label_map: GivenMaps) -> Look:
+        """Return the look of a ``photo``, light, weather and materials, to paint other maps with.
+
+        A model that holds its encoder of looks sees it at once; of the others those that hold
+        looks of their training pictures search these for the nearest, which takes as long as
+        painting some hundred small pictures. Raises ``ModelError`` for a model with neither.
+        """
+        size = {"height": self.height, "width": self.width}
+        inputs = take_inputs(label_map, None, photo, space=self.label_space, **size)
+        ids, picture = (_for_each(one, 1, self.device) for one in (inputs[0], inputs[2]))
+        if picture is None or len(ids) != 1:
+            raise ModelError("one photograph and its label map", got="others", fix="give one pair")
+        self.check_inputs(ids, None, picture, 1)
+        objects = self.find_objects(ids, None)
+        rows = self.first_frame.segments(ids, objects)
+        with fast_arithmetic(self.device):
+            if self.appearance_encoder is not None:
+                look = self.appearance_encoder(picture, ids, rows).mean
+            else:
+                look = self.first_frame.nearest_known(picture, ids, objects)
+        is_there = count_rows(rows, look.segments.shape[1]) > 0
+        kinds = torch.where(is_there, self.first_frame.kinds(ids, objects), -1)
+        return replace(look.map(Tensor.float), kinds=kinds)
 
     def _still(
         self,

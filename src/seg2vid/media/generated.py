@@ -26,7 +26,7 @@ from seg2vid.labels.space import Ids, LabelSpace, get_label_space
 from seg2vid.media.drawing import colour_numbers, flow_to_colours, overlay
 from seg2vid.media.pictures import write_flow, write_label_map, write_sixteen_bits
 from seg2vid.media.video import AllOrNothing, Frame, VideoWriter, frame_rate, video_ending
-from seg2vid.structures import Carrier, Frames, LabelFrames, Labels, Latent, Motion, Pictures
+from seg2vid.structures import Carrier, Frames, LabelFrames, Labels, Latent, Look, Motion, Pictures
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import EXTRAS, POSES, Replacement, check_place, commit_all
 
@@ -61,6 +61,8 @@ class GeneratedVideo(Carrier):
     pass_starts: tuple[int, ...] = (0,)
     instance_map: Labels | None = None
     instance_maps: LabelFrames | None = None
+    look: Look | None = None
+    """Of the first frame, where it was painted."""
     seeds: tuple[int, ...] = ()
     """Of each sample."""
     model: str | None = None

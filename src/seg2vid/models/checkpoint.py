@@ -157,6 +157,8 @@ def load_box(module: nn.Module, checkpoint: Checkpoint, box: str) -> None:
 
 BOXES = {"first_frame": ("first_frame",), "motion": ("animator", "motion_encoder")}
 """What is taken from each of the two files."""
+ALONG = {"first_frame": ("appearance_encoder",), "motion": ()}
+"""What is taken too where a file has it: older ones do not."""
 _ROLES = {box for boxes in BOXES.values() for box in boxes}
 SHARED = ("label_space", "height", "width")
 """Fields of the configuration that both must have alike; each box brings those of its own."""
@@ -178,7 +180,8 @@ def assemble(first_frame: Path, motion: Path, path: Path) -> None:
     provenance: dict[str, Any] = {}
     for role, checkpoint in loaded.items():
         boxes = BOXES[role]
-        found = {name: t for name, t in checkpoint.weights.items() if name.split(".")[0] in boxes}
+        taken, every = (*boxes, *ALONG[role]), checkpoint.weights.items()
+        found = {name: t for name, t in every if name.split(".")[0] in taken}
         if missing := set(boxes) - {name.split(".")[0] for name in found}:
             what, got = f"weights with {' and '.join(boxes)} in {files[role]}", "none"
             fix = f"name the weights of a {role.replace('_', '-')} run, or of a whole model"

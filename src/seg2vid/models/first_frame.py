@@ -7,6 +7,7 @@ nothing but convolution carries one segment's look to another: a part of the pic
 again while the rest keeps its look.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -397,3 +398,35 @@ def _colours(
     """Return mean and standard deviation of each segment's RGB."""
     mean, square = pool_rows(torch.cat((pictures, pictures**2), 1), rows, number).chunk(2, -1)
     return torch.cat((mean, (square - mean**2).clamp(min=0).sqrt()), -1)
+
+
+def interpolate_looks(first: Look, second: Look, weight: float) -> Look:
+    """Return the look on the straight line from ``first`` (``weight`` 0) to ``second`` (1).
+
+    Both are of first frames of one map, as ``video.look`` is: raises ``ModelError`` otherwise.
+    """
+    check_same_kind(first, second)
+    if first.kinds is not None or second.kinds is not None:
+        what, fix = "two looks of first frames", "paint one map with each photograph's look first"
+        raise ModelError(what, got="that of a photograph", fix=fix)
+    grain = None
+    if first.grain is not None and second.grain is not None:
+        # A mixture of noises is weaker than either.
+        grain = torch.lerp(first.grain, second.grain, weight) / math.hypot(1 - weight, weight)
+    whole = torch.lerp(first.whole, second.whole, weight)
+    return Look(whole, torch.lerp(first.segments, second.segments, weight), grain)
+
+
+def check_same_kind(look: Look, other: Look) -> None:
+    """Raise ``ModelError`` for looks of two models, or of unlike numbers of samples."""
+    for name in ("whole", "segments", "grain"):
+        one, wanted = getattr(look, name), getattr(other, name)
+        if one is None and (wanted is None or look.kinds is not None):
+            continue
+        shapes = [None if each is None else tuple(each.shape) for each in (one, wanted)]
+        if one is None or wanted is None or one.shape[1:] != wanted.shape[1:]:
+            fix = "take a look of this model's own: a video's, or by read_look"
+            raise ModelError(f"a look whose {name} is of shape {shapes[1]}", got=shapes[0], fix=fix)
+        if len(one) not in (1, len(wanted)):
+            what, fix = f"one look, or one for each of {len(wanted)} samples", "give as many"
+            raise ModelError(what, got=len(one), fix=fix)

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior
 from seg2vid.models.discriminator import Discriminator
-from seg2vid.models.first_frame import GRAIN_SIZE, FirstFrame, Look
+from seg2vid.models.first_frame import GRAIN_SIZE, FirstFrame
 from seg2vid.models.judges.perceptual import shifted_distance
 from seg2vid.models.patch_discriminator import PatchDiscriminator, Scale, augment
-from seg2vid.structures import Clip, Features, Labels, Objects, Pictures
+from seg2vid.structures import Clip, Features, Labels, Look, Objects, Pictures
 from seg2vid.training.config import FirstFrameTrainingConfig
 from seg2vid.training.losses import Scalar, adversarial_loss, look_divergence
 from seg2vid.training.stage import Stage, Terms, make_adam
@@ -191,8 +191,8 @@ class FirstFrameStage(Stage):
         return {name: part for name, part in parts.items() if part is not None}
 
     def boxes(self) -> dict[str, nn.Module]:
-        """Ship the averaged generator."""
-        return {"first_frame": self.average}
+        """Ship the averaged generator, and the encoder that reads looks off photographs."""
+        return {"first_frame": self.average, "appearance_encoder": self.appearance_encoder}
 
     def paint_looks(self, clip: Clip, draws: list[Look]) -> list[Pictures]:
         """Return what the averaged generator paints with the real frame's look and with draws."""
