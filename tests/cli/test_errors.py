@@ -185,6 +185,27 @@ def test_bad_outputs(refused: Callable[[str], str], output: str, message: str) -
     matches(message, refused(f"generate good.png -o {output}"))
 
 
+def test_names_do_not_control_the_terminal(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("red\x1b[31m.png", "turned\u202egnp.png", "bytes\udcff.png"):
+        os.rename(folder / "good.png", folder / name)
+        assert cli.main(["labels", "check", name]) == 0
+        assert cli.main(["labels", "check", name, "--encoding", "train"]) == 2
+        said = capsys.readouterr()
+        assert (said.out + said.err).replace("\n", "").isprintable() and len(
+            said.err.splitlines()
+        ) == 1
+        assert ascii(name)[1:-1] in said.out and ascii(name)[1:-1] in said.err
+        os.rename(folder / name, folder / "good.png")
+
+
+def test_links_that_lead_round_in_a_circle(folder: Path, refused: Callable[[str], str]) -> None:
+    (folder / "circle.png").symlink_to("circle.png")
+    for verb in ("labels convert circle.png -o out/a.png", "generate circle.png -o out/a.mp4"):
+        matches("got no file circle.png; check the path", refused(verb))
+
+
 def test_folder_without_write_permission(
     refused: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

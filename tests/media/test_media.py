@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,20 @@ def test_photo_is_turned_flattened_and_eight_bit(tmp_path: Path) -> None:
     Image.fromarray(np.full((5, 5), 7, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(MediaError, match=r"8-bit photo; got .*I;16.*export it with 8 bits"):
         read_image(tmp_path / "deep.png")
+
+
+def test_what_decoders_remark_of_damage_is_not_printed(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    table = int.from_bytes(content[4:8], "little")
+    content[table + 6 : table + 10] = b"\xff\xff\xff\0"  # the width is told in so many numbers
+    path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        with pytest.raises(MediaError, match=r"Expected a photo; got .*a\.tiff, which is "):
+            read_image(path)
+    assert remarks == []
 
 
 def test_label_map_must_end_in_png(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from seg2vid.cli import options
 from seg2vid.cli.arguments import parse
 from seg2vid.data.prepare.settings import PrepareOptions
-from seg2vid.tools.errors import Seg2VidError
+from seg2vid.tools.errors import Seg2VidError, printable
 
 VERBS: dict[str, tuple[type, str]] = {
     "generate": (options.Generate, "seg2vid.cli.generate.make_videos"),
@@ -59,7 +59,8 @@ EXTRAS = {"train": "train", "evaluate": "eval"}
 
 def say(line: str) -> None:
     """Print one line for a person: warnings to standard error, the rest to standard output."""
-    print(line, file=sys.stderr if line.startswith("warning:") else sys.stdout, flush=True)
+    place = sys.stderr if line.startswith("warning:") else sys.stdout
+    print("\n".join(map(printable, line.split("\n"))), file=place, flush=True)
 
 
 def _summaries(names: Iterable[str], between: str) -> str:

@@ -41,11 +41,11 @@ def open_picture(given: Path | Image.Image, what: str) -> Image.Image:
     fix = "export it again as PNG"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # what decoders remark of damaged files
             image = image or Image.open(name, formats=READ_FORMATS)
-        if image.width * image.height <= MOST_PIXELS:
-            image.load()
-            return image
+            if image.width * image.height <= MOST_PIXELS:
+                image.load()
+                return image
         side = math.isqrt(MOST_PIXELS)
         problem = f"{name} with {image.width}x{image.height} pixels"
         fix = f"scale it down: to at most {side}x{side}, in any proportions"

@@ -11,7 +11,7 @@ class Seg2VidError(ValueError):
     """
 
     def __init__(self, what: str, *, got: object = None, fix: str = "") -> None:
-        super().__init__(expected(what, got=got, fix=fix) if fix else what)
+        super().__init__(printable(expected(what, got=got, fix=fix) if fix else what))
 
 
 class LabelMapError(Seg2VidError):
@@ -40,6 +40,11 @@ class DivergenceError(TrainingError):
         fix = fix or "see what was kept"
         super().__init__(what, got=got, fix=fix)
         self.what, self.got, self.terms, self.norm = what, got, terms, norm
+
+
+def printable(text: str) -> str:
+    """Return text as a terminal may show it: what controls it, such as in a name, as escapes."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def expected(what: str, *, got: object, fix: str) -> str:
