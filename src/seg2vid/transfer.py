@@ -195,7 +195,8 @@ def play_motion(
     """Yield a video of ``num_frames`` frames; the n-th pass moves like ``codes[n]``.
 
     After the last code its motion goes on. ``first_frame`` in [0, 1] or, without, one painted from
-    ``seed``; all else as in ``Seg2VidPipeline``. Raises as the ``pipeline`` does.
+    ``seed``; ``label_map``, ``instance_map``, ``frames_per_second``, ``speed`` and ``scale`` as in
+    ``Seg2VidPipeline``. Raises as the ``pipeline`` does.
     """
     rate = pipeline.frames_per_second if frames_per_second is None else frames_per_second
     per_pass = max(1, round(pipeline.num_frames * rate / (pipeline.frames_per_second * speed)))

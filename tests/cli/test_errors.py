@@ -100,7 +100,7 @@ BAD_OPTIONS = {
     "--resample-seed 99999999999999999999": "--resample-seed from 0 to 9223372036854775807; got 9",
     "--resample-seed -1": "--resample-seed from 0 to 9223372036854775807; got -1; ",
     f"--frames 1{'0' * 400}": "a whole number of at most 40 digits for --frames; got '100",
-    "--fps 0": "frames per second above 0 and at most 240 in a mp4; got 0.0; 12 is a good start",
+    "--fps 0": "frames per second above 0 and at most 240; got 0.0; 12 is a good start",
     "--fps nan": "Expected a number for --fps; got 'nan'",
     "--size 100x100": "multiples of 32 up to 4096; got 100x100; use --size 96x96",
     "--size 0x32": "got 0x32; use --size 32x32",

@@ -15,7 +15,7 @@ from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior
 from seg2vid.models.discriminator import Discriminator
 from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.layers import LOG_VARIANCE_RANGE, MAX_OBJECTS, OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_decoder import DRIVES, MotionDecoder
+from seg2vid.models.motion_decoder import DRIVES, PASSES_BY, MotionDecoder, Sweep
 from seg2vid.models.motion_encoder import MotionEncoder, draw_latent
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import Animation, Latent, Motion
@@ -28,7 +28,11 @@ CHANNELS, FOREGROUND = CITYSCAPES.num_channels, CITYSCAPES.foreground_ids
 CONFIG = replace(tiny.CONFIG, width=96)
 SIZE = (CONFIG.height, CONFIG.width)
 TIME = CONFIG.num_frames
-SWEEP = torch.zeros(2, len(DRIVES), 3)
+SWEEP = Sweep(
+    torch.zeros(2, len(DRIVES), 3),
+    torch.zeros(2, MAX_OBJECTS, len(PASSES_BY), 2),
+    torch.zeros(2, 2),
+)
 """Every drive explains a clip as well."""
 COARSE = (CONFIG.height // OBJECT_FACTOR, CONFIG.width // OBJECT_FACTOR)
 
@@ -419,8 +423,12 @@ def test_animator_decodes_then_finishes() -> None:
     motion = animator().flow_decoder(frame, label_map, z, objects)
     assert_same_motion(animation.motion, motion)
     again = animator().finish(frame, label_map, motion)
-    torch.testing.assert_close(animation.refined, again.refined)
-    assert animation.label_logits.shape == (2, TIME, CHANNELS, SIZE[0] // 2, SIZE[1] // 2)
+    torch.testing.assert_close(animation.warped, again.warped)
+    # What is seen is the same; what is hidden is painted once, and not in every frame.
+    seen = (motion.backward_visible > 0).expand_as(again.refined)
+    torch.testing.assert_close(animation.refined[seen], again.warped[seen])
+    assert animation.label_maps.shape == (2, TIME, *SIZE)
+    assert again.label_logits.shape == (2, TIME, CHANNELS, SIZE[0] // 2, SIZE[1] // 2)
 
 
 def test_labels_move_where_visible_and_are_painted_elsewhere() -> None:

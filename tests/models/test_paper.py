@@ -13,11 +13,12 @@ from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.evaluation.candidates import Model, posterior
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.labels.space import get_label_space
+from seg2vid.models import paper
 from seg2vid.models.animator import Animator, choose_labels
 from seg2vid.models.config import PAPER, ModelConfig, PaperConfig, preset
 from seg2vid.models.judges.perceptual import PerceptualNetworks, VGGFeatures
-from seg2vid.models.layers import find_objects
-from seg2vid.models.motion_decoder import DRIVES, KEY_PASSES
+from seg2vid.models.layers import MAX_OBJECTS, find_objects
+from seg2vid.models.motion_decoder import DRIVES, KEY_PASSES, PASSES_BY, Sweep
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
 from seg2vid.models.paper import (
     PaperFlowDecoder,
@@ -27,12 +28,14 @@ from seg2vid.models.paper import (
 )
 from seg2vid.models.refiner import Refiner
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import Clip, Latent
+from seg2vid.structures import Clip, Latent, Motion
 from seg2vid.tools.errors import ModelError, TrainingError
 from seg2vid.training.config import PAPER_TRAINING, MotionTrainingConfig
 from seg2vid.training.motion import MotionStage
+from seg2vid.training.recipes import read_recipe
 from seg2vid.warp import warp_labels
 from tests import tiny
+from tests.conftest import REPOSITORY
 
 SPACE = get_label_space("cityscapes")
 CITYSCAPES = replace(PAPER, label_space=SPACE.to_dict())
@@ -329,6 +332,90 @@ def test_paper_refiner_draws_new_noise_in_training_only() -> None:
     assert torch.equal(refiner.eval()._noise(warped), refiner._noise(warped))
 
 
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the refiner few channels where their number is free."""
+    monkeypatch.setattr(paper, "REFINER_DOWN", ((4,), (4,), (4,), (4,), (512,)))
+    monkeypatch.setattr(paper, "REFINER_UP", ((4,), (4,), (4,), (4,), (64,)))
+
+
+def test_paper_refiner_as_the_authors_train_it_sees_one_time_after_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    narrow(monkeypatch)
+    clips, times = 3, 2
+    made = PaperRefiner(times=times).train()
+    slow = PaperRefiner().train()
+    slow.load_state_dict(made.state_dict())
+    warped, seen = torch.rand(clips, times, 3, 128, 128), torch.rand(clips, times, 1, 128, 128)
+    labels = map_of(128, 128, clips * times)
+    torch.manual_seed(5)
+    refined, _ = made(warped.flatten(0, 1), seen.flatten(0, 1), labels, warped.flatten(0, 1))
+    torch.manual_seed(5)
+    noise = torch.randn(clips, 3, 128, 128)
+    for time in range(times):
+        shown = warped[:, time] * seen[:, time] + noise * (1 - seen[:, time])
+        whole, first = torch.ones(clips, 1, 128, 128), labels[:clips]
+        expected, _ = slow(shown, whole, first, shown)
+        assert torch.allclose(refined.unflatten(0, (clips, times))[:, time], expected, atol=1e-5)
+    buffers = zip(made.buffers(), slow.buffers(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in buffers), "counted once for each time"
+    made.eval(), slow.load_state_dict(made.state_dict()), slow.eval()
+    given = (warped.flatten(0, 1), seen.flatten(0, 1), labels, warped.flatten(0, 1))
+    with torch.inference_mode():
+        assert torch.equal(made(*given)[0], slow(*given)[0]), "in use there is no difference"
+
+
+def test_paper_normalising_each_time_needs_every_frame_of_a_pass() -> None:
+    model = replace(SMALL, paper=PaperConfig(norm_each_time=True))
+    with torch.device("meta"), pytest.raises(TrainingError, match=r"all 2 frames .*; got 1; set"):
+        MotionStage(model, replace(PAPER_TRAINING, refined_frames=1))
+
+
+def test_paper_log_variances_are_bounded_unless_as_the_authors_have_them() -> None:
+    clip, objects = clip_of(64, 64, 2), objects_of(64, 64)
+    for clamp, wanted in ((True, 4.0), (False, 50.0)):
+        encoder = PaperMotionEncoder(replace(SMALL, paper=PaperConfig(clamp=clamp))).eval()
+        for one in encoder.encoders:
+            nn.init.zeros_(one.log_variance.weight)
+            nn.init.constant_(one.log_variance.bias, 50.0)
+        with torch.inference_mode():
+            found = encoder(clip.first_frame, clip.frames, clip.label_map, objects).log_variance
+        assert torch.equal(found.background, torch.full_like(found.background, wanted))
+        assert torch.equal(found.foreground, torch.full_like(found.foreground, wanted))
+
+
+def test_paper_warp_of_the_authors_reads_black_outside() -> None:
+    seen = {}
+    for padding in ("border", "zeros"):
+        model = replace(SMALL, gate_flow=False, paper=PaperConfig(padding=padding))
+        animator = Animator(model, num_channels=20).eval()
+        clip, flow = clip_of(64, 64, 2), torch.full((1, 2, 2, 64, 64), 70.0)
+        whole = torch.ones(1, 2, 1, 64, 64)
+        motion = Motion(flow, flow, whole, whole)
+        seen[padding] = animator.finish(clip.first_frame, clip.label_map, motion).warped
+    assert seen["zeros"].abs().max() == 0 and seen["border"].min() > 0
+
+
+def test_paper_training_of_the_authors_takes_the_steps_of_plain_adam() -> None:
+    recipe = read_recipe(REPOSITORY / "recipes" / "authors_code.yaml")
+    torch.manual_seed(0)
+    made = MotionStage(replace(SMALL, paper=PaperConfig()), recipe.training)
+    (optimizer,) = made.make_optimizers()
+    number = made.animator.flow_decoder.fuse[0].bias
+    value, mean, square = number.detach().clone().double(), 0.0, 0.0
+    made.step.fill_(recipe.training.steps - 5)
+    for step in range(1, 4):
+        gradient = 1e4 * torch.randn(len(number))
+        number.grad = gradient.clone()
+        made._update(0, optimizer, {"any": torch.ones(())})
+        # Kingma and Ba (2015), Algorithm 1, with its own constants: no decay, no clipping.
+        mean = 0.9 * mean + 0.1 * gradient.double()
+        square = 0.999 * square + 0.001 * gradient.double() ** 2
+        corrected = mean / (1 - 0.9**step), (square / (1 - 0.999**step)).sqrt()
+        value = value - 1e-3 * corrected[0] / (corrected[1] + 1e-8)
+        assert torch.allclose(number.detach().double(), value, atol=1e-7)
+
+
 # The paper's variants of our networks.
 
 
@@ -367,7 +454,7 @@ def test_paper_variant_without_labels_is_blind_to_them() -> None:
     with torch.inference_mode():
         results = [
             (
-                encoder(*pair, ids, cells, animator.sweep(*pair, ids)),
+                encoder(*pair, ids, cells, animator.sweep(*pair, ids, cells)),
                 animator(
                     clip.first_frame,
                     ids,
@@ -406,7 +493,8 @@ def test_paper_variant_without_split_has_one_encoder_that_sees_every_class() -> 
     assert objects.max() > 0
     clip = clip_of(tiny.HEIGHT, tiny.WIDTH, tiny.NUM_FRAMES)
     with torch.inference_mode():
-        sweep = torch.zeros(1, len(DRIVES), 3)
+        tried = (torch.zeros(1, len(DRIVES), 3), torch.zeros(1, MAX_OBJECTS, len(PASSES_BY), 2))
+        sweep = Sweep(*tried, torch.zeros(1, 2))
         pair = (clip.first_frame, clip.frames)
         codes = [encoder(*pair, labels, objects, sweep) for labels in (street, street + 1)]
     assert codes[0].mean.foreground.abs().sum() == 0
@@ -471,7 +559,7 @@ def test_paper_terms_can_be_left_out(change: dict[str, float], gone: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("quirk", "term"), [("kl_batch_sum", "kl"), ("smooth_first_only", "bilateral_smoothness")]
+    ("quirk", "term"), [("kl_batch_sum", "kl"), ("authors_smoothness", "bilateral_smoothness")]
 )
 def test_paper_quirks_change_their_term(quirk: str, term: str) -> None:
     # Smooth pictures: on noise the bilateral weight is 0 with and without the quirk.

@@ -183,7 +183,14 @@ def test_dice_are_rolled_before_the_losses_of_each_part(clip: Clip) -> None:
 EXACT = {
     # Everything random is off, and so are means over pixels that a mask selects: the mean over a
     # batch is then the mean over its halves.
-    **{"hint_share": 0.0, "frozen_norm": 1.0, "trained_frames": 3, "refined_frames": 3},
+    **{
+        "colour": 0.0,
+        "labels_only": 0.0,
+        "hint_share": 0.0,
+        "frozen_norm": 1.0,
+        "trained_frames": 3,
+        "refined_frames": 3,
+    },
     **{"flow": 0.0, "depth": 0.0, "labels": 0.0, "gradient_clip": HUGE, "decay_share": 0.0},
 }
 

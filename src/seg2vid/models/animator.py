@@ -108,13 +108,11 @@ class Animator(nn.Module):
         shown = self.show(ids, z, objects)
         drive = decoder.drive(small, *shown, hints, velocity=velocity, known=known, until=until)
         refine = None if self.refiner is None else self._refine
+        given = (drive.sample, lambda i: first_frame[i : i + 1], lambda i: label_map[i : i + 1])
         return [
-            KeyFrame(
-                drive.sample(index), first_frame[index : index + 1], label_map[index : index + 1],
-                refine,
-            )
-            for index in range(len(label_map))
-        ]  # fmt: skip
+            KeyFrame(*(one(i) for one in given), refine, is_gated=self.config.gate_flow)
+            for i in range(len(label_map))
+        ]
 
     @property
     def passes_per_key(self) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 from seg2vid.geometry import MovedScene, Points, Scene, lift_points, move_points, move_scene
 from seg2vid.models.motion_decoder import Drive, Times, motion_of
 from seg2vid.structures import Animation, Labels, Mask, Pictures
-from seg2vid.warp import warp_clip, warp_labels
+from seg2vid.warp import gate_flow, warp_clip, warp_labels
 
 Pixels = Int[Tensor, " pixel"]
 Refine = Callable[[Pictures, Mask, Labels, Pictures], tuple[Pictures, Tensor | None]]
@@ -41,13 +41,21 @@ class KeyFrame:
     """One sample of a batch, which is animated as long as this frame serves."""
 
     def __init__(
-        self, drive: Drive, picture: Pictures, label_map: Labels, refine: Refine | None
+        self,
+        drive: Drive,
+        picture: Pictures,
+        label_map: Labels,
+        refine: Refine | None,
+        *,
+        is_gated: bool = False,
     ) -> None:
         """``picture`` and ``label_map`` may be larger than the drive's grid by a whole factor.
 
-        ``refine`` is a refiner, or stands for one; without it nothing is painted.
+        ``refine`` is a refiner, or stands for one; without it nothing is painted. ``is_gated``: see
+        ``gate_flow``.
         """
         self.picture, self.label_map, self.refine = picture, label_map, refine
+        self.is_gated = is_gated
         self.factor = label_map.shape[2] // drive.scene.rows.shape[2]
         self.drive = drive if self.factor == 1 else drive.enlarged(label_map)
         self.painted: list[Painted] = []
@@ -57,6 +65,8 @@ class KeyFrame:
         scene = self.drive.at(times)
         moved = move_scene(scene)
         motion = motion_of(scene, moved)
+        if self.is_gated:
+            motion = gate_flow(motion)
         # Colour is read once, so it may be read well; overshoot is cut off.
         warped = warp_clip(self.picture, motion.backward_flow, mode="bicubic").clamp(0, 1)
         maps = self.label_map.expand(len(times), -1, -1)

@@ -120,6 +120,9 @@ def test_files_that_cannot_be_read_safely_are_refused(tmp_path: Path, kind: str)
         path.write_bytes(b"no weights")
     if kind == "dangerous":
         torch.save({"weight": Trap()}, path)
-    with pytest.raises(ModelError, match=r"an official weight file at .*; download it again"):
+    message = r"an official weight file at .*; download it again"
+    if kind == "missing":
+        message = r"an official weight file; got no file .*official\.pth; check the path"
+    with pytest.raises(ModelError, match=message):
         convert_official(path, tmp_path)
     assert not any(tmp_path.glob("*.safetensors"))

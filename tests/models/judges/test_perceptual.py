@@ -316,5 +316,7 @@ def test_judges_are_those_that_are_wanted(shared_data: Path, tmp_path: Path) -> 
     one = load_perceptual_networks(folder, perceptual=False, features=True)
     assert one.perceptual is None and one.features is not None
     one.to("cpu")
-    with pytest.raises(ModelError, match=r"vgg16_features_fp16.safetensors in .*no such file.*--without-f"):
+    with pytest.raises(
+        ModelError, match=r"vgg16_features_fp16.safetensors in .*no such file.*--without-f"
+    ):
         load_perceptual_networks(tmp_path, perceptual=False, features=True)
