@@ -23,8 +23,16 @@ def clamp(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-def read_bilinear(picture: Picture, x: float, y: float) -> Float[np.ndarray, " channel"]:
-    """Value at position (x, y) in pixels, integers are pixel centres, outside is the border."""
+def read_bilinear(
+    picture: Picture, x: float, y: float, *, padding: str = "border"
+) -> Float[np.ndarray, " channel"]:
+    """Value at position (x, y) in pixels, integers are pixel centres, outside is the border.
+
+    With ``padding`` "zeros" outside is black: the same on a picture with a black frame around it.
+    """
+    if padding == "zeros":
+        framed = np.pad(picture, ((0, 0), (1, 1), (1, 1)))
+        return read_bilinear(framed, x + 1, y + 1)
     height, width = picture.shape[1:]
     x, y = clamp(x, 0, width - 1), clamp(y, 0, height - 1)
     left, top = math.floor(x), math.floor(y)
@@ -35,11 +43,12 @@ def read_bilinear(picture: Picture, x: float, y: float) -> Float[np.ndarray, " c
     return (1 - down) * upper + down * lower
 
 
-def backward_warp(frame: Picture, flow: Flow) -> Picture:
+def backward_warp(frame: Picture, flow: Flow, *, padding: str = "border") -> Picture:
     """Eq. 2: ``result[y, x] = frame[y + dy, x + dx]``."""
     result = np.zeros((frame.shape[0], *flow.shape[1:]))
     for y, x in np.ndindex(*flow.shape[1:]):
-        result[:, y, x] = read_bilinear(frame, x + float(flow[0, y, x]), y + float(flow[1, y, x]))
+        place = x + float(flow[0, y, x]), y + float(flow[1, y, x])
+        result[:, y, x] = read_bilinear(frame, *place, padding=padding)
     return result
 
 
@@ -54,12 +63,12 @@ def warp_labels(label_map: Ids, flow: Flow) -> Ids:
     return result
 
 
-def compose_flows(first: Flow, second: Flow) -> Flow:
+def compose_flows(first: Flow, second: Flow, *, padding: str = "border") -> Flow:
     """Go along ``second``; from where that led, go along ``first``; the sum of both ways."""
     result = np.zeros_like(second)
     for y, x in np.ndindex(*second.shape[1:]):
         dx, dy = (float(value) for value in second[:, y, x])
-        result[:, y, x] = second[:, y, x] + read_bilinear(first, x + dx, y + dy)
+        result[:, y, x] = second[:, y, x] + read_bilinear(first, x + dx, y + dy, padding=padding)
     return result
 
 
@@ -105,22 +114,24 @@ def reconstruction_loss(
     return total / frames.size
 
 
-def pre_refinement_loss(first: Picture, frames: Clip, flow: Clip, visible: Clip) -> float:
+def pre_refinement_loss(
+    first: Picture, frames: Clip, flow: Clip, visible: Clip, *, padding: str = "border"
+) -> float:
     """L_pre: the mean of m (I_0(x + w_b) - I_t), flow and mask on the grid of frame t."""
     terms = []
     for time in range(len(frames)):
-        gap = np.abs(backward_warp(first, flow[time]) - frames[time])
+        gap = np.abs(backward_warp(first, flow[time], padding=padding) - frames[time])
         terms += [value * visible[time, 0, y, x] for (_, y, x), value in np.ndenumerate(gap)]
     return float(np.mean(terms))
 
 
 def first_frame_reconstruction_loss(
-    first: Picture, frames: Clip, flow: Clip, visible: Clip
+    first: Picture, frames: Clip, flow: Clip, visible: Clip, *, padding: str = "border"
 ) -> float:
     """L_back: the mean of m (I_t(x + w_f) - I_0), flow and mask on the grid of frame 0."""
     terms = []
     for time in range(len(frames)):
-        gap = np.abs(backward_warp(frames[time], flow[time]) - first)
+        gap = np.abs(backward_warp(frames[time], flow[time], padding=padding) - first)
         terms += [value * visible[time, 0, y, x] for (_, y, x), value in np.ndenumerate(gap)]
     return float(np.mean(terms))
 
@@ -140,13 +151,15 @@ def similarity_loss(refined: Clip, frames: Clip) -> float:
     )
 
 
-def grid_consistency_loss(flows: tuple[Clip, Clip], visible: tuple[Clip, Clip]) -> float:
+def grid_consistency_loss(
+    flows: tuple[Clip, Clip], visible: tuple[Clip, Clip], *, padding: str = "border"
+) -> float:
     """L_cons: Σ_t mean m_f |there and back| + mean m_b |back and there|, L1, normalised units."""
     time, _, height, width = flows[0].shape
     total = 0.0
     for t in range(time):
         for way in (0, 1):
-            gap = compose_flows(flows[1 - way][t], flows[way][t])
+            gap = compose_flows(flows[1 - way][t], flows[way][t], padding=padding)
             for y, x in np.ndindex(height, width):
                 across, down = 2 * gap[0, y, x] / (width - 1), 2 * gap[1, y, x] / (height - 1)
                 error = (abs(across) + abs(down)) / 2
@@ -154,11 +167,15 @@ def grid_consistency_loss(flows: tuple[Clip, Clip], visible: tuple[Clip, Clip]) 
     return total
 
 
-def bilateral_smoothness_loss(flow: Clip, guide: Clip) -> float:
-    """L_smooth: sixteen neighbours, none of the own row or column, weighted by likeness."""
+def bilateral_smoothness_loss(flow: Clip, guide: Clip, *, as_authors: bool = False) -> float:
+    """L_smooth: sixteen neighbours, none of the own row or column, weighted by likeness.
+
+    The authors sum over the first frame and over pixels all of whose neighbours are in the picture.
+    """
     time, _, height, width = flow.shape
+    time, rim = (1, 2) if as_authors else (time, 0)
     total = 0.0
-    for t, y, x in product(range(time), range(height), range(width)):
+    for t, y, x in product(range(time), range(rim, height - rim), range(rim, width - rim)):
         for down, across in product((-2, -1, 1, 2), repeat=2):
             if 0 <= y + down < height and 0 <= x + across < width:
                 step = flow[t, :, y + down, x + across] - flow[t, :, y, x]

@@ -32,10 +32,10 @@ CONFIG = ModelConfig(
 )
 
 FIRST_FRAME_TRAINING = FirstFrameTrainingConfig(
-    steps=4, batch_size=2, discriminator_width=4, adversarial_start=2
+    steps=4, batch_size=2, discriminator_width=4, adversarial_start=2, perceptual=0.0
 )
 MOTION_TRAINING = MotionTrainingConfig(
-    steps=4, batch_size=2, trained_frames=2, refined_frames=1, kl_warm_up=2
+    steps=4, batch_size=2, trained_frames=2, refined_frames=1, kl_warm_up=2, perceptual=0.0
 )
 
 

@@ -38,7 +38,7 @@ baselines: [truth, repeat, extrapolated, posterior]
 SHORT = [
     *("--preset", "tiny", "--steps", "1", "--batch-size", "1"),
     *("--save-every", "1", "--sheet-every", "0", "--validate-every", "0"),
-    *("--measured-steps", "0"),
+    *("--measured-steps", "0", "--without-features"),
 ]
 
 
@@ -120,9 +120,9 @@ def test_weights_of_the_datasets_arrive(
     more = write_clips(tmp_path / "more", count=2)
     places = ("--data", clips, "--data", more, "-o", tmp_path / "run")
     monkeypatch.setattr("seg2vid.cli.training.run", start)
-    for stage in ("motion", "segmenter"):
-        assert run("train", stage, *places, "--data-weights", "1,9") == 0
-        assert run("train", stage, *places) == 0
+    for words in (("motion", "--without-features"), ("segmenter",)):
+        assert run("train", *words, *places, "--data-weights", "1,9") == 0
+        assert run("train", *words, *places) == 0
     assert seen == [[1, 9], [1, 2]] * 2, "without weights each counts as much as it has clips"
 
 
@@ -137,6 +137,7 @@ def test_fields_of_the_networks_are_options(
 
     monkeypatch.setattr("seg2vid.cli.training.run", start)
     words = ("train", "motion", "--data", clips, "-o", tmp_path / "run", "--preset", "tiny")
+    words = (*words, "--without-features")
     assert run(*words, "--model.flow-decoder.width", 16, "--model.refiner.width=12") == 0
     assert (seen[0].flow_decoder.width, seen[0].refiner.width) == (16, 12)
     assert run(*words, "--model.flow_decoder.breadth", 16) == 2
@@ -158,6 +159,39 @@ def test_the_objective_follows_the_preset(
         words = ("--data", clips, "-o", tmp_path / "run", "--preset", name, "--steps", 3)
         assert run("train", "motion", *words) == 2
     assert seen == [replace(MotionTrainingConfig(), steps=3), replace(PAPER_TRAINING, steps=3)]
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out"),
+    [
+        (("motion",), {"perceptual": 0.0, "features": 0.0}),
+        (("motion", "--features", "1.0"), {"perceptual": 0.0, "features": 0.0}),
+        (("first-frame",), {"perceptual": 0.0}),
+    ],
+)
+def test_a_training_without_judges_stops_or_says_what_it_leaves_out(
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    left_out: dict[str, float],
+) -> None:
+    monkeypatch.delenv("SEG2VID_JUDGES", raising=False)
+    short = [word for word in SHORT if word != "--without-features"]
+    given = ("train", *words, "--data", clips, "-o", tmp_path / "run", *short)
+    assert run(*given) == 2 and not (tmp_path / "run").exists()
+    line = capsys.readouterr().err
+    assert "the judge's weights alexnet_features.safetensors in judges; got no such file" in line
+    assert "or leave out LPIPS and VGG features with --without-features" in line
+    assert line.count("\n") == 1
+    with caplog.at_level("INFO"):
+        assert run(*given, "--without-features") == 0
+    names = ", ".join(name for name in left_out if name == "perceptual" or "--features" in words)
+    assert f" without  {names}: weight 0" in caplog.text
+    training = load_checkpoint(tmp_path / "run" / "model.safetensors").provenance["training"]
+    assert left_out.items() <= training.items()
 
 
 def test_train_segmenter_on_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

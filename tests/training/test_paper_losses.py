@@ -6,10 +6,13 @@ without its parity and its gradient being held.
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -75,6 +78,7 @@ def arrays(d: dict[str, Tensor], *names: str) -> list[list[np.ndarray]]:
 BOTH_FLOWS = ("forward_flow", "backward_flow")
 BOTH_MASKS = ("forward_visible", "backward_visible")
 Drawn = dict[str, Tensor]
+ZEROS: dict[str, Any] = {"padding": "zeros"}
 
 TERMS: dict[str, tuple[Callable[[Drawn], Tensor], Callable[[Drawn], float], str]] = {
     "pre_refinement_loss": (
@@ -97,6 +101,28 @@ TERMS: dict[str, tuple[Callable[[Drawn], Tensor], Callable[[Drawn], float], str]
         ),
         "forward_flow",
     ),
+    "pre_refinement_loss, zeros": (
+        lambda d: losses.pre_refinement_loss(d["first"], d["frames"], motion_of(d), **ZEROS),
+        lambda d: np.mean(
+            [
+                reference.pre_refinement_loss(*sample, **ZEROS)
+                for sample in arrays(d, "first", "frames", "backward_flow", "backward_visible")
+            ]
+        ),
+        "backward_flow",
+    ),
+    "first_frame_reconstruction_loss, zeros": (
+        lambda d: losses.first_frame_reconstruction_loss(
+            d["first"], d["frames"], motion_of(d), **ZEROS
+        ),
+        lambda d: np.mean(
+            [
+                reference.first_frame_reconstruction_loss(*sample, **ZEROS)
+                for sample in arrays(d, "first", "frames", "forward_flow", "forward_visible")
+            ]
+        ),
+        "forward_flow",
+    ),
     "refinement_loss": (
         lambda d: losses.refinement_loss(d["refined"], d["frames"]),
         lambda d: np.mean([reference.refinement_loss(*s) for s in arrays(d, "refined", "frames")]),
@@ -113,6 +139,26 @@ TERMS: dict[str, tuple[Callable[[Drawn], Tensor], Callable[[Drawn], float], str]
             [
                 reference.grid_consistency_loss((a, b), (c, e))
                 for a, b, c, e in arrays(d, *BOTH_FLOWS, *BOTH_MASKS)
+            ]
+        ),
+        "forward_flow",
+    ),
+    "grid_consistency_loss, zeros": (
+        lambda d: losses.grid_consistency_loss(motion_of(d), **ZEROS),
+        lambda d: np.mean(
+            [
+                reference.grid_consistency_loss((a, b), (c, e), **ZEROS)
+                for a, b, c, e in arrays(d, *BOTH_FLOWS, *BOTH_MASKS)
+            ]
+        ),
+        "forward_flow",
+    ),
+    "bilateral_smoothness_loss, as the authors": (
+        lambda d: losses.bilateral_smoothness_loss(d["forward_flow"], d["smooth"], as_authors=True),
+        lambda d: np.mean(
+            [
+                reference.bilateral_smoothness_loss(*sample, as_authors=True)
+                for sample in arrays(d, "forward_flow", "smooth")
             ]
         ),
         "forward_flow",
@@ -251,16 +297,68 @@ def test_paper_bilateral_smoothness_ignores_rows_columns_and_other_colours() -> 
     assert losses.bilateral_smoothness_loss(flow, guide) < 1e-6
 
 
-def test_paper_bilateral_smoothness_quirk_looks_at_the_first_frame_alone() -> None:
-    drawn = draw()
-    flow, guide = drawn["forward_flow"], drawn["smooth"]
-    quirk = losses.bilateral_smoothness_loss(flow, guide, first_only=True)
-    assert float(quirk) == pytest.approx(
-        float(losses.bilateral_smoothness_loss(flow[:, :1], guide[:, :1]))
-    )
-    later = flow.clone()
-    later[:, 1:] += torch.randn_like(later[:, 1:])
-    assert float(losses.bilateral_smoothness_loss(later, guide, first_only=True)) == float(quirk)
+def test_paper_bilateral_smoothness_of_a_picture_without_an_inside_is_zero_to_the_authors() -> None:
+    flow, guide = torch.randn(1, 1, 2, 3, 9), torch.zeros(1, 1, 3, 3, 9)
+    assert losses.bilateral_smoothness_loss(flow, guide) > 0
+    assert losses.bilateral_smoothness_loss(flow, guide, as_authors=True) == 0
+
+
+# Coarse to fine, which is not the paper's.
+
+
+def shifted(seed: int, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A fine grain on large patches, the same moved to the right, and the backward flow of that."""
+    dice = torch.Generator().manual_seed(seed)
+    patches = F.interpolate(torch.rand(1, 3, 4, 8, generator=dice), (64, 128), mode="bicubic")
+    first = 0.5 * torch.rand(1, 3, 64, 128, generator=dice) + patches
+    flow = torch.zeros(1, 1, 2, 64, 128)
+    flow[:, :, 0] = -shift
+    return first, torch.roll(first, shift, 3).unsqueeze(1), flow
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 99), st.sampled_from([4, 6]))
+def test_coarse_to_fine_falls_all_the_way_to_the_true_flow(seed: int, shift: int) -> None:
+    first, frames, flow = shifted(seed, shift)
+    seen = torch.ones(1, 1, 1, 64, 128)
+    motions = [Motion(-share * flow, share * flow, seen, seen) for share in torch.linspace(0, 1, 9)]
+    plain = [float(losses.reconstruction_loss(first, frames, motion)) for motion in motions]
+    coarse = [float(losses.coarse_to_fine_loss(first, frames, motion)) for motion in motions]
+    assert all(later < before for before, later in pairwise(coarse)), coarse
+    assert any(later > before for before, later in pairwise(plain)), "a barrier on the way"
+
+
+def test_coarse_to_fine_is_the_mean_of_the_averages_of_four_sizes() -> None:
+    first, frames, flow = shifted(0, 4)
+    seen = torch.rand(1, 1, 1, 64, 128)
+    motion = Motion(-flow, 0.5 * flow, seen, 1 - seen)
+    there = (1 - seen[0, 0]) * (reference_warp(first[0], 0.5 * flow[0, 0]) - frames[0, 0])
+    back = seen[0, 0] * (reference_warp(frames[0, 0], -flow[0, 0]) - first[0])
+    total = 0.0
+    for gap, size in product((there, back), (2, 4, 8, 16)):
+        cells = [
+            abs(float(gap[channel, y : y + size, x : x + size].mean()))
+            for channel in range(3)
+            for y in range(0, 64, size)
+            for x in range(0, 128, size)
+        ]
+        total += float(np.mean(cells)) / 4
+    found = losses.coarse_to_fine_loss(first, frames, motion)
+    assert float(found) == pytest.approx(total, rel=1e-4)
+
+
+def reference_warp(frame: Tensor, flow: Tensor) -> Tensor:
+    """The slow warp."""
+    return torch.from_numpy(reference.backward_warp(frame.numpy(), flow.numpy())).float()
+
+
+def test_coarse_to_fine_teaches_flow_and_not_visibility() -> None:
+    first, frames, flow = shifted(0, 4)
+    leaves = [(0.3 * flow).requires_grad_() for _ in range(2)]
+    masks = [torch.full((1, 1, 1, 64, 128), 0.5, requires_grad=True) for _ in range(2)]
+    losses.coarse_to_fine_loss(first, frames, Motion(*leaves, *masks)).backward()
+    assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves)
+    assert all(mask.grad is None for mask in masks)
 
 
 def test_paper_similarity_is_summed_over_time_and_reconstruction_is_not() -> None:

@@ -3,6 +3,7 @@
 import re
 import shlex
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 
 from seg2vid.cli import main as cli
 from seg2vid.models.checkpoint import load_checkpoint
-from seg2vid.models.config import PAPER, PRESETS
+from seg2vid.models.config import PAPER, PRESETS, PaperConfig
 from seg2vid.tools.errors import ModelError
 from seg2vid.training import recipes
 from seg2vid.training.config import OBJECTIVES, PAPER_TRAINING, STAGE_NAMES
@@ -89,11 +90,22 @@ def test_networks_are_trained_by_their_own_objective(name: str, tmp_path: Path) 
 
 def test_quirks_are_off_unless_asked_for() -> None:
     for training in OBJECTIVES.values():
-        assert not training.kl_batch_sum and not training.smooth_first_only
+        assert not training.kl_batch_sum and not training.authors_smoothness
     assert not any(model.paper.repeat_row for model in PRESETS.values())
     quirks = read_recipe(REPOSITORY / "recipes" / "authors_code.yaml")
-    assert quirks.model.paper.repeat_row and quirks.training.smooth_first_only
-    assert quirks.model.paper.background_code == PAPER.paper.background_code
+    assert quirks.model == replace(
+        PAPER,
+        paper=PaperConfig(repeat_row=True, padding="zeros", clamp=False, norm_each_time=True),
+    )
+    assert quirks.training == replace(
+        PAPER_TRAINING,
+        kl=0.1,
+        kl_batch_sum=True,
+        authors_smoothness=True,
+        second_momentum=0.999,
+        decay_share=0.0,
+        gradient_clip=0.0,
+    )
 
 
 def test_recipe_trains_and_options_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,6 +178,6 @@ def test_clips_of_another_size_are_refused(
 ) -> None:
     clips = tiny.write_clips(tmp_path / "clips", count=1)
     words = ["train", "motion", "--data", str(clips), "-o", str(tmp_path / "run"), "--steps", "1"]
-    assert cli.main([*words, "--batch-size", "1"]) == 2
+    assert cli.main([*words, "--batch-size", "1", "--without-features"]) == 2
     line = capsys.readouterr().err
     assert "clips of 256x128 with 8 frames after the first; got 128x64 with 3" in line

@@ -146,7 +146,7 @@ def test_folder_without_clips_is_refused_before_anything_is_written(tmp_path: Pa
 
 def test_missing_judges_and_unknown_preset_are_refused(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"alexnet_features.safetensors .*; got no such file"):
-        start(MOTION_TRAINING, clips, tmp_path, judges=tmp_path)
+        start(replace(MOTION_TRAINING, perceptual=1.0), clips, tmp_path, judges=tmp_path)
     with pytest.raises(ModelError, match="one of: geometry"):
         make_stage(MOTION_TRAINING, "enormous")
 
@@ -154,7 +154,7 @@ def test_missing_judges_and_unknown_preset_are_refused(clips: Path, tmp_path: Pa
 def test_judge_adds_the_perceptual_term_and_is_not_saved(
     clips: Path, tmp_path: Path, shared_data: Path
 ) -> None:
-    short = replace(FIRST_FRAME_TRAINING, steps=1)
+    short = replace(FIRST_FRAME_TRAINING, steps=1, perceptual=1.0)
     path = start(short, clips, tmp_path, judges=shared_data / "judges")
     assert not any("perceptual" in name for name in load_checkpoint(path).weights)
     state = read_state(tmp_path)

@@ -243,7 +243,11 @@ class TrainModelOptions(TrainOptions):
     """What the two stages of a model are told besides."""
 
     judges: Path | None = None
-    """Folder of LPIPS and VGG weights, for the terms that need them and the validation."""
+    """Folder of LPIPS and VGG weights, for the terms that need them and the validation (default:
+    SEG2VID_JUDGES).
+    """
+    without_features: bool = False
+    """Leave out the terms of LPIPS and VGG features: their weights become 0."""
     preset: str = "geometry"
     """Networks to train, with an objective for them: geometry, paper, paper-kth or paper-ucf101."""
     freeze: tuple[str, ...] = ()

@@ -22,9 +22,10 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
     training, model, judges = options.stage(), preset("geometry"), None
     frozen: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    without = False
     if not isinstance(options, TrainSegmenter):
         model, judges = preset(options.preset), options.judges
-        frozen, only = options.freeze, options.only
+        frozen, only, without = options.freeze, options.only, options.without_features
     if isinstance(options, TrainMotion):
         training = OBJECTIVES[model.architecture]
     if options.recipe is not None:
@@ -42,6 +43,10 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
     places = options.validation or options.data
     validation = open_validation_data(places, model, is_named=not splits)
     training = replace(training, **options.training)
+    if without:
+        names = [name for name in ("perceptual", "features") if getattr(training, name, 0)]
+        training = replace(training, **dict.fromkeys(names, 0.0))
+        logging.info("%8s  %s: weight 0", "without", ", ".join(names) or "nothing that is weighed")
     stage = make_stage(training, model, space=space, judges=judges)
     if options.start_from is not None:
         taken = inherit(stage, load_checkpoint(find_weights(options.start_from)))

@@ -93,6 +93,14 @@ class PaperConfig:
     """Numbers of z that the foreground encoder gives; without a split one encoder gives both."""
     repeat_row: bool = False
     """Draw one row of z and repeat it, as the authors' test scripts do and training does not."""
+    padding: Literal["border", "zeros"] = "border"
+    """What warps read outside the picture: its border, or black as in the authors' code."""
+    clamp: bool = True
+    """Keep log variances within bounds, which the authors do not."""
+    norm_each_time: bool = False
+    """In training, let the refiner normalise each time of a pass by itself, with noise of each
+    clip's own, as the authors do.
+    """
 
 
 @dataclass(frozen=True)

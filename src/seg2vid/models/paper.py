@@ -67,8 +67,9 @@ def _one_hot(label_map: Labels, num_channels: int, like: Tensor) -> Features:
 class SequenceEncoder(nn.Module):
     """One motion encoder: the clip with the semantics of its classes → mean and log variance."""
 
-    def __init__(self, inputs: int, code: int) -> None:
+    def __init__(self, inputs: int, code: int, *, clamp: bool) -> None:
         super().__init__()
+        self.clamp = clamp
         self.body = nn.Sequential(
             nn.Conv2d(inputs, 32, 4, 2, 1, bias=False),
             nn.LeakyReLU(0.2, inplace=True),
@@ -84,7 +85,8 @@ class SequenceEncoder(nn.Module):
     def forward(self, clip: Float[Tensor, "batch inputs height width"]) -> tuple[Rows, Rows]:
         """Return mean and log variance of every row."""
         rows = self.body(clip).reshape(len(clip), -1, ROW).float()
-        return self.mean(rows), self.log_variance(rows).clamp(*LOG_VARIANCE_RANGE)
+        spread = self.log_variance(rows)
+        return self.mean(rows), spread.clamp(*LOG_VARIANCE_RANGE) if self.clamp else spread
 
 
 class PaperMotionEncoder(nn.Module):
@@ -111,7 +113,7 @@ class PaperMotionEncoder(nn.Module):
             codes = [sum(codes)]
         pictures = paper.channels * (config.num_frames + 1)
         self.encoders = nn.ModuleList(
-            SequenceEncoder(pictures + len(classes), code)
+            SequenceEncoder(pictures + len(classes), code, clamp=paper.clamp)
             for classes, code in zip(self.classes, codes, strict=True)
         )
 
@@ -274,9 +276,10 @@ def _blocks(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
 class PaperRefiner(nn.Module):
     """Finish each warped frame by itself; sides must be multiples of 32 and at least 128."""
 
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self, channels: int = 3, *, times: int = 1) -> None:
+        """``times`` is how many frames of each clip, which follow one another, are told apart."""
         super().__init__()
-        self.channels = channels
+        self.channels, self.times = channels, times
         inputs = (channels, *(widths[-1] for widths in REFINER_DOWN))
         self.down = nn.ModuleList(
             _blocks(before, widths) for before, widths in zip(inputs, REFINER_DOWN, strict=False)
@@ -310,7 +313,13 @@ class PaperRefiner(nn.Module):
         """
         del label_maps, first_frame
         noise = self._noise(warped)
-        hidden = _to_colours(warped * visible + noise * (1 - visible), self.channels)
+        filled = _to_colours(warped * visible + noise * (1 - visible), self.channels)
+        times = self.times if self.training else 1
+        pictures = [self._finish(filled[time::times]) for time in range(times)]
+        picture = rearrange(torch.stack(pictures), "t b c h w -> (b t) c h w")
+        return picture.expand(-1, 3, -1, -1), None
+
+    def _finish(self, hidden: Stack) -> Stack:
         skips = []
         for block in self.down:
             hidden = block(hidden)
@@ -320,10 +329,14 @@ class PaperRefiner(nn.Module):
         for block in self.up:
             hidden = F.interpolate(hidden, scale_factor=2.0, mode="bilinear")
             hidden = block(torch.cat((hidden, skips.pop()), 1))
-        picture = torch.sigmoid(self.to_picture(hidden).float())
-        return picture.expand(-1, 3, -1, -1), None
+        return torch.sigmoid(self.to_picture(hidden).float())
 
-    def _noise(self, warped: Stack) -> Float[Tensor, "1 3 height width"]:
-        """Draw one picture of noise for all frames: anew in training, the same in generation."""
+    def _noise(self, warped: Stack) -> Float[Tensor, "_ 3 height width"]:
+        """Draw one picture of noise: anew in training, where each clip of several ``times`` has its
+        own, the same in generation.
+        """
         generator = None if self.training else torch.Generator().manual_seed(NOISE_SEED)
-        return torch.randn(1, *warped.shape[1:], generator=generator).to(warped)
+        times = self.times if self.training else 1
+        clips = len(warped) // times if times > 1 else 1
+        noise = torch.randn(clips, *warped.shape[1:], generator=generator).to(warped)
+        return noise.repeat_interleave(times, 0)

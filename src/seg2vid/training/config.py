@@ -25,7 +25,7 @@ class TrainingConfig:
     decay_share: float = 0.4
     """Share of the steps, the last ones, over which the learning rate falls to a twentieth."""
     gradient_clip: float = 10.0
-    """Largest norm of a gradient; longer ones are shortened to it."""
+    """Largest norm of a gradient; longer ones are shortened to it, with 0 none is."""
     explosion: float = 1000.0
     """The run stops when the norm of the gradient is this many times its average for ten steps."""
     recompute: bool = False
@@ -59,7 +59,7 @@ class FirstFrameTrainingConfig(TrainingConfig):
     reconstruction: float = 10.0
     """Weight of the L1 distance to the real frame whose look was encoded."""
     perceptual: float = 4.0
-    """Weight of the LPIPS distance to it; left out without ``judges``."""
+    """Weight of the LPIPS distance to it."""
     kl: float = 0.1
     """Weight of the divergence of the encoded look from N(0, I), per number of noise."""
     free_bits: float = 0.0
@@ -104,8 +104,10 @@ class MotionTrainingConfig(TrainingConfig):
     """Weight of the forward-backward consistency (paper Eq. 5): L1, normalised units."""
     bilateral_smoothness: float = 0.0
     """Weight of the smoothness over sixteen neighbours of like colour (paper Eq. 4)."""
-    smooth_first_only: bool = False
-    """Apply that to the first frame alone, as the authors' code does (a bug)."""
+    authors_smoothness: bool = False
+    """Apply that to the first frame without its border alone, as the authors' code does."""
+    coarse_to_fine: float = 0.0
+    """Weight of the same reconstruction of averages of 2 to 16 pixels, which pulls from further."""
     mask_penalty: float = 0.1
     """Weight of the penalty on hidden pixels, for decoders that choose what is hidden."""
     refinement: float = 2.0
@@ -115,9 +117,9 @@ class MotionTrainingConfig(TrainingConfig):
     similarity: float = 0.0
     """Weight of SSIM and L1 as the authors' code joins them, summed over time."""
     features: float = 0.0
-    """Weight of VGG features' L1 between warped and real frames; left out without ``judges``."""
+    """Weight of VGG features' L1 between warped and real frames."""
     perceptual: float = 1.0
-    """Weight of LPIPS between refined and real frames; left out without ``judges``."""
+    """Weight of LPIPS between refined and real frames."""
     labels: float = 0.2
     """Weight of the refiner's label prediction, where nothing was visible."""
     kl: float = 0.002
@@ -128,6 +130,8 @@ class MotionTrainingConfig(TrainingConfig):
     """Steps over which that weight grows from 0."""
     free_bits: float = 0.0
     """Nats of divergence that cost nothing, for each number of z (Kingma et al., 2016)."""
+    second_momentum: float = 0.99
+    """Adam's second momentum."""
     frozen_norm: float = 0.2
     """Share of the steps, the last, in which batch norm uses its running figures, as in use."""
     hint_share: float = 0.4

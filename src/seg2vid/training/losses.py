@@ -5,6 +5,7 @@ are scalars that are 0 for a perfect prediction. Equations have the numbers of P
 2019).
 """
 
+from dataclasses import replace
 from itertools import product
 
 import torch
@@ -25,7 +26,7 @@ from seg2vid.structures import (
     Pictures,
     Posterior,
 )
-from seg2vid.warp import backward_warp, compose_flows, warp_clip
+from seg2vid.warp import Padding, backward_warp, compose_flows, warp_clip
 
 Scalar = Float[Tensor, ""]
 Values = Float[Tensor, "*shape"]
@@ -52,32 +53,55 @@ def _grid_unit(flow: Float[Tensor, "... 2 height width"]) -> Float[Tensor, "2 1 
     return flow.new_tensor([[[2 / max(width - 1, 1)]], [[2 / max(height - 1, 1)]]])
 
 
-def pre_refinement_loss(first_frame: Pictures, frames: Frames, motion: Motion) -> Scalar:
+def pre_refinement_loss(
+    first_frame: Pictures, frames: Frames, motion: Motion, *, padding: Padding = "border"
+) -> Scalar:
     """Masked reconstruction of every frame before refinement (Eq. 3, second part; code L_pre).
 
     Σ o_b(x) |I_t(x) - I_0(x + w_b(x))|, a mean over all pixels, so that hiding a pixel is cheap
     here and dear in ``mask_penalty``.
     """
-    warped = warp_clip(first_frame, motion.backward_flow)
+    warped = warp_clip(first_frame, motion.backward_flow, padding=padding)
     return (motion.backward_visible * (warped - frames).abs()).mean()
 
 
 def first_frame_reconstruction_loss(
-    first_frame: Pictures, frames: Frames, motion: Motion
+    first_frame: Pictures, frames: Frames, motion: Motion, *, padding: Padding = "border"
 ) -> Scalar:
     """Masked reconstruction of the first frame from every other (Eq. 3, first part; code L_back).
 
     Σ o_f(x) |I_0(x) - I_t(x + w_f(x))|, a mean over all pixels.
     """
-    returned = backward_warp(fold(frames), fold(motion.forward_flow))
+    returned = backward_warp(fold(frames), fold(motion.forward_flow), padding=padding)
     target = first_frame.repeat_interleave(frames.shape[1], 0)
     return (fold(motion.forward_visible) * (returned - target).abs()).mean()
 
 
-def reconstruction_loss(first_frame: Pictures, frames: Frames, motion: Motion) -> Scalar:
+def reconstruction_loss(
+    first_frame: Pictures, frames: Frames, motion: Motion, *, padding: Padding = "border"
+) -> Scalar:
     """Masked reconstruction both ways: the whole of Eq. 3."""
-    there = pre_refinement_loss(first_frame, frames, motion)
-    return there + first_frame_reconstruction_loss(first_frame, frames, motion)
+    there = pre_refinement_loss(first_frame, frames, motion, padding=padding)
+    back = first_frame_reconstruction_loss(first_frame, frames, motion, padding=padding)
+    return there + back
+
+
+def coarse_to_fine_loss(first_frame: Pictures, frames: Frames, motion: Motion) -> Scalar:
+    """Reconstruction both ways of averages of 2, 4, 8 and 16 pixels squared. Not in the paper.
+
+    Mean over the four of mean |average of o (I(x + w) - I*)|: where a pixel's gradient sees no
+    further than a pixel, that of a cell sees as far as the cell. Visibility weighs and does not
+    learn: hiding what is not yet matched would be the shortest way down.
+    """
+    names = ("forward_visible", "backward_visible")
+    seen = replace(motion, **{name: getattr(motion, name).detach() for name in names})
+    there = seen.backward_visible * (warp_clip(first_frame, seen.backward_flow) - frames)
+    returned = backward_warp(fold(frames), fold(seen.forward_flow))
+    target = first_frame.repeat_interleave(frames.shape[1], 0)
+    gaps = torch.cat((fold(there), fold(seen.forward_visible) * (returned - target)))
+    # Both ways are summed, as in Eq. 3.
+    cells = [F.avg_pool2d(gaps, size).abs().mean() for size in (2, 4, 8, 16)]
+    return 2 * torch.stack(cells).mean()
 
 
 def refinement_loss(refined: Frames, frames: Frames) -> Scalar:
@@ -85,7 +109,7 @@ def refinement_loss(refined: Frames, frames: Frames) -> Scalar:
     return (refined - frames).abs().mean()
 
 
-def grid_consistency_loss(motion: Motion) -> Scalar:
+def grid_consistency_loss(motion: Motion, *, padding: Padding = "border") -> Scalar:
     """Forward-backward consistency as the authors' code has it (code L_cons).
 
     Σ_t mean(o_f |w_f(x) + w_b(x + w_f(x))|) + mean(o_b |w_b(x) + w_f(x + w_b(x))|): the L1 norm, in
@@ -94,20 +118,21 @@ def grid_consistency_loss(motion: Motion) -> Scalar:
     """
     forward, backward = fold(motion.forward_flow), fold(motion.backward_flow)
     unit, time = _grid_unit(forward), motion.forward_flow.shape[1]
-    there = (compose_flows(backward, forward) * unit).abs() * fold(motion.forward_visible)
-    back = (compose_flows(forward, backward) * unit).abs() * fold(motion.backward_visible)
+    there = (compose_flows(backward, forward, padding=padding) * unit).abs()
+    back = (compose_flows(forward, backward, padding=padding) * unit).abs()
+    there, back = there * fold(motion.forward_visible), back * fold(motion.backward_visible)
     return time * (there.mean() + back.mean())
 
 
-def bilateral_smoothness_loss(flow: Flows, guide: Frames, *, first_only: bool = False) -> Scalar:
+def bilateral_smoothness_loss(flow: Flows, guide: Frames, *, as_authors: bool = False) -> Scalar:
     """Squared differences of flow to sixteen neighbours of like colour (code L_smooth).
 
     Σ 128² |w(x + d) - w(x)|² exp(-Σ_c (256 ΔI)² - |d|²) over d in {-2, -1, 1, 2}², flow in
     normalised units, divided by the number of pixels and frames. Neighbours of the same row or
-    column are not among them. ``first_only`` looks at the first frame alone, as the authors' code
-    does.
+    column are not among them. ``as_authors`` looks at the first frame alone, and only at pixels x
+    that are two or more from the border, as their code does.
     """
-    if first_only:
+    if as_authors:
         flow, guide = flow[:, :1], guide[:, :1]
     height, width = flow.shape[-2:]
     scaled, colour = 128 * _grid_unit(flow) * flow, 256 * guide
@@ -120,7 +145,14 @@ def bilateral_smoothness_loss(flow: Flows, guide: Frames, *, first_only: bool = 
             for picture in (scaled, colour)
         )
         likeness = torch.exp(-edge.square().sum(2) - down**2 - across**2)
-        total = total + 2 * (step.square().sum(2) * likeness).sum()
+        each = step.square().sum(2) * likeness
+        if not as_authors:
+            total = total + 2 * each.sum()
+            continue
+        # The pair counts from each end that is within: the lower one, and the upper one.
+        for above, left in ((down, max(across, 0)), (0, max(-across, 0))):
+            rows = slice(max(2 - above, 0), max(height - 2 - above, 0))
+            total = total + each[..., rows, max(2 - left, 0) : max(width - 2 - left, 0)].sum()
     return total / flow[:, :, 0].numel()
 
 

@@ -39,12 +39,19 @@ class MotionStage(Stage):
         if self.model.architecture == "paper" and self.training_config.exact_motion:
             what, fix = "the paper's networks to learn from pictures", "take the objective paper"
             raise TrainingError(what, got="exact_motion", fix=f"{fix}, or set exact_motion false")
+        shown = min(self.training_config.trained_frames, self.training_config.refined_frames)
+        if self.model.paper.norm_each_time and shown < self.model.num_frames:
+            count = self.model.num_frames
+            what = f"all {count} frames of a pass refined where each time is normalised by itself"
+            fix = f"set --trained-frames {count} and --refined-frames {count}"
+            raise TrainingError(what, got=shown, fix=fix)
         self.motion_encoder = build_motion_encoder(self.model)
         self.animator = Animator(self.model, num_channels=self.space.num_channels)
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for both networks."""
-        return [make_adam(self.parameters(), self.training_config.learning_rate, momentum=0.9)]
+        rate, second = self.training_config.learning_rate, self.training_config.second_momentum
+        return [make_adam(self.parameters(), rate, momentum=0.9, second=second)]
 
     def parts(self) -> dict[str, nn.Module]:
         """Return motion encoder, flow decoder and, where there is one, refiner."""
@@ -137,17 +144,20 @@ class MotionStage(Stage):
 
     def _paper_terms(self, motion: Motion, clip: Clip) -> Terms:
         """Return the paper's unsupervised terms of the flow (Eq. 3, 4 and 5)."""
-        only = self.training_config.smooth_first_only
+        quirk, padding = self.training_config.authors_smoothness, self.model.paper.padding
         first, frames = clip.first_frame, clip.frames
         still = first.unsqueeze(1).expand_as(frames)
         sides = ((motion.backward_flow, frames), (motion.forward_flow, still))
         shown = gate_flow(motion) if self.model.gate_flow else motion
         return self.weigh(
             {
-                "reconstruction": lambda: losses.reconstruction_loss(first, frames, shown),
-                "grid_consistency": lambda: losses.grid_consistency_loss(motion),
+                "reconstruction": lambda: losses.reconstruction_loss(
+                    first, frames, shown, padding=padding
+                ),
+                "coarse_to_fine": lambda: losses.coarse_to_fine_loss(first, frames, motion),
+                "grid_consistency": lambda: losses.grid_consistency_loss(motion, padding=padding),
                 "bilateral_smoothness": lambda: sum(
-                    losses.bilateral_smoothness_loss(*side, first_only=only) for side in sides
+                    losses.bilateral_smoothness_loss(*side, as_authors=quirk) for side in sides
                 ),
             }
         )

@@ -122,8 +122,8 @@ def make_stage(
     """Build the stage that ``training`` configures, with fresh weights that the seed alone decides.
 
     ``model`` is a configuration or the name of a preset; ``space`` is by default that of
-    Cityscapes; ``judges`` is the folder of LPIPS and VGG weights, without which the terms that need
-    them are left out. Raises ``ModelError`` for an unknown preset and missing weights, and
+    Cityscapes; ``judges`` is the folder of LPIPS and VGG weights (default: ``SEG2VID_JUDGES``), for
+    the terms that need them. Raises ``ModelError`` for an unknown preset and missing weights, and
     ``TrainingError`` for numbers outside their range.
     """
     check_ranges(training, TrainingError)

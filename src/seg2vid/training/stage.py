@@ -225,7 +225,8 @@ class Stage(lightning.LightningModule):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self.measures_gradients:
             self._measure_gradients(parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.training_config.gradient_clip)
+        longest = self.training_config.gradient_clip or float("inf")
+        norm = nn.utils.clip_grad_norm_(parameters, longest)
         # One transfer from the device for all of them.
         length, *values = torch.stack([norm, *terms.values()]).tolist()
         self._guard(number, length, dict(zip(terms, values, strict=True)))
@@ -306,14 +307,14 @@ def _still_norms(box: nn.Module) -> Iterator[None]:
 
 
 def make_adam(
-    parameters: Iterable[nn.Parameter], rate: float, *, momentum: float
+    parameters: Iterable[nn.Parameter], rate: float, *, momentum: float, second: float = 0.99
 ) -> torch.optim.Adam:
     """Return Adam over those parameters that are trained; ``TrainingError`` where none is."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:
         what, fix = "a part to train for each optimiser", "freeze less"
         raise TrainingError(what, got="one with all its parts frozen", fix=fix)
-    optimizer = torch.optim.Adam(trained, lr=rate, betas=(momentum, 0.99))
+    optimizer = torch.optim.Adam(trained, lr=rate, betas=(momentum, second))
     # So that the schedule needs no state.
     for group in optimizer.param_groups:
         group["initial_lr"] = rate
