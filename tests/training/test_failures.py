@@ -1,5 +1,6 @@
 """What stops a run in one line; a diverged step is kept and can be computed again."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,25 @@ def test_replay_takes_the_step_that_the_run_took(run: Path, tmp_path: Path) -> N
 def test_a_run_that_kept_nothing_cannot_be_replayed(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"a kept batch in .*diverged; got none; replay a run"):
         replay(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.yaml", "\ufffe".encode(), "the configuration of a run in .*; got "),
+        ("config.yaml", b"stage: [motion]", r"in .*; got stage \['motion'\]; fetch"),
+        ("config.yaml", b"- motion", "in .*; got stage None; fetch"),
+        ("diverged/state.safetensors", b"cut", "the state and batch of this run in .*; got "),
+        ("diverged/batch_0.safetensors", b"cut", "the state and batch of this run in .*; got "),
+    ],
+)
+def test_a_damaged_run_cannot_be_replayed(
+    run: Path, tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / name).write_bytes(content)
+    with pytest.raises(TrainingError, match=message):
+        replay(copy)
 
 
 def test_full_memory_comes_with_advice(tmp_path: Path) -> None:

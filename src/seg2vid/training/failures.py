@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from seg2vid.labels.space import LabelSpace
 from seg2vid.structures import Camera, Clip, Motion
 from seg2vid.tools.errors import DivergenceError, TrainingError
+from seg2vid.tools.plain import read_plain
 from seg2vid.training.config import STAGE_NAMES
 from seg2vid.training.folder import save_tensors, write_text
 from seg2vid.training.recipes import make_stage, read_recipe
@@ -95,15 +96,24 @@ def replay(run: Path, *, judges: Path | None = None, process: int = 0) -> Replay
     if not path.is_file():
         fix = "replay a run that stopped because it diverged"
         raise TrainingError(f"a kept batch in {kept}", got="none", fix=fix)
-    name = yaml.safe_load((run / "config.yaml").read_text("utf-8"))["stage"]
+    what, fix = f"the configuration of a run in {run}", "fetch the folder again"
+    about = read_plain(run / "config.yaml", what, error=TrainingError, fix=fix)
     kinds = {name: kind for kind, name in STAGE_NAMES.items()}
+    name = about.get("stage") if isinstance(about, dict) else None
+    if not isinstance(name, str) or name not in kinds:
+        raise TrainingError(what, got=f"stage {name!r}", fix=fix)
     recipe = read_recipe(run / "config.yaml", kinds[name])
     space = LabelSpace.from_dict(recipe.model.label_space)
     training: Any = replace(recipe.training, accumulate=1)
     stage = make_stage(training, recipe.model, space=space, judges=judges).train()
-    stage.load_state_dict(load_file(kept / "state.safetensors"))
+    try:
+        stage.load_state_dict(load_file(kept / "state.safetensors"))
+        clip = read_batch(path)
+    except (SafetensorError, OSError, RuntimeError, TypeError) as error:
+        what = f"the state and batch of this run in {kept}"
+        raise TrainingError(what, got=error, fix=fix) from None
     stage.measures_gradients = True
-    clip, step, cause = read_batch(path), int(stage.step), ""
+    step, cause = int(stage.step), ""
     terms: dict[str, Any] = {}
     try:
         with torch.autograd.set_detect_anomaly(True):
