@@ -306,7 +306,8 @@ class Seg2VidPipeline:
         if unknown:
             what = f"classes of {self.label_space.name}: {', '.join(names)}"
             raise LabelMapError(what, got=unknown[0], fix="name one of them")
-        dice = seeded(resample_seed)
+        # Seed and resample seed are 0 unless told otherwise: alike they would change nothing.
+        dice = torch.Generator().manual_seed(seeded(resample_seed).initial_seed() ^ 0x5EED)
         other = self.first_frame.draw(label_map[:1], objects[:1], dice)
         classes = [names.index(name) for name in resample]
         return self.first_frame.exchange(drawn, other.to(self.device), classes, label_map, objects)
@@ -332,7 +333,8 @@ class Seg2VidPipeline:
                 look = self.appearance_encoder(picture, ids, rows).mean
             else:
                 look = self.first_frame.nearest_known(picture, ids, objects)
-        is_there = count_rows(rows, look.segments.shape[1]) > 0
+        # What is smaller than the encoder's pixels was not seen.
+        is_there = count_rows(rows[:, 1::2, 1::2], look.segments.shape[1]) > 0
         kinds = torch.where(is_there, self.first_frame.kinds(ids, objects), -1)
         return replace(look.map(Tensor.float), kinds=kinds)
 

@@ -288,6 +288,16 @@ def test_stages_are_assembled_into_one_file(tmp_path: Path) -> None:
     assert loaded.provenance == provenance
 
 
+def test_the_encoder_of_looks_goes_along_with_the_first_frame(tmp_path: Path) -> None:
+    paths = stage_files(tmp_path)
+    boxes = {"first_frame": nn.Linear(2, 3), "appearance_encoder": nn.Linear(3, 4)}
+    save_checkpoint(paths[0], boxes, CONFIG, {"steps": 1})
+    assemble(*paths, tmp_path / "whole.safetensors")
+    loaded = load_checkpoint(tmp_path / "whole.safetensors")
+    assert loaded.weights["appearance_encoder.weight"].shape == (4, 3)
+    assert loaded.provenance["first_frame"] == {"steps": 1}
+
+
 def test_stages_of_different_configurations_are_not_joined(tmp_path: Path) -> None:
     paths = stage_files(tmp_path, config=replace(CONFIG, height=96))
     with pytest.raises(ModelError) as caught:

@@ -2,18 +2,26 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from seg2vid.labels.space import get_label_space
+from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.config import FirstFrameConfig
-from seg2vid.models.first_frame import FirstFrame, KnownLooks, Look
-from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, find_objects
+from seg2vid.models.first_frame import FirstFrame, KnownLooks, interpolate_looks
+from seg2vid.models.layers import (
+    MAX_OBJECTS,
+    OBJECT_FACTOR,
+    coarse_labels,
+    exact_arithmetic,
+    find_objects,
+)
 from seg2vid.models.patch_discriminator import PatchDiscriminator, augment
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import Clip
+from seg2vid.structures import Clip, Look
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import FirstFrameTrainingConfig
 from seg2vid.training.first_frame import FirstFrameStage, one_hot_map
@@ -244,3 +252,131 @@ def test_a_pipeline_paints_with_known_looks_and_grain(arithmetic: str) -> None:
     changed = pipeline(street_map(), num_frames=1, seed=1, resample=["sky"], resample_seed=7)
     difference = (changed.first_frame - one.first_frame).abs().amax(1)[0]
     assert difference[:8].max() > 0 and difference[60:].max() < 0.05
+
+
+# Looks of photographs, and between looks.
+
+
+def photo() -> Tensor:
+    return torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(5))
+
+
+def pipeline_with_looks(config: FirstFrameConfig = STREET, *, encoder: bool = False):
+    torch.manual_seed(0)
+    pipe = Seg2VidPipeline.from_config(replace(CONFIG, first_frame=config))
+    if encoder:
+        pipe.appearance_encoder = AppearanceEncoder(config, num_channels=CHANNELS).eval()
+    return pipe
+
+
+def test_the_encoder_of_looks_is_saved_and_loaded(tmp_path: Path) -> None:
+    pipe = pipeline_with_looks(encoder=True)
+    again = Seg2VidPipeline.from_pretrained(pipe.save_pretrained(tmp_path).parent)
+    one, other = (each.read_look(photo(), street_map()) for each in (pipe, again))
+    assert torch.allclose(one.whole, other.whole, atol=0.02)
+    lacks = pipeline_with_looks().save_pretrained(tmp_path / "without")
+    assert Seg2VidPipeline.from_pretrained(lacks).appearance_encoder is None
+
+
+def test_a_map_wears_what_a_photograph_has_of_its_classes() -> None:
+    pipe = pipeline_with_looks(encoder=True)
+    bare = street_map()
+    bare[:, :16] = 8  # vegetation, and no sky
+    look = pipe.read_look(photo(), bare)
+    assert look.kinds is not None and look.kinds[0, 10] == -1
+    plain, worn = (pipe(street_map(), num_frames=1, seed=3, look=one).look for one in (None, look))
+    assert torch.equal(worn.whole, look.whole)
+    assert torch.equal(worn.segments[:, 2], look.segments[:, 2]), "buildings as in the photo"
+    assert torch.equal(worn.segments[:, 10], plain.segments[:, 10]), "the sky is drawn"
+    assert torch.equal(worn.grain, plain.grain)
+    cars = look.segments[0, CHANNELS : CHANNELS + 2]
+    assert all((row == cars).all(-1).any() for row in worn.segments[0, CHANNELS : CHANNELS + 2])
+    # Beside others as alone, at a seed the same; the motion too.
+    pair = pipe(street_map(), num_frames=2, seed=[2, 3], look=look)
+    alone = pipe(street_map(), num_frames=2, seed=3, look=look)
+    assert torch.equal(pair.look.segments[1:], alone.look.segments)
+    assert torch.equal(alone.z.background, pipe(street_map(), num_frames=1, seed=3).z.background)
+
+
+def test_a_look_is_kept_and_used_again() -> None:
+    pipe = pipeline_with_looks()
+    first = pipe(street_map(), num_frames=1, seed=1)
+    again = pipe(street_map(), num_frames=1, seed=2, look=first.look)
+    assert torch.equal(first.first_frame, again.first_frame)
+    given = pipe(street_map(), num_frames=1, first_frame=first.first_frame)
+    assert given.look is None
+
+
+def test_known_looks_nearest_to_a_photograph_are_found() -> None:
+    pipe = pipeline_with_looks()
+    box, labels = pipe.first_frame, street_map()
+    dice = torch.Generator().manual_seed(2)
+    box.known.whole.copy_(5 * torch.randn(4, 3, generator=dice))
+    box.known.segments.copy_(5 * torch.randn(2, 4, CHANNELS, 2, generator=dice))
+    box.known.filled.fill_(4)
+    objects, rows = objects_of(labels), torch.arange(CHANNELS, CHANNELS + MAX_OBJECTS)
+    for index in range(4):
+        segments = torch.randn(1, len(rows) + CHANNELS, 2)
+        segments[0, :CHANNELS] = box.known.segments[0, index]
+        segments[0, CHANNELS:] = box.known.segments[1, index, CAR]
+        with torch.no_grad():
+            look = Look(box.known.whole[index : index + 1], segments)
+            painted = box(coarse_labels(labels, 4), objects, look)
+            painted = torch.nn.functional.interpolate(painted, scale_factor=4)
+        with exact_arithmetic():
+            found = pipe.read_look(painted, labels)
+        assert torch.equal(found.whole[0], box.known.whole[index])
+        here = found.kinds[0] >= 0
+        assert torch.equal(found.segments[0, here], segments[0, here])
+
+
+def test_a_model_without_encoder_and_known_looks_is_one_line() -> None:
+    pipe = pipeline_with_looks(replace(STREET, look_prior=0))
+    with pytest.raises(
+        ModelError, match=r"can read the look of a photograph; got one with neither"
+    ):
+        pipe.read_look(photo(), street_map())
+    with pytest.raises(ModelError, match=r"one photograph and its label map"):
+        pipe.read_look(photo().repeat(2, 1, 1, 1), street_map().repeat(2, 1, 1))
+
+
+def test_looks_between_two_end_exactly_at_them() -> None:
+    one, other = draw(generator(), seed=1), draw(generator(), seed=2)
+    for weight, end in ((0.0, one), (1.0, other)):
+        mixed = interpolate_looks(one, other, weight)
+        for name in ("whole", "segments", "grain"):
+            assert torch.equal(getattr(mixed, name), getattr(end, name))
+    half = interpolate_looks(one, other, 0.5)
+    assert torch.allclose(half.whole, (one.whole + other.whole) / 2)
+    assert abs(float(half.grain.std()) - 1) < 0.05, "grain is as strong between them"
+
+
+def test_looks_that_do_not_fit_are_one_line() -> None:
+    pipe = pipeline_with_looks(encoder=True)
+    own, read = draw(pipe.first_frame), pipe.read_look(photo(), street_map())
+    with pytest.raises(ModelError, match=r"two looks of first frames; got that of a photograph"):
+        interpolate_looks(own, read, 0.5)
+    small = replace(own, whole=own.whole[:, :2])
+    for look in (small, replace(own, grain=None)):
+        with pytest.raises(ModelError, match=r"a look whose .* is of shape .*by read_look"):
+            pipe(street_map(), num_frames=1, look=look)
+    with pytest.raises(ModelError, match=r"one look, or one for each of 1 samples; got 2"):
+        pipe(street_map(), num_frames=1, look=draw(pipe.first_frame, batch=2))
+
+
+# The bundled models.
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"), [("street", ["building", "car"]), ("toycity", ["sky"])]
+)
+def test_a_class_is_painted_anew_and_the_rest_stays(name: str, classes: list[str]) -> None:
+    pipe = Seg2VidPipeline.from_pretrained(name)
+    before = pipe("examples/street.png", num_frames=1, seed=0)
+    for chosen in classes:
+        after = pipe("examples/street.png", num_frames=1, seed=0, resample=[chosen])
+        change = (after.first_frame - before.first_frame).abs().mean(1) * 255
+        is_inside = before.label_map == SPACE.names.index(chosen)
+        inside, outside = (float(change[part].mean()) for part in (is_inside, ~is_inside))
+        print(f"{name}, {chosen}: {inside:.1f} of 255 inside, {outside:.2f} outside")
+        assert inside > 5 and outside < 2.5 and inside > 10 * outside

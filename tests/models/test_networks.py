@@ -207,8 +207,8 @@ def test_what_only_training_needs_is_never_shipped() -> None:
 
     stage = FirstFrameStage(CONFIG, FirstFrameTrainingConfig(discriminator_width=4))
     shipped = {id(p) for box in stage.boxes().values() for p in box.parameters()}
-    kept = [*stage.discriminator.parameters(), *stage.appearance_encoder.parameters()]
-    assert list(stage.boxes()) == ["first_frame"] and shipped
+    kept = [*stage.discriminator.parameters(), *stage.first_frame.parameters()]
+    assert list(stage.boxes()) == ["first_frame", "appearance_encoder"] and shipped
     assert shipped.isdisjoint(id(parameter) for parameter in kept)
 
 

@@ -20,11 +20,12 @@ from seg2vid.labels.space import Ids, LabelSpace, get_label_space
 from seg2vid.media.drawing import contact_sheet, pick_evenly
 from seg2vid.media.generated import VideoSink, check_output, outer_paths, show_progress
 from seg2vid.media.given import check_proportions, to_planes
-from seg2vid.media.label_maps import read_instance_map, read_picture
+from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import FORMATS, read_image, write_image
 from seg2vid.media.video import Frame
 from seg2vid.models.weights import list_models, refuses_restricted
 from seg2vid.pipeline import DEFAULT_SECONDS, Seg2VidPipeline
+from seg2vid.structures import Look
 from seg2vid.tools.errors import LabelMapError, MediaError, ModelError
 from seg2vid.tools.files import check_place
 
@@ -98,11 +99,16 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     if len(places) > 1:
         for place in places:
             _look_at(options, place, pipe.label_space)
+    look = {}
+    if isinstance(options, Generate) and options.look is not None:
+        look["look"], found = _read_look(options.look, options.look_labels, pipe)
+        yield from found
     rows: dict[str, list[Frame]] = {}
     for (number, seed), path in outputs.items():
         if seed == options.seed:
             inputs, notes = _read_inputs(options, places[number], pipe)
             inputs |= {"num_frames": num_frames, "frames_per_second": rate, "speed": options.speed}
+            inputs |= look
             yield from notes
         start = time.perf_counter()
         if motion is not None:
@@ -190,6 +196,7 @@ def _check_options(
         check_place(sheet)
     if isinstance(options, Generate):
         read_picture(places[0])
+        _check_look(options)
     else:
         read_image(options.photo)
         if options.labels is not None:
@@ -197,12 +204,42 @@ def _check_options(
     check_replaced(outputs, overwrite=options.overwrite)
 
 
+def _check_look(options: Generate) -> None:
+    if options.look_labels is not None and options.look is None:
+        raise MediaError("--look with --look-labels", got="none", fix="name the photo with --look")
+    if options.look is None:
+        return
+    if options.first_frame is not None or options.photo:
+        what, fix = "a label map whose first frame is painted with --look", "leave --look out"
+        raise MediaError(what, got="a photo that is the first frame", fix=fix)
+    read_image(options.look)
+    if options.look_labels is not None:
+        read_picture(options.look_labels)
+
+
+def _read_look(photo: Path, labels: Path | None, pipe: Seg2VidPipeline) -> tuple[Look, list[str]]:
+    """Return the look of a photo, and what was found."""
+    space, size = pipe.label_space, {"height": pipe.height, "width": pipe.width}
+    pixels = read_image(photo)
+    if labels is None:
+        from seg2vid.cli.segment import segment_photo
+
+        ids, notes = segment_photo(pixels, space), [f"{photo}: segmented; its look is taken"]
+    else:
+        read = read_label_map(labels, space=space)
+        ids, notes = read.ids, [f"{photo}: its look is taken, {labels}: {read.diagnosis.summary}"]
+        notes += [f"warning: {warning}" for warning in read.diagnosis.warnings]
+        check_proportions(pixels.shape[:2], ids.shape, str(photo))
+    fitted = torch.from_numpy(fit_label_map(ids, fill=space.void_id, **size).ids)
+    return pipe.read_look(to_planes(fit_image(pixels, **size)), fitted), notes
+
+
 def _other_inputs(options: Generate | Animate) -> list[Path | None]:
     shared = [options.instances]
     if options.label_space is not None and options.label_space.endswith(".yaml"):
         shared.append(Path(options.label_space))
     if isinstance(options, Generate):
-        return [*shared, options.first_frame]
+        return [*shared, options.first_frame, options.look, options.look_labels]
     return [*shared, options.labels, options.motion_from, options.motion_labels]
 
 
@@ -260,6 +297,8 @@ def _look_at(
     found = diagnose(picture, space=space, encoding=options.encoding, palette=options.palette)
     if found.ids is None and (labels is not None or not found.is_photo):
         raise LabelMapError(f"{picture.name}: {found.problems[0]}")
+    if found.ids is None and isinstance(options, Generate):
+        _check_look(replace(options, photo=True))
     return picture, found
 
 

@@ -94,6 +94,10 @@ class Generate(VideoOptions):
     """A photo to begin with, instead of a generated first frame."""
     photo: bool = False
     """Take the picture for a photo, whatever it looks like."""
+    look: Path | None = None
+    """A photo whose light, weather and materials the first frame takes on."""
+    look_labels: Path | None = None
+    """Its label map (default: the bundled segmenter's)."""
     resample: tuple[str, ...] = ()
     """Classes to paint anew, as in building,car; all others keep their look."""
     resample_seed: int = ranged(0, 0, LARGEST_SEED)
@@ -131,6 +135,16 @@ class Assemble:
     """Weights of the first-frame run (model.safetensors), or the name or path of a model."""
     motion: str = field(metadata=POSITIONAL)
     """Weights of the motion run (model.safetensors), or the name or path of a model."""
+    output: Path
+    """The folder to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Turn a checkpoint that the paper's authors released into motion weights for `assemble`."""
+
+    file: Path = field(metadata=POSITIONAL)
+    """The released file (.pth.tar)."""
     output: Path
     """The folder to write."""
 

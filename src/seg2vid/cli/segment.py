@@ -65,8 +65,8 @@ def segment_photo(photo: Photo, space: LabelSpace) -> LabelMap:
     """Label a photo with the bundled segmenter; raise ``MediaError`` for other classes."""
     teacher = get_label_teacher("segmenter")
     if teacher.space.names != space.names:
-        what = f"a model of the label space {teacher.space.name}, to animate a photo"
-        fix = "give the photo's label map: seg2vid animate PHOTO --labels MAP"
+        what = f"a model of the label space {teacher.space.name}, to label a photo for it"
+        fix = "give the photo's label map: seg2vid animate PHOTO --labels MAP, or --look-labels MAP"
         raise MediaError(what, got=f"one of {space.name}", fix=fix)
     return label_photo(photo, teacher)[0]
 

@@ -368,10 +368,12 @@ class FirstFrame(nn.Module):
         count = 0 if known is None else min(int(known.filled[0, 0]), len(known.whole))
         if known is None or not count:
             what = "a model that can read the look of a photograph"
-            fix = "train its first frame again: the encoder of looks is kept since 0.1"
-            raise ModelError(what, got="one without encoder of looks and known looks", fix=fix)
-        # Colours are known at half the size, at a quarter of the time.
-        photo, label_map = F.avg_pool2d(photo, 2), label_map[:, ::2, ::2]
+            fix = "take another, as street, or train its first frame anew: its encoder is kept"
+            raise ModelError(what, got="one with neither its encoder nor known looks", fix=fix)
+        # Colours are known at a quarter of the size, much faster.
+        cell = 2 ** (len(self.blocks) - 1)
+        factor = next(f for f in (4, 2, 1) if not any(n % (f * cell) for n in photo.shape[2:]))
+        photo, label_map = F.avg_pool2d(photo, factor), coarse_labels(label_map, factor)
         rows, kinds = self.segments(label_map, objects), self.kinds(label_map, objects)[0]
         number, things = self.num_channels + MAX_OBJECTS, kinds[self.num_channels :]
         of_class = known.filled[1, things].clamp(1, known.segments.shape[1])
@@ -381,13 +383,16 @@ class FirstFrame(nn.Module):
         share = count_rows(rows, number) / rows[0].numel()
         for _ in range(2):
             distances = []
-            for some in zip(whole.split(16), segments.split(16), strict=True):
+            for some in zip(whole.split(64), segments.split(64), strict=True):
                 maps = (one.expand(len(some[0]), -1, -1) for one in (label_map, objects, rows))
                 ids, numbers, places = maps
                 painted = _colours(self(ids, numbers, Look(*some)), places, number)
                 distances.append((painted - wanted).square().sum(-1))
             distance = torch.cat(distances)
-            whole = whole[(distance * share).sum(1).argmin()].expand(count, -1)
+            overall = (distance * share).sum(1, keepdim=True)
+            whole = whole[overall.argmin()].expand(count, -1)
+        # What is too small to be seen goes along with the rest.
+        distance = torch.where(share > 0, distance, overall)
         chosen = segments[distance.argmin(0), torch.arange(number, device=rows.device)]
         return Look(whole[:1], chosen.unsqueeze(0))
 
@@ -405,10 +410,10 @@ def interpolate_looks(first: Look, second: Look, weight: float) -> Look:
 
     Both are of first frames of one map, as ``video.look`` is: raises ``ModelError`` otherwise.
     """
-    check_same_kind(first, second)
     if first.kinds is not None or second.kinds is not None:
         what, fix = "two looks of first frames", "paint one map with each photograph's look first"
         raise ModelError(what, got="that of a photograph", fix=fix)
+    check_same_kind(first, second)
     grain = None
     if first.grain is not None and second.grain is not None:
         # A mixture of noises is weaker than either.
