@@ -307,3 +307,21 @@ def test_commit_is_that_of_the_code_and_empty_outside_git(
     assert describe_environment()["commit"] == ""
     monkeypatch.setenv("PATH", "")
     assert describe_environment()["commit"] == "", "nor without git"
+
+
+@pytest.mark.parametrize("content", ["model: 'cut", "2001-99-99", "[" * 9000])
+def test_a_damaged_configuration_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(
+        TrainingError, match=r"the configuration of a run.*; got .*; choose another"
+    ):
+        claim(tmp_path, {"model": 1})
+    assert (tmp_path / "config.yaml").read_text() == content
+
+
+@pytest.mark.parametrize("content", ["{}", "[", "[" * 9000])
+def test_damaged_starts_are_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "starts.json").write_text(content)
+    with pytest.raises(TrainingError, match=r"a list of the starts of a run.*; got .*; delete it"):
+        note_start(tmp_path)
+    assert (tmp_path / "starts.json").read_text() == content

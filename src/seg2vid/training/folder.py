@@ -33,6 +33,7 @@ from torch import Tensor
 from seg2vid.tools.environment import describe_environment
 from seg2vid.tools.errors import TrainingError
 from seg2vid.tools.files import partial_files, replacing
+from seg2vid.tools.plain import read_plain
 
 FORMAT = "seg2vid-run-1"
 Tensors = dict[str, Tensor]
@@ -121,7 +122,9 @@ def claim(folder: Path, resolved: dict[str, Any], *, writes: bool = True) -> Non
     Raises ``TrainingError`` where the folder belongs to another one.
     """
     path, plain = folder / "config.yaml", json.loads(json.dumps(resolved))
-    before = yaml.safe_load(path.read_text("utf-8")) if path.exists() else plain
+    what, fix = "the configuration of a run", "choose another output folder to start anew"
+    kept = path.exists()
+    before = read_plain(path, what, error=TrainingError, fix=fix) if kept else plain
     if changed := sorted(_differences(before, plain)):
         got = ", ".join(changed[:4]) + (" and more" if len(changed) > 4 else "")
         what = f"the configuration that {folder} was started with"
@@ -151,7 +154,10 @@ def write_text(path: Path, text: str) -> None:
 def note_start(folder: Path, **facts: Any) -> None:
     """Add this start to ``starts.json``: when, by which command, from which code, on what."""
     path = folder / "starts.json"
-    starts = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    what, fix = "a list of the starts of a run", "delete it, or choose another output folder"
+    starts = read_plain(path, what, error=TrainingError, fix=fix) if path.exists() else []
+    if not isinstance(starts, list):
+        raise TrainingError(f"{what} in {path}", got=type(starts).__name__, fix=fix)
     starts.append({**describe_environment(), **facts})
     write_text(path, json.dumps(starts, indent=1) + "\n")
 
