@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[type, str]] = {
     "train segmenter": (options.TrainSegmenter, "seg2vid.cli.training.train_stage"),
     "train replay": (options.TrainReplay, "seg2vid.cli.training.train_replay"),
     "assemble": (options.Assemble, "seg2vid.cli.models.assemble"),
+    "convert": (options.Convert, "seg2vid.cli.models.convert"),
     "evaluate": (options.Evaluate, "seg2vid.cli.evaluation.evaluate"),
     "compare": (options.Compare, "seg2vid.cli.evaluation.compare"),
     "judges": (options.Judges, "seg2vid.cli.models.list_judges"),

@@ -1,9 +1,10 @@
-"""The verbs about weight files: models, assemble, judges, judges convert."""
+"""The verbs about weight files: models, assemble, convert, judges, judges convert."""
 
 from collections.abc import Iterator
 
-from seg2vid.cli.options import Assemble, Judges, JudgesConvert, Models
+from seg2vid.cli.options import Assemble, Convert, Judges, JudgesConvert, Models
 from seg2vid.models import checkpoint
+from seg2vid.models.authors import convert_authors
 from seg2vid.models.judges.files import JUDGES, convert_official, is_pinned, judge_folder
 from seg2vid.models.weights import SEGMENTER, find_weights, list_models, summarise
 
@@ -23,6 +24,15 @@ def assemble(options: Assemble) -> Iterator[str]:
     path = options.output / "model.safetensors"
     checkpoint.assemble(find_weights(options.first_frame), find_weights(options.motion), path)
     yield f"wrote {path}"
+
+
+def convert(options: Convert) -> Iterator[str]:
+    """Turn a checkpoint of the paper's authors into weights of the paper's networks."""
+    path = options.output / "model.safetensors"
+    config = convert_authors(options.file, path)
+    yield f"wrote {path}: semantics {config.semantics}, 1 + {config.num_frames} frames"
+    if config.semantics == "none":
+        yield "their model without labels repeats pixels to enlarge, ours does not: pictures differ"
 
 
 def list_judges(options: Judges) -> Iterator[str]:

@@ -147,7 +147,7 @@ def convert_official(path: Path, folder: Path) -> Path:
     Inception has its classes, they go into ``inception_classes_fp16.safetensors`` beside it. Raises
     ``ModelError`` where the file cannot be read or is none of the judges.
     """
-    stored = _read_official(path)
+    stored = read_official(path)
     found = {name: _renamed(stored, name) for name in JUDGES}
     fitting = [name for name, own in found.items() if len(own) == JUDGES[name].tensors]
     if len(fitting) != 1:
@@ -171,8 +171,11 @@ def _renamed(stored: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     }
 
 
-def _read_official(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file, of any shape, without running what it may hide."""
+def read_official(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file, of any shape, without running what it may hide.
+
+    They may lie in a dictionary within, beside an optimiser's state.
+    """
     check_regular(path, "an official weight file", ModelError)
     try:
         if is_torchscript(path):
@@ -181,7 +184,9 @@ def _read_official(path: Path) -> dict[str, Tensor]:
     except (OSError, RuntimeError, UnpicklingError, EOFError, zipfile.BadZipFile) as error:
         what, fix = f"an official weight file at {path}", "download it again"
         raise ModelError(what, got=str(error)[:200], fix=fix) from error
-    pairs = content.items() if isinstance(content, dict) else ()
+    every = [content, *content.values()] if isinstance(content, dict) else []
+    named = [one for one in every if isinstance(one, dict)]
+    pairs = [pair for one in named for pair in one.items()]
     return {key: value for key, value in pairs if isinstance(value, Tensor)}
 
 
