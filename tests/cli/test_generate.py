@@ -11,8 +11,10 @@ from seg2vid.cli import main as cli
 from seg2vid.cli.generate import own_size
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import get_label_space
+from seg2vid.media.generated import to_pixels
 from seg2vid.media.pictures import read_image, write_image
 from seg2vid.media.video import read_video
+from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.pipeline import Seg2VidPipeline
 from tests.tiny import CONFIG, HEIGHT, WIDTH, street_map
 
@@ -89,3 +91,85 @@ def test_a_speed_out_of_range_is_refused(
         animate(tmp_path, model, f"--speed={speed}")
     assert "Expected --speed from 0.01 to 100; got" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+# --look.
+
+
+@pytest.fixture(scope="module")
+def street_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A label map, and a photo with its own, of another size."""
+    folder, space = tmp_path_factory.mktemp("street"), get_label_space("cityscapes")
+    ids = street_map()[0].numpy()
+    write_image(folder / "map.png", colourise(ids, space))
+    large = ids.repeat(2, 0).repeat(2, 1)
+    write_image(folder / "labels.png", colourise(large, space))
+    write_image(folder / "narrow.png", colourise(large[:, ::2], space))
+    pixels = np.random.default_rng(1).integers(0, 255, (*large.shape, 3), dtype=np.uint8)
+    write_image(folder / "photo.png", pixels)
+    return {name: str(folder / f"{name}.png") for name in ("map", "labels", "narrow", "photo")}
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that holds its encoder of looks."""
+    torch.manual_seed(0)
+    pipe = Seg2VidPipeline.from_config(CONFIG)
+    pipe.appearance_encoder = AppearanceEncoder(CONFIG.first_frame, num_channels=20).eval()
+    return str(pipe.save_pretrained(tmp_path_factory.mktemp("reader")))
+
+
+def paint(files: dict[str, str], model: str, output: Path, *words: str) -> int:
+    words = ("--model", model, "-o", str(output), "--frames", "1", "--overwrite", *words)
+    return cli.main(["generate", files["map"], *words])
+
+
+def test_a_photo_lends_its_look(
+    street_files: dict[str, str], reader: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--look", street_files["photo"], "--look-labels", street_files["labels"]]
+    assert paint(street_files, reader, tmp_path / "plain") == 0
+    assert paint(street_files, reader, tmp_path / "worn", *given, "--samples", "2") == 0
+    assert f"{street_files['photo']}: its look is taken, {street_files['labels']}: " in (
+        capsys.readouterr().out
+    )
+    pipe = Seg2VidPipeline.from_pretrained(reader)
+    look = pipe.read_look(street_files["photo"], street_files["labels"])
+    video = pipe(street_files["map"], num_frames=1, seed=0, look=look)
+    worn = read_video(tmp_path / "worn_seed0")[0]
+    assert (worn == to_pixels(video.first_frame)[0]).all()
+    assert (worn != read_video(tmp_path / "plain")[0]).mean() > 0.5
+
+
+def test_without_its_labels_the_photo_is_segmented(
+    street_files: dict[str, str], reader: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert paint(street_files, reader, tmp_path / "s", "--look", street_files["photo"]) == 0
+    assert f"{street_files['photo']}: segmented; its look is taken" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--look-labels labels", "Expected --look with --look-labels; got none"),
+        ("--look photo --first-frame photo", "got a photo that is the first frame; leave --look"),
+        ("--look photo --photo", "got a photo that is the first frame; leave --look"),
+        ("--look photo --look-labels narrow", "a photo with the proportions of the labels"),
+        ("--look nowhere.png", "nowhere.png"),
+        ("--look photo --look-labels photo", "photo.png: "),
+        ("--look photo --look-labels labels", "got one with neither its encoder nor known looks"),
+    ],
+)
+def test_looks_that_cannot_be_taken_are_one_line(
+    street_files: dict[str, str],
+    model: Path,
+    tmp_path: Path,
+    words: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [street_files.get(word, word) for word in words.split()]
+    assert paint(street_files, str(model), tmp_path / "s", *given) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "s").exists()
