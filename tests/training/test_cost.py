@@ -12,6 +12,7 @@ import torch
 
 from seg2vid.data.clips import TrainingBatches
 from seg2vid.structures import Clip
+from seg2vid.tools.errors import TrainingError
 from seg2vid.training import cost as train_cost
 from seg2vid.training import fine_tune, keeper, validation
 from seg2vid.training import run as train
@@ -36,6 +37,7 @@ from tests.training.test_folder import Rendered, files
 from tests.training.test_stage import first_frame, motion, weights
 
 CPU = torch.device("cpu")
+GIB = 2**30
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,39 @@ def batches(stage: Stage, source: Rendered, settings: RunConfig = QUIET) -> Trai
         stills=stage.stills,
         accumulate=config.accumulate,
     )
+
+
+@pytest.mark.parametrize("make", [motion, first_frame])
+def test_memory_of_a_batch_is_foretold_from_two_of_its_clips(
+    make: Callable[..., Stage], source: Rendered
+) -> None:
+    stage = make(batch_size=6).train()
+    clip = batches(stage, source)[0]
+    kept = []
+    for count in (2, 6):
+        few = clip.map(lambda tensor, count=count: tensor[:count])
+        kept.append(train_cost._kept_for_gradient(stage, few, QUIET))
+    assert kept[0] > clip.first_frame[:2].nbytes
+    assert 3 * kept[0] == pytest.approx(kept[1], rel=0.15)
+
+
+def test_a_batch_that_does_not_fit_is_refused_before_it_is_tried(
+    source: Rendered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = motion(batch_size=6, accumulate=2)
+    monkeypatch.setattr(train_cost, "_kept_for_gradient", lambda *_: 2 * GIB)
+    monkeypatch.setattr(train_cost, "_step", lambda *_: pytest.fail("it was tried"))
+    for free, fix in (
+        (3.5, "set --batch-size 3 --accumulate 4, or --recompute true"),
+        (0.5, "set --batch-size 1 --accumulate 12 and --recompute true"),
+    ):
+        monkeypatch.setattr(train_cost, "free_memory", lambda _, free=free: free * GIB)
+        wanted = f"about 6.00 GiB of memory for a step of 6 samples; got {free:.2f} GiB free; {fix}"
+        with pytest.raises(TrainingError, match=re.escape(wanted)):
+            measure(stage, source)
+    monkeypatch.setattr(train_cost, "free_memory", lambda _: 7.0 * GIB)
+    with pytest.raises(pytest.fail.Exception, match="it was tried"):
+        measure(stage, source)
 
 
 def measure(stage: Stage, source: Rendered, **changes: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
     training = replace(training, **options.training)
     if without:
         names = [name for name in ("perceptual", "features") if getattr(training, name, 0)]
-        training = replace(training, **dict.fromkeys(names, 0.0))
+        training = change(training, dict.fromkeys(names, 0.0), "the command line")
         logging.info("%8s  %s: weight 0", "without", ", ".join(names) or "nothing that is weighed")
     stage = make_stage(training, model, space=space, judges=judges)
     if options.start_from is not None:

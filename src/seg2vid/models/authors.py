@@ -145,7 +145,7 @@ def _config_of(stored: Weights, path: Path) -> ModelConfig:
         base = replace(preset("paper"), semantics="joint") if inputs > 3 else preset("paper-ucf101")
     else:
         base = preset("paper")
-    paper = PaperConfig(1 if inputs in (1, 21) else 3, *codes)
+    paper = PaperConfig(1 if inputs in (1, 21) else 3, codes[0], codes[1])
     space, refined = get_label_space("cityscapes").to_dict(), "refine_net.image_encoder.c6.0.weight"
     return replace(
         base, label_space=space, num_frames=frames, paper=paper, refinement=refined in stored

@@ -58,6 +58,20 @@ def describe_machine() -> dict[str, Any]:
     return {"processor": name, "cores": os.cpu_count() or 1, "memory_bytes": memory}
 
 
+def free_memory(device: torch.device) -> float:
+    """Return the bytes that a new computation may take on a device, infinite if it is not told."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = [float("inf")]
+    with suppress(OSError, ValueError, IndexError):  # Linux; a container's own bound is no number
+        text = Path("/proc/meminfo").read_text("utf-8")
+        free.append(1024.0 * int(text.partition("MemAvailable:")[2].split()[0]))
+        group = Path("/sys/fs/cgroup")
+        limit, used = (group / f"memory.{name}" for name in ("max", "current"))
+        free.append(float(int(limit.read_text()) - int(used.read_text())))
+    return min(free)
+
+
 def peak_memory() -> int:
     """Return the most memory, in bytes, that this process had: on its GPU if it uses one."""
     if torch.cuda.is_available():

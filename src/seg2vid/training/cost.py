@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from seg2vid.data.clips import TrainingBatches
 from seg2vid.models.checkpoint import save_checkpoint
 from seg2vid.structures import Clip
-from seg2vid.tools.environment import peak_memory
+from seg2vid.tools.environment import free_memory, peak_memory
+from seg2vid.tools.errors import TrainingError
 from seg2vid.training.config import STAGE_NAMES, RunConfig
 from seg2vid.training.curves import draw_curves
 from seg2vid.training.folder import RunState, write_state
@@ -51,6 +52,7 @@ def measure_cost(
         group["initial_lr"] = 0.0  # Steps that cost what they cost, and lead nowhere.
     loading = _time(lambda: batches[0])
     held = batches[0]  # What a run holds beside the batch of the step: the next one.
+    check_memory(twin, held, settings)
     seconds = []
     for phase in stage.phases():
         twin.step.fill_(max(phase, int(stage.step)))
@@ -81,6 +83,47 @@ def measure_cost(
         "memory_bytes": peak_memory() - sum(one.numel() * one.element_size() for one in own),
         "disk_bytes": disk,
     }
+
+
+def check_memory(twin: Stage, clip: Clip, settings: RunConfig) -> None:
+    """Raise ``TrainingError`` where a step on the batch ``clip`` would find too little memory.
+
+    Foretold from two of its clips: what the gradient needs grows with their number.
+    """
+    batch, few, device = len(clip.label_map), 2, twin.step.device
+    if batch <= few:
+        return
+    own = sum(p.numel() * p.element_size() for p in twin.parameters() if p.requires_grad)
+    each = _kept_for_gradient(twin, clip.map(lambda tensor: tensor[:few]), settings) / few
+    # The gradient, and Adam's two moments.
+    needed, free = 3 * own + batch * each, free_memory(device)
+    if needed <= free:
+        return
+    fitting = [n for n in range(1, batch) if batch % n == 0 and 3 * own + n * each <= free]
+    size = max(fitting, default=1)
+    parts = twin.training_config.accumulate * batch // size
+    what = f"about {needed / 2**30:.2f} GiB of memory for a step of {batch} samples"
+    fix = f"set --batch-size {size} --accumulate {parts}"
+    fix += ", or --recompute true" if fitting else " and --recompute true"
+    raise TrainingError(what, got=f"{free / 2**30:.2f} GiB free", fix=fix)
+
+
+def _kept_for_gradient(twin: Stage, clip: Clip, settings: RunConfig) -> int:
+    """Return the bytes that the losses of a batch hold for their gradient, weights apart."""
+    known = {p.untyped_storage().data_ptr() for p in twin.parameters()}
+    held: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    is_half = settings.precision.startswith("bf16")
+    with hooks, torch.autocast(twin.step.device.type, torch.bfloat16, enabled=is_half):
+        terms = twin(clip.to(twin.step.device))
+    del terms
+    return sum(size for place, size in held.items() if place not in known)
 
 
 def _time(function: Callable[[], Any]) -> float:
