@@ -100,9 +100,9 @@ class Seg2VidPipeline:
         pipeline.motion_encoder_weights = encoder
         if any(name.startswith("appearance_encoder.") for name in checkpoint.weights):
             channels = pipeline.label_space.num_channels
-            box = AppearanceEncoder(checkpoint.config.first_frame, num_channels=channels)
-            load_box(box, checkpoint, "appearance_encoder")
-            pipeline.appearance_encoder = box.eval()
+            reader = AppearanceEncoder(checkpoint.config.first_frame, num_channels=channels)
+            load_box(reader, checkpoint, "appearance_encoder")
+            pipeline.appearance_encoder = reader.eval()
         return pipeline
 
     def save_pretrained(self, folder: str | Path) -> Path:
@@ -299,8 +299,8 @@ class Seg2VidPipeline:
         if look is not None:
             check_same_kind(look, drawn)
             given = look.map(lambda tensor: _for_each(tensor, len(objects), self.device))
-            dice = [torch.Generator().manual_seed(one.initial_seed()) for one in generators]
-            drawn = self.first_frame.wear(drawn, given, label_map, objects, dice)
+            picks = [torch.Generator().manual_seed(one.initial_seed()) for one in generators]
+            drawn = self.first_frame.wear(drawn, given, label_map, objects, picks)
         names = self.label_space.names
         unknown = sorted(set(resample) - set(names))
         if unknown:
@@ -322,8 +322,9 @@ class Seg2VidPipeline:
         """
         size = {"height": self.height, "width": self.width}
         inputs = take_inputs(label_map, None, photo, space=self.label_space, **size)
-        ids, picture = (_for_each(one, 1, self.device) for one in (inputs[0], inputs[2]))
-        if picture is None or len(ids) != 1:
+        ids = _for_each(inputs.label_map, 1, self.device)
+        picture = _for_each(inputs.first_frame, 1, self.device)
+        if picture is None or len(ids) != 1 or len(picture) != 1:
             raise ModelError("one photograph and its label map", got="others", fix="give one pair")
         self.check_inputs(ids, None, picture, 1)
         objects = self.find_objects(ids, None)

@@ -101,8 +101,8 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
             _look_at(options, place, pipe.label_space)
     look = {}
     if isinstance(options, Generate) and options.look is not None:
-        look["look"], found = _read_look(options.look, options.look_labels, pipe)
-        yield from found
+        look["look"], look_notes = _read_look(options.look, options.look_labels, pipe)
+        yield from look_notes
     rows: dict[str, list[Frame]] = {}
     for (number, seed), path in outputs.items():
         if seed == options.seed:
@@ -219,8 +219,7 @@ def _check_look(options: Generate) -> None:
 
 def _read_look(photo: Path, labels: Path | None, pipe: Seg2VidPipeline) -> tuple[Look, list[str]]:
     """Return the look of a photo, and what was found."""
-    space, size = pipe.label_space, {"height": pipe.height, "width": pipe.width}
-    pixels = read_image(photo)
+    space, pixels = pipe.label_space, read_image(photo)
     if labels is None:
         from seg2vid.cli.segment import segment_photo
 
@@ -230,8 +229,9 @@ def _read_look(photo: Path, labels: Path | None, pipe: Seg2VidPipeline) -> tuple
         ids, notes = read.ids, [f"{photo}: its look is taken, {labels}: {read.diagnosis.summary}"]
         notes += [f"warning: {warning}" for warning in read.diagnosis.warnings]
         check_proportions(pixels.shape[:2], ids.shape, str(photo))
-    fitted = torch.from_numpy(fit_label_map(ids, fill=space.void_id, **size).ids)
-    return pipe.read_look(to_planes(fit_image(pixels, **size)), fitted), notes
+    fitted = fit_label_map(ids, height=pipe.height, width=pipe.width, fill=space.void_id).ids
+    picture = to_planes(fit_image(pixels, height=pipe.height, width=pipe.width))
+    return pipe.read_look(picture, torch.from_numpy(fitted)), notes
 
 
 def _other_inputs(options: Generate | Animate) -> list[Path | None]:
