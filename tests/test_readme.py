@@ -61,7 +61,10 @@ def make_targets(makefile: str) -> set[str]:
 
 
 def shortened(command: list[str]) -> list[str]:
-    """Add what keeps a long command within seconds."""
+    """Add what keeps a long command within seconds; the judges' weights are not at hand."""
+    if command[:2] == ["seg2vid", "train"] and "JUDGES" in command:
+        place = command.index("JUDGES")
+        command = [*command[: place - 1], "--without-features", *command[place + 1 :]]
     return [*command, *SHORTENED.get(tuple(command[:2]), [])]
 
 
