@@ -664,8 +664,8 @@ def _close_cracks(moments: _Moments, start: Indices, own: Indices, reach: int) -
     around = F.avg_pool2d(shows, 3, 1, 1).flatten() * 9
     is_crack = around > 5.5
     if reach:
-        window = {"kernel_size": 2 * reach + 1, "stride": 1, "padding": reach}
-        closed = 1 - F.max_pool2d(1 - F.max_pool2d(shows, **window), **window)
+        window = (2 * reach + 1, 1, reach)
+        closed = 1 - F.max_pool2d(1 - F.max_pool2d(shows, *window), *window)
         is_crack |= (closed.flatten() > 0.5) & (around > 0.5)
     crack = ((own < 0) & is_crack).nonzero().squeeze(1)
     pixel = crack % (height * width)

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from seg2vid.structures import Features, Flow, Flows, Labels, Mask, Motion
 
-
 Padding = Literal["border", "zeros"]
 """What is read outside the picture: its border, or black as in the authors' code."""
 

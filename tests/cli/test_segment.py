@@ -311,7 +311,10 @@ def test_model_of_other_classes_needs_the_photos_label_map(
     photo = str(save_photo(tmp_path / "photo.png"))
     assert cli.main(["generate", photo, "-o", str(tmp_path / "s.gif")]) == 2
     error = capsys.readouterr().err
-    assert "a model of the label space cityscapes, to label a photo for it; got one of object;" in error
+    assert (
+        "a model of the label space cityscapes, to label a photo for it; got one of object;"
+        in error
+    )
     assert "seg2vid animate PHOTO --labels MAP" in error
     with pytest.raises(MediaError, match="label space cityscapes"):
         segment_photo(street_photo(), pipe.label_space)

@@ -181,13 +181,13 @@ def test_unreadable_space_files(tmp_path: Path) -> None:
     with pytest.raises(LabelMapError, match=r"Expected a label space file; got no file"):
         load_label_space(tmp_path / "none.yaml")
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00\xd8")
-    with pytest.raises(LabelMapError, match="a label space file in .*; got no YAML: "):
+    with pytest.raises(LabelMapError, match=r"a label space file in .*; got no YAML: "):
         load_label_space(tmp_path / "bytes.yaml")
     os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(LabelMapError, match="got .*pipe.yaml, which is a pipe or device; copy"):
+    with pytest.raises(LabelMapError, match=r"got .*pipe\.yaml, which is a pipe or device; copy"):
         load_label_space(tmp_path / "pipe.yaml")
     (tmp_path / "long.yaml").write_text("x" * (1 << 20) + "x")
-    with pytest.raises(LabelMapError, match="got .*long.yaml of more than 1 MiB"):
+    with pytest.raises(LabelMapError, match=r"got .*long\.yaml of more than 1 MiB"):
         load_label_space(tmp_path / "long.yaml")
 
 

@@ -139,7 +139,9 @@ def test_other_options_for_the_same_folder_are_refused(clips: Path, tmp_path: Pa
 
 
 def test_folder_without_clips_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"Expected a dataset, or a folder of clips .*; got none; make one"):
+    with pytest.raises(
+        MediaError, match=r"Expected a dataset, or a folder of clips .*; got none; make one"
+    ):
         start(MOTION_TRAINING, tmp_path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

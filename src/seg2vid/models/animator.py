@@ -108,10 +108,10 @@ class Animator(nn.Module):
         shown = self.show(ids, z, objects)
         drive = decoder.drive(small, *shown, hints, velocity=velocity, known=known, until=until)
         refine = None if self.refiner is None else self._refine
-        given = (drive.sample, lambda i: first_frame[i : i + 1], lambda i: label_map[i : i + 1])
+        pairs = zip(first_frame.split(1), label_map.split(1), strict=True)
         return [
-            KeyFrame(*(one(i) for one in given), refine, is_gated=self.config.gate_flow)
-            for i in range(len(label_map))
+            KeyFrame(drive.sample(number), *pair, refine, is_gated=self.config.gate_flow)
+            for number, pair in enumerate(pairs)
         ]
 
     @property

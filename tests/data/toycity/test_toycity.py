@@ -418,5 +418,7 @@ def test_two_at_once_do_not_share_a_folder(tmp_path: Path) -> None:
 def test_damaged_settings_are_one_line(tmp_path: Path) -> None:
     for content in ("[" * 100_000, "3", "{}"):
         (tmp_path / "toycity.json").write_text(content)
-        with pytest.raises(Seg2VidError, match=r"the settings of a toy city in .*; choose an empty"):
+        with pytest.raises(
+            Seg2VidError, match=r"the settings of a toy city in .*; choose an empty"
+        ):
             write_dataset(tmp_path, clips=1, config=TINY, progress=False)
