@@ -328,6 +328,16 @@ def test_the_last_velocity_is_told_in_the_axes_of_the_last_camera(decoder: Motio
     assert torch.allclose(found, torch.tensor([[8.0, 0.5, 0.4, 0.02]]), atol=1e-3)
 
 
+def test_a_camera_that_would_drive_backwards_stands() -> None:
+    torch.manual_seed(0)
+    decoder = MotionDecoder(SMALL).eval()
+    with torch.no_grad():
+        decoder.camera[-1].bias.fill_(-0.5)
+        scene = decoder.decode(picture(), street_map(), draw(decoder), objects_of(street_map()))
+    path = scene.paths.camera[0]
+    assert path[:, 0].abs().max() < 0.05 and path[-1, 1] < 0, "it still drifts and turns"
+
+
 def test_a_velocity_that_is_given_is_that_of_the_start(decoder: MotionDecoder) -> None:
     given = (picture(), street_map(), draw(decoder), objects_of(street_map()))
     wanted = torch.tensor([[12.0, 0.0, 0.0, 0.0]])

@@ -303,6 +303,10 @@ class MotionDecoder(nn.Module):
     ) -> ScenePaths:
         pooled = F.adaptive_avg_pool2d(scene, (2, 4)).flatten(1)
         knots = self.camera(torch.cat((z.background, pooled), 1))
+        if not self.training:
+            # Beside what was learned from, the camera would drive backwards: it stands.
+            knots = knots.unflatten(1, (KNOTS, -1))
+            knots = torch.cat((knots[..., :1].clamp(min=0), knots[..., 1:]), -1).flatten(1)
         if velocity is not None:
             start = velocity / velocity.new_tensor(CAMERA_SPEED)
             knots = torch.cat((start, knots[:, len(CAMERA_SPEED) :]), 1)
