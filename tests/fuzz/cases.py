@@ -406,7 +406,7 @@ def _train(stage: str) -> Callable[[Case], list[object]]:
             "--sheet-every",
             0,
         ]
-        found += ["--without-features"]
+        found += [] if stage == "segmenter" else ["--without-features"]
         if "model" in case.damaged:
             found += ["--start-from", case.given("model")]
         is_short = stage == "motion" and "run" in case.damaged and case.dice.random() < 0.3
