@@ -191,7 +191,7 @@ def test_carriers_put_forward_before_backward() -> None:
     # Built by position, a motion in the other order would be silently swapped.
     assert [field.name for field in fields(Motion)] == [
         *("forward_flow", "backward_flow", "forward_visible", "backward_visible"),
-        *("turning", "camera_path", "inverse_depth", "source"),
+        *("camera_path", "inverse_depth", "source"),
     ]
 
 

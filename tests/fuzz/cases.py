@@ -474,6 +474,7 @@ COMMANDS: dict[str, Callable[[Case], list[object]]] = {
     "compare": compare,
     "judges": lambda case: [],
     "judges convert": judges_convert,
+    "convert": judges_convert,
 }
 RESUMES = ("prepare", "toycity", "train", "evaluate")
 """First words of verbs that keep what they did when they are stopped."""
@@ -492,7 +493,7 @@ class Border:
 LABELS = ("labels check", "labels convert", "labels check", "generate")
 STAGES = ("train motion", "train first-frame", "train segmenter")
 WRITERS = (
-    *("generate", "labels convert", "segment", "assemble", "toycity", "judges convert"),
+    *("generate", "labels convert", "segment", "assemble", "toycity", "judges convert", "convert"),
     *("prepare", "evaluate", "train motion"),
 )
 BORDERS = {
@@ -502,7 +503,7 @@ BORDERS = {
     "label spaces": Border(("space",), LABELS, 10),
     "recipes": Border(("recipe", "protocol"), (*STAGES, "evaluate"), 8),
     "checkpoints": Border(("model",), ("generate", "assemble", "animate", *STAGES[:2]), 8),
-    "judges": Border(("judge",), ("judges convert",), 3),
+    "judges": Border(("judge",), ("judges convert", "convert"), 3),
     "datasets": Border(("dataset", "stills"), STAGES, 7),
     "clips": Border(("clips",), (*STAGES[:2], "toycity", "prepare"), 7),
     "reports": Border(("report", "evaluation"), ("compare", "compare", "compare", "evaluate"), 16),
