@@ -167,6 +167,29 @@ def test_vehicles_in_the_way_drive_on_and_nothing_else_does() -> None:
     assert torch.allclose(moved.objects[0, 0, :, 0], camera[0, :, 0] * 11 / 16)
 
 
+def test_what_is_ahead_in_the_own_lane_neither_comes_nor_crosses() -> None:
+    camera = torch.zeros(1, 2, 4)
+    # In the own lane and coming, in the own lane and driving off to the side, in the other lane.
+    pivots = torch.tensor([[[30.0, 0.5], [30.0, 0.5], [30.0, -3.5]]])
+    objects = torch.tensor([[[-5.0, 1.0, 0.2], [6.0, 2.0, 0.0], [-5.0, 0.0, 0.0]]])
+    objects = torch.stack((objects / 2, objects), 2)
+    moved = keep_apart(ScenePaths(camera, objects, pivots), torch.ones(1, 3, dtype=torch.bool))
+    assert moved.objects[0, 0].abs().max() == 0
+    assert torch.equal(moved.objects[0, 1, :, 0], objects[0, 1, :, 0])
+    assert moved.objects[0, 1, :, 1:].abs().max() == 0
+    assert torch.equal(moved.objects[0, 2], objects[0, 2])
+
+
+def test_what_leads_follows_the_bend() -> None:
+    """The camera drives 28 m and 3 m to the left; the car ahead, 9 m away, keeps most of them."""
+    way = torch.tensor([[[14.0, -0.8, -0.1, 0.0], [28.0, -3.0, -0.2, 0.0]]])
+    pivots, objects = torch.tensor([[[9.0, 0.6]]]), torch.zeros(1, 1, 2, 3)
+    moved = keep_apart(ScenePaths(way, objects, pivots), torch.ones(1, 1, dtype=torch.bool))
+    ahead, beside, _ = moved.objects[0, 0, -1]
+    assert torch.isclose(9.0 + ahead - 28.0, torch.tensor(0.6 * 9.0), atol=1e-4)
+    assert torch.isclose(beside / ahead, torch.tensor(-3.0 / 28.0), atol=1e-4)
+
+
 # Motion.
 
 
@@ -191,6 +214,8 @@ def test_some_times_are_those_of_all_times(decoder: MotionDecoder) -> None:
 
 def test_a_code_moves_its_own_object_alone(decoder: MotionDecoder) -> None:
     labels, z = street_map(), draw(decoder)
+    # People: what vehicles ahead do is bound by the traffic as well.
+    labels = torch.where(labels == 13, 11, labels)
     objects = objects_of(labels)
     changed = z.foreground.clone()
     changed[:, :, objects[0] == 2] += 3.0

@@ -422,19 +422,26 @@ class Drive(Carrier):
 def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> ScenePaths:
     """Let vehicles that the camera would run into drive ahead of it, as they do in traffic.
 
-    A vehicle in the camera's way gets that share of the camera's own way which leaves a gap at the
-    last time.
+    What is ahead in the camera's own lane drives its way and stays in it; a vehicle in the camera's
+    way gets that share of the camera's own way which leaves a gap at the last time.
     """
     camera, objects = paths.camera.unsqueeze(1), paths.objects
     ahead, beside = paths.pivots.unbind(-1)
+    leads = (is_vehicle & (ahead > NEAR) & (beside.abs() < LANE))[..., None, None]
+    driving = torch.cat((objects[..., :1].clamp(min=0), torch.zeros_like(objects[..., 1:])), -1)
+    objects = torch.where(leads, driving, objects)
     driven, aside = camera[..., -1, 0], camera[..., -1, 1]
     gap = ahead + objects[..., -1, 0] - driven
     is_in_way = is_vehicle & (ahead > NEAR) & (beside.abs() < 2 * LANE)
     is_in_way &= (beside + objects[..., -1, 1] - aside).abs() < LANE
+    is_in_way |= leads[..., 0, 0]
     wanted = (0.6 * ahead).clamp(max=GAP)
     share = ((wanted - gap) / driven.clamp(min=0.1)).clamp(0, 1) * is_in_way
-    along = objects[..., 0] + share.unsqueeze(-1) * camera[..., 0]
-    return replace(paths, objects=torch.cat((along.unsqueeze(-1), objects[..., 1:]), -1))
+    # What leads follows the bends of the camera's way, too.
+    with_camera = share[..., None, None] * camera[..., :2]
+    with_camera[..., 1:] *= leads
+    moved = objects[..., :2] + with_camera
+    return replace(paths, objects=torch.cat((moved, objects[..., 2:]), -1))
 
 
 def _unitless(errors: Float[Tensor, "*row move moment"]) -> Float[Tensor, "*row move moment"]:
