@@ -61,7 +61,10 @@ class KeyFrame:
         self.painted: list[Painted] = []
 
     def show(self, times: Times) -> Animation:
-        """Return the frames at some times, later ones with each call; see ``Drive.at``."""
+        """Return the frames at some times, in frames after the key; see ``Drive.at``.
+
+        What is painted depends on what was painted before: later times with each call.
+        """
         scene = self.drive.at(times)
         moved = move_scene(scene)
         motion = motion_of(scene, moved)
@@ -143,7 +146,9 @@ class KeyFrame:
             return frame, label_map, hidden
         height, width = hidden.shape
         counts = [len(one.pixels) for one in self.painted]
-        layer = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(hidden.device)
+        device = hidden.device
+        layer = torch.arange(len(counts), device=device)
+        layer = layer.repeat_interleave(torch.tensor(counts, device=device))
         pixels = torch.cat([one.pixels for one in self.painted])
         points = Points(
             torch.cat([one.points.place for one in self.painted], 1),
