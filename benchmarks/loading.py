@@ -72,7 +72,7 @@ def need(dataset: PreparedDataset, batch_size: int, threads: int) -> float:
     batches = TrainingBatches([(dataset, 1.0)], stills=False, **counts)
     settings = RunConfig(precision="bf16-mixed")
     cost = measure_cost(stage, batches, settings, [], device=torch.device("cpu"))
-    return batch_size / cost.seconds[-1]
+    return batch_size / cost["seconds_per_step"]
 
 
 def main() -> None:

@@ -8,8 +8,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -42,7 +43,8 @@ def measure_cost(
 ) -> dict[str, Any]:
     """Let a copy of the stage take a few steps, validate, draw and save on ``device``.
 
-    Returns what ``Forecast`` is to say of that.
+    Returns what a step costs at the end of the run (steps before may cost less), and what all that
+    is left of it does, validation, pictures and saving included.
     """
     networks = stage.perceptual_networks
     networks.to(device)
@@ -53,24 +55,24 @@ def measure_cost(
     loading = _time(lambda: batches[0])
     held = batches[0]  # What a run holds beside the batch of the step: the next one.
     check_memory(twin, held, settings)
+    step = partial(_step, twin, optimizers, batches, settings)
     seconds = []
     for phase in stage.phases():
         twin.step.fill_(max(phase, int(stage.step)))
-        every = range(settings.measured_steps + 1)
-        times = [_time(lambda: _step(twin, optimizers, batches, settings)) for _ in every]
+        times = [_time(step) for _ in range(settings.measured_steps + 1)]
         seconds.append(statistics.median(times[1:]))
         if settings.workers:  # Clips are read ahead: that hides behind the step.
             reading = loading * batches.accumulate
             seconds[-1] = max(seconds[-1] - reading, reading / settings.workers)
     with FlopCounterMode(display=False) as counter:
-        _step(twin, optimizers, batches, settings)
+        step()
     validate = 0.0
     if validation:
         held_out = validation[0]()
         figures = measure(twin, held_out)
         validate = _time(lambda: measure(twin, held_out)) * len(validation)
         # For its memory: what is drawn at savings.
-        ramp = [(step, float(step)) for step in range(200)]
+        ramp = [(number, float(number)) for number in range(200)]
         draw_curves({f"validation/{name}": ramp for name in figures}, title="")
     twin.step.copy_(stage.step)  # What is left of the run, not of the measured steps.
     extra, disk = _measure_keeping(twin, optimizers, batches[0], settings, validate)
@@ -80,7 +82,7 @@ def measure_cost(
         "flops_per_step": float(counter.get_total_flops()),
         "seconds_per_step": seconds[-1],
         "seconds": extra + seconds_of_steps(stage, seconds, settings_end(stage, settings)),
-        "memory_bytes": peak_memory() - sum(one.numel() * one.element_size() for one in own),
+        "memory_bytes": peak_memory() - sum(one.nbytes for one in own),
         "disk_bytes": disk,
     }
 
@@ -93,7 +95,7 @@ def check_memory(twin: Stage, clip: Clip, settings: RunConfig) -> None:
     batch, few, device = len(clip.label_map), 2, twin.step.device
     if batch <= few:
         return
-    own = sum(p.numel() * p.element_size() for p in twin.parameters() if p.requires_grad)
+    own = sum(p.nbytes for p in twin.parameters() if p.requires_grad)
     each = _kept_for_gradient(twin, clip.map(lambda tensor: tensor[:few]), settings) / few
     # The gradient, and Adam's two moments.
     needed, free = 3 * own + batch * each, free_memory(device)
@@ -191,56 +193,77 @@ def seconds_of_steps(stage: Stage, seconds: Sequence[float], end: int) -> float:
     return sum(each * max(0, min(until, end) - max(begin, now)) for each, begin, until in spans)
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """What a run will be and cost."""
+def foretell(
+    stage: Stage,
+    batches: TrainingBatches,
+    picked: Sequence[Picked],
+    settings: RunConfig,
+    *,
+    world: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Say what the run will be and, unless ``measured_steps`` is 0, what it will cost.
 
-    stage: str
-    start: int
-    end: int
-    parameters: dict[str, int]
-    """Trained parameters of each part."""
-    frozen_parameters: int
-    clips: dict[str, int]
-    validation_clips: int
-    classes: int
-    classes_seen: list[str]
-    """Names of the classes in a look at the first batches."""
-    classes_absent: list[str]
-    devices: str
-    precision: str
-    batch: str
-    size: str
-    flops_per_step: float = 0.0
-    seconds_per_step: float = 0.0
-    """At the end; steps before may cost less."""
-    seconds: float = 0.0
-    """For all steps that are left, with validation, pictures and saving."""
-    memory_bytes: int = 0
-    disk_bytes: int = 0
+    ``picked`` are the clips of the validation, ``world`` is the number of processes, ``device``
+    where this one computes. ``describe`` tells it to people.
+    """
+    training, model = stage.training_config, stage.model
+    batch = f"{training.batch_size} {'frames' if stage.stills else 'clips'}"
+    batch += f" x {training.accumulate} parts" if training.accumulate > 1 else ""
+    batch += f" x {world} processes" if world > 1 else ""
+    names = (*stage.space.names, "void")
+    frames = "" if stage.stills else f", 1 + {model.num_frames} frames"
+    maps = [batches[index].label_map.flatten() for index in range(min(4, len(batches)))]
+    counts = dict(zip(names, torch.bincount(torch.cat(maps)).tolist(), strict=False))
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"
+    is_measured = settings.measured_steps > 0
+    cost = measure_cost(stage, batches, settings, picked, device=device) if is_measured else {}
+    return {
+        "stage": STAGE_NAMES[type(training)],
+        "start": int(stage.step),
+        "end": settings_end(stage, settings),
+        "parameters": count_parameters(stage),
+        "frozen_parameters": sum(count_parameters(stage, trained=False).values()),
+        "clips": {
+            str(getattr(one, "directory", None) or getattr(one, "place", "clips")): len(one)
+            for one, _ in batches.sources
+        },
+        "validation_clips": len(picked),
+        "classes": stage.space.num_channels,
+        # In a look at the first batches.
+        "classes_seen": [name for name in names if counts.get(name)],
+        "classes_absent": [name for name in names[:-1] if not counts.get(name)],
+        "devices": f"{world} x {named} ({torch.get_num_threads()} threads)",
+        "precision": settings.precision,
+        "batch": batch,
+        "size": f"{model.width}x{model.height}{frames}",
+        **cost,
+    }
 
-    def describe(self) -> str:
-        """Return it as lines for people."""
-        trained = sum(self.parameters.values())
-        parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in self.parameters.items())
-        frozen = f", {self.frozen_parameters / 1e6:.2f} M frozen" if self.frozen_parameters else ""
-        clips = ", ".join(f"{count} from {place}" for place, count in self.clips.items())
-        absent = f"; not {', '.join(self.classes_absent)}" if self.classes_absent else ""
-        lines = {
-            "what": f"{self.stage}, {trained / 1e6:.2f} M parameters trained ({parts}){frozen}",
-            "clips": f"{clips}; {self.validation_clips} held out for validation",
-            "classes": f"{len(self.classes_seen)} of {self.classes} in some clips{absent}",
-            "batch": f"{self.batch}, {self.size}",
-            "where": f"{self.devices}, {self.precision}",
-            "steps": f"{self.start} to {self.end}",
-        }
-        if self.seconds:
-            lines["cost"] = (
-                f"{self.flops_per_step / 1e9:.0f} GFLOP and {self.seconds_per_step:.2f} s a step, "
-                f"{format_time(self.seconds)} in all, {self.memory_bytes / 2**30:.2f} GiB of "
-                f"memory, {self.disk_bytes / 2**20:.0f} MiB on disk"
-            )
-        return "\n".join(f"{name:>8}  {text}" for name, text in lines.items())
+
+def describe(forecast: dict[str, Any]) -> str:
+    """Return what ``foretell`` said as lines for people."""
+    told = SimpleNamespace(**forecast)
+    trained = sum(told.parameters.values())
+    parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in told.parameters.items())
+    frozen = f", {told.frozen_parameters / 1e6:.2f} M frozen" if told.frozen_parameters else ""
+    clips = ", ".join(f"{count} from {place}" for place, count in told.clips.items())
+    absent = f"; not {', '.join(told.classes_absent)}" if told.classes_absent else ""
+    lines = {
+        "what": f"{told.stage}, {trained / 1e6:.2f} M parameters trained ({parts}){frozen}",
+        "clips": f"{clips}; {told.validation_clips} held out for validation",
+        "classes": f"{len(told.classes_seen)} of {told.classes} in some clips{absent}",
+        "batch": f"{told.batch}, {told.size}",
+        "where": f"{told.devices}, {told.precision}",
+        "steps": f"{told.start} to {told.end}",
+    }
+    if "seconds" in forecast:
+        lines["cost"] = (
+            f"{told.flops_per_step / 1e9:.0f} GFLOP and {told.seconds_per_step:.2f} s a step, "
+            f"{format_time(told.seconds)} in all, {told.memory_bytes / 2**30:.2f} GiB of "
+            f"memory, {told.disk_bytes / 2**20:.0f} MiB on disk"
+        )
+    return "\n".join(f"{name:>8}  {text}" for name, text in lines.items())
 
 
 def format_time(seconds: float) -> str:
@@ -256,50 +279,3 @@ def count_parameters(stage: Stage, *, trained: bool = True) -> dict[str, int]:
         name: sum(p.numel() for p in part.parameters() if p.requires_grad == trained)
         for name, part in stage.parts().items()
     }
-
-
-def foretell(
-    stage: Stage,
-    batches: TrainingBatches,
-    picked: Sequence[Picked],
-    settings: RunConfig,
-    *,
-    world: int,
-    device: torch.device,
-) -> Forecast:
-    """Say what the run will be and, unless ``measured_steps`` is 0, what it will cost.
-
-    ``picked`` are the clips of the validation, ``world`` is the number of processes, ``device``
-    where this one computes.
-    """
-    training, model = stage.training_config, stage.model
-    batch = f"{training.batch_size} {'frames' if stage.stills else 'clips'}"
-    batch += f" x {training.accumulate} parts" if training.accumulate > 1 else ""
-    batch += f" x {world} processes" if world > 1 else ""
-    names = (*stage.space.names, "void")
-    frames = "" if stage.stills else f", 1 + {model.num_frames} frames"
-    maps = [batches[index].label_map.flatten() for index in range(min(4, len(batches)))]
-    counts = dict(zip(names, torch.bincount(torch.cat(maps)).tolist(), strict=False))
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"
-    forecast = Forecast(
-        stage=STAGE_NAMES[type(training)],
-        start=int(stage.step),
-        end=settings_end(stage, settings),
-        parameters=count_parameters(stage),
-        frozen_parameters=sum(count_parameters(stage, trained=False).values()),
-        clips={
-            str(getattr(one, "directory", None) or getattr(one, "place", "clips")): len(one)
-            for one, _ in batches.sources
-        },
-        validation_clips=len(picked),
-        classes=stage.space.num_channels,
-        classes_seen=[name for name in names if counts.get(name)],
-        classes_absent=[name for name in names[:-1] if not counts.get(name)],
-        devices=f"{world} x {named} ({torch.get_num_threads()} threads)",
-        precision=settings.precision,
-        batch=batch,
-        size=f"{model.width}x{model.height}{frames}",
-    )
-    if not settings.measured_steps:
-        return forecast
-    return replace(forecast, **measure_cost(stage, batches, settings, picked, device=device))

@@ -24,7 +24,7 @@ from seg2vid.tools.errors import MediaError, Seg2VidError, TrainingError
 from seg2vid.tools.ranges import check_ranges
 from seg2vid.training import folder as run_folder
 from seg2vid.training.config import STAGE_NAMES, RunConfig
-from seg2vid.training.cost import foretell, settings_end
+from seg2vid.training.cost import describe, foretell, settings_end
 from seg2vid.training.failures import told_in_one_line
 from seg2vid.training.keeper import RunKeeper
 from seg2vid.training.stage import Stage
@@ -86,10 +86,10 @@ def run(
             run_folder.claim(output, resolved)
         world, device = trainer.world_size, trainer.strategy.root_device
         forecast = foretell(stage, batches, picked, settings, world=world, device=device)
-        LOGGER.info("%s\n%s", _describe_config(stage), forecast.describe())
+        LOGGER.info("%s\n%s", _describe_config(stage), describe(forecast))
         if not settings.dry_run:
-            run_folder.check_room(output, forecast.disk_bytes)
-            run_folder.note_start(output, forecast=to_dict(forecast))
+            run_folder.check_room(output, forecast.get("disk_bytes", 0))
+            run_folder.note_start(output, forecast=forecast)
     if settings.dry_run:
         return weights
     if settings.compile:
