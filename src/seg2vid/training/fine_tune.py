@@ -20,6 +20,7 @@ from seg2vid.models.checkpoint import Checkpoint
 from seg2vid.models.config import ModelConfig, to_dict
 from seg2vid.models.motion_encoder import CAMERA, CameraSweep
 from seg2vid.tools.errors import ModelError
+from seg2vid.training.folder import differences
 from seg2vid.training.stage import Stage
 
 TIMES = ("rates", "growth", "steps")
@@ -217,23 +218,15 @@ def _misfit(
     name: str, source: Tensor, target: Tensor, old: ModelConfig, new: ModelConfig
 ) -> ModelError:
     """Return the error for tensors of different shapes, with the fields that may be why."""
-    here = _fields(new)
-    pairs = [(key, value) for key, value in _fields(old).items() if value != here[key]]
-    reasons = ", ".join(f"{key} {value} (here {here[key]})" for key, value in pairs)
+    # What may differ is left out.
+    free = dict.fromkeys(("label_space", "height", "width", "num_frames", "frames_per_second"))
+    differing = differences(to_dict(old) | free, to_dict(new) | free)
+    reasons = ", ".join(f"{field} {was} (here {here})" for field, was, here in differing)
     fix = "start from a checkpoint of this version of seg2vid"
     if reasons:
         fix = f"give this run the checkpoint's configuration, which has {reasons}"
     what = f"{name} of the shape {tuple(target.shape)}, classes and times aside, in the checkpoint"
     return ModelError(what, got=tuple(source.shape), fix=fix)
-
-
-def _fields(model: ModelConfig) -> dict[str, object]:
-    """Return the values of the configuration by dotted name, without what may differ."""
-    nested = to_dict(model)
-    for name in ("label_space", "height", "width", "num_frames", "frames_per_second"):
-        del nested[name]
-    pairs = [(n, v if isinstance(v, dict) else {"": v}) for n, v in nested.items()]
-    return {f"{name}.{key}".rstrip("."): one for name, some in pairs for key, one in some.items()}
 
 
 def freeze(stage: Stage, parts: Sequence[str], *, others: bool = False) -> None:

@@ -125,7 +125,7 @@ def claim(folder: Path, resolved: dict[str, Any], *, writes: bool = True) -> Non
     what, fix = "the configuration of a run", "choose another output folder to start anew"
     kept = path.exists()
     before = read_plain(path, what, error=TrainingError, fix=fix) if kept else plain
-    if changed := sorted(_differences(before, plain)):
+    if changed := sorted(name for name, *_ in differences(before, plain)):
         got = ", ".join(changed[:4]) + (" and more" if len(changed) > 4 else "")
         what = f"the configuration that {folder} was started with"
         fix = "give the same options to resume, or another output folder to start anew"
@@ -135,14 +135,14 @@ def claim(folder: Path, resolved: dict[str, Any], *, writes: bool = True) -> Non
         write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100))
 
 
-def _differences(before: Any, after: Any, name: str = "") -> Iterator[str]:
-    """Yield the dotted names of what differs."""
+def differences(before: Any, after: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield dotted name and both values of what differs between nested dictionaries."""
     if isinstance(before, dict) and isinstance(after, dict):
-        for key in {*before, *after}:
+        for key in before | after:
             dotted = f"{name}.{key}".lstrip(".")
-            yield from _differences(before.get(key), after.get(key), dotted)
+            yield from differences(before.get(key), after.get(key), dotted)
     elif before != after:
-        yield name
+        yield name, before, after
 
 
 def write_text(path: Path, text: str) -> None:
