@@ -209,11 +209,14 @@ def test_overlay_is_the_photo_under_its_colours(brightness, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("photo.png -o map.jpg", "a file ending in .png; got 'map.jpg'; change the ending"),
-        ("photo.png -o map.png --overlay over.gif", "a file ending in .*; got 'over.gif'; change"),
+        ("photo.png -o map.jpg", "a picture ending in .png; got 'map.jpg'; change the ending"),
+        (
+            "photo.png -o map.png --overlay over.gif",
+            "a picture ending in .*; got 'over.gif'; change",
+        ),
         ("photo.png -o none/map.png", "an existing folder to write to; got none"),
         ("photo.png -o map.png --overlay none/o.png", "an existing folder to write to; got none"),
-        ("photo.png -o map.png --min-confidence 1.5", "--min-confidence from 0 to 1; got 1.5; 0"),
+        ("photo.png -o map.png --min-confidence 1.5", "--min-confidence from 0 to 1; got 1.5; ch"),
         ("photo.png -o map.png --min-confidence=-1", "--min-confidence from 0 to 1; got -1"),
         ("photo.png -o map.png --labels dragon", "a label teacher: segmenter, .*; got 'dragon'"),
         ("none.png -o map.png", "Expected a photo; got no file"),

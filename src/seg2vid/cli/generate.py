@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from seg2vid.cli.options import Animate, Generate
-from seg2vid.cli.outputs import check_apart, check_replaced
+from seg2vid.cli.outputs import check_apart, check_picture_place, check_replaced
 from seg2vid.labels.convert import to_file_ids, translate_ids
 from seg2vid.labels.doctor import Diagnosis, Picture, diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
@@ -27,7 +27,6 @@ from seg2vid.models.weights import list_models, refuses_restricted
 from seg2vid.pipeline import DEFAULT_SECONDS, Seg2VidPipeline
 from seg2vid.structures import Look
 from seg2vid.tools.errors import LabelMapError, MediaError, ModelError
-from seg2vid.tools.files import check_place
 
 SIZE_STEP = 32
 """Sides of a video are multiples of this: the networks halve the picture five times."""
@@ -35,8 +34,6 @@ LARGEST_SIDE = 4096
 OWN_WIDTH, OWN_HEIGHT = 2048, 1024
 """Largest size at which a photo moves unless --size says otherwise."""
 SHEET_COLUMNS = 8
-LONGEST = 86_400
-"""Seconds of a video: a day."""
 
 
 def check_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -164,22 +161,9 @@ def _check_options(
     options: Generate | Animate, places: Sequence[Path], paths: Sequence[Path]
 ) -> None:
     """Raise ``MediaError`` for what can be seen to fail before the model is loaded."""
-    for name, value in (("frames", options.frames), ("samples", options.samples)):
-        if value is not None and value < 1:
-            what = f"--{name} of at least 1"
-            raise MediaError(what, got=value, fix=f"use --{name} 1 or more")
-    if options.seconds is not None and not 0 < options.seconds <= LONGEST:
-        what = f"--seconds above 0 and at most {LONGEST}"
-        raise MediaError(what, got=options.seconds, fix=f"{DEFAULT_SECONDS} is a good start")
     if options.seconds is not None and options.frames is not None:
         what, fix = "--frames or --seconds", "leave one of them out"
         raise MediaError(what, got="both", fix=fix)
-    if not 0.01 <= options.speed <= 100:
-        what, fix = "--speed from 0.01 to 100", "0.25 is slow motion, 1 as fast as real"
-        raise MediaError(what, got=options.speed, fix=fix)
-    if not 0 <= options.seed < 1 << 63:
-        what = "a --seed from 0 to 9223372036854775807"
-        raise MediaError(what, got=options.seed, fix="choose one in between")
     if options.size is not None:
         check_size(options.size)
     outputs = [place for path in paths for place in outer_paths(path, options.save)]
@@ -189,11 +173,8 @@ def _check_options(
     rate = 12.0 if options.fps is None else options.fps
     for path in paths:
         check_output(path, extras=options.save, frames_per_second=rate)
-    if (sheet := options.contact_sheet) is not None:
-        if sheet.suffix.lower() not in FORMATS:
-            what = f"a contact sheet ending in {', '.join(FORMATS)}"
-            raise MediaError(what, got=repr(sheet.name), fix="change the ending")
-        check_place(sheet)
+    if options.contact_sheet is not None:
+        check_picture_place(options.contact_sheet)
     if isinstance(options, Generate):
         read_picture(places[0])
         _check_look(options)

@@ -29,15 +29,15 @@ class VideoOptions:
     """Where to: .mp4, .webm, .gif, .webp, or a folder name for png frames."""
     model: str | None = None
     """Name (see `seg2vid models`) or path of a model."""
-    frames: int | None = None
+    frames: int | None = ranged(None, 1)
     """Frames of the video, the first one included; 1 paints that one alone."""
-    seconds: float | None = None
+    seconds: float | None = ranged(None, 0.001, 86_400)
     """Length of the video, instead of --frames (default: 3)."""
     fps: float | None = None
     """Frames per second (default: the model's): the same drive, more or less smoothly."""
-    speed: float = 1.0
+    speed: float = ranged(1.0, 0.01, 100)
     """How fast the scene moves: 0.25 is slow motion."""
-    seed: int = 0
+    seed: int = ranged(0, 0, LARGEST_SEED)
     """The same seed gives the same video, another one another future."""
     samples: int = ranged(1, 1, 10_000)
     """Number of videos, from seeds SEED, SEED + 1 and so on."""
@@ -201,7 +201,7 @@ class Segment:
     """Also write the photo with the classes' colours over it."""
     confidence: Path | None = None
     """Also write how sure each pixel is, as a grey picture: black 0, white 1."""
-    min_confidence: float = 0.0
+    min_confidence: float = ranged(0.0, 0, 1)
     """Pixels less sure than this (0 to 1) become void."""
     overwrite: bool = False
     """Replace files that exist."""
@@ -215,7 +215,7 @@ class ToyCity:
 
     output: Path
     """The folder to write to."""
-    clips: int = 100
+    clips: int = ranged(100, 1)
     """Number of clips."""
     seed: int = ranged(0, 0, 1 << 62)
     """The same seed gives the same bytes."""

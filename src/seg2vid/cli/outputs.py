@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 
+from seg2vid.media.pictures import FORMATS
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import remove_strays
+from seg2vid.tools.files import check_place, remove_strays
 
 
 def check_apart(outputs: Sequence[Path], inputs: Iterable[str | Path | None]) -> None:
@@ -31,6 +32,14 @@ def _is_within(inner: Path, outer: Path) -> bool:
     if Path(os.path.realpath(inner)).is_relative_to(os.path.realpath(outer)):
         return True
     return inner.exists() and outer.exists() and inner.samefile(outer)
+
+
+def check_picture_place(path: Path, *, endings: Iterable[str] = FORMATS) -> None:
+    """Raise ``MediaError`` for a picture of another ending, or where it cannot be written."""
+    if path.suffix.lower() not in endings:
+        what, got = f"a picture ending in {', '.join(endings)}", repr(path.name)
+        raise MediaError(what, got=got, fix="change the ending")
+    check_place(path)
 
 
 def check_replaced(outputs: Iterable[Path], *, overwrite: bool) -> None:

@@ -12,16 +12,15 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from seg2vid.cli.options import Segment
-from seg2vid.cli.outputs import check_apart, check_replaced
+from seg2vid.cli.outputs import check_apart, check_picture_place, check_replaced
 from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import LabelTeacher
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.flat_colours import find_flat_colours
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.drawing import overlay as draw_overlay
-from seg2vid.media.pictures import FORMATS, read_image, write_image, write_label_map
+from seg2vid.media.pictures import read_image, write_image, write_label_map
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import check_place
 
 Photo = UInt8[np.ndarray, "height width 3"]
 LabelMap = Int[np.ndarray, "height width"]
@@ -74,17 +73,11 @@ def segment_photo(photo: Photo, space: LabelSpace) -> LabelMap:
 def segment(options: Segment) -> Iterator[str]:
     """Write the label map of a photo; yield what a person wants to know."""
     output, overlay, confidence = options.output, options.overlay, options.confidence
-    pictures = tuple(FORMATS)
-    for path, endings in ((output, (".png",)), (overlay, pictures), (confidence, pictures)):
-        if path is not None and path.suffix.lower() not in endings:
-            what, got = f"a file ending in {', '.join(endings)}", repr(path.name)
-            raise MediaError(what, got=got, fix="change the ending")
-        if path is not None:
-            check_place(path)
-    if not 0 <= options.min_confidence <= 1:
-        what, fix = "--min-confidence from 0 to 1", "0 labels every pixel"
-        raise MediaError(what, got=options.min_confidence, fix=fix)
-    outputs = [path for path in (output, overlay, confidence) if path is not None]
+    check_picture_place(output, endings=(".png",))
+    pictures = [path for path in (overlay, confidence) if path is not None]
+    for path in pictures:
+        check_picture_place(path)
+    outputs = [output, *pictures]
     check_apart(outputs, [options.photo])
     pixels, teacher = read_image(options.photo), get_label_teacher(options.labels)
     check_replaced(outputs, overwrite=options.overwrite)
