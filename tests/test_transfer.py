@@ -315,7 +315,9 @@ def test_clips_that_cannot_lend_motion(message: str, tmp_path: Path) -> None:
 
 def test_clip_shorter_than_a_pass(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "clip", 5)
-    with pytest.raises(MediaError, match=r"at least 4 frames; got 3 in .*taking every 2"):
+    with pytest.raises(
+        MediaError, match=r"4 frames from 0 of clip, every 2; got 3 in .*clip; give a longer"
+    ):
         passes(MotionClip(folder, step=2))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
@@ -28,8 +28,6 @@ READ_ARRAYS = tuple(name for name in CLIP_ARRAYS if name != "depth")
 """What is read of a clip's file."""
 HELD_OUT = 20
 """One clip of so many is held out of a folder for validation."""
-
-
 DAMAGES = (
     *(ArithmeticError, AttributeError, LookupError, OSError),
     *(RuntimeError, SafetensorError, TypeError, ValueError),
@@ -107,30 +105,37 @@ class ClipFolder:
 
     def read(self, index: int, /) -> Clip:
         """Read a whole clip as a batch of one."""
-        with _told_of(self.files[index]), safe_open(self.files[index], "pt") as file:
+        with open_clip(self.files[index]) as file:
             arrays = {name: file.get_tensor(name) for name in READ_ARRAYS}
             arrays["depth"] = file.get_slice("depth")[:1]
-            rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
-            return clip_from_arrays(arrays, rate)
+            return clip_from_arrays(arrays, rate_of(file))
 
     def read_still(self, index: int, time: int, /) -> Clip:
         """Read frame ``time`` alone (modulo the clip's length) as a clip without further frames."""
-        with _told_of(self.files[index]), safe_open(self.files[index], "pt") as file:
+        with open_clip(self.files[index]) as file:
             time %= file.get_slice("frames").get_shape()[0]
             names = ("frames", "label_maps", "instance_maps")
             return clip_of(*(file.get_slice(name)[time : time + 1] for name in names))
 
 
 @contextmanager
-def _told_of(path: Path) -> Iterator[None]:
-    """Raise ``MediaError`` for a clip that is damaged or of another version."""
+def open_clip(path: Path) -> Iterator[Any]:
+    """Open the file of a toy-city clip.
+
+    Raises ``MediaError`` where it, or what is asked of it, is damaged or of another version.
+    """
     what, fix = "a toy-city clip of this version", "render it again: seg2vid toycity"
     check_regular(path, what)
     try:
-        yield
+        with safe_open(path, "pt") as file:
+            yield file
     except DAMAGES as error:
-        got = f"{path}: {' '.join(str(error).split())[:200]}"
-        raise MediaError(what, got=got, fix=fix) from None
+        raise MediaError(what, got=f"{path}: {str(error)[:200]}", fix=fix) from None
+
+
+def rate_of(file: Any) -> float:
+    """Return the frames per second of an open clip."""
+    return float((file.metadata() or {}).get("frames_per_second", 12.0))
 
 
 def clip_from_arrays(arrays: Mapping[str, Tensor], frames_per_second: float) -> Clip:
@@ -168,12 +173,9 @@ def stack(clips: list[Clip]) -> Clip:
         named = [f"{width}x{height} with {1 + count}" for count, _, height, width in sizes]
         fix = "render or prepare all of --data with the same --size and --frames"
         raise MediaError("clips of one size and length", got=" and ".join(named), fix=fix)
-    optional = (
-        *("label_maps", "instance_map", "instance_maps"),
-        *("motion", "ego_motion", "inverse_depth", "camera"),
-    )
+    names = [one.name for one in fields(Clip)]
     lacking: dict[str, Any] = {
-        name: None for name in optional if any(getattr(clip, name) is None for clip in clips)
+        name: None for name in names if any(getattr(clip, name) is None for clip in clips)
     }
     return join_batch([replace(clip, **lacking) for clip in clips])
 

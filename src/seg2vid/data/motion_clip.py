@@ -1,20 +1,20 @@
 """A clip on disk that lends its motion: a video, or a folder of frames with label maps beside."""
 
+import math
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from seg2vid.data.clips import clip_of
-from seg2vid.data.recordings.recording import PICTURES, list_pictures
-from seg2vid.labels.fit import fit_image, fit_label_map
+from seg2vid.data.recordings.recording import (
+    PICTURES,
+    Recording,
+    list_pictures,
+    match_maps,
+    read_clip,
+)
 from seg2vid.labels.space import LabelSpace
-from seg2vid.media.label_maps import read_instance_map, read_label_map
-from seg2vid.media.pictures import read_image
-from seg2vid.media.video import iterate_video
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError
@@ -43,13 +43,24 @@ class MotionClip:
         if not self.path.exists():
             what = "a folder of frames or a video to take motion from"
             raise MediaError(what, got=f"no {self.path}", fix="check the path")
-        if self.path.is_dir() and not list_pictures(self.path):
+        if self.path.is_dir() and not self.pictures:
             what, fix = f"frames ({', '.join(PICTURES)}) in {self.path}", "name their folder"
             raise MediaError(what, got="none", fix=fix)
-        if self._label_file(0) is None:
+        if 0 not in self.label_files or not self.label_files[0].is_file():
             what, fix = "the label map of the clip's first frame", "name its file (motion labels)"
             got = f"no {self.labels}" if self.labels else f"none beside {self.path}"
             raise MediaError(what, got=got, fix=fix)
+
+    @cached_property
+    def pictures(self) -> tuple[Path, ...]:
+        """The frames of a folder; none of a video."""
+        return list_pictures(self.path)
+
+    @cached_property
+    def label_files(self) -> dict[int, Path]:
+        """Label map by index of frame."""
+        named = {} if self.labels is None else {0: self.labels}
+        return match_maps(self.path / "labels", self.pictures) | named
 
     def encode(self, pipeline: Seg2VidPipeline, num_frames: int) -> tuple[list[MotionCode], str]:
         """Encode as much of the clip as a video of ``num_frames`` needs: a code for each pass.
@@ -63,7 +74,7 @@ class MotionClip:
             height=pipeline.height,
             width=pipeline.width,
             num_frames=count,
-            most=max(1, -(-(num_frames - 1) // count)),
+            most=max(1, math.ceil((num_frames - 1) / count)),
         )
         codes = [
             encode_motion(
@@ -85,38 +96,22 @@ class MotionClip:
         They are cropped and scaled to ``height`` x ``width``. A pass whose first frame has no label
         map, and all after it, are left out. Raises ``MediaError`` for less than one pass.
         """
-        is_folder = self.path.is_dir()
-        # One by one, so that a long video is never held whole.
-        read = map(read_image, list_pictures(self.path)) if is_folder else iterate_video(self.path)
-        taken = islice(read, 0, most * num_frames * self.step + 1, self.step)
-        frames = [fit_image(frame, height=height, width=width) for frame in taken]
-        fit = partial(fit_label_map, height=height, width=width)
-        clips = []
-        for start in range(0, len(frames) - num_frames, num_frames):
-            file = self._label_file(start * self.step)
-            if file is None:
+        length = num_frames * self.step
+        starts = range(0, most * length, length)
+        instances = match_maps(self.path / "instances", self.pictures)
+        recording = Recording(
+            self.path.name,
+            self.pictures,
+            None if self.pictures else self.path,
+            label_space=space,
+            label_files={at: file for at, file in self.label_files.items() if at in starts},
+            instance_files={at: file for at, file in instances.items() if at in starts},
+        )
+        clips: list[Clip] = []
+        for start in starts:
+            is_whole = not self.pictures or start + length < len(self.pictures)
+            if clips and not (start in recording.label_files and is_whole):
                 break
-            instances = self.path / "instances" / file.name
-            objects = fit(read_instance_map(instances), fill=0).ids if instances.is_file() else None
-            label_map = fit(read_label_map(file, space=space).ids, fill=space.void_id).ids
-            clips.append(
-                clip_of(
-                    torch.from_numpy(np.stack(frames[start : start + num_frames + 1])),
-                    torch.from_numpy(label_map[None]),
-                    None if objects is None else torch.from_numpy(objects[None]),
-                )
-            )
-        if not clips:
-            what = f"a clip of at least {num_frames + 1} frames"
-            got = f"{len(frames)} in {self.path}, taking every {self.step}."
-            raise MediaError(what, got=got, fix="give a longer one, or a smaller step")
+            size = {"height": height, "width": width}
+            clips.append(read_clip(recording, start, num_frames=num_frames, step=self.step, **size))
         return clips
-
-    def _label_file(self, index: int) -> Path | None:
-        if index == 0 and self.labels is not None:
-            file = self.labels
-        elif self.path.is_dir():
-            file = self.path / "labels" / f"{list_pictures(self.path)[index].stem}.png"
-        else:
-            return None
-        return file if file.is_file() else None

@@ -8,16 +8,9 @@
 """
 
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from seg2vid.data.clips import clip_of
-from seg2vid.data.recordings.recording import PICTURES, list_pictures
-from seg2vid.labels.fit import fit_image, fit_label_map
+from seg2vid.data.recordings.recording import PICTURES, Recording, list_pictures, read_clip
 from seg2vid.labels.space import LabelSpace
-from seg2vid.media.label_maps import read_label_map
-from seg2vid.media.pictures import read_image
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError
 
@@ -29,34 +22,32 @@ class StillFolder:
     """
 
     def __init__(self, directory: Path, space: LabelSpace, *, height: int, width: int) -> None:
-        self.directory, self.space = directory, space
-        self.height, self.width = height, width
-        photos = directory / "photos"
+        self.space, self.height, self.width = space, height, width
+        photos, labels = directory / "photos", directory / "labels"
         self.photos = list_pictures(photos)
         if not self.photos:
             what, fix = f"photos ({', '.join(PICTURES)}) in {photos}", "see the tree in data/stills"
             raise MediaError(what, got="none", fix=fix)
-        lost = [path for path in self.photos if not self.label_file(path).is_file()]
+        files = {place: labels / f"{photo.stem}.png" for place, photo in enumerate(self.photos)}
+        lost = [path for path in files.values() if not path.is_file()]
         if lost:
             what, got = f"a label map for each of {len(self.photos)} photos", f"{len(lost)} without"
-            fix = f"add {self.label_file(lost[0])} and the others, or remove the photos"
+            fix = f"add {lost[0]} and the others, or remove the photos"
             raise MediaError(what, got=got, fix=fix)
+        self._all = Recording(
+            directory.name,
+            self.photos,
+            frames_per_second=Clip.frames_per_second,
+            label_space=space,
+            label_files=files,
+        )
 
     def __len__(self) -> int:
         return len(self.photos)
 
-    def label_file(self, photo: Path) -> Path:
-        """Return where the label map of a photo lies."""
-        return self.directory / "labels" / f"{photo.stem}.png"
-
     def read(self, index: int) -> Clip:
         """Read a photo and its label map as a clip without further frames, a batch of one."""
-        photo = self.photos[index]
-        size: dict[str, Any] = {"height": self.height, "width": self.width}
-        pixels = fit_image(read_image(photo), **size)
-        ids = read_label_map(self.label_file(photo), space=self.space).ids
-        ids = fit_label_map(ids, **size, fill=self.space.void_id).ids
-        return clip_of(torch.from_numpy(pixels[None]), torch.from_numpy(ids[None]))
+        return read_clip(self._all, index, num_frames=0, height=self.height, width=self.width)
 
     def read_still(self, index: int, _time: int) -> Clip:
         """Read the same: there is one time only."""

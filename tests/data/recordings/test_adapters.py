@@ -306,5 +306,7 @@ def test_toycity_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"a folder of clips \(clip_\*\.safetensors\), at"):
         toycity_clips.list_recordings(tmp_path)
     (tmp_path / "clip_000000.safetensors").write_bytes(b"damaged")
-    with pytest.raises(MediaError, match=r"a toy-city clip; got .*clip_000000\.safetensors: "):
+    with pytest.raises(
+        MediaError, match=r"a toy-city clip of this version; got .*clip_000000\.safetensors: "
+    ):
         toycity_clips.list_recordings(tmp_path)

@@ -89,7 +89,9 @@ def test_without_a_label_space_all_is_of_class_0(recording: Recording) -> None:
 
 def test_a_clip_beyond_the_end_is_refused(recording: Recording) -> None:
     assert read_clip(recording, 4, num_frames=3, **SIZE).frames.shape[1] == 3
-    message = r"Expected 4 frames from 5 of one, every 1; got 3 in .*; ask for fewer"
+    message = (
+        r"Expected 4 frames from 5 of one, every 1; got 3 in .*; give a longer one, or take fewer"
+    )
     with pytest.raises(MediaError, match=message):
         read_clip(recording, 5, num_frames=3, **SIZE)
 

@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from seg2vid.data.clips import clip_of
 from seg2vid.data.prepare.cutting import Dropped, Window, Windowing, cut_windows
 from seg2vid.data.prepare.settings import ClipSettings, choose_step
 from seg2vid.data.prepared import webdataset
-from seg2vid.data.recordings.recording import Frame, Map, Recording, fit_maps, stack_maps
+from seg2vid.data.recordings.recording import Frame, Map, Recording, read_maps
 from seg2vid.data.sample import encode_clip
 from seg2vid.data.teachers.teacher import (
     Frames,
@@ -51,9 +50,9 @@ def make_clip(
     """
     frames = np.stack(window.frames)
     pictures = rearrange(torch.from_numpy(frames), "t h w c -> t c h w") / 255
-    fit = partial(fit_maps, height=settings.height, width=settings.width, aspect=settings.aspect)
-    given = fit(map(recording.label_map, window.indices), fill=teachers.space.void_id)
-    objects = stack_maps(fit(map(recording.instance_map, window.indices), fill=0))
+    size: dict[str, Any] = {"height": settings.height, "width": settings.width}
+    size |= {"aspect": settings.aspect, "void": teachers.space.void_id}
+    given, objects = read_maps(recording, window.indices, **size)
     own = sum(ids is not None for ids in given)
     sources = Counter({recording.labels_by: own})
     label_maps = given

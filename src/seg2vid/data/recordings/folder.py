@@ -37,6 +37,7 @@ from seg2vid.data.recordings.recording import (
     VIDEOS,
     Recording,
     list_pictures,
+    match_maps,
     missing,
 )
 from seg2vid.labels.doctor import Encoding, Picture, diagnose
@@ -114,7 +115,7 @@ def _read_recording(name: str, place: Path, root: Path) -> Recording:
     if not place.is_dir():
         return Recording(name, video=place)
     pictures = list_pictures(place)
-    labels = _maps(place / "labels", pictures)
+    labels = match_maps(place / "labels", pictures)
     space, encoding = guess_labels(list(labels.values()), (place, root))
     return Recording(
         name,
@@ -123,14 +124,8 @@ def _read_recording(name: str, place: Path, root: Path) -> Recording:
         label_space=space,
         encoding=encoding,
         label_files=labels,
-        instance_files=_maps(place / "instances", pictures),
+        instance_files=match_maps(place / "instances", pictures),
     )
-
-
-def _maps(folder: Path, pictures: tuple[Path, ...]) -> dict[int, Path]:
-    files = {path.stem: path for path in list_pictures(folder) if path.suffix.lower() == ".png"}
-    stems = {index: picture.stem for index, picture in enumerate(pictures)}
-    return {index: files[stem] for index, stem in stems.items() if stem in files}
 
 
 def _add_manifest(recording: Recording, place: Path) -> Recording:

@@ -5,12 +5,10 @@ directory tree. The package's ``LAYOUTS`` names them all.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -138,44 +136,50 @@ def read_clip(
     if len(frames) < len(indices):
         what = f"{len(indices)} frames from {start} of {recording.name}, every {step}"
         got = f"{len(frames)} in {recording.source}"
-        raise MediaError(what, got=got, fix="ask for fewer, or an earlier start")
+        raise MediaError(what, got=got, fix="give a longer one, or take fewer frames")
     space = recording.label_space
     void = 0 if space is None else space.void_id
-    fit = partial(fit_maps, height=height, width=width, aspect=aspect)
-    labels = fit(map(recording.label_map, indices), fill=void)
+    labels, objects = read_maps(
+        recording, indices, height=height, width=width, aspect=aspect, void=void
+    )
     known = labels if all(ids is not None for ids in labels[1:]) else labels[:1]
     unknown = torch.full((height, width), void)
     fitted = [fit_image(frame, height=height, width=width, aspect=aspect) for frame in frames]
     return clip_of(
         torch.from_numpy(np.stack(fitted)),
         torch.stack([unknown if ids is None else ids for ids in known]),
-        stack_maps(fit(map(recording.instance_map, indices), fill=0)),
+        objects,
         frames_per_second=recording.rate / step,
     )
 
 
-def fit_maps(
-    maps: Iterable[Int[np.ndarray, "source_height source_width"] | None],
+def read_maps(
+    recording: Recording,
+    indices: Sequence[int],
     *,
     height: int,
     width: int,
     aspect: Aspect,
-    fill: int,
-) -> list[Map | None]:
-    """Crop (or pad with ``fill``) and scale those of a recording's maps of ids that are there."""
-    size: dict[str, Any] = {"height": height, "width": width, "aspect": aspect, "fill": fill}
-    return [
-        None if ids is None else torch.from_numpy(fit_label_map(ids, **size).ids).long()
-        for ids in maps
-    ]
+    void: int,
+) -> tuple[list[Map | None], Int[Tensor, "known height width"] | None]:
+    """Read label maps and instance maps of these frames, cropped (or padded) and scaled.
 
+    A frame without label map has None. The instance maps are those of all frames, or of the first
+    alone where another has none, or None.
+    """
 
-def stack_maps(maps: Sequence[Map | None]) -> Int[Tensor, "known height width"] | None:
-    """Stack the maps along time: all, or the first alone where another is missing, or none."""
-    found = [ids for ids in maps if ids is not None]
-    if len(found) == len(maps):
-        return torch.stack(found)
-    return None if maps[0] is None else maps[0].unsqueeze(0)
+    def fit(ids: Int[np.ndarray, "rows columns"] | None, fill: int) -> Map | None:
+        if ids is None:
+            return None
+        fitted = fit_label_map(ids, height=height, width=width, aspect=aspect, fill=fill)
+        return torch.from_numpy(fitted.ids)
+
+    labels = [fit(recording.label_map(index), void) for index in indices]
+    objects = [fit(recording.instance_map(index), 0) for index in indices]
+    found = [ids for ids in objects if ids is not None]
+    if objects[0] is None:
+        return labels, None
+    return labels, torch.stack(found if len(found) == len(objects) else found[:1])
 
 
 def look_at_video(path: Path) -> tuple[float, int]:
@@ -201,6 +205,12 @@ def list_pictures(folder: Path) -> tuple[Path, ...]:
         return ()
     found = (path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
     return tuple(sorted(found, key=_natural_order))
+
+
+def match_maps(folder: Path, pictures: Sequence[Path]) -> dict[int, Path]:
+    """Return the PNG files of a folder that are named like pictures, by index of the picture."""
+    files = {path.stem: path for path in list_pictures(folder) if path.suffix.lower() == ".png"}
+    return {at: files[path.stem] for at, path in enumerate(pictures) if path.stem in files}
 
 
 def _natural_order(path: Path) -> tuple[list[str | int], str]:

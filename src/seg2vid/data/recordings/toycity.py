@@ -9,19 +9,16 @@ Frames and maps are read one at a time; the exact motion is for training on the 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Integer
-from safetensors import safe_open
+from torch import Tensor
 
-from seg2vid.data.clips import DAMAGES, ClipFolder
+from seg2vid.data.clips import ClipFolder, open_clip, rate_of
 from seg2vid.data.recordings.recording import Frame, Recording
 from seg2vid.labels.space import get_label_space
-from seg2vid.tools.errors import MediaError
 
 SIGNS = ("clip_*.safetensors",)
 LABELS_BY = "the renderer: exact"
@@ -35,32 +32,22 @@ class ToyCityRecording(Recording):
     def frames(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
         """Yield frames (height, width, 3), uint8, one at a time, as in ``Recording``."""
         for index in range(len(self.label_files))[start:stop:step]:
-            yield self._read("frames", index)
+            yield self._read("frames", index).numpy()
 
     def label_map(self, index: int) -> Int[np.ndarray, "height width"] | None:
         """Read the label map of a frame, ids of ``cityscapes``; None beyond the last."""
-        return self._read("label_maps", index) if index in self.label_files else None
+        return self._read_map("label_maps", index)
 
     def instance_map(self, index: int) -> Int[np.ndarray, "height width"] | None:
         """Read the instance map of a frame, 0 = no object; None beyond the last."""
-        return self._read("instance_maps", index) if index in self.label_files else None
+        return self._read_map("instance_maps", index)
 
-    def _read(self, name: str, index: int) -> Integer[np.ndarray, "height width *channel"]:
-        """Read frame ``index`` of an array of the file; maps become int64."""
-        with _open(self.source) as file:
-            array: np.ndarray = file.get_slice(name)[index]
-        return array if name == "frames" else array.astype(np.int64)
+    def _read_map(self, name: str, index: int) -> Int[np.ndarray, "height width"] | None:
+        return self._read(name, index).long().numpy() if index in self.label_files else None
 
-
-@contextmanager
-def _open(path: str) -> Iterator[Any]:
-    """Open a clip's file; raise ``MediaError`` where it, or what is asked of it, is none."""
-    try:
-        with safe_open(path, "numpy") as file:
-            yield file
-    except DAMAGES as error:
-        what, got = "a toy-city clip", f"{path}: {error}"
-        raise MediaError(what, got=got, fix="render it again: seg2vid toycity") from None
+    def _read(self, name: str, index: int) -> Integer[Tensor, "height width *channel"]:
+        with open_clip(Path(self.source)) as file:
+            return file.get_slice(name)[index]
 
 
 def list_recordings(root: Path) -> list[Recording]:
@@ -70,8 +57,8 @@ def list_recordings(root: Path) -> list[Recording]:
     """
     recordings: list[Recording] = []
     for path in ClipFolder(root).files:
-        with _open(str(path)) as file:
-            rate = float((file.metadata() or {}).get("frames_per_second", 12.0))
+        with open_clip(path) as file:
+            rate = rate_of(file)
             # Every frame has its maps in the same file.
             places = dict.fromkeys(range(file.get_slice("label_maps").get_shape()[0]), path)
         recordings.append(
