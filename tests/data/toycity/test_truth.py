@@ -11,7 +11,8 @@ from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig
 from seg2vid.data.toycity.render import render_city, render_clip
 from seg2vid.data.toycity.scene import Look, Mesh, SceneBuilder
 from seg2vid.data.toycity.shading import City, sample_atmosphere
-from seg2vid.data.toycity.world import build_city, sample_layout
+from seg2vid.data.toycity.street import Trajectory, sample_layout
+from seg2vid.data.toycity.world import build_city
 
 CONFIG = ToyCityConfig(height=64, width=128, num_frames=1)
 FOCAL, CENTRE_X, CENTRE_Y, ELEVATION = 130.0, 63.5, 28.0, 1.4
@@ -51,7 +52,8 @@ def add_plate(scene: SceneBuilder, place: list[list[float]], half: float, label:
     mesh = Mesh()
     corners = [[-half, -half, 0], [half, -half, 0], [half, half, 0], [-half, half, 0]]
     mesh.quad(np.array(corners), Look((0.5, 0.1, 0.1)))
-    part = scene.part(np.array(place, float), np.zeros(len(place)))
+    still = np.zeros(len(place))
+    part = scene.part(Trajectory(np.array(place, float), still, still))
     scene.add(mesh, label, part, 26001)
 
 

@@ -5,14 +5,13 @@ looks north and grows to the right. Bodies: x right, y up, z front. Camera: righ
 """
 
 from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig, load_clip, save_clip
-from seg2vid.data.toycity.dataset import ToyCityDataset, write_dataset
+from seg2vid.data.toycity.dataset import write_dataset
 from seg2vid.data.toycity.render import render_clip
 
 __all__ = [
     "render_clip",
     "ToyCityClip",
     "ToyCityConfig",
-    "ToyCityDataset",
     "load_clip",
     "save_clip",
     "write_dataset",

@@ -13,12 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seg2vid.data.toycity.scene import WALLS, Look, Material, Mesh, Site, Triple
+from seg2vid.data.toycity.scene import WALLS, Label, Look, Material, Mesh, Site, Triple
 from seg2vid.data.toycity.street import Trajectory
 
-CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = 13, 14, 15, 16, 17, 18
-RAW_CLASS = {CAR: 26, TRUCK: 27, BUS: 28, TRAIN: 31, MOTORCYCLE: 32, BICYCLE: 33}
-"""Raw Cityscapes class of every vehicle class."""
 PAINTS: tuple[Triple, ...] = (
     (0.08, 0.08, 0.09), (0.55, 0.57, 0.60), (0.72, 0.73, 0.74), (0.86, 0.86, 0.85),
     (0.28, 0.29, 0.31), (0.52, 0.07, 0.07), (0.10, 0.17, 0.38), (0.16, 0.30, 0.50),
@@ -49,7 +46,7 @@ _BODIES = json.loads((resources.files(__package__) / "vehicles.json").read_text(
 def vehicle_kind(name: str) -> VehicleKind:
     """Return size and class of the named kind of vehicle."""
     if name == "bicycle":
-        return VehicleKind(1.8, 0.6, BICYCLE)
+        return VehicleKind(1.8, 0.6, Label.BICYCLE)
     body = _BODIES[name]
     return VehicleKind(float(body["length"]), float(body["width"]), body["label"])
 
@@ -99,7 +96,6 @@ def _add_bicycle(mesh: Mesh, frame: Look) -> None:
     mesh.box((-0.07, 0.88, -0.38), (0.07, 0.95, -0.10), rubber)
 
 
-PERSON, RIDER, RAW_PERSON, RAW_RIDER = 11, 12, 24, 25
 _SKIN = ((0.80, 0.60, 0.48), (0.66, 0.46, 0.34), (0.42, 0.28, 0.20))
 _HAIR = ((0.10, 0.08, 0.07), (0.28, 0.18, 0.10), (0.55, 0.42, 0.22), (0.45, 0.45, 0.44))
 _TOPS = (
@@ -156,10 +152,10 @@ def _limb(length: float, thick: float, colour: Triple, end: Triple, foot: float)
 def add_person(site: Site, path: Trajectory, stature: float) -> None:
     """Add a person of ``stature`` metres who walks along ``path`` or stands there."""
     scene, outfit, walks = site.scene, _draw_outfit(site.random), path.moves
-    instance, hip = scene.new_instance(RAW_PERSON), round(0.50 * stature, 2)
-    body = scene.part(path.position, path.heading)
+    instance, hip = scene.new_instance(Label.PERSON), round(0.50 * stature, 2)
+    body = scene.part(path)
     trunk = _trunk(outfit, 0.03 if walks else 0.0, round(hip - 0.02, 2))
-    scene.add(trunk, PERSON, body, instance)
+    scene.add(trunk, Label.PERSON, body, instance)
     leg = _limb(hip, 0.085, outfit.legs, _SHOE, 0.16)
     arm = _limb(round(0.36 * stature, 2), 0.055, outfit.top, outfit.skin, 0.05)
     phase = path.travelled / (0.42 * stature) * np.pi + site.draw(0, 2 * np.pi)
@@ -169,26 +165,26 @@ def add_person(site: Site, path: Trajectory, stature: float) -> None:
         shoulder = (0.25 * side, hip + 0.50, 0.0)
         limbs = ((leg, swing, (0.095 * side, hip, 0.0)), (arm, -0.8 * swing - 0.05, shoulder))
         for mesh, angle, pivot in limbs:
-            scene.add(mesh, PERSON, scene.part(path.position, path.heading, angle, pivot), instance)
+            scene.add(mesh, Label.PERSON, scene.part(path, angle, pivot), instance)
     scene.patch((0.0, 0.0), (0.42, 0.36), -0.5, part=body)
 
 
 def add_rider(site: Site, path: Trajectory, motorised: bool) -> None:
     """Seat a rider on the bicycle or motorcycle that follows ``path``."""
     scene, outfit = site.scene, _draw_outfit(site.random)
-    instance = scene.new_instance(RAW_RIDER)
+    instance = scene.new_instance(Label.RIDER)
     seat, back = (0.92, -0.28) if motorised else (0.98, -0.22)
     if motorised:
         outfit = outfit._replace(skin=_HELMET, hair=outfit.top)
-    body = scene.part(path.position, path.heading, None, (0.0, 0.0, back))
-    scene.add(_trunk(outfit, 0.22, seat), RIDER, body, instance)
+    body = scene.part(path, None, (0.0, 0.0, back))
+    scene.add(_trunk(outfit, 0.22, seat), Label.RIDER, body, instance)
     leg = _limb(0.82, 0.08, outfit.legs, _SHOE, 0.16)
     arm = _limb(0.62, 0.055, outfit.top, outfit.skin, 0.05)
     phase = path.travelled / 5.0 * 2 * np.pi + site.draw(0, 2 * np.pi)
     reach = np.full(scene.num_poses, -0.95)
     for side in (-1.0, 1.0):
         pedalling = (0.0 if motorised else 0.30) * side * np.sin(phase) - 0.42
-        part = scene.part(path.position, path.heading, pedalling, (0.11 * side, seat, back))
-        scene.add(leg, RIDER, part, instance)
+        part = scene.part(path, pedalling, (0.11 * side, seat, back))
+        scene.add(leg, Label.RIDER, part, instance)
         shoulder = (0.24 * side, seat + 0.52, back + 0.2)
-        scene.add(arm, RIDER, scene.part(path.position, path.heading, reach, shoulder), instance)
+        scene.add(arm, Label.RIDER, scene.part(path, reach, shoulder), instance)

@@ -1,7 +1,7 @@
 """Configuration and result type of the toy city, and the safetensors file that holds a clip."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -74,19 +74,14 @@ class ToyCityClip:
     camera: Float32[np.ndarray, " 4"]
     """Focal length, column and row of the optical axis in pixels; metres above the ground."""
     frames_per_second: float
-    """Frame rate of the clip."""
     seed: int
-    """The seed that made the clip."""
     description: dict[str, str]
     """Weather, time of day, street kind and camera behaviour in words."""
 
 
 FORMAT_VERSION = "2"
-CLIP_ARRAYS = (
-    "frames", "label_maps", "instance_maps", "depth", "forward_flow", "backward_flow",
-    "forward_visible", "backward_visible", "ego_motion", "camera",
-)  # fmt: skip
-"""The fields of a clip that are arrays."""
+CLIP_ARRAYS = tuple(field.name for field in fields(ToyCityClip))[:-3]
+"""The fields of a clip that are arrays: all but the last three."""
 
 
 def save_clip(clip: ToyCityClip, path: str | Path) -> None:

@@ -3,39 +3,28 @@
 import json
 import os
 import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from seg2vid.data.toycity import clip as clip_file
-from seg2vid.data.toycity.clip import ToyCityConfig, check_whole, load_clip, save_clip
+from seg2vid.data.toycity.clip import (
+    FORMAT_VERSION,
+    ToyCityConfig,
+    check_whole,
+    load_clip,
+    save_clip,
+)
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.tools.errors import Seg2VidError, expected
-from seg2vid.tools.files import replacing, working_alone
+from seg2vid.tools.files import partial_files, replacing, working_alone
 from seg2vid.tools.plain import read_plain
 from seg2vid.tools.processes import work_in_processes
 
 _BYTES_PER_PIXEL, _SECONDS_PER_PIXEL = 27, 7e-7
 _PREVIEW_CLIPS = 6
-
-
-@dataclass(frozen=True)
-class ToyCityDataset:
-    """What ``write_dataset`` did."""
-
-    directory: Path
-    clips: int
-    """Number of clips the dataset has."""
-    written: int
-    """Clips rendered by this call; the others were already there."""
-    seconds: float
-    """Time this call took."""
-    megabytes: float
-    """Size of all clip files, in 1e6 bytes."""
 
 
 def write_dataset(
@@ -47,35 +36,35 @@ def write_dataset(
     workers: int = 1,
     preview: bool = True,
     progress: bool = True,
-) -> ToyCityDataset:
+) -> int:
     """Render clips ``seed`` to ``seed + clips - 1`` into a directory; run again to resume.
 
     Each is a file ``clip_<seed>.safetensors``, whatever the number of ``workers`` (processes);
     ``preview`` adds a contact sheet, ``preview.png``; ``progress`` says the cost first and shows a
-    bar, both on stderr. Raises ``ValueError`` for a bad argument or a directory made with another
-    config, ``OSError`` if the directory cannot be written.
+    bar, both on stderr. Returns how many were not there yet. Raises ``ValueError`` for a bad
+    argument or a directory made with another config, ``OSError`` if none can be made.
     """
     check_whole("clips", clips, 1, 10**9)
     check_whole("workers", workers, 1, 10**4)
     check_whole("the seed of a toy city", seed, 0, 2**62)
-    directory, started = Path(directory), time.perf_counter()
+    directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what, got = f"a directory that can be written at {directory}", str(error)
         raise OSError(expected(what, got=got, fix="choose another directory")) from error
     with working_alone(directory):
-        _open_directory(directory, seed, clips, config)
-        names = {number: f"clip_{number:06d}.safetensors" for number in range(seed, seed + clips)}
-        paths = {number: directory / name for number, name in names.items()}
+        _write_settings(directory / "toycity.json", seed, clips, config)
+        numbers = range(seed, seed + clips)
+        paths = {number: directory / f"clip_{number:06d}.safetensors" for number in numbers}
         missing = [number for number, path in paths.items() if not path.is_file()]
         workers = min(workers, max(len(missing), 1))
         if progress:
             tqdm.write(_cost(clips, len(missing), config, workers), file=sys.stderr)
         bar = tqdm(total=clips, initial=clips - len(missing), unit="clip", disable=not progress)
+        write = partial(_write_clip, paths, config)
         try:
             with bar:
-                write = partial(_write_clip, paths, config)
                 if workers > 1:
                     work_in_processes(write, missing, workers=workers, done=lambda *_: bar.update())
                 else:
@@ -83,12 +72,12 @@ def write_dataset(
                         write(number)
                         bar.update()
         finally:
-            _remove_unfinished(directory)
+            # What processes that were killed, now or before, left behind.
+            for path in partial_files(directory):
+                path.unlink(missing_ok=True)
         if preview:
-            _write_preview(list(paths.values())[:_PREVIEW_CLIPS], directory)
-        megabytes = sum(path.stat().st_size for path in paths.values()) / 1e6
-        seconds = time.perf_counter() - started
-        return ToyCityDataset(directory, clips, len(missing), seconds, megabytes)
+            _write_preview(list(paths.values())[:_PREVIEW_CLIPS], directory / "preview.png")
+    return len(missing)
 
 
 def _cost(clips: int, missing: int, config: ToyCityConfig, workers: int) -> str:
@@ -100,51 +89,30 @@ def _cost(clips: int, missing: int, config: ToyCityConfig, workers: int) -> str:
     )
 
 
-def _open_directory(directory: Path, seed: int, clips: int, config: ToyCityConfig) -> None:
-    """Write the settings file of the directory, or check it against the config."""
-    settings = directory / "toycity.json"
-    content = {
-        "version": clip_file.FORMAT_VERSION,
-        "seed": seed,
-        "config": asdict(config),
-        "clips": clips,
-    }
-    try:
-        _remove_unfinished(directory)
-        if settings.is_file():
-            _check_settings(settings, content)
-        with replacing(settings) as unfinished:
-            unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        what, got = f"a directory that can be written at {directory}", str(error)
-        raise OSError(expected(what, got=got, fix="choose another directory")) from error
-
-
-def _remove_unfinished(directory: Path) -> None:
-    """Delete what processes that were killed left behind."""
-    for path in directory.glob(".clip_*.partial.safetensors"):
-        path.unlink(missing_ok=True)
-
-
-def _check_settings(settings: Path, wanted: dict[str, object]) -> None:
-    """Raise a ``ValueError`` if the directory was made with other settings."""
-    what, fix = "the settings of a toy city", "choose an empty directory"
-    found = read_plain(settings, what, fix=fix)
-    if not isinstance(found, dict) or not wanted.keys() <= found.keys():
-        raise Seg2VidError(f"{what} in {settings}", got=repr(found), fix=fix)
-    different = [name for name in ("version", "seed", "config") if found[name] != wanted[name]]
-    if different:
-        what = f"a directory made with { ({name: wanted[name] for name in different}) }"
-        got = f"{settings.parent}, made with { ({name: found[name] for name in different}) }"
-        fix = "ask for the same settings or choose another directory"
-        raise Seg2VidError(what, got=got, fix=fix)
+def _write_settings(path: Path, seed: int, clips: int, config: ToyCityConfig) -> None:
+    """Say in the directory what it is made with; raise ``ValueError`` if that was another."""
+    wanted = {"version": FORMAT_VERSION, "seed": seed, "config": asdict(config)}
+    if path.is_file():
+        what, fix = "the settings of a toy city", "choose an empty directory"
+        found = read_plain(path, what, fix=fix)
+        if not isinstance(found, dict) or not {*wanted, "clips"} <= found.keys():
+            raise Seg2VidError(f"{what} in {path}", got=repr(found), fix=fix)
+        different = [name for name, value in wanted.items() if found[name] != value]
+        if different:
+            what = f"a directory made with { ({name: wanted[name] for name in different}) }"
+            got = f"{path.parent}, made with { ({name: found[name] for name in different}) }"
+            fix = "ask for the same settings or choose another directory"
+            raise Seg2VidError(what, got=got, fix=fix)
+    with replacing(path) as unfinished:
+        content = json.dumps(wanted | {"clips": clips}, indent=2)
+        unfinished.write_text(content + "\n", encoding="utf-8")
 
 
 def _write_clip(paths: dict[int, Path], config: ToyCityConfig, seed: int) -> None:
     save_clip(render_clip(seed, config), paths[seed])
 
 
-def _write_preview(paths: list[Path], directory: Path) -> None:
+def _write_preview(paths: list[Path], place: Path) -> None:
     from PIL import Image
 
     from seg2vid.labels.space import get_label_space
@@ -156,5 +124,5 @@ def _write_preview(paths: list[Path], directory: Path) -> None:
         "last frame": np.stack([clip.frames[-1] for clip in clips]),
         "labels of the first frame": np.stack([colours[clip.label_maps[0]] for clip in clips]),
     }
-    with replacing(directory / "preview.png") as unfinished:
+    with replacing(place) as unfinished:
         Image.fromarray(contact_sheet(rows)).save(unfinished, format="PNG")

@@ -8,31 +8,13 @@ from jaxtyping import Float, Float32, UInt8
 from seg2vid.data.toycity.camera import ToyCamera
 from seg2vid.data.toycity.materials import smooth_noise, white_noise
 from seg2vid.data.toycity.rasteriser import cross, polygon_spans, row_dot
-from seg2vid.data.toycity.scene import Scene
+from seg2vid.data.toycity.scene import Label, Scene
 from seg2vid.data.toycity.street import StreetLayout
 
-ROAD, SIDEWALK, TERRAIN = 0, 1, 9
 _KERB = 0.16
 _SIGNS = np.array([[1, -1, -1], [1, 1, -1], [1, 1, 1], [1, -1, 1]])
 
 Values = Float[np.ndarray, " pixels"]
-Places = Float[np.ndarray, "samples 2"]
-
-
-class GroundPoints(NamedTuple):
-    """Visible ground points in metres: east, north, and the size of the pixel on the ground."""
-
-    x: Values
-    z: Values
-    across: Values
-    lengthwise: Values
-
-
-class PaintedGround(NamedTuple):
-    """Class (train id: road, sidewalk or terrain) and unlit colour (RGB 0 to 1) of points."""
-
-    label: UInt8[np.ndarray, " pixels"]
-    colour: Float32[np.ndarray, "pixels 3"]
 
 
 class _Texture(NamedTuple):
@@ -48,26 +30,28 @@ class _Texture(NamedTuple):
     tufts: Values
 
 
-def paint_ground(layout: StreetLayout, points: GroundPoints) -> PaintedGround:
-    """Return class and colour of ground points."""
-    place = layout.path.locate(points.x, points.z)
-    distance = layout.kerb_distance(place)
-    label = (distance > 0).astype(np.uint8)
-    green = np.where(place.aside > 0, layout.green_plots[1], layout.green_plots[0])
-    label[green & (distance > layout.verge + layout.pavement)] = TERRAIN
-    label[(distance > _KERB) & (distance < layout.verge)] = TERRAIN
-    texture = _Texture(
-        place.along, place.aside, distance, points.across, points.lengthwise,
-        grain=white_noise(points.x * 24.0, points.z * 24.0) * np.minimum(0.04 / points.across, 1.0),
-        patches=smooth_noise(points.x * 6.0, points.z * 6.0),
-        tufts=white_noise(points.x * 6.0, points.z * 6.0),
-    )  # fmt: skip
+def paint_ground(
+    layout: StreetLayout, east: Values, north: Values, across: Values, lengthwise: Values
+) -> tuple[UInt8[np.ndarray, " pixels"], Float32[np.ndarray, "pixels 3"]]:
+    """Return class and unlit colour (RGB 0 to 1) of ground points, given in metres.
+
+    A pixel covers ``across`` times ``lengthwise`` metres of the ground.
+    """
+    along, aside = layout.path.locate(east, north)
+    kerb = layout.kerb_distance(along, aside)
+    label = np.where(kerb > 0, Label.SIDEWALK, Label.ROAD).astype(np.uint8)
+    green = np.where(aside > 0, layout.green_plots[1], layout.green_plots[0])
+    label[green & (kerb > layout.verge + layout.pavement)] = Label.TERRAIN
+    label[(kerb > _KERB) & (kerb < layout.verge)] = Label.TERRAIN
+    grain = white_noise(east * 24.0, north * 24.0) * np.minimum(0.04 / across, 1.0)
+    fine, tufts = smooth_noise(east * 6.0, north * 6.0), white_noise(east * 6.0, north * 6.0)
+    texture = _Texture(along, aside, kerb, across, lengthwise, grain, fine, tufts)
     colour = np.empty((len(label), 3), np.float32)
-    for kind, paint in ((ROAD, _paint_road), (SIDEWALK, _paint_paving), (TERRAIN, _paint_grass)):
+    for kind, paint in _PAINTERS.items():
         chosen = np.flatnonzero(label == kind)
         if len(chosen):
             colour[chosen] = paint(layout, _Texture(*(values[chosen] for values in texture)))
-    return PaintedGround(label, colour)
+    return label, colour
 
 
 def _stripe(offset: Values, half: float, size: Values) -> Values:
@@ -142,17 +126,24 @@ def _paint_grass(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "pi
     value = 1 + 0.16 * where.grain + 0.14 * tufts + 0.12 * where.patches
     dry = np.clip(where.patches - 0.15, 0, 1)
     soil = dry[:, None] * np.array([0.14, 0.05, 0.02], np.float32)
-    return value[:, None] * np.array(layout.grass, np.float32) + soil
+    green = layout.grass * np.array([0.36, 0.45, 0.20])
+    return value[:, None] * green.astype(np.float32) + soil
+
+
+_PAINTERS = {
+    Label.ROAD: _paint_road,
+    Label.SIDEWALK: _paint_paving,
+    Label.TERRAIN: _paint_grass,
+}
 
 
 def patch_light(scene: Scene, camera: ToyCamera, frame: int) -> Float32[np.ndarray, "2 pixels"]:
     """Return shadow (-1 to 0) and lamp light (from 0) of all patches, as if nothing hid them."""
     light = np.zeros((2, camera.height * camera.width), np.float32)
-    patches, part = scene.patches, scene.patches.part
-    to_camera = camera.rotation(frame)
+    part, to_camera = scene.patches[:, 8].astype(np.int64), camera.rotation(frame)
     rotation = (to_camera @ scene.rotation[frame])[part][:, [0, 2]][:, :, [0, 2]]
     offset = (scene.translation[frame] - camera.location(frame)) @ to_camera.T
-    shape = np.einsum("nij,nkj->nki", rotation, patches.shape)
+    shape = np.einsum("nij,nkj->nki", rotation, scene.patches[:, :6].reshape(-1, 3, 2))
     shape[:, 0] += offset[part][:, [0, 2]]
     corners = np.insert(np.einsum("ck,nki->nci", _SIGNS, shape), 1, camera.elevation, 2)
     near = np.flatnonzero((corners[..., 2].max(1) > 0.3) & (corners[..., 2].min(1) < 70.0))
@@ -167,25 +158,17 @@ def patch_light(scene: Scene, camera: ToyCamera, frame: int) -> Float32[np.ndarr
     depth = (camera.elevation / slope)[span]
     column = pixel - (spans.row * camera.width)[span]
     aside = (column - camera.centre_x) / camera.focal * depth
-    place = _solve(np.stack([aside, depth], 1), shape[patch])
-    value = patches.strength[patch] * _softness(place, patches.softness[patch])
+    # Each place in half axes from the centre of its patch.
+    centre, first, second = shape[patch].transpose(1, 2, 0)
+    x, z = aside - centre[0], depth - centre[1]
+    area = first[0] * second[1] - first[1] * second[0]
+    u, v = (x * second[1] - z * second[0]) / area, (first[0] * z - first[1] * x) / area
+    strength, softness = scene.patches[patch, 6], scene.patches[patch, 7]
+    border = 1.0 - np.maximum(np.abs(u), np.abs(v))
+    square = np.clip(border / np.maximum(softness, 0.02), 0, 1)
+    circle = np.sqrt(np.clip(1.0 - (u * u + v * v), 0, 1))
+    value = strength * np.where(softness > 1.5, circle, square).astype(np.float32)
     np.minimum.at(light[0], pixel, value)
-    if patches.strength.max(initial=0.0) > 0:
+    if (scene.patches[:, 6] > 0).any():
         np.maximum.at(light[1], pixel, value)
     return light
-
-
-def _solve(place: Places, shape: Float[np.ndarray, "samples 3 2"]) -> Places:
-    """Express ``place`` in half axes from the centre of its patch."""
-    (x, z), first, second = (place - shape[:, 0]).T, shape[:, 1].T, shape[:, 2].T
-    area = first[0] * second[1] - first[1] * second[0]
-    u = (x * second[1] - z * second[0]) / area
-    return np.stack([u, (first[0] * z - first[1] * x) / area], 1)
-
-
-def _softness(place: Places, softness: Values) -> Values:
-    """Return 1 in the middle of a patch, 0 at its border; softness 2 makes it round."""
-    border = 1.0 - np.maximum(np.abs(place[:, 0]), np.abs(place[:, 1]))
-    square = np.clip(border / np.maximum(softness, 0.02), 0, 1)
-    circle = np.sqrt(np.clip(1.0 - row_dot(place, place), 0, 1))
-    return np.where(softness > 1.5, circle, square).astype(np.float32)

@@ -5,11 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from seg2vid.data.toycity.scene import ALL_SIDES, WALLS, Footprint, Look, Material, Mesh, Site
+from seg2vid.data.toycity.scene import (
+    ALL_SIDES,
+    WALLS,
+    Footprint,
+    Label,
+    Look,
+    Material,
+    Mesh,
+    Site,
+)
 from seg2vid.data.toycity.street import Place
 
 Colour = tuple[float, float, float]
-BUILDING, WALL, FENCE, VEGETATION = 2, 3, 4, 8
 _PLASTER = (
     (0.76, 0.71, 0.60), (0.70, 0.64, 0.52), (0.80, 0.78, 0.73), (0.62, 0.52, 0.42),
     (0.66, 0.43, 0.33), (0.58, 0.34, 0.27), (0.74, 0.60, 0.40), (0.60, 0.62, 0.63),
@@ -30,7 +38,6 @@ _LEAVES = (
 )  # fmt: skip
 _AUTUMN = ((0.52, 0.33, 0.10), (0.45, 0.25, 0.09), (0.50, 0.42, 0.13))
 
-POLE, LIGHT, SIGN = 5, 6, 7
 _STEEL = ((0.42, 0.44, 0.45), (0.28, 0.33, 0.30), (0.55, 0.56, 0.57), (0.22, 0.23, 0.25))
 _BLACK, _WHITE = (0.07, 0.07, 0.07), (0.92, 0.92, 0.90)
 _RED, _BLUE, _YELLOW = (0.80, 0.06, 0.08), (0.06, 0.22, 0.62), (0.75, 0.62, 0.06)
@@ -59,7 +66,7 @@ class Builder(Site):
             small = plot.mean(0) + (plot - plot.mean(0)) * 0.4
             top = height + self.draw(1.5, 3.0)
             mesh.prism(small, small, (height, top), Look(front.colour).shaded(0.9), WALLS)
-        scene.add(mesh, BUILDING)
+        scene.add(mesh, Label.BUILDING)
         shift = np.array(scene.shadow_shift) * height
         if scene.shade > 0.1 and float(shift @ (plot[0] - plot[3])) > 0:
             centre, half = (plot[0] + plot[1] + shift) / 2, 0.515 * (plot[1] - plot[0])
@@ -106,7 +113,7 @@ class Builder(Site):
         aside = aside * (0.3 if is_wall else 0.06)
         mesh, footprint = Mesh(), np.concatenate([line, line[::-1] + aside])
         mesh.prism(footprint, footprint, (0.0, height), look)
-        scene.add(mesh, WALL if is_wall else FENCE)
+        scene.add(mesh, Label.WALL if is_wall else Label.FENCE)
 
     def _leaf_look(self, autumn: bool = False) -> Look:
         palette = _AUTUMN if autumn and self.random.random() < 0.7 else _LEAVES
@@ -139,7 +146,7 @@ class Builder(Site):
             for east, up, north, size in np.stack([*centres, sizes], 1).tolist():
                 radii = (size * spread, 0.85 * size * crown, size * spread)
                 mesh.ellipsoid((east, up, north), radii, leaf.shaded(0.85 + 0.3 * size))
-        scene.add(mesh, VEGETATION)
+        scene.add(mesh, Label.VEGETATION)
         sunny, size = scene.shade > 0.1, 1.15 * spread
         reach = middle if sunny else 0.0
         centre = (x + scene.shadow_shift[0] * reach, z + scene.shadow_shift[1] * reach)
@@ -150,13 +157,13 @@ class Builder(Site):
         (x, z), mesh, leaf, small = place, Mesh(), self._leaf_look(), 0.7 * size
         mesh.ellipsoid((x, 0.6 * size, z), (size, 0.75 * size, size), leaf)
         mesh.ellipsoid((x + 0.5 * size, 0.45 * size, z - 0.3 * size), (small, small, small), leaf)
-        self.scene.add(mesh, VEGETATION)
+        self.scene.add(mesh, Label.VEGETATION)
 
     def add_hedge(self, footprint: Footprint, height: float) -> None:
         """Grow a hedge over a footprint of four (x, z) corners."""
         mesh = Mesh()
         mesh.prism(footprint, footprint, (0.0, height), self._leaf_look())
-        self.scene.add(mesh, VEGETATION)
+        self.scene.add(mesh, Label.VEGETATION)
 
     def _mast(self, height: float, radius: float) -> Mesh:
         mesh, steel = Mesh(), Look(self._pick(_STEEL))
@@ -173,13 +180,13 @@ class Builder(Site):
         mesh.box((-0.14, height - 0.16, 1.2), (0.14, height - 0.02, 2.0), steel)
         lamp = Look((1.0, 0.86, 0.58), Material.GLOW, (0.75, 0.75, 0.70))
         mesh.box((-0.12, height - 0.24, 1.25), (0.12, height - 0.15, 1.95), lamp, ALL_SIDES)
-        scene.add(mesh, POLE, part)
+        scene.add(mesh, Label.POLE, part)
         if self.lamps > 0:
             scene.patch((0.0, 2.0), (6.0, 7.0), 0.62 * self.lamps, part=part)
 
     def add_bollard(self, place: Place) -> None:
         """Erect a low post."""
-        self.scene.add(self._mast(0.95, 0.06), POLE, self.scene.standing_part(place, 0.0))
+        self.scene.add(self._mast(0.95, 0.06), Label.POLE, self.scene.standing_part(place, 0.0))
 
     def add_traffic_light(self, place: Place, heading: float, state: int, arm: float) -> None:
         """Erect a signal facing against ``heading``; state 0 red, 1 amber, 2 green.
@@ -194,14 +201,14 @@ class Builder(Site):
             low = (-arm, height - 0.15, -0.05)
             mesh.box(low, (0.0, height - 0.02, 0.05), mesh.looks[0], ALL_SIDES)
             _add_signal(lights, 0.2 - arm, height - 1.05, state)
-        scene.add(mesh, POLE, part)
-        scene.add(lights, LIGHT, part)
+        scene.add(mesh, Label.POLE, part)
+        scene.add(lights, Label.LIGHT, part)
 
     def add_sign(self, place: Place, heading: float) -> None:
         """Erect a traffic sign of a random kind that faces against ``heading``."""
         scene = self.scene
         part, height = scene.standing_part(place, heading), self.draw(2.3, 2.9)
-        scene.add(self._mast(height, 0.04), POLE, part)
+        scene.add(self._mast(height, 0.04), Label.POLE, part)
         kind, plate = int(self.random.integers(6)), Mesh()
         if kind <= 1:
             ring, face = ((_RED, _WHITE), (_BLUE, _BLUE))[kind]
@@ -220,7 +227,7 @@ class Builder(Site):
                 plate.quad(np.array(corners), Look(colour))
         else:
             self._add_plate(plate, height, kind - 3)
-        scene.add(plate, SIGN, part)
+        scene.add(plate, Label.SIGN, part)
 
     def _add_plate(self, mesh: Mesh, height: float, kind: int) -> None:
         """Add a rectangular sign: a blue square, a blue panel, or a large direction sign."""

@@ -76,14 +76,16 @@ class Spans:
         return _ragged(self.row * camera.width + self.start, self.length)
 
 
-class SurfaceBuffer(NamedTuple):
-    """The nearest surface of every pixel, flat in row-major order."""
+class View(NamedTuple):
+    """One frame: what is where, and the nearest surface of every pixel, row after row."""
 
+    frame: int
+    geometry: FrameGeometry
     surface: Int[np.ndarray, " pixels"]
     inverse_depth: Float[np.ndarray, " pixels"]
 
 
-def place_scene(scene: Scene, camera: ToyCamera, frame: int) -> FrameGeometry:
+def _place_scene(scene: Scene, camera: ToyCamera, frame: int) -> FrameGeometry:
     """Move all surfaces of ``scene`` into the camera axes of ``frame``."""
     to_camera = camera.rotation(frame)
     rotation = to_camera @ scene.rotation[frame]
@@ -125,15 +127,16 @@ def place_scene(scene: Scene, camera: ToyCamera, frame: int) -> FrameGeometry:
     )
 
 
-def nearest_surfaces(geometry: FrameGeometry, camera: ToyCamera) -> SurfaceBuffer:
-    """Return which surface each pixel shows and its inverse depth."""
+def rasterise(scene: Scene, camera: ToyCamera, frame: int) -> View:
+    """Find which surface each pixel of a frame shows, and its inverse depth."""
+    geometry = _place_scene(scene, camera, frame)
     ground = np.maximum((np.arange(camera.height) - camera.centre_y) / camera.focal, 0.0)
     ground = ground / camera.elevation
     keys = np.repeat(np.where(ground > 0, _keys(ground, GROUND), 0), camera.width)
     _draw_quads(keys, geometry, camera)
     _draw_ellipsoids(keys, geometry, camera)
     keys[camera.bonnet.ravel()] = _keys(np.array([1 / BONNET_DEPTH]), BONNET)
-    return SurfaceBuffer(keys & _ID_MASK, (keys & ~_ID_MASK).view(np.float64))
+    return View(frame, geometry, keys & _ID_MASK, (keys & ~_ID_MASK).view(np.float64))
 
 
 def polygon_spans(corners: Corners, edges: Corners, camera: ToyCamera) -> Spans:

@@ -5,11 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from seg2vid.data.toycity import rasteriser
 from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig, check_whole
-from seg2vid.data.toycity.rasteriser import FrameGeometry, SurfaceBuffer, leaf_gaps, row_dot
+from seg2vid.data.toycity.rasteriser import FrameGeometry, View, leaf_gaps, rasterise, row_dot
 from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND
-from seg2vid.data.toycity.shading import City, ShadedFrame, shade_frame
+from seg2vid.data.toycity.shading import City, shade
 from seg2vid.data.toycity.world import build_city
 
 Rays = Float[np.ndarray, "3 pixels"]
@@ -17,29 +16,17 @@ Flags = Bool[np.ndarray, " points"]
 Indices = Int[np.ndarray, " points"]
 
 
-class FrameView(NamedTuple):
-    """One rasterised frame: its index, geometry and surface buffer."""
+def _correspond(
+    city: City, source: View, other: View
+) -> tuple[Float32[np.ndarray, "2 height width"], Bool[np.ndarray, "height width"]]:
+    """Return exact flow (dx, dy in pixels) from one frame to the other, and visibility.
 
-    frame: int
-    geometry: FrameGeometry
-    buffer: SurfaceBuffer
-
-
-class Correspondence(NamedTuple):
-    """Where the pixels of one frame are in another, and whether they are seen there."""
-
-    flow: Float32[np.ndarray, "2 height width"]
-    """Pixels (dx, dy)."""
-    visible: Bool[np.ndarray, "height width"]
-    """True where the same surface point is in view and not hidden."""
-
-
-def correspond(city: City, source: FrameView, other: FrameView) -> Correspondence:
-    """Return exact flow and visibility from the pixels of ``source`` to frame ``other``."""
+    A pixel is visible where its surface point is in view and not hidden in the other frame.
+    """
     camera = city.camera
-    rays, inverse = camera.rays, source.buffer.inverse_depth
+    rays, inverse = camera.rays, source.inverse_depth
     moved = _move_rays(city, source, other.frame, np.stack([*rays, inverse]))
-    distance, static = np.maximum(moved[2], 1e-3), source.buffer.surface == BONNET
+    distance, static = np.maximum(moved[2], 1e-3), source.surface == BONNET
     there = moved[:2] / distance
     there[:, static] = rays[:, static]
     flow = ((there - rays) * camera.focal).clip(-2.0 * camera.width, 2.0 * camera.width)
@@ -47,15 +34,15 @@ def correspond(city: City, source: FrameView, other: FrameView) -> Correspondenc
     inside = (moved[2] > 1e-3) & (column >= 0) & (column <= camera.width - 1)
     seen = np.flatnonzero(inside & (row >= 0) & (row <= camera.height - 1) & ~static)
     seen_rays = np.stack([*there[:, seen], np.ones(len(seen))], 1)
-    points = _Points(source.buffer.surface[seen], seen_rays, inverse[seen] / distance[seen])
+    points = _Points(source.surface[seen], seen_rays, inverse[seen] / distance[seen])
     left = np.minimum(column[seen].astype(np.int64), camera.width - 2)
     corner = np.minimum(row[seen].astype(np.int64), camera.height - 2) * camera.width + left
     steps = (0, 1, camera.width, camera.width + 1)
-    around = [other.buffer.surface[corner + step] for step in steps]
+    around = [other.surface[corner + step] for step in steps]
     visible = static.copy()
     visible[seen] = _unhidden(other.geometry, points, around)
     shape = (camera.height, camera.width)
-    return Correspondence(flow.reshape(2, *shape).astype(np.float32), visible.reshape(shape))
+    return flow.reshape(2, *shape).astype(np.float32), visible.reshape(shape)
 
 
 class _Points(NamedTuple):
@@ -66,7 +53,7 @@ class _Points(NamedTuple):
     inverse: Float[np.ndarray, " points"]
 
 
-def _move_rays(city: City, source: FrameView, there: int, points: Rays) -> Rays:
+def _move_rays(city: City, source: View, there: int, points: Rays) -> Rays:
     """Move points, given as (right, down) slopes and inverse depth, to the other camera.
 
     Scaled by the source's inverse depth: the sky needs no infinity, a resting point no rounding.
@@ -83,7 +70,7 @@ def _move_rays(city: City, source: FrameView, there: int, points: Rays) -> Rays:
     moved[2] = turn[2, 0] * right + turn[2, 2] + shift[2] * inverse
     rests = (scene.rotation[here] == scene.rotation[there]).all((1, 2))
     rests &= (scene.translation[here] == scene.translation[there]).all(1)
-    part = scene.surfaces.part[source.buffer.surface]
+    part = scene.surfaces.part[source.surface]
     chosen = np.flatnonzero(~rests[part])
     relative = scene.rotation[there] @ np.swapaxes(scene.rotation[here], 1, 2)
     shifts = np.einsum("nij,nj->ni", relative, camera.location(here) - scene.translation[here])
@@ -155,28 +142,22 @@ def render_clip(seed: int, config: ToyCityConfig = ToyCityConfig()) -> ToyCityCl
 
 def render_city(city: City, seed: int, config: ToyCityConfig) -> ToyCityClip:
     """Render all frames of a city that was already built."""
-    shaded: list[ShadedFrame] = []
-    views: list[FrameView] = []
-    for frame in range(config.num_frames + 1):
-        geometry = rasteriser.place_scene(city.scene, city.camera, frame)
-        buffer = rasteriser.nearest_surfaces(geometry, city.camera)
-        shaded.append(shade_frame(city, geometry, buffer, frame))
-        views.append(FrameView(frame, geometry, buffer))
-    first, later = views[0], views[1:]
-    forward = [correspond(city, first, view) for view in later]
-    backward = [correspond(city, view, first) for view in later]
-    inverse = np.stack([view.buffer.inverse_depth for view in views])
+    views = [rasterise(city.scene, city.camera, at) for at in range(config.num_frames + 1)]
+    pictures, labels, instances = zip(*(shade(city, view) for view in views), strict=True)
+    first, *later = views
+    forward = [_correspond(city, first, view) for view in later]
+    backward = [_correspond(city, view, first) for view in later]
+    inverse = np.stack([view.inverse_depth for view in views])
     depth = np.divide(1.0, inverse, out=np.full_like(inverse, np.inf), where=inverse > 0)
-    labels = np.stack([frame.labels for frame in shaded])
     return ToyCityClip(
-        frames=np.stack([frame.picture for frame in shaded]),
-        label_maps=labels,
-        instance_maps=np.stack([frame.instances for frame in shaded]),
-        depth=depth.reshape(labels.shape).astype(np.float32),
-        forward_flow=np.stack([item.flow for item in forward]),
-        backward_flow=np.stack([item.flow for item in backward]),
-        forward_visible=np.stack([item.visible for item in forward]),
-        backward_visible=np.stack([item.visible for item in backward]),
+        frames=np.stack(pictures),
+        label_maps=np.stack(labels),
+        instance_maps=np.stack(instances),
+        depth=depth.reshape(len(views), *labels[0].shape).astype(np.float32),
+        forward_flow=np.stack([flow for flow, _ in forward]),
+        backward_flow=np.stack([flow for flow, _ in backward]),
+        forward_visible=np.stack([visible for _, visible in forward]),
+        backward_visible=np.stack([visible for _, visible in backward]),
         ego_motion=city.camera.motion()[1:].astype(np.float32),
         camera=city.camera.numbers(),
         frames_per_second=float(config.frames_per_second),

@@ -8,14 +8,25 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8, UInt16
 
-from seg2vid.data.toycity.street import Occupancy, StreetLayout
+from seg2vid.data.toycity.street import Occupancy, Place, StreetLayout, Trajectory
+from seg2vid.labels.space import get_label_space
 
 Real = int | float
 Pair = tuple[Real, Real]
 Axes = Pair | tuple[Pair, Pair]
 Triple = tuple[Real, Real, Real]
+Footprint = Float[np.ndarray, "4 2"]
+"""Front left, front right, back right, back left (x, z)."""
+Outline = tuple[Real, Real, Real, Real] | Footprint
+"""A rectangle (x0, x1, z0, z1) or any four corners."""
 
-
+Label = IntEnum(
+    "Label",
+    "ROAD SIDEWALK BUILDING WALL FENCE POLE LIGHT SIGN VEGETATION TERRAIN SKY PERSON RIDER CAR "
+    "TRUCK BUS TRAIN MOTORCYCLE BICYCLE VOID",
+    start=0,
+)
+"""The train ids of Cityscapes."""
 Material = IntEnum(
     "Material", "FLAT FACADE ROOF LEAVES GLASS PLANKS STONE PAINT GLOW COACH SIGN", start=0
 )
@@ -43,14 +54,8 @@ ALL_SIDES = (0, 1, 2, 3, 4, 5)
 """Sides of a solid: rear, right, front, left, top, bottom."""
 NO_BOTTOM = ALL_SIDES[:5]
 WALLS = ALL_SIDES[:4]
-
 Sides = tuple[int, ...]
 Looks = Look | tuple[Look, ...]
-Rectangle = tuple[Real, Real, Real, Real]
-"""x0, x1, z0, z1."""
-Footprint = Float[np.ndarray, "4 2"]
-"""Front left, front right, back right, back left (x, z)."""
-Outline = Rectangle | Footprint
 
 
 @dataclass
@@ -59,19 +64,16 @@ class Mesh:
 
     faces: list[Float[np.ndarray, "_ 4 3"]] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
-    double_sided: list[bool] = field(default_factory=list)
     balls: list[tuple[Triple, Triple, Look]] = field(default_factory=list)
 
     def quad(self, corners: Float[np.ndarray, "4 3"], look: Look) -> None:
         """Add one quad that is seen from both sides; corners 0 and 1 are its bottom edge."""
         self.solid(corners[None], look)
-        self.double_sided[-1] = True
 
     def solid(self, faces: Float[np.ndarray, "faces 4 3"], looks: Looks) -> None:
         """Add the faces of a convex solid, seen from outside; one look for all or one each."""
         self.faces.append(faces)
         self.looks += [looks] * len(faces) if isinstance(looks, Look) else looks
-        self.double_sided += [False] * len(faces)
 
     def prism(
         self, bottom: Outline, top: Outline, heights: Pair, looks: Looks, sides: Sides = NO_BOTTOM
@@ -120,18 +122,6 @@ class SurfaceTable:
 
 
 @dataclass(frozen=True)
-class GroundPatches:
-    """Soft parallelograms on the ground: shadows (negative strength) and pools of light."""
-
-    shape: Float[np.ndarray, "patches 3 2"]
-    """Centre and two half axes in part x, z."""
-    strength: Float[np.ndarray, " patches"]
-    softness: Float[np.ndarray, " patches"]
-    """0 = sharp border, 1 = soft, 2 = round."""
-    part: Int[np.ndarray, " patches"]
-
-
-@dataclass(frozen=True)
 class Scene:
     """Everything a frame is rasterised from, except ground, sky and camera."""
 
@@ -143,7 +133,9 @@ class Scene:
     rotation: Float[np.ndarray, "frames parts 3 3"]
     """Poses of the parts: world = rotation @ local + translation."""
     translation: Float[np.ndarray, "frames parts 3"]
-    patches: GroundPatches
+    patches: Float[np.ndarray, "patches 9"]
+    """Parallelograms on the ground: centre and two half axes (x, z) in their part, strength (less
+    than 0 = shadow, more = lamp light), softness (0 = sharp, 1 = soft, 2 = round), and the part."""
 
 
 class SceneBuilder:
@@ -161,37 +153,29 @@ class SceneBuilder:
         self._translations = [np.zeros((num_poses, 3))]
         self._placed: list[tuple[Mesh, int, int, int]] = []
         self._patches: list[tuple[float, ...]] = []
+        self._classes = get_label_space("cityscapes").channels
         self._instances: Counter[int] = Counter()
 
-    def new_instance(self, raw_class: int) -> int:
-        """Return the next instance number of a raw Cityscapes class, e.g. 26001."""
-        self._instances[raw_class] += 1
-        return raw_class * 1000 + self._instances[raw_class]
+    def new_instance(self, label: int) -> int:
+        """Return the next instance number of a class, e.g. 26001: 26 is the raw id of cars."""
+        self._instances[label] += 1
+        return self._classes[label].raw_ids[0] * 1000 + self._instances[label]
 
     def part(
         self,
-        position: Float[np.ndarray, "frames 3"],
-        heading: Float[np.ndarray, " frames"],
+        path: Trajectory,
         swing: Float[np.ndarray, " frames"] | None = None,
         pivot: Triple = (0.0, 0.0, 0.0),
     ) -> int:
-        """Add a rigid part: turned by ``heading``, and about its own x axis by ``swing``."""
-        turn = np.zeros((self.num_poses, 3, 3))
-        turn[:, 0, 0] = turn[:, 2, 2] = np.cos(heading)
-        turn[:, 0, 2], turn[:, 2, 0], turn[:, 1, 1] = np.sin(heading), -np.sin(heading), 1.0
-        self._translations.append(position + turn @ np.array(pivot))
-        if swing is not None:
-            lean = np.zeros_like(turn)
-            lean[:, 1, 1] = lean[:, 2, 2] = np.cos(swing)
-            lean[:, 2, 1], lean[:, 1, 2], lean[:, 0, 0] = np.sin(swing), -np.sin(swing), 1.0
-            turn = turn @ lean
-        self._rotations.append(turn)
+        """Add a rigid part that follows a path, turned about its own x axis by ``swing``."""
+        turn = _rotations(path.heading, 0, 2)
+        self._translations.append(path.position + turn @ np.array(pivot))
+        self._rotations.append(turn if swing is None else turn @ _rotations(swing, 2, 1))
         return len(self._rotations) - 1
 
-    def standing_part(self, place: tuple[float, float], heading: float) -> int:
+    def standing_part(self, place: Place, heading: float) -> int:
         """Add a part that stands at world (x, z) and faces along ``heading``."""
-        position = np.tile([place[0], 0.0, place[1]], (self.num_poses, 1))
-        return self.part(position, np.full(self.num_poses, heading))
+        return self.part(Trajectory.straight(place, heading, np.zeros(self.num_poses)))
 
     def add(self, mesh: Mesh, label: int, part: int = 0, instance: int = 0) -> None:
         """Add a mesh with one label and instance number to a part."""
@@ -207,23 +191,20 @@ class SceneBuilder:
     def build(self) -> Scene:
         """Freeze the collected content."""
         meshes = [placed[0] for placed in self._placed]
-        solids = [np.zeros((1, 4, 3)), *(solid for mesh in meshes for solid in mesh.faces)]
+        solids = [np.zeros((0, 4, 3)), *(solid for mesh in meshes for solid in mesh.faces)]
+        counts = np.array([len(solid) for solid in solids])
         balls = np.array([ball[:2] for mesh in meshes for ball in mesh.balls], np.float64)
         balls = balls.reshape(-1, 2, 3)
-        patches = np.array(self._patches, np.float64).reshape(-1, 9)
         return Scene(
-            quads=_face_outwards(solids)[1:],
-            double_sided=np.array([flag for mesh in meshes for flag in mesh.double_sided], bool),
+            quads=_face_outwards(np.concatenate(solids), counts[1:]),
+            double_sided=np.repeat(counts == 1, counts),
             centres=balls[:, 0],
             radii=balls[:, 1],
             surfaces=_surface_table(self._placed),
             rotation=np.stack(self._rotations, 1),
             translation=np.stack(self._translations, 1),
-            patches=GroundPatches(
-                patches[:, :6].reshape(-1, 3, 2), patches[:, 6], patches[:, 7],
-                patches[:, 8].astype(np.int64),
-            ),
-        )  # fmt: skip
+            patches=np.array(self._patches, np.float64).reshape(-1, 9),
+        )
 
 
 @dataclass
@@ -242,9 +223,20 @@ class Site:
         return self.random.uniform(low, high)
 
 
-def _face_outwards(solids: list[Float[np.ndarray, "_ 4 3"]]) -> Float[np.ndarray, "faces 4 3"]:
-    """Join the faces of convex solids, with all normals outwards."""
-    counts, faces = np.array([len(solid) for solid in solids]), np.concatenate(solids)
+def _rotations(
+    angle: Float[np.ndarray, " frames"], first: int, second: int
+) -> Float[np.ndarray, "frames 3 3"]:
+    """Return the rotations by an angle in the plane of two axes."""
+    turn = np.tile(np.eye(3), (len(angle), 1, 1))
+    turn[:, first, first] = turn[:, second, second] = np.cos(angle)
+    turn[:, first, second], turn[:, second, first] = np.sin(angle), -np.sin(angle)
+    return turn
+
+
+def _face_outwards(
+    faces: Float[np.ndarray, "faces 4 3"], counts: Int[np.ndarray, " solids"]
+) -> Float[np.ndarray, "faces 4 3"]:
+    """Turn the normals of convex solids, of so many faces each, outwards."""
     middles = faces.mean(1)
     insides = np.add.reduceat(middles, np.cumsum(counts) - counts) / counts[:, None]
     normal = np.cross(faces[:, 2] - faces[:, 0], faces[:, 3] - faces[:, 1])
@@ -255,18 +247,18 @@ def _face_outwards(solids: list[Float[np.ndarray, "_ 4 3"]]) -> Float[np.ndarray
 def _surface_table(placed: list[tuple[Mesh, int, int, int]]) -> SurfaceTable:
     """Gather looks and ids: the three fixed surfaces, all quads, all ellipsoids."""
     void = Look((0.0, 0.0, 0.0))
-    rows = [(void, 10, 0, 0), (void, 0, 0, 0), (void, 19, 0, 0)]
+    rows: list[tuple[Look, int, int, int]] = []
+    rows += [(void, label, 0, 0) for label in (Label.SKY, Label.ROAD, Label.VOID)]
     rows += [(look, *item[1:]) for item in placed for look in item[0].looks]
     rows += [(ball[2], *item[1:]) for item in placed for ball in item[0].balls]
-    looks = [row[0] for row in rows]
-    identity = np.array([row[1:] for row in rows], np.int64)
+    looks, labels, instances, parts = zip(*rows, strict=True)
     padded = [(look.parameters + (0.0,) * 6)[:6] for look in looks]
     return SurfaceTable(
         colour=np.array([look.colour for look in looks], np.float32),
         second=np.array([look.second for look in looks], np.float32),
         parameters=np.array(padded, np.float32),
-        material=np.array([int(look.material) for look in looks], np.int64),
-        label=identity[:, 0].astype(np.uint8),
-        instance=identity[:, 1].astype(np.uint16),
-        part=identity[:, 2],
+        material=np.array([look.material for look in looks], np.int64),
+        label=np.array(labels, np.uint8),
+        instance=np.array(instances, np.uint16),
+        part=np.array(parts, np.int64),
     )

@@ -2,16 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8, UInt16
 
 from seg2vid.data.toycity.camera import ToyCamera
-from seg2vid.data.toycity.ground import GroundPoints, paint_ground, patch_light
+from seg2vid.data.toycity.ground import paint_ground, patch_light
 from seg2vid.data.toycity.materials import PAINTERS, SurfacePixels, leaf_value, smooth_noise
-from seg2vid.data.toycity.rasteriser import FrameGeometry, SurfaceBuffer, row_dot
-from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, SKY, Material, Scene
+from seg2vid.data.toycity.rasteriser import View, row_dot
+from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND, SKY, Label, Material, Scene
 from seg2vid.data.toycity.street import StreetLayout
 
 Colour = Float32[np.ndarray, " 3"]
@@ -137,23 +136,19 @@ class City:
     description: dict[str, str]
 
 
-class ShadedFrame(NamedTuple):
-    """Picture and per-pixel ids of one frame."""
-
-    picture: UInt8[np.ndarray, "height width 3"]
-    labels: UInt8[np.ndarray, "height width"]
-    instances: UInt16[np.ndarray, "height width"]
-
-
-def shade_frame(
-    city: City, geometry: FrameGeometry, buffer: SurfaceBuffer, frame: int
-) -> ShadedFrame:
-    """Return the picture, labels and instances of one rasterised frame."""
-    surfaces, surface = city.scene.surfaces, buffer.surface
+def shade(
+    city: City, view: View
+) -> tuple[
+    UInt8[np.ndarray, "height width 3"],
+    UInt8[np.ndarray, "height width"],
+    UInt16[np.ndarray, "height width"],
+]:
+    """Return picture, labels and instances of one rasterised frame."""
+    surfaces, surface = city.scene.surfaces, view.surface
     shape = (city.camera.height, city.camera.width)
     labels = surfaces.label[surface]
     colour = np.zeros((len(surface), 3), np.float32)
-    painter = _FramePainter(city, geometry, buffer, frame)
+    painter = _FramePainter(city, view)
     painter.sky(colour, np.flatnonzero(surface == SKY))
     painter.ground(colour, labels, np.flatnonzero(surface == GROUND))
     num_planar = FIRST_QUAD + len(city.scene.quads)
@@ -167,7 +162,7 @@ def shade_frame(
     painter.haze(colour)
     painter.bonnet(colour, np.flatnonzero(surface == BONNET))
     picture = _soften_edges(colour.reshape(*shape, 3), (surface * 32 + labels).reshape(shape))
-    return ShadedFrame(
+    return (
         (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8),
         labels.reshape(shape),
         surfaces.instance[surface].reshape(shape),
@@ -196,28 +191,25 @@ def _soften_edges(picture: Picture, surface: Int[np.ndarray, "height width"]) ->
 class _FramePainter:
     """Shared per-pixel values of one frame and the painters of each kind of surface."""
 
-    def __init__(
-        self, city: City, geometry: FrameGeometry, buffer: SurfaceBuffer, frame: int
-    ) -> None:
-        self.city, self.geometry, self.buffer, self.frame = city, geometry, buffer, frame
-        air = city.atmosphere
+    def __init__(self, city: City, view: View) -> None:
+        self.city, self.view, self.air = city, view, city.atmosphere
         self.right, self.down = city.camera.rays.astype(np.float32)
-        self.depth = (1.0 / np.maximum(buffer.inverse_depth, 1e-5)).astype(np.float32)
-        self.to_camera = city.camera.rotation(frame)
-        self.reflection = np.float32(0.5) * (air.horizon + air.zenith)
-        self.quad_light = self._light(geometry.normals)
-        corners = geometry.corners
+        self.depth = (1.0 / np.maximum(view.inverse_depth, 1e-5)).astype(np.float32)
+        self.to_camera = city.camera.rotation(view.frame)
+        self.reflection = np.float32(0.5) * (self.air.horizon + self.air.zenith)
+        corners, normals = view.geometry.corners, view.geometry.normals
+        self.quad_light = self._light(normals)
         along, up = corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]
         along = along / (np.sqrt(row_dot(along, along))[:, None] + 1e-12)
         up = up - row_dot(up, along)[:, None] * along
         up = up / (np.sqrt(row_dot(up, up))[:, None] + 1e-12)
-        self.axes = np.stack([along, up, geometry.normals], 1).astype(np.float32)
+        self.axes = np.stack([along, up, normals], 1).astype(np.float32)
         self.origins = np.einsum("nij,nj->in", self.axes, corners[:, 0]).astype(np.float32)
 
     def _light(self, normals: Colours) -> Colours:
         """Return the light on surfaces with the given camera-space normals."""
-        air = self.city.atmosphere
-        normals, sun = normals.astype(np.float32), (self.to_camera @ air.to_sun).astype(np.float32)
+        air, normals = self.air, normals.astype(np.float32)
+        sun = (self.to_camera @ air.to_sun).astype(np.float32)
         facing = np.maximum(normals @ sun, 0)[:, None]
         return air.ambient * (0.80 - 0.20 * normals[:, 1:2]) + air.sunlight * facing
 
@@ -226,36 +218,34 @@ class _FramePainter:
         return np.stack([self.right[chosen], self.down[chosen], ones], 1)
 
     def sky(self, colour: Colours, chosen: Chosen) -> None:
-        colour[chosen] = paint_sky(self.city.atmosphere, self._rays(chosen) @ self.to_camera)
+        colour[chosen] = paint_sky(self.air, self._rays(chosen) @ self.to_camera)
 
     def ground(self, colour: Colours, labels: UInt8[np.ndarray, " pixels"], chosen: Chosen) -> None:
         """Paint the ground with shadows and pools of light, and set its labels."""
-        city, camera, air = self.city, self.city.camera, self.city.atmosphere
+        camera, air, frame = self.city.camera, self.air, self.view.frame
         depth, aside = self.depth[chosen], self.right[chosen] * self.depth[chosen]
-        heading, (east, north) = float(camera.headings[self.frame]), camera.positions[self.frame]
-        sine, cosine = math.sin(heading), math.cos(heading)
-        across = depth / camera.focal
-        points = GroundPoints(
-            float(east) + aside * cosine + depth * sine,
-            float(north) + depth * cosine - aside * sine,
+        heading, (east, north) = float(camera.headings[frame]), camera.positions[frame].tolist()
+        sine, cosine, across = math.sin(heading), math.cos(heading), depth / camera.focal
+        labels[chosen], unlit = paint_ground(
+            self.city.layout,
+            east + aside * cosine + depth * sine,
+            north + depth * cosine - aside * sine,
             across,
             across * depth / camera.elevation,
         )
-        painted = paint_ground(city.layout, points)
-        labels[chosen] = painted.label
-        lit = painted.colour * (air.ambient * 0.95 + air.sunlight * max(float(air.to_sun[1]), 0.2))
+        lit = unlit * (air.ambient * 0.95 + air.sunlight * max(float(air.to_sun[1]), 0.2))
         if air.wetness > 0:
-            sheen = 0.28 * air.wetness * (painted.label == 0) * np.clip(depth / 40.0, 0.15, 1.0)
+            wet = 0.28 * air.wetness * (labels[chosen] == Label.ROAD)
+            sheen = wet * np.clip(depth / 40.0, 0.15, 1.0)
             lit += (air.horizon - lit) * sheen[:, None].astype(np.float32)
-        shadow, glow = patch_light(city.scene, camera, self.frame)
-        lit *= (1 + shadow[chosen])[:, None]
+        shadow, glow = patch_light(self.city.scene, camera, frame)[:, chosen, None]
+        lit *= 1 + shadow
         if air.lamps > 0:
-            lamp_light = np.array([1.0, 0.82, 0.5], np.float32)
-            lit += painted.colour * lamp_light * glow[chosen][:, None]
+            lit += unlit * np.array([1.0, 0.82, 0.5], np.float32) * glow
         colour[chosen] = lit
 
     def quads(self, chosen: Chosen) -> SurfacePixels:
-        surface = self.buffer.surface[chosen]
+        surface = self.view.surface[chosen]
         quad, depth = surface - FIRST_QUAD, self.depth[chosen]
         along, up, slant = np.einsum("nij,nj->in", self.axes[quad], self._rays(chosen))
         spread = 0.5 + 0.5 / np.maximum(np.abs(slant), 0.12)
@@ -268,16 +258,16 @@ class _FramePainter:
             second=table.second[surface],
             light=self.quad_light[quad],
             parameters=table.parameters[surface].T,
-            lamps=self.city.atmosphere.lamps,
+            lamps=self.air.lamps,
             sky=self.reflection,
         )
 
     def ellipsoids(self, colour: Colours, chosen: Chosen) -> None:
         """Paint ellipsoids: leaves with texture, lamps glowing, everything else plain."""
-        surface, table = self.buffer.surface[chosen], self.city.scene.surfaces
-        ball = surface - FIRST_QUAD - len(self.city.scene.quads)
-        point, maps = self._rays(chosen) * self.depth[chosen, None], self.geometry.spheres[ball]
-        unit = np.einsum("nij,nj->ni", maps, point - self.geometry.centres[ball])
+        surface, table = self.view.surface[chosen], self.city.scene.surfaces
+        geometry, ball = self.view.geometry, surface - FIRST_QUAD - len(self.city.scene.quads)
+        point, maps = self._rays(chosen) * self.depth[chosen, None], geometry.spheres[ball]
+        unit = np.einsum("nij,nj->ni", maps, point - geometry.centres[ball])
         normal = np.einsum("nij,ni->nj", maps, unit)
         light = self._light(normal / (np.sqrt(row_dot(normal, normal))[:, None] + 1e-9))
         kind, seed = table.material[surface], table.parameters[surface, :1]
@@ -287,22 +277,21 @@ class _FramePainter:
         value[leaves] = leaf_value(places, self.depth[chosen][leaves] / self.city.camera.focal)
         value[leaves] *= 0.70 + 0.30 * unit[leaves, 1]
         glows = kind[:, None] == Material.GLOW
-        lit = np.maximum(seed, self.city.atmosphere.lamps) * glows
+        lit = np.maximum(seed, self.air.lamps) * glows
         dark = np.where(glows, table.second[surface], table.colour[surface])
         shaded = dark * light * value[:, None] * (1 - lit)
         colour[chosen] = shaded + table.colour[surface] * lit
 
     def haze(self, colour: Colours) -> None:
         """Fade everything but the sky into the haze."""
-        air = self.city.atmosphere
-        clear = np.exp(-air.haze * self.depth)
-        clear[self.buffer.surface == SKY] = 1.0
-        colour -= air.horizon
+        clear = np.exp(-self.air.haze * self.depth)
+        clear[self.view.surface == SKY] = 1.0
+        colour -= self.air.horizon
         colour *= clear[:, None]
-        colour += air.horizon
+        colour += self.air.horizon
 
     def bonnet(self, colour: Colours, chosen: Chosen) -> None:
         fall = np.clip(self.down[chosen] * 2.2, 0, 1)
         sheen = np.maximum((1.1 - fall) * (0.36 - 0.4 * np.abs(self.right[chosen])), 0)
-        base = np.array(self.city.bonnet_colour, np.float32) * self.city.atmosphere.ambient
+        base = np.array(self.city.bonnet_colour, np.float32) * self.air.ambient
         colour[chosen] = base + self.reflection * sheen[:, None]

@@ -14,25 +14,6 @@ Place = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class PathPoint:
-    """Points on a path in world axes: east, north, and the direction of travel."""
-
-    x: Values
-    z: Values
-    heading: Values
-    """Radians, 0 = north, positive = turned right."""
-
-
-@dataclass(frozen=True)
-class PathCoordinates:
-    """Where world points lie relative to a path."""
-
-    along: Values
-    aside: Values
-    """To the right of the path."""
-
-
-@dataclass(frozen=True)
 class StreetPath:
     """A path that leaves ``(start_x, 0)`` heading north, bends once, and goes straight on."""
 
@@ -42,31 +23,33 @@ class StreetPath:
     """One over the radius of the bend, positive = turning right, 0 = no bend."""
     bend_length: float = 0.0
 
-    def place(self, along: Values, aside: Float[np.ndarray, "..."] | float = 0.0) -> PathPoint:
-        """Return the world points at the given distances along and aside of the path."""
+    def place(
+        self, along: Values, aside: Float[np.ndarray, "..."] | float = 0.0
+    ) -> tuple[Values, Values, Values]:
+        """Return world x, z and heading at distances along the path and aside (right) of it."""
         zero = np.zeros(np.broadcast_shapes(along.shape, np.shape(aside)))
         if self.curvature == 0.0:
-            return PathPoint(self.start_x + aside + zero, along + zero, zero)
+            return self.start_x + aside + zero, along + zero, zero
         bent = np.clip(along - self.bend_start, 0.0, self.bend_length)
         straight, angle = along - self.bend_start - bent, bent * self.curvature
         sine, cosine, inner = np.sin(angle), np.cos(angle), 1.0 / self.curvature - aside
         x = self.start_x + 1.0 / self.curvature - inner * cosine + straight * sine
-        return PathPoint(x, self.bend_start + inner * sine + straight * cosine, angle + zero)
+        return x, self.bend_start + inner * sine + straight * cosine, angle + zero
 
-    def spot(self, along: float, aside: float) -> tuple[float, float]:
+    def spot(self, along: float, aside: float) -> Place:
         """Return the world (x, z) of one place."""
-        point = self.place(np.array([along]), aside)
-        return float(point.x[0]), float(point.z[0])
+        x, z, _ = self.place(np.array([along]), aside)
+        return float(x[0]), float(z[0])
 
     def heading(self, along: float) -> float:
         """Return the direction of the path at one place in radians."""
         return float(np.clip(along - self.bend_start, 0.0, self.bend_length)) * self.curvature
 
-    def locate(self, x: Values, z: Values) -> PathCoordinates:
-        """Return how far along and aside of the path the given world points lie."""
+    def locate(self, x: Values, z: Values) -> tuple[Values, Values]:
+        """Return how far along the path and aside (right) of it the given world points lie."""
         x = x - self.start_x
         if self.curvature == 0.0:
-            return PathCoordinates(z, x)
+            return z, x
         sign, radius = np.sign(self.curvature), abs(1.0 / self.curvature)
         inward, ahead = radius - sign * x, z - self.bend_start
         angle, end = np.arctan2(ahead, inward), self.bend_length / radius
@@ -76,7 +59,7 @@ class StreetPath:
         exit_distance = inward * np.cos(end) + ahead * np.sin(end)
         bend_distance = np.where(before, inward, np.hypot(inward, ahead))
         distance = np.where(beyond, exit_distance, bend_distance)
-        return PathCoordinates(along + self.bend_start, sign * (radius - distance))
+        return along + self.bend_start, sign * (radius - distance)
 
 
 @dataclass(frozen=True)
@@ -119,7 +102,8 @@ class StreetLayout:
     corner_radius: float
     asphalt: float
     paving: tuple[float, float, float]
-    grass: tuple[float, float, float]
+    grass: float
+    """Its brightness; that of ``asphalt`` likewise."""
     cobbles: bool
 
     @property
@@ -127,18 +111,18 @@ class StreetLayout:
         """Distance from the centre line to the end of the pavement."""
         return self.half_width + self.verge + self.pavement
 
-    def kerb_distance(self, place: PathCoordinates) -> Values:
+    def kerb_distance(self, along: Values, aside: Values) -> Values:
         """Return metres outside the nearest kerb; negative on the carriageway."""
-        main, crossing = np.abs(place.aside) - self.half_width, self.crossing
+        main, crossing = np.abs(aside) - self.half_width, self.crossing
         if crossing is None:
             return main
-        side = np.abs(place.along - crossing.along) - crossing.half_width
+        side = np.abs(along - crossing.along) - crossing.half_width
         if not crossing.left_arm:
-            side = np.maximum(side, -place.aside)
+            side = np.maximum(side, -aside)
         if not crossing.right_arm:
-            side = np.maximum(side, place.aside)
+            side = np.maximum(side, aside)
         if crossing.main_ends:
-            main = np.maximum(main, place.along - crossing.along)
+            main = np.maximum(main, along - crossing.along)
         radius = self.corner_radius
         inner = np.hypot(np.maximum(radius - main, 0), np.maximum(radius - side, 0))
         return np.maximum(np.minimum(main, side), radius) - inner
@@ -176,18 +160,20 @@ class Trajectory:
         cls, path: StreetPath, along: Float[np.ndarray, " frames"], aside: float, turn: float = 0.0
     ) -> "Trajectory":
         """Move along a street path, facing along it, or turned from that by ``turn``."""
-        place = path.place(along, aside)
-        position = np.stack([place.x, np.zeros_like(place.x), place.z], 1)
-        return cls(position, place.heading + turn, np.abs(along - along[0]))
+        x, z, heading = path.place(along, aside)
+        return cls(_on_ground(x, z), heading + turn, np.abs(along - along[0]))
 
     @classmethod
     def straight(
-        cls, start: tuple[float, float], heading: float, distance: Float[np.ndarray, " frames"]
+        cls, start: Place, heading: float, distance: Float[np.ndarray, " frames"]
     ) -> "Trajectory":
         """Move in a straight line from world (x, z)."""
         x, z = start[0] + np.sin(heading) * distance, start[1] + np.cos(heading) * distance
-        travelled = np.abs(distance - distance[0])
-        return cls(np.stack([x, np.zeros_like(x), z], 1), np.full(len(x), heading), travelled)
+        return cls(_on_ground(x, z), np.full(len(x), heading), np.abs(distance - distance[0]))
+
+
+def _on_ground(x: Values, z: Values) -> Float[np.ndarray, "frames 3"]:
+    return np.stack([x, np.zeros_like(x), z], 1)
 
 
 class Occupancy:
@@ -213,7 +199,82 @@ class Occupancy:
         self._radii = np.concatenate([self._radii, np.full(count, radius)])
         return True
 
-    def claim_spot(self, place: tuple[float, float], radius: float) -> bool:
+    def claim_spot(self, place: Place, radius: float) -> bool:
         """Reserve a standing disc around world (x, z); return False if it is taken."""
         path = Trajectory.straight(place, 0.0, self._still)
         return self.claim(path, 2 * radius, 2 * radius, 0.2)
+
+
+_KINDS = ("residential", "avenue", "suburb", "commercial", "parkside")
+_GREEN = {"suburb": 0.85, "parkside": 1.0, "residential": 0.25}
+"""Chance that the ground behind the pavement is green, per kind of street."""
+
+
+def sample_layout(random: np.random.Generator) -> StreetLayout:
+    """Draw a street plan."""
+    draw = random.uniform
+    kind = str(random.choice(_KINDS, p=[0.30, 0.22, 0.18, 0.18, 0.12]))
+    lanes = 2 if kind == "avenue" and random.random() < 0.6 else 1
+    crossing = _sample_crossing(random)
+    ends = crossing is not None and crossing.main_ends
+    rails = kind in ("avenue", "commercial") and not ends and random.random() < 0.38
+    lane_width = draw(2.9, 3.5) + (0.2 if rails else 0.0)
+    parking = 2.15 if random.random() < (0.5 if kind == "parkside" else 0.8) else 0.0
+    warm = draw(-0.03, 0.04)
+    bright = draw(0.88, 1.08)
+    left, right = random.random(2) < _GREEN.get(kind, 0.08)
+    wide = kind in ("commercial", "avenue")
+    return StreetLayout(
+        kind=kind,
+        path=_sample_path(random, crossing),
+        half_width=lanes * lane_width + (parking or 0.4),
+        lane_width=lane_width,
+        lanes=lanes,
+        parking_width=parking,
+        pavement=draw(3.4, 5.6) if wide else draw(2.3, 3.8),
+        verge=draw(1.2, 2.2) if random.random() < 0.35 else 0.0,
+        green_plots=(bool(left), bool(right)),
+        crossing=crossing,
+        zebras=_sample_zebras(random, crossing),
+        rails=(-0.5 * lane_width, 0.5 * lane_width) if rails else (),
+        corner_radius=draw(3.0, 5.5),
+        asphalt=draw(0.28, 0.40),
+        paving=(0.56 * bright + warm, 0.54 * bright, 0.52 * bright - warm),
+        grass=draw(0.85, 1.15),
+        cobbles=kind == "residential" and bool(random.random() < 0.18),
+    )
+
+
+def _sample_crossing(random: np.random.Generator) -> SideStreet | None:
+    """Draw a junction, or none."""
+    if random.random() < 0.42:
+        return None
+    near, form = random.random() < 0.28, random.random()
+    return SideStreet(
+        along=random.uniform(14.0, 19.0) if near else random.uniform(28.0, 75.0),
+        half_width=random.uniform(3.4, 6.0),
+        left_arm=bool(form < 0.75 or form > 0.9),
+        right_arm=bool(form < 0.6 or form > 0.75),
+        main_ends=bool(form > 0.92),
+    )
+
+
+def _sample_path(random: np.random.Generator, crossing: SideStreet | None) -> StreetPath:
+    """Draw the centre line: straight, or with a bend (after the junction if there is one)."""
+    if random.random() < 0.5 or (crossing is not None and crossing.main_ends):
+        return StreetPath()
+    sign = 1.0 if random.random() < 0.5 else -1.0
+    radius, angle = random.uniform(50.0, 160.0), random.uniform(0.35, 1.1)
+    start = random.uniform(-15.0, 25.0) if crossing is None else crossing.along + 16.0
+    return StreetPath(0.0, start, sign / radius, angle * radius)
+
+
+def _sample_zebras(random: np.random.Generator, crossing: SideStreet | None) -> tuple[float, ...]:
+    """Draw where zebra crossings lie along the main street."""
+    if crossing is None:
+        return (random.uniform(12.0, 45.0),) if random.random() < 0.3 else ()
+    if random.random() < 0.5:
+        return ()
+    gap = crossing.half_width + 4.2
+    both = (crossing.along - gap, crossing.along + gap)
+    return both[:1] if crossing.main_ends else both
