@@ -260,15 +260,3 @@ def adversarial_loss(
             scores = logits[sample, :, y, x].astype(float)
             total += weight[number] * (math.log(np.exp(scores).sum()) - scores[number])
     return total / target.size
-
-
-def correlation(before: Picture, after: Picture, reach: tuple[int, int]) -> Picture:
-    """The inner product of ``after`` at (y, x) with ``before`` at (y + dy, x + dx), 0 outside."""
-    channels, height, width = before.shape
-    shifts = list(product(*(range(-furthest, furthest + 1) for furthest in reach)))
-    result = np.zeros((len(shifts), height, width))
-    for (number, (dy, dx)), y, x in product(enumerate(shifts), range(height), range(width)):
-        if 0 <= y + dy < height and 0 <= x + dx < width:
-            terms = (before[c, y + dy, x + dx] * after[c, y, x] for c in range(channels))
-            result[number, y, x] = sum(float(term) for term in terms)
-    return result

@@ -17,15 +17,16 @@ from seg2vid.data.toycity.world import build_city
 from seg2vid.geometry import (
     MovedScene,
     Scene,
+    fit_objects,
     move_scene,
+    place_points,
     project,
     rays_of,
     scene_flow,
-    sweep_moves,
     unproject,
 )
 from seg2vid.structures import Camera, ScenePaths
-from seg2vid.warp import backward_warp, compose_flows
+from seg2vid.warp import compose_flows, pixel_grid
 
 HEIGHT, WIDTH = 32, 64
 CAMERA = Camera(torch.tensor([66.0]), torch.tensor([[31.0, 13.0]]))
@@ -313,60 +314,80 @@ def test_hidden_pixels_are_those_of_the_toy_city(seed: int) -> None:
     assert (found & exact).float().mean() < 0.01, "no cracks in what is visible"
 
 
-# The sweep over moves.
+# Ways that explain a clip.
 
 
-@pytest.mark.parametrize("seed", [7, 900201])  # straight on; standing
-def test_the_drive_that_was_driven_explains_the_clip_best(seed: int) -> None:
-    clip = render_toycity(seed, ToyCityConfig(num_frames=4))
-    speed = float(clip.ego_motion[0, -1, 0]) * 3
-    drives = torch.tensor([[[speed + more, 0.0, 0.0] for more in (-4.0, -2.0, 0.0, 2.0, 4.0)]])
-    moving = (clip.label_map >= 11).long()
-    video = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)
-    given = (clip.inverse_depth, moving, clip.camera, video, drives, 1 / 12)
-    error = sweep_moves(*given, num_rows=2)
-    assert error.shape == (1, 2, 5, 4)
-    assert int(error[0, 0, :, -1].argmin()) == 2
+def ways_of(paths: ScenePaths, rows: Tensor) -> Tensor:
+    """The way of the camera and of each pixel's object: row 0 stands."""
+    own = torch.nn.functional.pad(paths.objects[0], (0, 0, 0, 0, 1, 0))[rows.flatten()]
+    return torch.cat((paths.camera[0].expand(len(own), -1, -1), own), -1)
 
 
-def test_the_pass_by_of_an_object_explains_it_best() -> None:
-    """In this clip a car ahead keeps its distance and one comes towards the camera."""
-    clip = render_toycity(900_000, ToyCityConfig(num_frames=8))
-    assert clip.instance_map is not None and clip.camera is not None
-    cars = [int(one) for one in clip.instance_map.unique() if int(one) // 1000 == 26]
-    sizes = {one: int((clip.instance_map == one).sum()) for one in cars}
-    largest = sorted(sizes, key=lambda one: -sizes[one])[:2]
-    rows = torch.zeros_like(clip.label_map)
-    for number, one in enumerate(largest, 1):
-        rows[clip.instance_map == one] = number
-    ahead = torch.tensor([-6.0, 0.0, 6.0, 12.0, 18.0, 26.0])
-    moves = torch.stack((ahead, torch.zeros(6), torch.zeros(6)), 1)[None]
-    video = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)
-    given = (clip.inverse_depth, rows, clip.camera, video, moves, 1 / 12)
-    error = sweep_moves(*given, num_rows=3)[0].mean(-1)
-    best = {float(ahead[int(error[number].argmin())]) for number in (1, 2)}
-    assert best == {0.0, 26.0}
-
-
-def test_a_sweep_moves_pixels_as_the_scene_moves() -> None:
-    """A clip made by moving the scene is explained by its drive, and by no other."""
+def test_points_go_where_the_scene_goes() -> None:
     depth, surfaces = street()
-    picture = torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
-    # Smooth enough to be read between pixels.
-    picture = torch.nn.functional.avg_pool2d(picture, 5, 1, 2, count_include_pad=False)
-    turn, speed, seconds = 0.4, 6.0, 0.1
-    yaw = torch.tensor(turn * seconds)
-    ahead, aside = (speed / turn * value for value in (yaw.sin(), 1 - yaw.cos()))
-    motion = move(drive((float(ahead), float(aside), float(yaw), 0.0))).motion
-    moved = backward_warp(picture, motion.backward_flow[:, 0])
-    sky = (surfaces == 0).long()
-    pairs = ((6.0, 0.4), (6.0, -0.4), (6.0, 0.0), (0.0, 0.4), (9.0, 0.4))
-    drives = torch.tensor([[(ahead, 0.0, turn) for ahead, turn in pairs]])
-    video = torch.stack((picture, moved), 1)
-    given = (depth, sky, CAMERA, video, drives, seconds)
-    error = sweep_moves(*given, num_rows=2)[0, 0, :, 0]
-    assert int(error.argmin()) == 0
-    assert error[0] < 0.7 * error[1:].min()
+    rows = torch.zeros_like(surfaces)
+    rows[:, 20:30, 10:25] = 1
+    paths = ScenePaths(
+        torch.tensor([[[0.5, 0.1, 0.05, 0.02], [1.5, 0.2, -0.1, 0.0]]]),
+        torch.tensor([[[[0.3, -0.2, 0.1], [0.9, 0.4, -0.2]]]]),
+        torch.tensor([[[8.0, -2.0]]]),
+    )
+    flow = scene_flow(Scene(depth, rows, surfaces, CAMERA, paths))[0]
+    points = torch.cat((rays_of(CAMERA, HEIGHT, WIDTH)[0], depth.view(1, -1)))
+    pivots = torch.tensor([[0.0, 0.0], [8.0, -2.0]])[rows.flatten()]
+    place, is_before = place_points(points, pivots, ways_of(paths, rows), CAMERA)
+    grid = pixel_grid(HEIGHT, WIDTH, like=flow).flatten(1)
+    assert is_before.all()
+    torch.testing.assert_close(place.transpose(0, 1) - grid, flow.flatten(2), atol=1e-3, rtol=1e-4)
+
+
+def test_the_paths_of_objects_are_found_in_their_flow() -> None:
+    depth, surfaces = street()
+    rows = torch.zeros_like(surfaces)
+    rows[:, 20:30, 10:25], rows[:, 22:28, 40:52] = 1, 2
+    ways = torch.tensor(
+        [[[0.3, -0.2, 0.02], [0.9, 0.4, -0.04]], [[0.0, 0.0, 0.0], [-1.0, 0.2, 0.0]]]
+    )
+    pivots = torch.tensor([[[8.0, -2.0], [9.0, 1.0]]])
+    camera = torch.tensor([[[0.5, 0.1, 0.05, 0.02], [1.5, 0.2, -0.1, 0.0]]])
+    scene = Scene(depth, rows, surfaces, CAMERA, ScenePaths(camera, ways[None], pivots))
+    flow, visible = scene_flow(scene), torch.ones(1, 2, 1, HEIGHT, WIDTH)
+    still = replace(scene, paths=replace(scene.paths, objects=torch.zeros(1, 2, 2, 3)))
+    found, seen = fit_objects(flow, visible, still)
+    assert seen.all()
+    torch.testing.assert_close(found[0, ..., :2], ways[..., :2], atol=0.05, rtol=0.05)
+    # One that is hidden in the second frame goes on as it went.
+    visible[0, 1, 0, 20:30, 10:25] = 0
+    found, seen = fit_objects(flow, visible, still)
+    assert seen[0].tolist() == [[True, False], [True, True]]
+    torch.testing.assert_close(found[0, 0, 1], 2 * found[0, 0, 0])
+
+
+@pytest.mark.parametrize("seed", [900_000, 900_007])
+def test_the_flow_of_the_toy_citys_objects_follows_from_their_paths(seed: int) -> None:
+    clip = render_toycity(seed, ToyCityConfig(num_frames=4))
+    assert clip.instance_map is not None and clip.motion is not None
+    assert clip.inverse_depth is not None and clip.camera is not None
+    cars = [one for one in clip.instance_map.unique() if int(one) // 1000 == 26]
+    rows = torch.zeros_like(clip.label_map)
+    for number, one in enumerate(cars, 1):
+        rows[clip.instance_map == one] = number
+    depth = clip.inverse_depth
+    where = [(rows[0] == number).nonzero()[0] for number in range(1, len(cars) + 1)]
+    ahead = torch.stack([1 / depth[0][tuple(one)] for one in where])
+    pivots = torch.stack((ahead, torch.zeros_like(ahead)), 1)[None]
+    camera = torch.nn.functional.pad(clip.ego_motion, (0, 1))
+    still = ScenePaths(camera, torch.zeros(1, len(cars), 4, 3), pivots)
+    scene = Scene(depth, rows, rows, clip.camera, still)
+    exact, visible = clip.motion.forward_flow, clip.motion.forward_visible
+    ways, _ = fit_objects(exact, visible, scene)
+    moving = replace(scene, paths=replace(still, objects=ways))
+    shown = visible * (rows > 0)[:, None, None]
+    errors = [
+        float(((scene_flow(one) - exact).norm(dim=2, keepdim=True) * shown).sum() / shown.sum())
+        for one in (scene, moving)
+    ]
+    assert errors[1] < 0.1 * errors[0]
 
 
 # Points that are painted where nothing was seen, and finer grids.

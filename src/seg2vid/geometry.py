@@ -24,6 +24,7 @@ from seg2vid.structures import (
     Flows,
     InverseDepth,
     Labels,
+    Masks,
     Motion,
     ScenePaths,
 )
@@ -54,6 +55,12 @@ REACH = 2.5
 MOST_PIXELS = 2**19
 """Pixels of several times that are rendered together: more would only take memory."""
 LOW_WORD = 0xFFFFFFFF
+DIRECTION = 0.004
+"""Radians by which the direction of a point is usually wrong: a pixel."""
+OBJECT_WAY = (5.0, 5.0, 0.1)
+"""Metres ahead and aside, and radians, that an object usually goes."""
+SEEN = 4
+"""Pixels of an object that have to be seen to say how it moved."""
 WALKS = 3
 """Looks at a candidate surface before a pixel gives it up, each at where the last one led."""
 
@@ -706,52 +713,88 @@ def _still_seen(moments: _Moments, start: Indices, source: Indices) -> Bool[Tens
     return inside & ((there < 0) | (off <= 1) | (moments.inverse_depth >= distance))
 
 
-def sweep_moves(
-    inverse_depth: InverseDepth,
-    rows: Labels,
-    camera: Camera,
-    video: Float[Tensor, "batch every_frame 3 height width"],
-    moves: Float[Tensor, "batch move 3"],
-    seconds: float,
-    *,
-    num_rows: int,
-) -> Float[Tensor, "batch row move time"]:
-    """Try steady moves of the camera, and say how well each explains every frame by the first one.
+def fit_objects(
+    flow: Flows, visible: Masks, scene: Scene
+) -> tuple[Float[Tensor, "batch object time 3"], Bool[Tensor, "batch object time"]]:
+    """Return the paths of objects that explain a forward flow, and at which times each is seen.
 
-    ``moves`` are speeds ahead and to the right (m/s) and turns to the right (rad/s); frames are
-    ``seconds`` apart. Returns, for the pixels of each of ``rows`` that stay in the picture, the
-    mean difference of colour, in [0, 1]. For an object the camera's move is that past it. (Plane
-    sweep: Collins, CVPR 1996, over moves.)
+    Times follow one another from the first; of ``scene`` all counts but its objects' paths and the
+    residual. Least squares of the directions in which points are seen, with turns taken for small.
+    While an object is not seen it keeps its mean velocity.
     """
-    batch, every, _, height, width = video.shape
-    time = torch.arange(1, every, device=video.device) * seconds
-    rays, found = rays_of(camera, height, width), []
-    for sample in range(batch):
-        speed, sideways, turn = moves[sample].unsqueeze(-1).unbind(1)
-        yaw = turn * time
-        # An arc; sinc and its kin need no case for a turn of 0.
-        ahead = speed * time * torch.sinc(yaw / torch.pi)
-        aside = speed * time * torch.sin(yaw / 2) * torch.sinc(yaw / (2 * torch.pi))
-        ahead, aside = ahead.unsqueeze(-1), (aside + sideways * time).unsqueeze(-1)
-        sine, cosine = yaw.sin().unsqueeze(-1), yaw.cos().unsqueeze(-1)
-        depth, (x, y, _) = inverse_depth[sample].flatten(), rays[sample]
-        right = cosine * x - sine - depth * (cosine * aside - sine * ahead)
-        forward = cosine + sine * x - depth * (sine * aside + cosine * ahead)
-        before, forward = forward > NEAREST, forward.clamp(min=NEAREST)
-        scale = camera.focal_length[sample] / forward
-        column = right * scale + camera.centre[sample, 0]
-        row = y * scale + camera.centre[sample, 1]
-        inside = before & (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
-        grid = torch.stack((2 * column / (width - 1) - 1, 2 * row / (height - 1) - 1), -1)
-        shown = F.grid_sample(
-            video[sample, 1:], grid.transpose(0, 1).clamp(-2, 2), align_corners=True
-        )
-        # A pixel may count for little where it is wrong, as behind an edge.
-        own = video[sample, 0].view(1, 3, 1, -1)
-        error = (shown - own).abs().mean(1).clamp(max=0.2).transpose(0, 1)
-        both = torch.stack((error * inside, inside.to(error.dtype))).flatten(1, 2)
-        total = both.new_zeros(2, both.shape[1], num_rows)
-        total.index_add_(2, rows[sample].flatten(), both)
-        mean = (total[0] / total[1].clamp(min=1)).view(*error.shape[:2], num_rows)
-        found.append(mean.movedim(-1, 0))
-    return torch.stack(found)
+    height, width = scene.rows.shape[1:]
+    paths, count = scene.paths, scene.paths.objects.shape[1]
+    grid, rays = (
+        pixel_grid(height, width, like=flow).flatten(1),
+        rays_of(scene.camera, height, width),
+    )
+    found, seen = [], []
+    for sample, rows in enumerate(scene.rows.flatten(1)):
+        pixels = (rows > 0).nonzero().squeeze(1)
+        row, depth = rows[pixels] - 1, scene.inverse_depth[sample].flatten()[pixels]
+        place = grid[:, pixels] + flow[sample].flatten(2)[..., pixels]
+        slopes = (place - scene.camera.centre[sample].unsqueeze(1)) / scene.camera.focal_length[
+            sample
+        ]
+        x, y = slopes.unbind(1)
+        forward, rightward, yaw, pitch = paths.camera[sample].unsqueeze(1).unbind(-1)
+        # The direction in the axes of the first camera.
+        y, z = pitch.cos() * y - pitch.sin(), pitch.sin() * y + pitch.cos()
+        x, z = yaw.cos() * x + yaw.sin() * z, yaw.cos() * z - yaw.sin() * x
+        # Scaled by inverse depth: the point from its pivot, and from the camera if it had stood.
+        start = rays[sample][:, pixels]
+        away, aside = start[[2, 0]] - paths.pivots[sample, row].t() * depth
+        stood_x, stood_z = start[0] - depth * rightward, start[2] - depth * forward
+        # What its way ahead, its way aside and its turn change across and down.
+        across = torch.stack((-depth * x, depth * z, away * z + aside * x))
+        down = torch.stack((-depth * y, torch.zeros_like(y), aside * y))
+        missing = torch.stack((stood_z * x - stood_x * z, stood_z * y - start[1] * z))
+        equations = torch.stack((across, down), 1)
+        weight = visible[sample].flatten(1)[:, pixels]
+        both = torch.cat((equations, missing.unsqueeze(0)))
+        squares = torch.einsum("aetn,betn,tn->ntab", both, both, weight)
+        total = squares.new_zeros(count, *squares.shape[1:]).index_add(0, row, squares)
+        usual = (DIRECTION / total.new_tensor(OBJECT_WAY)).square().diag()
+        solved = torch.linalg.solve(total[..., :3, :3] + usual, total[..., :3, 3])
+        pixels_seen = solved.new_zeros(count, len(weight)).index_add(0, row, weight.t())
+        seen.append(pixels_seen >= SEEN)
+        found.append(_keep_pace(solved, seen[-1]))
+    return torch.stack(found), torch.stack(seen)
+
+
+def _keep_pace(
+    path: Float[Tensor, "object time 3"], is_seen: Bool[Tensor, "object time"]
+) -> Float[Tensor, "object time 3"]:
+    """Let what is not seen move on at the mean velocity up to the last time seen, else the next."""
+    time = torch.arange(path.shape[1], device=path.device)
+    last = torch.where(is_seen, time, -1).cummax(1).values
+    known = torch.where(last < 0, is_seen.long().argmax(1, keepdim=True), last)
+    share = (time + 1) / (known + 1)
+    return path.gather(1, known.unsqueeze(-1).expand_as(path)) * share.unsqueeze(-1)
+
+
+def place_points(
+    points: Float[Tensor, "4 point"],
+    pivots: Float[Tensor, "point 2"],
+    ways: Float[Tensor, "point time 7"],
+    camera: Camera,
+) -> tuple[Float[Tensor, "2 time point"], Bool[Tensor, "time point"]]:
+    """Return the pixel coordinates (x, y) of points as objects and camera go their ways.
+
+    ``points`` are (x/z, y/z, 1, inverse depth) in the first camera, of one sample; ``ways`` the
+    camera's (forward, rightward, yaw, pitch), then the object's (forward, rightward, turn), as in
+    ``ScenePaths``. Also returns whether each is before the camera.
+    """
+    x, y, z, depth = points
+    forward, rightward, yaw, pitch, along, beside, turn = ways.permute(2, 1, 0)
+    ahead, aside = pivots.t() * depth
+    sine, cosine = turn.sin(), turn.cos()
+    right = cosine * (x - aside) + sine * (z - ahead) + aside + depth * (beside - rightward)
+    away = cosine * (z - ahead) - sine * (x - aside) + ahead + depth * (along - forward)
+    sine, cosine = yaw.sin(), yaw.cos()
+    right, away = cosine * right - sine * away, cosine * away + sine * right
+    up, level = pitch.sin(), pitch.cos()
+    down, away = level * y + up * away, level * away - up * y
+    slopes = torch.stack((right, down)) / away.clamp(min=NEAREST)
+    place = slopes * camera.focal_length[0] + camera.centre[0].view(2, 1, 1)
+    return place, away > NEAREST

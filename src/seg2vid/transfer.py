@@ -76,8 +76,8 @@ def encode_motion(
     load_box(encoder, Checkpoint(pipeline.config, weights, {}), "motion_encoder")
     encoder.to(pipeline.device).eval()
     pictures = (clip[:, 0], clip[:, 1:], label_map)
-    more = [] if (sweep := pipeline.animator.sweep(*pictures, objects)) is None else [sweep]
-    posterior = encoder(*pictures, objects, *more)
+    paths = pipeline.animator.track(*pictures, objects)
+    posterior = encoder(*pictures, objects, *([paths] if paths else []))
     return MotionCode(posterior.mean, objects, label_map)
 
 

@@ -24,8 +24,6 @@ from seg2vid.models.layers import (
     spread_rows,
     upsample,
 )
-from seg2vid.models.motion_encoder import correlation
-from tests import reference
 
 FOREGROUND = tuple(range(11, 19))
 ROAD, PERSON, RIDER, CAR = 0, 11, 12, 13
@@ -228,20 +226,6 @@ def test_residual_block_keeps_the_shape() -> None:
 
 
 # Where a fast form stands for a plain one.
-
-
-@pytest.mark.parametrize("reach", [(0, 0), (1, 2), (2, 1)])
-def test_correlation_equals_the_equation(reach: tuple[int, int]) -> None:
-    before, after = torch.randn(2, 2, 3, 4, 5).unbind()
-    slow = [reference.correlation(*pair, reach) for pair in zip(before, after, strict=True)]
-    fast = correlation(before, after, reach)
-    np.testing.assert_allclose(fast.numpy(), np.stack(slow), atol=1e-5)
-
-
-def test_the_gradient_of_correlation_is_that_of_its_products() -> None:
-    before, after = (torch.randn(2, 3, 4, 5, dtype=torch.float64) for _ in "ba")
-    inputs = (before.requires_grad_(), after.requires_grad_())
-    assert torch.autograd.gradcheck(lambda b, a: correlation(b, a, (1, 2)), inputs)
 
 
 def test_a_block_enlarges_late_what_could_be_enlarged_first() -> None:

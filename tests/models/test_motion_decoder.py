@@ -14,17 +14,14 @@ from seg2vid.models.config import DepthConfig, ModelConfig
 from seg2vid.models.depth import DepthNetwork, own_car, stand, stand_up
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import (
-    DRIVES,
     FINENESS,
-    PASSES_BY,
     MotionDecoder,
-    Sweep,
     hold_together,
     keep_apart,
     last_velocity,
     render,
 )
-from seg2vid.models.motion_encoder import CameraSweep, ObjectSweep, build_motion_encoder
+from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Latent, ScenePaths
 from seg2vid.training.config import OBJECTIVES
@@ -269,51 +266,14 @@ def test_training_has_the_terms_of_what_the_clip_knows(exact: bool) -> None:
     stage = MotionStage(SMALL, replace(objective, reconstruction=0.0 if exact else 1.0)).train()
     city = ToyCityConfig(height=64, width=128, num_frames=3)
     terms = stage.compute_losses(stack([render_toycity(seed, city) for seed in (0, 1)]))
-    known = {"flow", "depth", "camera", "path"}
+    known = {"flow", "depth", "camera", "path", "objects"}
     assert known <= set(terms) if exact else not known & set(terms)
     assert ("reconstruction" in terms) is not exact
     sum(terms.values()).backward()
     assert stage.animator.flow_decoder.camera[-1].weight.grad.abs().max() > 0
 
 
-def test_the_sweep_is_zero_for_the_best_drive_of_each_moment(decoder: MotionDecoder) -> None:
-    frames = picture().unsqueeze(1).repeat(1, 3, 1, 1, 1)
-    objects = objects_of(street_map())
-    sweep = decoder.sweep(picture(), frames, street_map(), objects)
-    assert sweep.camera.shape == (1, len(DRIVES), 3)
-    assert sweep.objects.shape == (1, 64, len(PASSES_BY), 2)
-    best = sweep.camera[0].argmin(0)
-    # A still picture: standing explains it best.
-    assert all(DRIVES[int(index)] == (0.0, 0) for index in best)
-    assert sweep.camera.min() == 0 and sweep.driven.tolist() == [[0.0, 0.0]]
-    for number in range(1, int(objects.max()) + 1):
-        best = sweep.objects[0, number - 1].argmin(0)
-        assert all(PASSES_BY[int(index)] == (0, 0) for index in best)
-
-
-def test_the_encoder_reads_the_camera_off_the_sweep() -> None:
-    torch.manual_seed(0)
-    camera = CameraSweep()
-    tried = torch.full((1, len(DRIVES), 3), 3.0)
-    tried[0, DRIVES.index((8.0, -0.4))] = 0.0
-    passes_by = torch.zeros(1, 2, len(PASSES_BY), 2)
-    sweep = Sweep(tried, passes_by, torch.tensor([[8.0, -0.4]]))
-    assert torch.allclose(camera(sweep)[0, -6:].view(3, 2), torch.tensor([0.8, -0.8]), atol=0.02)
-
-
-def test_the_encoder_reads_an_objects_own_speed_off_the_sweep() -> None:
-    torch.manual_seed(0)
-    objects = ObjectSweep(outputs=12)
-    tried = torch.full((1, 2, len(PASSES_BY), 2), 3.0)
-    # One keeps its distance at 12 m/s, the other stands beside the road.
-    tried[0, 0, PASSES_BY.index((0, 0))] = tried[0, 1, PASSES_BY.index((11, 1.5))] = 0.0
-    sweep = Sweep(torch.zeros(1, len(DRIVES), 3), tried, torch.tensor([[12.0, 0.0]]))
-    objects.head = torch.nn.Identity()
-    own = objects(sweep)[0, :, -2:]
-    assert torch.allclose(own, torch.tensor([[1.2, 1.2], [0.1, 0.1]]), atol=0.02)
-
-
-def test_the_code_of_a_clip_is_found_with_the_sweep(arithmetic: str) -> None:
+def test_the_code_of_a_clip_is_found(arithmetic: str) -> None:
     pipeline = Seg2VidPipeline.from_config(SMALL)
     encoder = build_motion_encoder(SMALL)
     pipeline.motion_encoder_weights = {

@@ -15,10 +15,10 @@ from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior
 from seg2vid.models.discriminator import Discriminator
 from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.layers import LOG_VARIANCE_RANGE, MAX_OBJECTS, OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_decoder import DRIVES, PASSES_BY, MotionDecoder, Sweep
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_encoder import MotionEncoder, draw_latent
 from seg2vid.models.refiner import Refiner
-from seg2vid.structures import Animation, Latent, Motion
+from seg2vid.structures import Animation, Latent, Motion, ScenePaths
 from seg2vid.training.config import FirstFrameTrainingConfig
 from tests import tiny
 
@@ -28,12 +28,9 @@ CHANNELS, FOREGROUND = CITYSCAPES.num_channels, CITYSCAPES.foreground_ids
 CONFIG = replace(tiny.CONFIG, width=96)
 SIZE = (CONFIG.height, CONFIG.width)
 TIME = CONFIG.num_frames
-SWEEP = Sweep(
-    torch.zeros(2, len(DRIVES), 3),
-    torch.zeros(2, MAX_OBJECTS, len(PASSES_BY), 2),
-    torch.zeros(2, 2),
+STANDING = ScenePaths(
+    torch.zeros(2, TIME, 4), torch.zeros(2, MAX_OBJECTS, TIME, 3), torch.zeros(2, MAX_OBJECTS, 2)
 )
-"""Every drive explains a clip as well."""
 COARSE = (CONFIG.height // OBJECT_FACTOR, CONFIG.width // OBJECT_FACTOR)
 
 
@@ -311,14 +308,14 @@ def encoder(*, loudness: float = 1.0) -> MotionEncoder:
     torch.manual_seed(3)
     box = MotionEncoder(CONFIG).eval()
     for layer in (box.background_head, box.foreground_head):
-        layer.weight.data.mul_(loudness)
+        layer[-1].weight.data.mul_(loudness)
     return box
 
 
 @torch.no_grad()
 def test_motion_encoder_gives_objects_one_code_each_and_the_background_none() -> None:
     frame, label_map, _, objects = scene()
-    posterior = encoder()(frame, torch.rand(2, TIME, 3, *SIZE), label_map, objects, SWEEP)
+    posterior = encoder()(frame, torch.rand(2, TIME, 3, *SIZE), label_map, objects, STANDING)
     assert torch.equal(posterior.objects, objects)
     for part in (posterior.mean, posterior.log_variance):
         assert part.background.shape == (2, 3) and part.foreground.shape == (2, 2, *COARSE)
@@ -332,7 +329,7 @@ def test_motion_encoder_gives_objects_one_code_each_and_the_background_none() ->
 def test_log_variance_is_clamped() -> None:
     frame, label_map, _, objects = scene()
     clip = torch.rand(2, TIME, 3, *SIZE)
-    posterior = encoder(loudness=1e5)(frame, clip, label_map, objects, SWEEP)
+    posterior = encoder(loudness=1e5)(frame, clip, label_map, objects, STANDING)
     low, high = LOG_VARIANCE_RANGE
     for values in (posterior.log_variance.background, posterior.log_variance.foreground):
         assert values.min() >= low and values.max() <= high
@@ -344,14 +341,15 @@ def test_log_variance_is_clamped() -> None:
 def test_the_code_sees_motion_and_not_only_the_first_frame() -> None:
     frame, label_map, _, objects = scene()
     clips = (torch.rand(2, TIME, 3, *SIZE, generator=seeded(seed)) for seed in (1, 2))
-    one, two = (encoder()(frame, clip, label_map, objects, SWEEP).mean for clip in clips)
+    loud = encoder(loudness=100)
+    one, two = (loud(frame, clip, label_map, objects, STANDING).mean for clip in clips)
     assert (one.background - two.background).abs().mean() > 1e-4
     assert (one.foreground - two.foreground).abs().mean() > 1e-5
 
 
 def test_drawing_from_the_posterior_is_mean_plus_scaled_noise() -> None:
     frame, label_map, noise, objects = scene()
-    posterior = encoder()(frame, torch.rand(2, TIME, 3, *SIZE), label_map, objects, SWEEP)
+    posterior = encoder()(frame, torch.rand(2, TIME, 3, *SIZE), label_map, objects, STANDING)
     silent = noise.map(torch.zeros_like)
     assert torch.equal(draw_latent(posterior, silent).background, posterior.mean.background)
     wide = replace(posterior, log_variance=silent.map(lambda tensor: tensor + math.log(4)))

@@ -18,7 +18,7 @@ from seg2vid.models.animator import Animator, choose_labels
 from seg2vid.models.config import PAPER, ModelConfig, PaperConfig, preset
 from seg2vid.models.judges.perceptual import PerceptualNetworks, VGGFeatures
 from seg2vid.models.layers import MAX_OBJECTS, find_objects
-from seg2vid.models.motion_decoder import DRIVES, KEY_PASSES, PASSES_BY, Sweep
+from seg2vid.models.motion_decoder import KEY_PASSES
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
 from seg2vid.models.paper import (
     PaperFlowDecoder,
@@ -28,7 +28,7 @@ from seg2vid.models.paper import (
 )
 from seg2vid.models.refiner import Refiner
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import Clip, Latent, Motion
+from seg2vid.structures import Clip, Latent, Motion, ScenePaths
 from seg2vid.tools.errors import ModelError, TrainingError
 from seg2vid.training.config import PAPER_TRAINING, MotionTrainingConfig
 from seg2vid.training.motion import MotionStage
@@ -454,7 +454,7 @@ def test_paper_variant_without_labels_is_blind_to_them() -> None:
     with torch.inference_mode():
         results = [
             (
-                encoder(*pair, ids, cells, animator.sweep(*pair, ids, cells)),
+                encoder(*pair, ids, cells, animator.track(*pair, ids, cells)),
                 animator(
                     clip.first_frame,
                     ids,
@@ -493,10 +493,10 @@ def test_paper_variant_without_split_has_one_encoder_that_sees_every_class() -> 
     assert objects.max() > 0
     clip = clip_of(tiny.HEIGHT, tiny.WIDTH, tiny.NUM_FRAMES)
     with torch.inference_mode():
-        tried = (torch.zeros(1, len(DRIVES), 3), torch.zeros(1, MAX_OBJECTS, len(PASSES_BY), 2))
-        sweep = Sweep(*tried, torch.zeros(1, 2))
+        ways = torch.zeros(1, MAX_OBJECTS, tiny.NUM_FRAMES, 3)
+        paths = ScenePaths(torch.zeros(1, tiny.NUM_FRAMES, 4), ways, ways[:, :, 0, :2])
         pair = (clip.first_frame, clip.frames)
-        codes = [encoder(*pair, labels, objects, sweep) for labels in (street, street + 1)]
+        codes = [encoder(*pair, labels, objects, paths) for labels in (street, street + 1)]
     assert codes[0].mean.foreground.abs().sum() == 0
     assert not torch.equal(codes[0].mean.background, codes[1].mean.background)
 

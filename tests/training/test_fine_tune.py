@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.checkpoint import Checkpoint
 from seg2vid.models.config import PAPER, ModelConfig, SegmenterConfig
 from seg2vid.models.first_frame import Look
 from seg2vid.models.layers import find_objects
-from seg2vid.models.motion_encoder import CameraSweep
 from seg2vid.structures import Latent, Motion
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import PAPER_TRAINING, SegmenterTrainingConfig
@@ -155,8 +154,8 @@ def outputs_of(stage: Any, ids: Tensor, *, is_source: bool = False) -> list[Tens
         return [network(first)[:, ids[:-1].clamp(max=len(ids) - 2)] for network in networks]
     if isinstance(stage, FirstFrameStage):
         return first_frame_outputs(stage, ids, own, things, is_source)
-    sweep = stage.animator.sweep(first, frames[:, 1:], own, things)
-    more = () if sweep is None else (sweep,)
+    paths = stage.animator.track(first, frames[:, 1:], own, things)
+    more = () if paths is None else (paths,)
     posterior = stage.motion_encoder(first, frames[:, 1:], own, things, *more)
     # Not from the posterior: its last bits decide which of two pixels hides the other.
     z = stage.animator.flow_decoder.draw(things, torch.Generator().manual_seed(0))
@@ -281,7 +280,7 @@ def rows_of(name: str, tensor: Tensor, stage: Any) -> dict[str, Tensor]:
 def test_a_class_that_changed_sides_starts_anew_in_the_motion_encoder() -> None:
     parked = space_of([(name, moves and name != "truck") for name, moves in ENTRIES])
     source, target = trained(motion_stage, GEOMETRY), motion_stage(with_space(GEOMETRY, parked))
-    name = "motion_encoder.background_branch.body.0.0.weight"
+    name = "motion_encoder.background_branch.0.0.weight"
     anew = rows_of(name, target.state_dict()[name].clone(), target)
     inheritance = inherit(target, checkpoint_of(source))
     found = rows_of(name, target.state_dict()[name], target)
@@ -296,7 +295,7 @@ def test_a_class_that_changed_sides_starts_anew_in_the_motion_encoder() -> None:
 def test_semantics_may_change_where_the_classes_allow_it(before: Any, after: Any) -> None:
     source = trained(motion_stage, replace(GEOMETRY, semantics=before))
     target = motion_stage(replace(GEOMETRY, semantics=after))
-    name = "motion_encoder.background_branch.body.0.0.weight"
+    name = "motion_encoder.background_branch.0.0.weight"
     inheritance = inherit(target, checkpoint_of(source))
     assert (name in inheritance.taken) == (before == after)
     known, found = (rows_of(name, s.state_dict()[name], s) for s in (source, target))
@@ -350,37 +349,7 @@ def first_layers(stage: MotionStage) -> list[Tensor]:
     encoder: Any = stage.motion_encoder
     if stage.model.architecture == "paper":
         return [one.body[0].weight for one in encoder.encoders]
-    return [b.body[0][0].weight for b in (encoder.background_branch, encoder.foreground_branch)]
-
-
-@pytest.mark.parametrize(("before", "after"), [(3, 5), (6, 3)])
-def test_steady_matches_between_frames_weigh_the_same(before: int, after: int) -> None:
-    source = trained(motion_stage, replace(GEOMETRY, num_frames=before))
-    target = motion_stage(replace(GEOMETRY, num_frames=after))
-    inherit(target, checkpoint_of(source))
-    found = []
-    for stage, time in ((source, before), (target, after)):
-        encoder: Any = stage.motion_encoder
-        torch.manual_seed(4)
-        scene_part, camera = torch.randn(2, 128), torch.randn(2, 8)
-        swept = torch.randn(2, CameraSweep.outputs)
-        cells, matched = torch.randn(2, 12, 2, 2), torch.randn(2, 48, 2, 2)
-        seen = torch.cat((scene_part, camera.repeat(1, time), swept), 1)
-        codes = encoder.background_head(seen)
-        objects = encoder.foreground_head(torch.cat((cells, matched.repeat(1, time, 1, 1)), 1))
-        found.append((codes, objects))
-    for old, new in zip(*found, strict=True):
-        torch.testing.assert_close(new, old, atol=1e-4, rtol=1e-4)
-
-
-def test_each_old_interval_hears_its_own_new_ones() -> None:
-    source = trained(motion_stage, GEOMETRY)
-    target = motion_stage(replace(GEOMETRY, num_frames=6))
-    inherit(target, checkpoint_of(source))
-    old, new = (s.motion_encoder.background_head.weight for s in (source, target))
-    old, new = old[:, 128 : 128 + 3 * 8], new[:, 128 : 128 + 6 * 8]
-    twice = old.view(-1, 3, 1, 8).expand(-1, 3, 2, 8).reshape(-1, 48) / 2
-    torch.testing.assert_close(new, twice)
+    return [b[0][0].weight for b in (encoder.background_branch, encoder.foreground_branch)]
 
 
 @pytest.mark.parametrize(
@@ -461,9 +430,9 @@ def test_other_widths_are_refused_with_the_field_and_nothing_is_changed() -> Non
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("motion_encoder", {"width": 8}), ("motion_encoder", {"matching_width": 8}),
+    [("motion_encoder", {"width": 8}),
      ("flow_decoder", {"width": 8}), ("flow_decoder", {"background_code": 5})],
-    ids=["width", "matching", "decoder", "code"],
+    ids=["width", "decoder", "code"],
 )  # fmt: skip
 def test_other_widths_in_ruled_tensors_are_refused(field: str, value: dict[str, int]) -> None:
     other = replace(GEOMETRY, **{field: replace(getattr(GEOMETRY, field), **value)}, num_frames=6)
@@ -525,13 +494,13 @@ def test_new_classes_are_named() -> None:
 
 def test_frozen_parts_stay_and_the_others_learn() -> None:
     stage = motion_stage(GEOMETRY)
-    freeze(stage, ["animator.flow_decoder", "matching"])
+    freeze(stage, ["animator.flow_decoder", "background_head"])
     before = {name: p.detach().clone() for name, p in stage.named_parameters()}
     optimiser = torch.optim.AdamW(stage.parameters(), lr=0.1)
     sum(p.sum() for p in stage.parameters()).backward()
     optimiser.step()
     moved = {name for name, p in stage.named_parameters() if not torch.equal(p, before[name])}
-    parts = ("animator.flow_decoder.", "motion_encoder.matching.")
+    parts = ("animator.flow_decoder.", "motion_encoder.background_head.")
     assert moved == {name for name in before if not name.startswith(parts)}
     marked = {name for name, module in stage.named_modules() if hasattr(module, "is_frozen")}
     assert marked == {name for name, _ in stage.named_modules() if f"{name}.".startswith(parts)}
@@ -552,9 +521,10 @@ def test_all_but_one_part_is_frozen(part: str) -> None:
 
 def test_a_parameter_beside_the_part_is_frozen_too() -> None:
     stage = motion_stage(GEOMETRY)
-    freeze(stage, ["sweep.body"], others=True)
-    assert not stage.motion_encoder.sweep.sharpness.requires_grad
-    assert stage.motion_encoder.sweep.body[0].weight.requires_grad
+    stage.motion_encoder.loudness = nn.Parameter(torch.ones(()))
+    freeze(stage, ["background_head"], others=True)
+    assert not stage.motion_encoder.loudness.requires_grad
+    assert stage.motion_encoder.background_head[0].weight.requires_grad
 
 
 @pytest.mark.parametrize(

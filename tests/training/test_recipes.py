@@ -114,7 +114,7 @@ def test_recipe_trains_and_options_win(tmp_path: Path, capsys: pytest.CaptureFix
     recipe.write_text(
         "preset: geometry\n"
         "model: {height: 64, width: 128, num_frames: 3, semantics: joint,"
-        " motion_encoder: {width: 4, matching_width: 4}, refiner: {width: 4},"
+        " motion_encoder: {width: 4}, refiner: {width: 4},"
         " depth: {widths: [4, 4, 6, 8, 8], blocks: 1},"
         " flow_decoder: {width: 4, background_code: 3}}\n"
         "objective: paper\n"

@@ -13,7 +13,8 @@ from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.key_frame import KeyFrame
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, pool_rows, spread_rows
-from seg2vid.models.motion_decoder import MotionDecoder, Sweep, Times, Velocity
+from seg2vid.models.motion_decoder import MotionDecoder, Times, Velocity
+from seg2vid.models.motion_tracker import track_motion
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import (
@@ -28,6 +29,7 @@ from seg2vid.structures import (
     Motion,
     Objects,
     Pictures,
+    ScenePaths,
     join_batch,
 )
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
@@ -120,14 +122,15 @@ class Animator(nn.Module):
         decoder = self.flow_decoder
         return decoder.key_passes if isinstance(decoder, MotionDecoder) else 1
 
-    def sweep(
+    @torch.no_grad()
+    def track(
         self, first_frame: Pictures, frames: Frames, label_map: Labels, objects: Objects
-    ) -> Sweep | None:
+    ) -> ScenePaths | None:
         """Return what the motion encoder is to see of the moves, where motion is a scene's."""
         decoder = self.flow_decoder
         if not isinstance(decoder, MotionDecoder):
             return None
-        return decoder.sweep(first_frame, frames, self._seen(label_map), objects)
+        return track_motion(decoder, first_frame, frames, self._seen(label_map), objects)
 
     def show(
         self, label_map: Labels, z: Latent, objects: Objects

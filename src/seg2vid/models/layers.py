@@ -173,6 +173,18 @@ def draw_codes(
     return Latent(whole.to(objects.device), spread_rows(table.to(objects.device), objects))
 
 
+def perceptron(
+    inputs: int, hidden: int, outputs: int, start: tuple[float, ...] | None = None
+) -> nn.Sequential:
+    """Return two hidden layers that say about ``start`` at first, if one is given."""
+    last = nn.Linear(hidden, outputs)
+    if start is not None:
+        nn.init.normal_(last.weight, std=0.01)
+        last.bias = nn.Parameter(torch.tensor(start))
+    layers = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
+    return nn.Sequential(layers[0], nn.LeakyReLU(0.2), layers[1], nn.LeakyReLU(0.2), last)
+
+
 _IS_EXACT = ContextVar("is_exact", default=False)
 
 

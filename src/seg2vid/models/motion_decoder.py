@@ -8,7 +8,6 @@ flows and both visibilities agree by construction. (Paper Sec. 3.2 and 3.3, with
 
 import math
 from dataclasses import dataclass, replace
-from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +21,6 @@ from seg2vid.geometry import (
     enlarge_scene,
     move_scene,
     rays_of,
-    sweep_moves,
 )
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
@@ -35,14 +33,13 @@ from seg2vid.models.layers import (
     coordinates,
     draw_codes,
     join,
+    perceptron,
     pool_rows,
     spread_rows,
 )
 from seg2vid.structures import (
-    Camera,
     Carrier,
     Flows,
-    Frames,
     Hints,
     InverseDepth,
     Labels,
@@ -84,31 +81,9 @@ NEAR = 2.5
 """Metres within which a vehicle is beside the camera rather than in front of it."""
 LENGTHS = 1.4
 """How many times nearer or farther than its middle the ends of an object may be."""
-SWEEP_FACTOR = 4
-"""Drives are tried on pictures this many times smaller."""
-DRIVES = tuple(
-    product(
-        (0.0, 1.0, 2.5, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0), (-0.8, -0.4, -0.15, 0, 0.15, 0.4, 0.8)
-    )
-)
-"""Speeds (m/s) and turns to the right (rad/s) that are tried."""
-PASSES_BY = tuple(product((-6.0, -3, -1, 0, 1.5, 3, 5, 8, 11, 15, 20, 26), (-1.5, 0, 1.5)))
-"""Speeds (m/s), ahead and to the right, at which the camera may move past an object."""
 Velocity = Float[Tensor, "batch 4"]
 FADE = 1.0
 """Seconds after a pass in which turning falls to 1 / e: bends end, and so do glances upwards."""
-
-
-@dataclass(frozen=True)
-class Sweep(Carrier):
-    """How well steady moves explain a clip: 0 for the best, in units of their own variation."""
-
-    camera: Float[Tensor, "batch drive moment"]
-    """Each of ``DRIVES``, early, midway and late."""
-    objects: Float[Tensor, "batch object pass_by half"]
-    """Each of ``PASSES_BY`` of each object, early and late."""
-    driven: Float[Tensor, "batch 2"]
-    """The best drive: m/s and rad/s."""
 
 
 class MotionDecoder(nn.Module):
@@ -139,17 +114,19 @@ class MotionDecoder(nn.Module):
         self.scene = nn.Sequential(
             ConvolutionBlock(seen + 3 + 2, 2 * width), ResidualBlock(2 * width)
         )
-        self.camera = _perceptron(
+        self.camera = perceptron(
             codes.background_code + 16 * width,
             4 * width,
+            KNOTS * len(CAMERA_SPEED),
             # A street is usually driven along.
-            torch.tensor([0.7, 0.0, 0.0, 0.0] * KNOTS),
+            (0.7, 0.0, 0.0, 0.0) * KNOTS,
         )
         # Code, features, place and distance, hint.
-        self.objects = _perceptron(
+        self.objects = perceptron(
             codes.foreground_code + 2 * width + 3 + 3,
             4 * width,
-            torch.zeros(KNOTS * len(OBJECT_SPEED)),
+            KNOTS * len(OBJECT_SPEED),
+            (0.0,) * KNOTS * len(OBJECT_SPEED),
         )
         residual = nn.Conv2d(width, 2, 3, 1, 1)
         for parameter in residual.parameters():
@@ -223,7 +200,8 @@ class MotionDecoder(nn.Module):
         count = max(count, math.ceil(until))
         with torch.autocast(seen.device.type, enabled=False):
             seen, z = seen.float(), z.map(Tensor.float)
-            paths = self._paths(depth, seen, z, wanted.float(), rows, objects, count, velocity)
+            middle = middles(depth, rows)
+            paths = self._paths(middle, seen, z, wanted.float(), objects, count, velocity)
             if not self.training:
                 is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
                 share = pool_rows(is_vehicle.unsqueeze(1).float(), rows, MAX_OBJECTS + 1)
@@ -240,50 +218,6 @@ class MotionDecoder(nn.Module):
         scene = scene if self.has_ground else _flatten(scene)
         return Drive(scene, self.num_frames, self.foreground, self.void_id)
 
-    @torch.no_grad()
-    def sweep(
-        self, first_frame: Pictures, frames: Frames, label_map: Labels, objects: Objects
-    ) -> Sweep:
-        """Say how well moves of the camera, and past each object, explain a clip.
-
-        What the motion encoder sees of the camera and of the objects.
-        """
-        depth = self.depth(first_frame, label_map)
-        video = torch.cat((first_frame.unsqueeze(1), frames), 1).float()
-        small = F.avg_pool2d(video.flatten(0, 1), SWEEP_FACTOR).unflatten(0, video.shape[:2])
-        camera = Camera(
-            depth.camera.focal_length / SWEEP_FACTOR,
-            (depth.camera.centre + 0.5) / SWEEP_FACTOR - 0.5,
-        )
-        distance = F.avg_pool2d(depth.inverse_depth.unsqueeze(1), SWEEP_FACTOR).squeeze(1)
-        rows = self._rows(label_map, objects)
-        # Row 0 is the background; what moves with the camera, and classes that may move, are none.
-        moves = torch.isin(label_map, label_map.new_tensor(self.foreground))
-        moves |= own_car(label_map, self.void_id)
-        rows = torch.where((rows == 0) & moves, MAX_OBJECTS + 1, rows)
-        rows = rows[:, SWEEP_FACTOR // 2 :: SWEEP_FACTOR, SWEEP_FACTOR // 2 :: SWEEP_FACTOR]
-
-        def attempt(tried: Float[Tensor, "batch move 3"]) -> Float[Tensor, "batch row move time"]:
-            seconds = self.seconds / self.num_frames
-            given = (distance, rows, camera, small, tried, seconds)
-            return sweep_moves(*given, num_rows=MAX_OBJECTS + 2)
-
-        drives = small.new_tensor([(speed, 0.0, turn) for speed, turn in DRIVES])
-        errors = attempt(drives.expand(len(small), -1, -1))[:, 0]
-        driven = drives[errors.mean(-1).argmin(1)]
-        past = small.new_tensor([(*pair, 0.0) for pair in PASSES_BY]).repeat(len(small), 1, 1)
-        past[..., 2] = driven[:, 2:]
-        objects_errors = attempt(past)[:, 1:-1]
-        return Sweep(
-            camera=_unitless(F.adaptive_avg_pool1d(errors, 3)),
-            objects=_unitless(
-                F.adaptive_avg_pool1d(objects_errors.flatten(0, 1), 2).unflatten(
-                    0, objects_errors.shape[:2]
-                )
-            ),
-            driven=driven[:, [0, 2]],
-        )
-
     def _rows(self, label_map: Labels, objects: Objects) -> Labels:
         """Return the number of each pixel's object, 0 for the background."""
         fine = objects.repeat_interleave(OBJECT_FACTOR, 1).repeat_interleave(OBJECT_FACTOR, 2)
@@ -292,11 +226,10 @@ class MotionDecoder(nn.Module):
 
     def _paths(
         self,
-        depth: Depth,
+        middle: Float[Tensor, "batch object 3"],
         scene: Coarse,
         z: Latent,
         hints: Hints,
-        rows: Labels,
         objects: Objects,
         count: int,
         velocity: Velocity | None,
@@ -311,18 +244,27 @@ class MotionDecoder(nn.Module):
             start = velocity / velocity.new_tensor(CAMERA_SPEED)
             knots = torch.cat((start, knots[:, len(CAMERA_SPEED) :]), 1)
         camera = self._integrate(knots.unsqueeze(1), CAMERA_SPEED, count).squeeze(1)
-        # Each object: where it is, in units of the camera, and how far.
-        rays = rays_of(depth.camera, *rows.shape[1:]).unflatten(-1, rows.shape[1:])
-        place = torch.cat((rays[:, :2], depth.inverse_depth.unsqueeze(1)), 1)
         every = MAX_OBJECTS + 1
-        middle = pool_rows(place, rows, every)[:, 1:]
-        ahead = 1 / middle[..., 2].clamp(min=1e-3)
         about = [pool_rows(part, objects, every)[:, 1:] for part in (z.foreground, scene, hints)]
         knots = self.objects(torch.cat((*about, middle), -1))
         return ScenePaths(
             camera=camera,
             objects=self._integrate(knots, OBJECT_SPEED, count),
-            pivots=torch.stack((ahead, middle[..., 0] * ahead), -1).detach(),
+            pivots=_pivots(middle).detach(),
+        )
+
+    def at_rest(self, depth: Depth, label_map: Labels, objects: Objects) -> Scene:
+        """Return the scene of a depth as it stands, with a time for each frame of a pass."""
+        rows = self._rows(label_map, objects)
+        depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
+        still = depth.inverse_depth.new_zeros(len(rows), MAX_OBJECTS, self.num_frames, 3)
+        return Scene(
+            depth.inverse_depth,
+            rows,
+            label_map * (MAX_OBJECTS + 1) + rows,
+            depth.camera,
+            ScenePaths(F.pad(still[:, 0], (0, 1)), still, _pivots(middles(depth, rows))),
+            own_car(label_map, self.void_id),
         )
 
     def _integrate(
@@ -360,6 +302,13 @@ class MotionDecoder(nn.Module):
         )
         way = F.pad(rate.cumsum(1) * step, (0, 0, 1, 0))
         return way.unflatten(0, knots.shape[:2])
+
+    def way(
+        self, knots: Float[Tensor, "thing numbers"], units: tuple[float, ...]
+    ) -> Float[Tensor, "thing time unit"]:
+        """Return the ways covered by each frame of a pass, with velocities told at the knots."""
+        fine = self._integrate(knots.unsqueeze(1), units, self.num_frames)
+        return fine[:, 0, FINENESS::FINENESS]
 
     def _residual(self, scene: Coarse, z: Latent) -> Flows:
         """Return the residual flow in pixels after a pass."""
@@ -444,16 +393,23 @@ def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> S
     return replace(paths, objects=torch.cat((moved, objects[..., 2:]), -1))
 
 
-def _unitless(errors: Float[Tensor, "*row move moment"]) -> Float[Tensor, "*row move moment"]:
-    least = errors.amin(-2, keepdim=True)
-    return (errors - least) / (errors.std(-2, keepdim=True) + 1e-3)
-
-
 def _rescale(inverse_depth: InverseDepth, known: InverseDepth) -> InverseDepth:
     """Multiply each sample's depth by the median of its ratios to what is known of it."""
     ratio = torch.where(inverse_depth > 0, known / inverse_depth.clamp(min=1e-6), torch.nan)
     ratio = torch.where(known > 0, ratio, torch.nan).flatten(1).nanmedian(1).values
     return inverse_depth * ratio.nan_to_num(1.0).clamp(0.5, 2.0).view(-1, 1, 1)
+
+
+def middles(depth: Depth, rows: Labels) -> Float[Tensor, "batch object 3"]:
+    """Return where each object is, in units of the camera to the right and down, and 1 / m away."""
+    rays = rays_of(depth.camera, *rows.shape[1:]).unflatten(-1, rows.shape[1:])
+    place = torch.cat((rays[:, :2], depth.inverse_depth.unsqueeze(1)), 1)
+    return pool_rows(place, rows, MAX_OBJECTS + 1)[:, 1:]
+
+
+def _pivots(middle: Float[Tensor, "batch object 3"]) -> Float[Tensor, "batch object 2"]:
+    ahead = 1 / middle[..., 2].clamp(min=1e-3)
+    return torch.stack((ahead, middle[..., 0] * ahead), -1)
 
 
 def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
@@ -501,13 +457,3 @@ def _flatten(scene: Scene) -> Scene:
     )
     depth = torch.ones_like(scene.inverse_depth)
     return replace(scene, inverse_depth=depth, paths=still, fixed=None)
-
-
-def _perceptron(inputs: int, hidden: int, start: Float[Tensor, " output"]) -> nn.Sequential:
-    """Return two hidden layers that say about ``start`` at first."""
-    last = nn.Linear(hidden, len(start))
-    with torch.no_grad():
-        last.weight.normal_(std=0.01)
-        last.bias.copy_(start)
-    layers = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
-    return nn.Sequential(layers[0], nn.LeakyReLU(0.2), layers[1], nn.LeakyReLU(0.2), last)

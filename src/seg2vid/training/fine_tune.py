@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from seg2vid.labels.space import LabelSpace, bare_name
 from seg2vid.models.checkpoint import Checkpoint
 from seg2vid.models.config import ModelConfig, to_dict
-from seg2vid.models.motion_encoder import CAMERA, CameraSweep
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.folder import differences
 from seg2vid.training.stage import Stage
 
-TIMES = ("rates", "growth", "steps")
+TIMES = ("rates", "growth")
 """Of T times, number t says what holds at (t + 1) / T of the pass and before the first time alike
-(rates), what grows from 0 until then, or what happens from t / T until then (steps).
+(rates), or what grows from 0 until then.
 """
 
 
@@ -46,8 +45,6 @@ class Block:
 CLIP, PLACE = (Block("same", 3), Block("growth", 3)), Block("same", 2)
 COLOURS = Block("same", 1, "paper.channels")
 PAPER_CLIP = (COLOURS, Block("growth", 1, "paper.channels"))
-SCENE, CELLS = Block("same", 32, "motion_encoder.width"), Block("same", 3, "motion_encoder.width")
-CAMERAS, MATCHED = Block("steps", CAMERA), Block("steps", 2, "motion_encoder.matching_width")
 RULES: dict[str, tuple[int, tuple[Block, ...]]] = {
     r".+\.embedding\.table": (0, (Block("channels"),)),
     r"discriminator\.to_logits\.\w+": (0, (Block("channels", 4), Block("same", 4))),
@@ -55,10 +52,8 @@ RULES: dict[str, tuple[int, tuple[Block, ...]]] = {
     r".+\.refiner\.to_labels\.\w+": (0, (Block("channels"),)),
     r".+\.flow_decoder\.fuse\.0\.\w+": (0, (Block("rates", 16),)),
     r".+\.flow_decoder\.to_half\.0\.weight": (1, (COLOURS, Block("seen"))),
-    r".+\.background_branch\.body\.0\.0\.weight": (1, (*CLIP, Block("background"), PLACE)),
-    r".+\.foreground_branch\.body\.0\.0\.weight": (1, (*CLIP, Block("foreground"), PLACE)),
-    r".+\.background_head\.weight": (1, (SCENE, CAMERAS, Block("same", CameraSweep.outputs))),
-    r".+\.foreground_head\.weight": (1, (CELLS, MATCHED)),
+    r".+\.background_branch\.0\.0\.weight": (1, (*CLIP, Block("background"), PLACE)),
+    r".+\.foreground_branch\.0\.0\.weight": (1, (*CLIP, Block("foreground"), PLACE)),
     r".+\.encoders\.0\.body\.0\.weight": (1, (*PAPER_CLIP, Block("paper background"))),
     r".+\.encoders\.1\.body\.0\.weight": (1, (*PAPER_CLIP, Block("paper foreground"))),
 }
@@ -188,9 +183,6 @@ def _resample(kind: str, old: int, new: int) -> Float[Tensor, "new old"]:
     """Return how much of what is at each of ``old`` times makes up what is at ``new`` ones."""
     ends = torch.arange(1, new + 1).unsqueeze(1) * old / new
     times = torch.arange(1, old + 1)
-    if kind == "steps":
-        overlap = torch.minimum(ends, times) - torch.maximum(ends - old / new, times - 1)
-        return overlap.clamp(min=0) * new / old
     places = ends if kind == "growth" else ends.clamp(min=1)
     return (1 - (places - times).abs()).clamp(min=0)
 

@@ -11,7 +11,7 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.models.appearance_encoder import LookPosterior
@@ -25,6 +25,7 @@ from seg2vid.structures import (
     Motion,
     Pictures,
     Posterior,
+    ScenePaths,
 )
 from seg2vid.warp import Padding, backward_warp, compose_flows, warp_clip
 
@@ -223,6 +224,22 @@ def path_loss(
     """Distance of the camera's path: metres, twice that aside, and tenths of radians."""
     error = (predicted - F.pad(ego_motion, (0, 1))).abs().mean((0, 1))
     return (error * error.new_tensor([1.0, 2.0, 10.0, 10.0])).sum()
+
+
+def object_loss(
+    predicted: ScenePaths,
+    exact: Float[Tensor, "batch object time 3"],
+    is_seen: Bool[Tensor, "batch object time"],
+) -> Scalar:
+    """Distance of the objects' paths at the times when each is seen, a sum over objects.
+
+    Metres, but of objects that are farther than ten of them tenths of their distance; and twice the
+    radians. A mean over times and samples.
+    """
+    distance = predicted.pivots[..., :1].clamp(min=10.0).unsqueeze(-1) / 10
+    error = (predicted.objects - exact).abs()
+    error = torch.cat((error[..., :2] / distance, 2 * error[..., 2:]), -1).sum(-1)
+    return (error * is_seen).sum(1).mean()
 
 
 def structural_similarity_loss(predicted: Pictures, target: Pictures) -> Scalar:

@@ -6,18 +6,26 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seg2vid.geometry import Scene, scene_flow
+from seg2vid.geometry import Scene, fit_objects, scene_flow
 from seg2vid.media.drawing import flow_to_colours
 from seg2vid.models.animator import Animator
-from seg2vid.models.depth import own_car
+from seg2vid.models.depth import Depth, own_car
 from seg2vid.models.judges.perceptual import shifted_distance
 from seg2vid.models.layers import OBJECT_FACTOR
 from seg2vid.models.motion_decoder import MotionDecoder, render
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
-from seg2vid.structures import Animation, Clip, Hints, Motion, Objects, Posterior
+from seg2vid.structures import (
+    Animation,
+    Clip,
+    Hints,
+    Motion,
+    Objects,
+    Posterior,
+    ScenePaths,
+)
 from seg2vid.tools.errors import TrainingError
 from seg2vid.training import losses
 from seg2vid.training.config import MotionTrainingConfig
@@ -68,14 +76,30 @@ class MotionStage(Stage):
         config = self.training_config
         return int(self.step) >= config.steps * (1 - config.frozen_norm)
 
-    def encode(self, clip: Clip) -> tuple[Posterior, Objects]:
-        """Return q(z | clip, labels) and the objects of the clip's first frame."""
-        objects = self.find_objects(clip.label_map, clip.instance_map)
+    def encode(self, clip: Clip, objects: Objects, exact: ScenePaths | None = None) -> Posterior:
+        """Return q(z | clip, labels); without the ``exact`` paths it goes by what it can see."""
         # Clips may be longer than a pass.
         pictures = (clip.first_frame, clip.frames[:, : self.model.num_frames], clip.label_map)
+        paths = exact or self.animator.track(*pictures, objects)
         encoder = self.motion_encoder
-        more = [] if (sweep := self.animator.sweep(*pictures, objects)) is None else [sweep]
-        return self.run_box(encoder, encoder, *pictures, objects, *more), objects
+        return self.run_box(encoder, encoder, *pictures, objects, *([paths] if paths else []))
+
+    @torch.no_grad()
+    def exact_paths(
+        self, clip: Clip, objects: Objects
+    ) -> tuple[ScenePaths, Bool[Tensor, "batch object time"]] | None:
+        """Return how camera and objects moved, and when each was seen, where a clip knows it."""
+        decoder, motion, ego = self.animator.flow_decoder, clip.motion, clip.ego_motion
+        depth, camera = clip.inverse_depth, clip.camera
+        if not isinstance(decoder, MotionDecoder) or motion is None or ego is None:
+            return None
+        if depth is None or camera is None:
+            return None
+        scene = decoder.at_rest(Depth(depth, camera), clip.label_map, objects)
+        paths = replace(scene.paths, camera=F.pad(ego, (0, 1)))
+        moving = replace(scene, paths=paths)
+        ways, seen = fit_objects(motion.forward_flow, motion.forward_visible, moving)
+        return replace(paths, objects=ways), seen
 
     def compute_losses(self, clip: Clip) -> Terms:
         """Return all terms: those of the flow on every frame, those of pictures on a random few."""
@@ -84,9 +108,11 @@ class MotionStage(Stage):
         clip = at_times(clip, torch.arange(count))
         if config.colour:
             clip = recolour(clip, config.colour)
-        posterior, objects = self.encode(clip)
         if not config.exact_motion:
             clip = replace(clip, motion=None, ego_motion=None, inverse_depth=None, camera=None)
+        objects = self.find_objects(clip.label_map, clip.instance_map)
+        exact = self.exact_paths(clip, objects)
+        posterior = self.encode(clip, objects, exact and exact[0])
         z = draw_latent(posterior, decoder.draw(objects, None).to(self.device))
         hints = None
         if clip.motion is not None:
@@ -103,6 +129,11 @@ class MotionStage(Stage):
         if isinstance(decoder, MotionDecoder):
             scene = self.run_box(decoder, decoder.decode, *given)
             terms = self._scene_terms(scene, clip)
+            if exact is not None:
+                ways, seen = exact[0].objects[:, :, times], exact[1][:, :, times]
+                terms |= self.weigh(
+                    {"objects": lambda: losses.object_loss(scene.paths, ways, seen)}
+                )
             # Exact motion, where it is known: taught on a young decoder's the refiner would learn
             # to distrust what is visible and to blur it.
             motion = clip.motion or render(scene)
@@ -190,7 +221,8 @@ class MotionStage(Stage):
 
     def animate(self, clip: Clip, generators: list[torch.Generator]) -> list[Animation]:
         """Return the animation of the posterior's mean, then one of each draw from the prior."""
-        posterior, objects = self.encode(clip)
+        objects = self.find_objects(clip.label_map, clip.instance_map)
+        posterior = self.encode(clip, objects)
         draw = self.animator.flow_decoder.draw
         codes = [posterior.mean, *(draw(objects, dice).to(self.device) for dice in generators)]
         return [self.animator(clip.first_frame, clip.label_map, z, objects) for z in codes]

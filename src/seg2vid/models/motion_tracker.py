@@ -1,0 +1,246 @@
+"""Real clip + the scene of its first frame → how camera and objects moved. No weights.
+
+What the motion encoder encodes. A way is right when the first frame, moved by it, looks like the
+clip: direct alignment of pictures, first of few frames and large pixels, then of all and small
+ones. (Engel et al., Direct Sparse Odometry, TPAMI 2018, with depth that is known.)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seg2vid.geometry import Scene, place_points, rays_of
+from seg2vid.models.depth import own_car
+from seg2vid.models.motion_decoder import (
+    CAMERA_SPEED,
+    KNOTS,
+    OBJECT_SPEED,
+    MotionDecoder,
+)
+from seg2vid.structures import Camera, Frames, Labels, Objects, Pictures, ScenePaths, join_batch
+
+Groups = Int[Tensor, "height width"]
+Numbers = Float[Tensor, "group number"]
+WaysOf = Callable[[Numbers], Float[Tensor, "group time 7"]]
+PerGroup = Float[Tensor, " group"]
+Squares = Float[Tensor, "number number"]
+Stages = tuple[tuple[int, int], ...]
+
+DIFFERENCE = 0.03
+"""Difference of colour, of 1, from which on a pixel counts less."""
+NUDGE = 1e-3
+"""Change of a number that shows where it takes pixels."""
+CAMERA_USUAL = ((2.0, 0.4), (0.1, 0.05), (1.0, 0.6), (0.3, 0.3))
+"""Standard deviation of each velocity in units of CAMERA_SPEED, and of its change between knots."""
+OBJECT_USUAL = ((1.5, 0.4), (1.0, 0.3), (0.3, 0.3))
+"""The same for objects."""
+CAMERA_STARTS = tuple(product((0.0, 5.0, 11.0), (-0.4, 0.0, 0.4)))
+"""Speeds (m/s) and turns (rad/s) of the camera from which the search begins."""
+OBJECT_STARTS = (
+    (0.0, 0.0, 0.0),
+    (5.0, 0.0, 0.0),
+    (-7.0, 0.0, 0.0),
+    (0.0, 4.0, 0.0),
+    (0.0, -4.0, 0.0),
+)
+"""The same of objects: forward, to the right, turn. The first is to stand."""
+SURER = 0.02
+"""By how much a moving object has to explain the clip better than a standing one."""
+
+
+def track_motion(
+    decoder: MotionDecoder,
+    first_frame: Pictures,
+    frames: Frames,
+    label_map: Labels,
+    objects: Objects,
+) -> ScenePaths:
+    """Return how camera and objects move in a clip of one pass; all stand without a ground."""
+    scene = decoder.at_rest(decoder.depth(first_frame, label_map), label_map, objects)
+    if not decoder.has_ground:
+        return scene.paths
+    moves = torch.isin(label_map, label_map.new_tensor(decoder.foreground))
+    moves |= own_car(label_map, decoder.void_id)
+    video = torch.cat((first_frame.unsqueeze(1), frames), 1).float()
+    samples = zip(video, moves.long(), strict=True)
+    return join_batch(
+        [_track(decoder, scene.sample(index), *one) for index, one in enumerate(samples)]
+    )
+
+
+def _track(
+    decoder: MotionDecoder,
+    scene: Scene,
+    video: Float[Tensor, "every_frame 3 height width"],
+    moves: Groups,
+) -> ScenePaths:
+    """Track the camera by all that stands, then each object as the camera sees it."""
+    every = len(video) - 1
+    usual = (_usual(CAMERA_USUAL).to(video), _usual(OBJECT_USUAL).to(video))
+
+    def camera_ways(numbers: Numbers) -> Float[Tensor, "group time 7"]:
+        return F.pad(decoder.way(numbers, CAMERA_SPEED)[:, :every], (0, 3))
+
+    def object_ways(numbers: Numbers) -> Float[Tensor, "group time 7"]:
+        own = decoder.way(numbers, OBJECT_SPEED)[:, :every]
+        return torch.cat((camera.expand(len(own), -1, -1), own), -1)
+
+    given = (scene.inverse_depth[0], scene.camera)
+    background = _Pictures(video, *given, -moves, scene.paths.pivots[0])
+    tried = []
+    for speed, turn in CAMERA_STARTS:
+        start = video.new_tensor([speed, 0.0, turn, 0.0]) / video.new_tensor(CAMERA_SPEED)
+        start = start.repeat(KNOTS).unsqueeze(0)
+        tried.append(background.shrunk(8).align(start, camera_ways, usual[0], ((1, 3), (2, 2))))
+    start = min(tried, key=lambda one: float(one[1]))[0]
+    start, _ = background.shrunk(4).align(
+        start, camera_ways, usual[0], ((2, 3), (4, 3), (every, 5))
+    )
+    numbers, _ = background.shrunk(2).align(start, camera_ways, usual[0], ((every, 3),))
+    camera = camera_ways(numbers)[..., :4]
+    paths = ScenePaths(camera, scene.paths.objects.clone(), scene.paths.pivots)
+    count = int(scene.rows.max())
+    if not count:
+        return paths
+    things = replace(background, groups=scene.rows[0] - 1)
+    coarse = things.shrunk(2)
+    starts = video.new_tensor(OBJECT_STARTS) / video.new_tensor(OBJECT_SPEED)
+    stages = ((2, 3), (4, 3), (every, 4))
+    found = [
+        coarse.align(start.repeat(KNOTS).expand(count, -1), object_ways, usual[1], stages)
+        for start in starts
+    ]
+    numbers, costs = (torch.stack(part) for part in zip(*found, strict=True))
+    # Unless it explains the clip better that an object moves, it stands.
+    costs[0] -= SURER
+    best = numbers.gather(0, costs.argmin(0).view(1, -1, 1).expand_as(numbers[:1])).squeeze(0)
+    best, _ = things.align(best, object_ways, usual[1], ((every, 3),))
+    paths.objects[0, :count] = object_ways(best)[..., 4:]
+    return paths
+
+
+def _usual(deviations: tuple[tuple[float, float], ...]) -> Squares:
+    """Return the inverse covariance of velocities at all knots, knot after knot."""
+    change = torch.eye(KNOTS).diff(dim=0)
+    own = [torch.eye(KNOTS) / one**2 + change.t() @ change / step**2 for one, step in deviations]
+    count = len(deviations)
+    whole = torch.zeros(KNOTS, count, KNOTS, count)
+    for index, matrix in enumerate(own):
+        whole[:, index, :, index] = matrix
+    return whole.view(KNOTS * count, KNOTS * count)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """A clip, and the first frame's pixels in groups that are to be found again in the others."""
+
+    video: Float[Tensor, "every_frame 3 height width"]
+    inverse_depth: Float[Tensor, "height width"]
+    camera: Camera
+    groups: Groups
+    """What each pixel goes with, -1 for what does not count."""
+    pivots: Float[Tensor, "object 2"]
+
+    @property
+    def slopes(self) -> Float[Tensor, "time 6 height width"]:
+        """How the colours of the frames after the first change to the right, then down (Sobel)."""
+        across = self.video.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+        kernels = torch.stack((across, across.t())).unsqueeze(1)
+        flat = F.pad(self.video[1:].flatten(0, 1).unsqueeze(1), (1, 1, 1, 1), mode="replicate")
+        slopes = F.conv2d(flat, kernels).unflatten(0, (-1, 3))
+        return slopes.transpose(1, 2).flatten(1, 2)
+
+    def shrunk(self, factor: int) -> "_Pictures":
+        """Return the same at fewer pixels; a group keeps those that are its own to the corners."""
+        lowest, highest = (
+            sign * F.max_pool2d((sign * self.groups)[None].float(), factor)[0].long()
+            for sign in (-1, 1)
+        )
+        return _Pictures(
+            F.avg_pool2d(self.video, factor),
+            F.avg_pool2d(self.inverse_depth[None], factor)[0],
+            Camera(self.camera.focal_length / factor, (self.camera.centre + 0.5) / factor - 0.5),
+            torch.where(lowest == highest, highest, -1),
+            self.pivots,
+        )
+
+    def align(
+        self, start: Numbers, ways_of: WaysOf, usual: Squares, stages: Stages
+    ) -> tuple[Numbers, PerGroup]:
+        """Return each group's numbers with which its pixels are found again, and what they cost.
+
+        ``ways_of`` turns numbers into the ways of camera and object at every time, see
+        ``place_points``; ``usual`` is their inverse covariance around 0; ``stages`` are pairs of
+        how many frames to look at and how many steps to take. Levenberg's method, group by group.
+        """
+        numbers, cost = start, start[:, 0]
+        for frames, steps in stages:
+            damping = torch.full_like(cost, 0.01)
+            cost, left, right = self._look(numbers, ways_of, usual, frames)
+            for _ in range(steps):
+                held = torch.diag_embed(left.diagonal(dim1=1, dim2=2) * damping.unsqueeze(1))
+                tried = numbers - torch.linalg.solve(left + held, right)
+                found = self._look(tried, ways_of, usual, frames)
+                is_better = found[0] < cost
+                damping = torch.where(is_better, damping / 4, damping * 8)
+                numbers, cost, left, right = (
+                    torch.where(is_better.view(-1, *[1] * (new.ndim - 1)), new, old)
+                    for new, old in zip((tried, *found), (numbers, cost, left, right), strict=True)
+                )
+        return numbers, cost
+
+    def _look(
+        self, numbers: Numbers, ways_of: WaysOf, usual: Squares, frames: int
+    ) -> tuple[PerGroup, Float[Tensor, "group number number"], Numbers]:
+        """Return what numbers cost, a mean over pixels, and the normal equations of a better one.
+
+        The logarithm of 1 + squared differences of colour lets go of what has come before a pixel.
+        """
+        height, width = self.groups.shape
+        pixels = (self.groups.flatten() >= 0).nonzero().squeeze(1)
+        group = self.groups.flatten()[pixels]
+        rays = rays_of(self.camera, height, width)[0]
+        points = torch.cat((rays, self.inverse_depth.view(1, -1)))[:, pixels]
+
+        def places(numbers: Numbers) -> tuple[Float[Tensor, "2 time point"], Tensor]:
+            ways = ways_of(numbers)[:, :frames]
+            return place_points(points, self.pivots[group], ways[group], self.camera)
+
+        place, is_before = places(numbers)
+        x, y = place
+        inside = is_before & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+        pictures = torch.cat((self.video[1 : frames + 1], self.slopes[:frames]), 1)
+        found, across, down = _read(pictures, place).split(3, 1)
+        gap = found - self.video[0].flatten(1)[:, pixels]
+        squared = (gap.abs().mean(1) / DIFFERENCE).square()
+        zeros = numbers.new_zeros(len(numbers))
+        size = zeros.index_add(0, group, torch.ones_like(points[0])).clamp(min=1)
+        seen = zeros.index_add(0, group, inside.sum(0).to(zeros))
+        cost = zeros.index_add(0, group, (squared.log1p() * inside).sum(0)) / 2
+        # What leaves the picture costs as much as what stays, unless hardly anything stays.
+        cost = cost / seen.clamp(min=1) * size * len(x)
+        cost = torch.where(seen < 0.1 * size * len(x), torch.inf, cost)
+        cost = cost + ((numbers @ usual) * numbers).sum(1) / 2
+        nudges = NUDGE * torch.eye(numbers.shape[1], device=zeros.device)
+        nudged = torch.stack([(places(numbers + nudge)[0] - place) / NUDGE for nudge in nudges])
+        change = nudged[:, 0].unsqueeze(2) * across + nudged[:, 1].unsqueeze(2) * down
+        weight = inside / (1 + squared) / (3 * DIFFERENCE**2)
+        both = torch.cat((change, gap.unsqueeze(0)))
+        each = torch.einsum("atcn,btcn,tn->nab", both, both, weight)
+        total = each.new_zeros(len(numbers), *each.shape[1:]).index_add(0, group, each)
+        left, right = total[:, :-1, :-1] + usual, total[:, :-1, -1] + numbers @ usual
+        return cost / size, left, right
+
+
+def _read(
+    pictures: Float[Tensor, "time channel height width"], place: Float[Tensor, "2 time point"]
+) -> Float[Tensor, "time channel point"]:
+    """Return what pictures show at pixel coordinates, at the border beyond it."""
+    extent = place.new_tensor([pictures.shape[3] - 1, pictures.shape[2] - 1]).view(2, 1, 1)
+    grid = (2 * place / extent - 1).clamp(-3, 3).movedim(0, -1).unsqueeze(2)
+    return F.grid_sample(pictures, grid, align_corners=True, padding_mode="border").squeeze(-1)

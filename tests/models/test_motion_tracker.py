@@ -1,0 +1,110 @@
+"""How camera and objects of a clip moved, read off its pictures."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seg2vid.data.clips import render_toycity
+from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.geometry import scene_flow
+from seg2vid.labels.space import get_label_space
+from seg2vid.models.depth import Depth
+from seg2vid.models.layers import OBJECT_FACTOR, find_objects
+from seg2vid.models.motion_decoder import MotionDecoder
+from seg2vid.models.motion_tracker import track_motion
+from seg2vid.structures import Clip, Labels, Objects
+from tests import tiny
+
+FOREGROUND = get_label_space("cityscapes").foreground_ids
+FRAMES = 4
+CONFIG = replace(tiny.CONFIG, height=128, width=256, num_frames=FRAMES)
+
+
+class Knowing(MotionDecoder):
+    """A decoder that sees the exact depth of a clip."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(CONFIG)
+        assert clip.inverse_depth is not None and clip.camera is not None
+        known = Depth(clip.inverse_depth, clip.camera)
+        self.depth.forward = lambda picture, label_map: known
+
+
+def objects_of(label_map: Labels, instance_map: Labels | None) -> Objects:
+    return find_objects(label_map, instance_map, foreground=FOREGROUND, factor=OBJECT_FACTOR)
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    """The camera drives on; one car keeps its distance, another comes."""
+    return render_toycity(900_000, ToyCityConfig(num_frames=FRAMES))
+
+
+def test_the_camera_of_the_toy_city_is_found(clip: Clip) -> None:
+    objects = objects_of(clip.label_map, clip.instance_map)
+    paths = track_motion(Knowing(clip), clip.first_frame, clip.frames, clip.label_map, objects)
+    assert clip.ego_motion is not None
+    exact = F.pad(clip.ego_motion, (0, 1))
+    torch.testing.assert_close(paths.camera[0, -1], exact[0, -1], atol=0.15, rtol=0.03)
+    # A quarter of the way after a quarter of the time: it drives at a steady speed.
+    assert float(paths.camera[0, 0, 0]) == pytest.approx(float(exact[0, 0, 0]), rel=0.1)
+
+
+def test_objects_move_as_their_exact_flow(clip: Clip) -> None:
+    objects = objects_of(clip.label_map, clip.instance_map)
+    decoder = Knowing(clip)
+    given = (clip.first_frame, clip.frames, clip.label_map, objects)
+    scene = decoder.at_rest(decoder.depth(*given[::2]), clip.label_map, objects)
+    assert clip.motion is not None
+    shown = clip.motion.forward_visible * (scene.rows > 0)[:, None, None]
+
+    def error(objects_move: bool) -> float:
+        paths = track_motion(decoder, *given)
+        ways = paths.objects if objects_move else torch.zeros_like(paths.objects)
+        flow = scene_flow(replace(scene, paths=replace(paths, objects=ways)))
+        distance = (flow - clip.motion.forward_flow).norm(dim=2, keepdim=True)
+        return float((distance * shown).sum() / shown.sum())
+
+    assert error(True) < 0.3 * error(False)
+
+
+def standing(frames: int = FRAMES) -> tuple[Tensor, Tensor, Labels, Objects]:
+    label_map = tiny.street_map()
+    first = torch.rand(1, 3, *label_map.shape[1:], generator=torch.Generator().manual_seed(0))
+    objects = objects_of(label_map, None)
+    return first, first.unsqueeze(1).repeat(1, frames, 1, 1, 1), label_map, objects
+
+
+def test_in_a_still_clip_all_stands() -> None:
+    torch.manual_seed(0)
+    decoder = MotionDecoder(tiny.CONFIG).eval()
+    with torch.inference_mode():
+        paths = track_motion(decoder, *standing(tiny.NUM_FRAMES))
+    assert paths.camera.abs().max() < 0.02 and paths.objects.abs().max() < 0.02
+
+
+def test_without_objects_or_ground_there_are_no_ways() -> None:
+    decoder = MotionDecoder(tiny.CONFIG).eval()
+    first, frames, label_map, objects = standing(tiny.NUM_FRAMES)
+    road = torch.zeros_like(label_map)
+    with torch.inference_mode():
+        paths = track_motion(decoder, first, frames, road, torch.zeros_like(objects))
+        assert not paths.objects.any()
+        decoder.has_ground = False
+        assert not track_motion(decoder, first, frames.flip(-1), label_map, objects).camera.any()
+
+
+def test_samples_of_a_batch_are_tracked_by_themselves(clip: Clip) -> None:
+    decoder = MotionDecoder(tiny.CONFIG).eval()
+    one = standing(tiny.NUM_FRAMES)
+    moved = one[1].clone()
+    moved[0] = moved[0].roll(1, -1)
+    both = [torch.cat((a, b)) for a, b in zip(one, (one[0], moved, *one[2:]), strict=True)]
+    with torch.inference_mode():
+        together = track_motion(decoder, *both)
+        alone = track_motion(decoder, *one)
+    torch.testing.assert_close(together.camera[:1], alone.camera)
+    torch.testing.assert_close(together.objects[:1], alone.objects)
