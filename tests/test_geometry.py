@@ -433,7 +433,7 @@ def test_a_finer_grid_moves_as_the_coarse_one_does() -> None:
     scene = Scene(depth, torch.zeros_like(surfaces), surfaces, CAMERA, drive((2.0, 0.1, 0.05, 0.0)))
     fine = surfaces.repeat_interleave(2, 1).repeat_interleave(2, 2)
     still = torch.zeros_like(fine, dtype=torch.bool)
-    large = geometry.enlarge_scene(scene, torch.zeros_like(fine), fine, still)
+    large = geometry.enlarge_scene(scene, torch.zeros_like(fine), fine)
     flow = torch.nn.functional.avg_pool2d(scene_flow(large)[0], 2) / 2
     error = (flow - scene_flow(scene)[0]).norm(dim=1)[0]
     assert error.median() < 0.02 and error[:, 4:-4].quantile(0.95) < 0.2
@@ -448,5 +448,5 @@ def test_a_finer_grid_has_the_edges_of_its_own_labels() -> None:
     fine = torch.where(wall, 2, fine)
     scene = Scene(depth, torch.zeros_like(surfaces), surfaces, CAMERA, drive((1.0, 0, 0, 0)))
     still = torch.zeros_like(wall)
-    large = geometry.enlarge_scene(scene, torch.zeros_like(fine), fine, still)
+    large = geometry.enlarge_scene(scene, torch.zeros_like(fine), fine)
     assert torch.allclose(large.inverse_depth[wall], torch.tensor(1 / 20), rtol=0.02)

@@ -35,8 +35,8 @@ Planes = Float[Tensor, "batch 3 pixel"]
 Indices = Int[Tensor, " query"]
 Column = Float[Tensor, " query"]
 Cells = list[Int[Tensor, "time _ _"]]
-Flags = Bool[Tensor, "batch height width"]
 PerRow = Float[Tensor, "batch row time"]
+Rates = Float[Tensor, "*rest step unit"]
 
 NEAREST = 1e-3
 """A point counts as before the camera from this share of its first distance on."""
@@ -165,6 +165,29 @@ def rigid_motion(paths: ScenePaths) -> RigidMotion:
     )
 
 
+def way_of(rates: Rates, seconds: float) -> Float[Tensor, "*rest moment unit"]:
+    """Return the way of a (forward, rightward, turn, ...) at each step of so many seconds.
+
+    It begins with none. The first two drive where the third, a turn to the right, points by then.
+    """
+    forward, rightward, turn = rates[..., :3].unbind(-1)
+    turned = (turn.cumsum(-1) - turn / 2) * seconds
+    sine, cosine = turned.sin(), turned.cos()
+    ahead = cosine * forward - sine * rightward
+    aside = sine * forward + cosine * rightward
+    rates = torch.cat((torch.stack((ahead, aside), -1), rates[..., 2:]), -1)
+    return F.pad(rates.cumsum(-2) * seconds, (0, 0, 1, 0))
+
+
+def rates_of(way: Float[Tensor, "*rest moment unit"], seconds: float) -> Rates:
+    """Return the rates of a way: the inverse of ``way_of``."""
+    rates, turned = way.diff(dim=-2) / seconds, (way[..., 1:, 2] + way[..., :-1, 2]) / 2
+    sine, cosine = turned.sin(), turned.cos()
+    ahead, aside = rates[..., :2].unbind(-1)
+    own = torch.stack((cosine * ahead + sine * aside, cosine * aside - sine * ahead), -1)
+    return torch.cat((own, rates[..., 2:]), -1)
+
+
 def surface_planes(inverse_depth: InverseDepth, surfaces: Labels, camera: Camera) -> Planes:
     """Return n of every pixel's plane: its inverse depth is n · (x/z, y/z, 1), exact on planes.
 
@@ -190,11 +213,11 @@ def surface_planes(inverse_depth: InverseDepth, surfaces: Labels, camera: Camera
     return torch.cat((slope, constant.unsqueeze(1)), 1)
 
 
-def enlarge_scene(scene: Scene, rows: Labels, surfaces: Labels, fixed: Flags) -> Scene:
+def enlarge_scene(scene: Scene, rows: Labels, surfaces: Labels) -> Scene:
     """Return a scene on a grid that is finer by a whole factor, with edges where that has them.
 
-    ``rows``, ``surfaces`` and ``fixed`` are those of the finer grid. Depth is interpolated (cubic
-    B-spline) between pixels of the same surface.
+    ``rows`` and ``surfaces`` are those of the finer grid, what is fixed has to be said anew. Depth
+    is interpolated (cubic B-spline) between pixels of the same surface.
     """
     height, width = rows.shape[1:]
     coarse, factor = scene.inverse_depth, width // scene.rows.shape[2]
@@ -231,7 +254,7 @@ def enlarge_scene(scene: Scene, rows: Labels, surfaces: Labels, fixed: Flags) ->
         surfaces,
         Camera(scene.camera.focal_length * factor, centre),
         scene.paths,
-        None if scene.fixed is None else fixed,
+        None,
         residual,
         factor * scene.detail,
     )

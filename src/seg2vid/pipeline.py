@@ -13,13 +13,26 @@ from torch import Tensor
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.generated import GeneratedVideo, join_passes, show_progress
 from seg2vid.media.given import GivenFrames, GivenMaps, GivenPicture, take_inputs
-from seg2vid.models.animator import Animator, choose_instances, choose_labels, continue_latent
+from seg2vid.models.animator import (
+    Animator,
+    Steer,
+    choose_instances,
+    choose_labels,
+    continue_latent,
+)
 from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig
+from seg2vid.models.control import Control
 from seg2vid.models.first_frame import FirstFrame, check_same_kind
-from seg2vid.models.layers import OBJECT_FACTOR, count_rows, fast_arithmetic, find_objects
-from seg2vid.models.motion_decoder import last_velocity
+from seg2vid.models.layers import (
+    OBJECT_FACTOR,
+    coarse_labels,
+    count_rows,
+    fast_arithmetic,
+    find_objects,
+)
+from seg2vid.models.motion_decoder import Drive, last_velocity
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.structures import Labels, Latent, Look, Motion, Objects, Pictures, join_batch
 from seg2vid.tools.errors import LabelMapError, ModelError
@@ -52,8 +65,8 @@ class Seg2VidPipeline:
     (``read_look``), of a video of the same map, or a mixture (``interpolate_looks``).
     ``frames_per_second`` (1 to 240) shows the same drive more or less smoothly, ``speed`` (0.01 to
     100) makes it slower or faster than real. ``scale`` says how many times larger first frame and
-    maps are than what the networks see: a photo moves at its own size. ``progress`` shows a bar; by
-    default for long videos on a terminal.
+    maps are than what the networks see: a photo moves at its own size. ``control`` says how camera
+    and objects are to move. ``progress`` shows a bar; by default for long videos on a terminal.
     """
 
     def __init__(self, first_frame: FirstFrame, animator: Animator, config: ModelConfig) -> None:
@@ -148,6 +161,7 @@ class Seg2VidPipeline:
         frames_per_second: float | int | None = None,
         speed: float | int = 1,
         scale: SupportsIndex = 1,
+        control: Control | None = None,
         progress: bool | None = None,
     ) -> GeneratedVideo:
         """Generate a video of ``num_frames`` frames, any number.
@@ -169,6 +183,7 @@ class Seg2VidPipeline:
             frames_per_second=frames_per_second,
             speed=speed,
             scale=scale,
+            control=control,
         )
         total = self._count(num_frames, frames_per_second)
         if progress is None and total <= 2 * self.num_frames + 2:
@@ -191,6 +206,7 @@ class Seg2VidPipeline:
         frames_per_second: float | int | None = None,
         speed: float | int = 1,
         scale: SupportsIndex = 1,
+        control: Control | None = None,
     ) -> Iterator[GeneratedVideo]:
         """Yield what ``__call__`` returns pass by pass: memory does not grow with length."""
         count, factor = self._count(num_frames, frames_per_second) - 1, index(scale)
@@ -209,11 +225,13 @@ class Seg2VidPipeline:
             instance_map = _for_each(inputs.instance_map, len(generators), self.device)
             first_frame = _for_each(inputs.first_frame, len(generators), self.device)
             self.check_inputs(ids, instance_map, first_frame, count + 1, factor)
+            if control is not None:
+                self._check_control(control, ids, instance_map)
             # 2. Which pixels belong together
             objects = self.find_objects(ids, instance_map, factor)
             z = None if z is None else self._take_z(z, objects)
             # 3. Label map → first frame, unless the user brings one
-            small = ids[:, factor // 2 :: factor, factor // 2 :: factor]
+            small = coarse_labels(ids, factor)
             worn = self.draw_look(small, objects, generators, resample, resample_seed, look)
             with fast_arithmetic(self.device):
                 frame = self.first_frame(ids, objects, worn) if first_frame is None else first_frame
@@ -233,11 +251,24 @@ class Seg2VidPipeline:
             max(1, int(passes * self.num_frames / step + 1e-6))
             for passes in (1, self.animator.passes_per_key)
         )
-        known = None
+        known, steer = None, None
+        heading = torch.zeros(len(ids))
         for begin in range(0, count, per_key):
+            if control is not None:
+                numbers = None if instance_map is None else coarse_labels(instance_map, factor)
+                after = begin * step / self.frames_per_second
+                maps = coarse_labels(ids, factor), numbers
+                steer = self._steering(control, *maps, after, heading.tolist())
             with torch.inference_mode(), fast_arithmetic(self.device):
                 keys = self.animator.begin(
-                    frame, ids, z, objects, velocity=velocity, known=known, until=per_key * step
+                    frame,
+                    ids,
+                    z,
+                    objects,
+                    velocity=velocity,
+                    known=known,
+                    until=per_key * step,
+                    steer=steer,
                 )
             for start in range(begin, min(begin + per_key, count), per_pass):
                 # A pass is made whole: how its frames look does not depend on where a video ends.
@@ -279,6 +310,25 @@ class Seg2VidPipeline:
                 known = None if motion.inverse_depth is None else motion.inverse_depth[:, -1]
                 if (path := motion.camera_path) is not None:
                     velocity = last_velocity(path, step / self.frames_per_second)
+                    heading = heading + path[:, -1, 2].cpu()
+
+    def _steering(
+        self,
+        control: Control,
+        label_map: Labels,
+        instance_map: Labels | None,
+        begin: float,
+        headings: list[float],
+    ) -> Steer:
+        """Return what changes the drive of each sample as wished; see ``Control.steer``."""
+
+        def steer(number: int, drive: Drive) -> Drive:
+            own = slice(number, number + 1)
+            things = None if instance_map is None else instance_map[own]
+            given = (label_map[own], things, self.label_space)
+            return control.steer(drive, *given, begin=begin, heading=headings[number])
+
+        return steer
 
     def draw_look(
         self,
@@ -415,6 +465,14 @@ class Seg2VidPipeline:
         if not 0 <= darkest <= brightest <= 1:
             got_range = f"{darkest:.3g} ... {brightest:.3g}"
             raise ModelError("colours in [0, 1]", got=got_range, fix="divide by 255")
+
+    def _check_control(
+        self, control: Control, label_map: Labels, instance_map: Labels | None
+    ) -> None:
+        if self.config.architecture == "paper":
+            what = "a model whose motion is a scene's, for wishes about it"
+            raise ModelError(what, got="the architecture paper", fix="leave them out")
+        control.check(label_map, instance_map, self.label_space)
 
     def find_objects(
         self, label_map: Labels, instance_map: Labels | None, scale: int = 1

@@ -48,7 +48,7 @@ def drive(*, turn: float, factor: int = 1) -> Drive:
     path[0, :, 0] = torch.arange(steps) / (PASS * FINENESS)
     paths = ScenePaths(path, torch.zeros(1, 0, steps, 3), torch.zeros(1, 0, 2))
     scene = Scene(depth, torch.zeros_like(labels), labels, camera, paths)
-    return Drive(scene, PASS, foreground=(), void_id=9)
+    return Drive(scene, PASS, seconds=PASS / 12, foreground=(), void_id=9)
 
 
 def picture(drive: Drive) -> Tensor:

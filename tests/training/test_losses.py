@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 from jaxtyping import Float
 from torch import Tensor
 
-from seg2vid.structures import Latent, Motion, Posterior
+from seg2vid.structures import Camera, Latent, Motion, Posterior, ScenePaths
 from seg2vid.training.losses import (
     adversarial_loss,
+    camera_loss,
     depth_loss,
     flow_loss,
     gaussian_divergence,
     hidden_label_loss,
     kl_divergence,
     mask_penalty,
+    object_loss,
+    path_loss,
     reconstruction_loss,
     structural_similarity_loss,
 )
@@ -375,3 +378,35 @@ def test_gradient_of_similarity_is_finite_for_equal_and_flat_pictures() -> None:
         predicted = target.clone().requires_grad_()
         structural_similarity_loss(predicted, target).backward()
         assert predicted.grad.isfinite().all()
+
+
+# Paths.
+
+
+def test_the_camera_pays_metres_twice_aside_and_tenths_of_radians() -> None:
+    predicted = torch.zeros(1, 2, 4)
+    predicted[0, 1] = torch.tensor([1.0, -0.5, 0.1, 0.2])
+    exact = torch.zeros(1, 2, 3)
+    # A mean over two times.
+    assert float(path_loss(predicted, exact)) == pytest.approx((1 + 2 * 0.5 + 1 + 2) / 2)
+    assert path_loss(torch.nn.functional.pad(exact, (0, 1)), exact) == 0
+
+
+def test_lens_and_horizon_are_told_in_pictures() -> None:
+    one, other = (
+        Camera(torch.tensor([focal_length]), torch.tensor([[31.5, row]]))
+        for focal_length, row in ((64.0, 14.0), (80.0, 16.0))
+    )
+    assert float(camera_loss(one, other, height=32, width=64)) == pytest.approx(0.25 + 3 / 16)
+
+
+def test_objects_pay_by_their_distance_and_only_when_seen() -> None:
+    ways = torch.zeros(1, 3, 2, 3)
+    ways[0, :, 1] = torch.tensor([1.0, -1.0, 0.25])
+    pivots = torch.tensor([[[5.0, 0.0], [20.0, 3.0], [10.0, 0.0]]])
+    predicted = ScenePaths(torch.zeros(1, 2, 4), ways, pivots)
+    seen = torch.tensor([[[True, True], [True, True], [True, False]]])
+    # The near one pays metres, one at twenty half of them; the third is not seen to be wrong.
+    expected = ((2 + 0.5) + (1 + 0.5)) / 2
+    assert float(object_loss(predicted, torch.zeros_like(ways), seen)) == pytest.approx(expected)
+    assert object_loss(predicted, ways, seen) == 0

@@ -1,6 +1,6 @@
 """Joins flow_decoder → warp → refiner: the part that training and generation share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.key_frame import KeyFrame
-from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, pool_rows, spread_rows
-from seg2vid.models.motion_decoder import MotionDecoder, Times, Velocity
+from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, coarse_labels, pool_rows, spread_rows
+from seg2vid.models.motion_decoder import Drive, MotionDecoder, Times, Velocity
 from seg2vid.models.motion_tracker import track_motion
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
@@ -33,6 +33,8 @@ from seg2vid.structures import (
     join_batch,
 )
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
+
+Steer = Callable[[int, Drive], Drive]
 
 
 @runtime_checkable
@@ -89,12 +91,13 @@ class Animator(nn.Module):
         velocity: Velocity | None = None,
         known: InverseDepth | None = None,
         until: float = 0.0,
+        steer: Steer | None = None,
     ) -> Sequence[Key]:
         """Make a key frame of each sample's first frame, good for ``passes_per_key``.
 
         First frame and labels may be larger than the networks' grid, eight times that of
         ``objects``, by a whole factor. ``velocity``, ``known`` and ``until``: see
-        ``MotionDecoder.drive``.
+        ``MotionDecoder.drive``. ``steer`` changes the drive of each sample, with that number.
         """
         decoder = self.flow_decoder
         if not isinstance(decoder, MotionDecoder):
@@ -104,16 +107,18 @@ class Animator(nn.Module):
         factor = label_map.shape[2] // (OBJECT_FACTOR * objects.shape[2])
         small, ids = first_frame, label_map
         if factor > 1:
-            small, ids = F.avg_pool2d(small, factor), ids[:, factor // 2 :: factor]
-            ids = ids[:, :, factor // 2 :: factor]
+            small, ids = F.avg_pool2d(small, factor), coarse_labels(ids, factor)
             known = None if known is None else F.avg_pool2d(known, factor)
         shown = self.show(ids, z, objects)
         drive = decoder.drive(small, *shown, hints, velocity=velocity, known=known, until=until)
         refine = None if self.refiner is None else self._refine
         pairs = zip(first_frame.split(1), label_map.split(1), strict=True)
+        drives = [drive.sample(number) for number in range(len(label_map))]
+        if steer is not None:
+            drives = [steer(number, one) for number, one in enumerate(drives)]
         return [
-            KeyFrame(drive.sample(number), *pair, refine, is_gated=self.config.gate_flow)
-            for number, pair in enumerate(pairs)
+            KeyFrame(one, *pair, refine, is_gated=self.config.gate_flow)
+            for one, pair in zip(drives, pairs, strict=True)
         ]
 
     @property

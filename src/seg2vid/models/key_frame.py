@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seg2vid.geometry import MovedScene, Points, Scene, lift_points, move_points, move_scene
+from seg2vid.models.layers import coarse_labels
 from seg2vid.models.motion_decoder import Drive, Times, motion_of
 from seg2vid.structures import Animation, Labels, Mask, Pictures
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
@@ -120,7 +121,7 @@ class KeyFrame:
         else:
             share = F.avg_pool2d(shown, factor)
             seen = F.avg_pool2d(frame.float() * shown, factor) / share.clamp(min=1e-6)
-            middle = label_map[:, factor // 2 :: factor, factor // 2 :: factor]
+            middle = coarse_labels(label_map, factor)
             start = F.avg_pool2d(self.picture, factor)
             painted, logits = refine(seen, (share > 0.5).float(), middle, start)
             painted = F.interpolate(painted, scale_factor=factor, mode="bilinear")

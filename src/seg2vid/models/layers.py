@@ -174,13 +174,13 @@ def draw_codes(
 
 
 def perceptron(
-    inputs: int, hidden: int, outputs: int, start: tuple[float, ...] | None = None
+    inputs: int, hidden: int, start: tuple[float, ...], *, small: bool = True
 ) -> nn.Sequential:
-    """Return two hidden layers that say about ``start`` at first, if one is given."""
-    last = nn.Linear(hidden, outputs)
-    if start is not None:
+    """Return two hidden layers that at first add little, or something, to ``start``."""
+    last = nn.Linear(hidden, len(start))
+    last.bias = nn.Parameter(torch.tensor(start))
+    if small:
         nn.init.normal_(last.weight, std=0.01)
-        last.bias = nn.Parameter(torch.tensor(start))
     layers = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
     return nn.Sequential(layers[0], nn.LeakyReLU(0.2), layers[1], nn.LeakyReLU(0.2), last)
 

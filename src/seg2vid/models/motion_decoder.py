@@ -15,13 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from seg2vid.geometry import (
-    MovedScene,
-    Scene,
-    enlarge_scene,
-    move_scene,
-    rays_of,
-)
+from seg2vid.geometry import MovedScene, Scene, enlarge_scene, move_scene, rays_of, way_of
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car
@@ -117,7 +111,6 @@ class MotionDecoder(nn.Module):
         self.camera = perceptron(
             codes.background_code + 16 * width,
             4 * width,
-            KNOTS * len(CAMERA_SPEED),
             # A street is usually driven along.
             (0.7, 0.0, 0.0, 0.0) * KNOTS,
         )
@@ -125,7 +118,6 @@ class MotionDecoder(nn.Module):
         self.objects = perceptron(
             codes.foreground_code + 2 * width + 3 + 3,
             4 * width,
-            KNOTS * len(OBJECT_SPEED),
             (0.0,) * KNOTS * len(OBJECT_SPEED),
         )
         residual = nn.Conv2d(width, 2, 3, 1, 1)
@@ -216,7 +208,8 @@ class MotionDecoder(nn.Module):
             self._residual(seen, z),
         )
         scene = scene if self.has_ground else _flatten(scene)
-        return Drive(scene, self.num_frames, self.foreground, self.void_id)
+        about = (self.num_frames, self.seconds, self.foreground, self.void_id, self.has_ground)
+        return Drive(scene, *about)
 
     def _rows(self, label_map: Labels, objects: Objects) -> Labels:
         """Return the number of each pixel's object, 0 for the background."""
@@ -289,19 +282,7 @@ class MotionDecoder(nn.Module):
             fade = torch.exp(-after / FADE).expand(len(units), -1).clone()
             fade[:2] = 1
             velocity = torch.cat((velocity, velocity[:, :, -1:] * fade), -1)
-        turned = (velocity[:, 2].cumsum(1) - velocity[:, 2] / 2) * step
-        sine, cosine = turned.sin(), turned.cos()
-        forward, rightward = velocity[:, 0], velocity[:, 1]
-        rate = torch.stack(
-            (
-                cosine * forward - sine * rightward,
-                sine * forward + cosine * rightward,
-                *velocity[:, 2:].unbind(1),
-            ),
-            -1,
-        )
-        way = F.pad(rate.cumsum(1) * step, (0, 0, 1, 0))
-        return way.unflatten(0, knots.shape[:2])
+        return way_of(velocity.transpose(1, 2), step).unflatten(0, knots.shape[:2])
 
     def way(
         self, knots: Float[Tensor, "thing numbers"], units: tuple[float, ...]
@@ -333,8 +314,25 @@ class Drive(Carrier):
     """Paths at every step of integration, the first at rest; residual after a pass."""
     num_frames: int
     """Frames of a pass."""
+    seconds: float
+    """Seconds of a pass."""
     foreground: tuple[int, ...]
     void_id: int
+    has_ground: bool = True
+    frozen: tuple[int, ...] = ()
+    """Classes that stay where they are in the picture."""
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step of integration."""
+        return self.seconds / (self.num_frames * FINENESS)
+
+    def hold(self, label_map: Labels) -> "Drive":
+        """Return the drive in which what is frozen, and the own car, goes with the camera."""
+        fixed = torch.isin(label_map, label_map.new_tensor(self.frozen, dtype=torch.long))
+        if self.has_ground:
+            fixed |= own_car(label_map, self.void_id)
+        return replace(self, scene=replace(self.scene, fixed=fixed))
 
     def enlarged(self, label_map: Labels) -> "Drive":
         """Return the drive of the same scene on the finer grid of ``label_map``."""
@@ -347,8 +345,7 @@ class Drive(Carrier):
         is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
         rows = torch.where(is_foreground, rows, 0)
         surfaces = label_map * (MAX_OBJECTS + 1) + rows
-        fixed = own_car(label_map, self.void_id)
-        return replace(self, scene=enlarge_scene(self.scene, rows, surfaces, fixed))
+        return replace(self, scene=enlarge_scene(self.scene, rows, surfaces)).hold(label_map)
 
     def at(self, times: Times) -> Scene:
         """Return the scene at some times, in frames and their fractions; -1 is the key itself."""

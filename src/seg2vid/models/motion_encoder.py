@@ -30,6 +30,8 @@ from seg2vid.structures import Frames, Labels, Latent, Objects, Pictures, Poster
 
 Coarse = Float[Tensor, "batch channel coarse_height coarse_width"]
 
+SURE = -4.0
+"""Log-variance of a code at the start of training."""
 MOMENTS = 8
 """Moments of a pass at which the encoder is told the paths."""
 
@@ -44,6 +46,11 @@ def _branch(num_frames: int, num_classes: int, width: int) -> nn.Sequential:
         ResidualBlock(3 * width),
         ResidualBlock(3 * width),
     )
+
+
+def _head(inputs: int, hidden: int, code: int) -> nn.Sequential:
+    """Say mean and log-variance of a code: a sure one at first, for noise is not listened to."""
+    return perceptron(inputs, hidden, (0.0,) * code + (SURE,) * code, small=False)
 
 
 class MotionEncoder(nn.Module):
@@ -61,13 +68,13 @@ class MotionEncoder(nn.Module):
         self.background_branch = _branch(time, len(self.background), width)
         self.whole = ConvolutionBlock(3 * width, 4 * width, stride=2)
         way = MOMENTS * len(CAMERA_SPEED)
-        self.background_head = perceptron(4 * width + way, 4 * width, 2 * decoder.background_code)
+        self.background_head = _head(4 * width + way, 4 * width, decoder.background_code)
         self.foreground_code = decoder.foreground_code
         if self.semantics == "split":
             self.foreground_branch = _branch(time, len(self.foreground), width)
             # What is seen of the object, its own way, its place, and the camera's way.
             seen = 3 * width + MOMENTS * len(OBJECT_SPEED) + 2 + way
-            self.foreground_head = perceptron(seen, 4 * width, 2 * decoder.foreground_code)
+            self.foreground_head = _head(seen, 4 * width, decoder.foreground_code)
 
     def forward(
         self,
@@ -93,7 +100,7 @@ class MotionEncoder(nn.Module):
         way = self._sample(paths.camera, CAMERA_SPEED)
         background = self.background_branch(join(clip, semantics[:, self.background], place))
         seen = self.whole(background).float().mean((2, 3))
-        code = self._head(self.background_head, seen, way)
+        code = _exactly(self.background_head, seen, way)
         mean, log_variance = code.chunk(2, -1)
         if self.semantics == "split":
             foreground = join(clip, semantics[:, self.foreground], place)
@@ -119,10 +126,6 @@ class MotionEncoder(nn.Module):
         moments = F.interpolate(from_start, MOMENTS + 1, mode="linear", align_corners=True)
         return moments[..., 1:].transpose(1, 2).flatten(1)
 
-    def _head(self, head: nn.Module, *seen: Tensor) -> Tensor:
-        with torch.autocast(seen[0].device.type, enabled=False):
-            return head(torch.cat([part.float() for part in seen], -1))
-
     def _object_code(
         self,
         foreground: Coarse,
@@ -137,9 +140,14 @@ class MotionEncoder(nn.Module):
         ahead = paths.pivots[..., :1].clamp(min=1.0)
         place = torch.cat((ahead.log() / 3, paths.pivots[..., 1:] / ahead), -1)
         way = camera.unsqueeze(1).expand(-1, MAX_OBJECTS, -1)
-        table = self._head(self.foreground_head, seen, own, place, way)
+        table = _exactly(self.foreground_head, seen, own, place, way)
         # The background, row 0, has no code.
         return spread_rows(F.pad(table, (0, 0, 1, 0)), objects)
+
+
+def _exactly(head: nn.Module, *seen: Tensor) -> Tensor:
+    with torch.autocast(seen[0].device.type, enabled=False):
+        return head(torch.cat([part.float() for part in seen], -1))
 
 
 def build_motion_encoder(config: ModelConfig) -> MotionEncoder | PaperMotionEncoder:

@@ -94,7 +94,7 @@ class MotionTrainingConfig(TrainingConfig):
     """Weight of the distance of its focal length and horizon, likewise."""
     path: float = 0.3
     """Weight of the distance of the camera's path, likewise."""
-    objects: float = 0.05
+    objects: float = 0.3
     """Weight of the distance of the objects' paths, summed over objects, likewise."""
     residual: float = 0.1
     """Weight of the flow that camera and objects do not explain, in units of ``flow_scale``."""
