@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from einops import rearrange, repeat
@@ -14,7 +13,6 @@ from seg2vid.evaluation.candidates import Output
 from seg2vid.evaluation.metrics.diversity import pairwise_distances
 from seg2vid.evaluation.metrics.frechet import clip_for_judge
 from seg2vid.evaluation.metrics.image import (
-    DECIBEL_LIMIT,
     class_distances,
     grid_peaks,
     multiscale_structural_similarity,
@@ -49,7 +47,7 @@ from seg2vid.warp import visibility_from_flows
 Unit = dict[str, Tensor]
 """Arrays by name; their axes are told in ``ARRAYS``."""
 PICTURE_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "psnr": partial(peak_signal_noise_ratio, limit=DECIBEL_LIMIT),
+    "psnr": peak_signal_noise_ratio,
     "ssim": structural_similarity,
     "ms_ssim": multiscale_structural_similarity,
 }
@@ -241,15 +239,11 @@ def motion_arrays(motion: Motion, exact: Motion | None) -> Unit:
     samples = len(motion.backward_flow)
     every = exact.map(lambda tensor: tensor.expand(samples, *tensor.shape[1:]))
     for way in ("forward", "backward"):
-        names = (f"{way}_flow", f"{way}_visible")
-        (flow, shown), (true_flow, truly) = (
-            [getattr(source, name) for name in names] for source in (motion, every)
-        )
+        flow, shown = getattr(motion, f"{way}_flow"), getattr(motion, f"{way}_visible")
+        true_flow, truly = getattr(every, f"{way}_flow"), getattr(every, f"{way}_visible")
         unit[f"epe_{way}"] = end_point_error_by_frame(flow, true_flow, truly)
-        scores = visibility_scores(shown, truly)
-        unit[f"hidden_{way}"] = torch.stack(
-            (scores.precision, scores.recall, scores.f1, hidden_average_precision(shown, truly))
-        )
+        ranked = hidden_average_precision(shown, truly)
+        unit[f"hidden_{way}"] = torch.cat((visibility_scores(shown, truly), ranked[None]))
     return unit
 
 
