@@ -57,7 +57,7 @@ import torch
 
 from seg2vid.cli.main import main
 from seg2vid.data.recordings import find_layout, list_recordings
-from seg2vid.evaluation.figures import COMPARED
+from seg2vid.evaluation.figures import OVER_TIME
 from seg2vid.evaluation.measure import ARRAYS, Judges, Measurement
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.candidates import Output
@@ -72,7 +72,7 @@ assert find_layout(root) == "mini"
 (recording,) = list_recordings(root)
 assert recording.name == "mini" and len(recording.pictures) == 1
 
-assert "brightness" in METRICS and "brightness" in ARRAYS and "brightness" in COMPARED
+assert "brightness" in METRICS and "brightness" in ARRAYS and "brightness" in OVER_TIME
 
 
 class Segmenter:

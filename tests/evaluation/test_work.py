@@ -43,9 +43,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """Two clips, measured."""
     setup = quick_setup(tmp_path_factory.mktemp("run") / "work", PLAIN)
     assert setup.missing(0)
-    cost = work(setup, workers=1, threads=1)
-    assert (cost.clips, cost.workers, cost.threads) == (2, 1, 1)
-    assert cost.seconds > 0 and cost.peak_memory_bytes > 50e6
+    assert work(setup, workers=1, threads=1) > 50e6, "bytes"
     return setup
 
 
@@ -67,7 +65,7 @@ def test_what_is_there_is_not_done_again(done: Setup) -> None:
     before = files(done.work)
     again = quick_setup(done.output, PLAIN)
     assert not again.numbers_left()
-    assert work(again, workers=2, threads=1).clips == 0
+    work(again, workers=2, threads=1)
     assert files(done.work) == before
 
 
@@ -76,7 +74,7 @@ def test_a_missing_unit_is_measured_alone(done: Setup) -> None:
     unit, before = load_file(path), files(done.work)
     path.unlink()
     assert not done.missing(0) and done.missing(1)
-    assert work(quick_setup(done.output, PLAIN), workers=1, threads=1).clips == 1
+    work(quick_setup(done.output, PLAIN), workers=1, threads=1)
     after = files(done.work)
     written = {name for name in after if after[name] != before[name]}
     changed = {"units/toycity_1/repeat.safetensors", "strips/toycity_1/repeat.jpg"}
@@ -111,7 +109,10 @@ def test_an_interrupt_leaves_whole_units_only(tmp_path: Path) -> None:
         work(setup, workers=1, threads=1)
     left = {"units/toycity_0/truth.safetensors", "strips/toycity_0/truth.jpg"}
     assert set(files(setup.work)) == left | {"units/toycity_0/digest"}
-    assert work(quick_setup(setup.output, PLAIN), workers=1, threads=1).clips == 2
+    again = quick_setup(setup.output, PLAIN)
+    assert again.numbers_left() == [0, 1]
+    work(again, workers=1, threads=1)
+    assert not again.numbers_left()
 
 
 def test_a_unit_that_cannot_be_written_is_no_unit(tmp_path: Path, monkeypatch: Any) -> None:
@@ -194,8 +195,7 @@ def test_two_processes_come_to_the_same(tmp_path: Path) -> None:
     alone = Setup(protocol, tmp_path / "one", model=name)
     work(alone, workers=1, threads=1)
     both = Setup(protocol, tmp_path / "two", model=name)
-    cost = work(both, workers=2, threads=1)
-    assert (cost.clips, cost.workers) == (3, 2) and cost.peak_memory_bytes > 50e6
+    assert work(both, workers=2, threads=1) > 50e6, "bytes"
     compare_units(alone, both)
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seg2vid.evaluation.measure import PICTURE_METRICS, Unit
+from seg2vid.evaluation.measure import ARRAYS, Unit
 from seg2vid.evaluation.metrics.diversity import best_of_curve
 from seg2vid.evaluation.metrics.frechet import (
     FrechetOverClips,
@@ -37,12 +37,10 @@ Entries = Iterator[tuple[str, Any, Row]]
 """The list that an entry belongs to, its interval (a curve: intervals), and what else it says."""
 AT_END = ("sharpness", "camera_distance", "camera_turn")
 """Arrays over the frames after the first of which a figure is that of one frame, not a mean."""
-MOVING = ("epe_backward", "epe_forward", "consistency", "flow_spread", "pole_distance", *AT_END)
-"""Arrays over the frames after the first."""
+OVER_TIME = tuple(name for name, axes in ARRAYS.items() if axes.endswith("time"))
+"""Arrays of which means over frames are made."""
 OF_START, PACES = ("depth_error", "depth_within"), ("speed", "turning")
 """Numbers of the first frame, and of the whole drive, one a sample."""
-COMPARED = (*PICTURE_METRICS, "lpips", "pairwise_lpips")
-"""Arrays over compared times."""
 SCORES = ("precision", "recall", "f1", "average_precision")
 CONFUSIONS = ("truth", "own", "moved")
 SETS: Mapping[str, tuple[str, str, str]] = {
@@ -50,6 +48,9 @@ SETS: Mapping[str, tuple[str, str, str]] = {
     "inception": ("fid", "fid_unbiased", "kid"),
 }
 """Keys of the distances of sets, by the features they are made of."""
+
+
+BOUNDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,10 @@ class Results:
         if found is None:
             return None
         values = found.double().flatten(1, -2).nanmean(1) if found.ndim > 2 else found.double()
-        later = tuple(range(1, self.protocol.num_frames + 1))
-        times = {"warping_error": self.protocol.warping_times, **dict.fromkeys(MOVING, later)}
-        return values, times.get(array, self.protocol.compared_times)
+        protocol, axis = self.protocol, ARRAYS[array].split()[-1]
+        if axis == "time":
+            return values, tuple(range(1, protocol.num_frames + 1))
+        return values, protocol.warping_times if axis == "warping_time" else protocol.compared_times
 
     @property
     def horizons(self) -> tuple[int, ...]:
@@ -104,8 +106,14 @@ def json_number(value: float) -> float | None:
 
 def make_row(interval: Interval, **named: Any) -> Row:
     """Make an entry with value, interval and count."""
-    values = {name: json_number(getattr(interval, name)) for name in ("value", "low", "high")}
+    values = {name: json_number(getattr(interval, name)) for name in BOUNDS}
     return {"remark": "", **named, **values, "count": interval.clips}
+
+
+def make_curve(intervals: Sequence[Interval], times: Sequence[int], **named: Any) -> Row:
+    """Make a curve of intervals."""
+    lists = {f"{n}s": [json_number(getattr(one, n)) for one in intervals] for n in BOUNDS}
+    return {**named, "times": list(times), **lists}
 
 
 def frames_text(times: Sequence[int]) -> str:
@@ -113,15 +121,6 @@ def frames_text(times: Sequence[int]) -> str:
     if len(times) > 1 and list(times) == list(range(times[0], times[-1] + 1)):
         return f"{times[0]}-{times[-1]}"
     return ", ".join(map(str, times))
-
-
-def make_curve(intervals: Sequence[Interval], times: Sequence[int], **named: Any) -> Row:
-    """Make a curve of intervals."""
-    lists = {
-        f"{name}s": [json_number(getattr(interval, name)) for interval in intervals]
-        for name in ("value", "low", "high")
-    }
-    return {**named, "times": list(times), **lists}
 
 
 def build_figures(results: Results) -> dict[str, list[Row]]:
@@ -145,7 +144,7 @@ def clip_values(results: Results) -> dict[str, dict[str, list[float | None]]]:
     Means up to an earlier horizon stand under the metric and its frames, as in ``lpips 1-4``.
     """
     found: dict[str, dict[str, list[float | None]]] = {}
-    for array in (*COMPARED, *MOVING, "warping_error"):
+    for array in OVER_TIME:
         for candidate in results.units:
             for horizon, span, means in _horizon_means(results, candidate, array):
                 name = array if horizon == results.horizons[-1] else f"{array} {span}"
@@ -174,7 +173,7 @@ def _horizon_means(
 
 def _means(results: Results, candidate: str) -> Entries:
     """Means over clips, samples and frames: up to each horizon, and frame by frame."""
-    for array in (*COMPARED, *MOVING, "warping_error"):
+    for array in OVER_TIME:
         for _, span, means in _horizon_means(results, candidate, array):
             yield "figures", results.mean(means), {"metric": array, "frames": span}
         series = results.over_time(candidate, array)

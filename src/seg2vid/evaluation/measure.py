@@ -54,35 +54,24 @@ PICTURE_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 """What compares generated with real pictures, both (batch, 3, height, width): (batch,) numbers."""
 
 ARRAYS: Mapping[str, str] = {
-    **dict.fromkeys(PICTURE_METRICS, "sample compared_time"),
-    "lpips": "sample compared_time",
-    "class_lpips_sum": "class",
-    "class_lpips_count": "class",
+    **dict.fromkeys((*PICTURE_METRICS, "lpips"), "sample compared_time"),
     "pairwise_lpips": "pair compared_time",
+    **dict.fromkeys(("epe_backward", "epe_forward", "consistency"), "sample time"),
     "flow_spread": "time",
-    "inception": "picture_time feature",
-    "inception_logits": "picture_time class",
-    "i3d": "horizon feature",
+    **dict.fromkeys(("pole_distance", "sharpness"), "sample time"),
+    **dict.fromkeys(("camera_distance", "camera_turn"), "sample time"),
+    "warping_error": "warping_time",
+    **dict.fromkeys(("depth_error", "depth_within", "speed", "turning"), "sample"),
+    "grid_peaks": "sample period",
+    **dict.fromkeys(("hidden_backward", "hidden_forward"), "score sample"),
+    **dict.fromkeys(("class_lpips_sum", "class_lpips_count"), "class"),
+    **dict.fromkeys(("class_gradient_sum", "class_gradient_count"), "class"),
     "confusion_truth": "compared_time truth said",
     "confusion_own": "compared_time truth said",
     "confusion_moved": "compared_time truth said",
-    "warping_error": "warping_time",
-    "consistency": "sample time",
-    "epe_forward": "sample time",
-    "epe_backward": "sample time",
-    "hidden_forward": "score sample",
-    "hidden_backward": "score sample",
-    "sharpness": "sample time",
-    "pole_distance": "sample time",
-    "depth_error": "sample",
-    "depth_within": "sample",
-    "camera_distance": "sample time",
-    "camera_turn": "sample time",
-    "speed": "sample",
-    "turning": "sample",
-    "class_gradient_sum": "class",
-    "class_gradient_count": "class",
-    "grid_peaks": "sample period",
+    "inception": "picture_time feature",
+    "inception_logits": "picture_time class",
+    "i3d": "horizon feature",
     "seconds": "",
 }
 """Axes of every array a unit may hold. ``compared_time`` are ``Protocol.compared_times``, ``time``
@@ -222,11 +211,10 @@ class Measurement:
         now, before = frames[times], frames[[time - 1 for time in times]]
         backward, forward = judge.flow(now, before), judge.flow(before, now)
         visible = visibility_from_flows(backward, forward)
-        errors = [
-            warping_error(torch.stack((b, n))[None], flow[None, None], seen[None, None])
-            for b, n, flow, seen in zip(before, now, backward, visible, strict=True)
-        ]
-        return {"warping_error": torch.stack(errors).flatten()}
+        pairs = torch.stack((before, now), 1)
+        return {
+            "warping_error": warping_error(pairs, backward[:, None], visible[:, None]).flatten()
+        }
 
 
 def motion_arrays(motion: Motion, exact: Motion | None) -> Unit:
