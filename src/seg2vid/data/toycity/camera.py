@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.data.toycity.street import StreetLayout, StreetPath, Trajectory
@@ -54,11 +54,6 @@ class ToyCamera:
         columns = (np.arange(self.width) - self.centre_x) / self.focal
         rows = (np.arange(self.height) - self.centre_y) / self.focal
         return np.stack([np.tile(columns, self.height), np.repeat(rows, self.width)])
-
-    def numbers(self) -> Float32[np.ndarray, " 4"]:
-        """Return focal length, column and row of the optical axis in pixels, and the elevation."""
-        values = [self.focal, self.centre_x, self.centre_y, self.elevation]
-        return np.array(values, np.float32)
 
     def motion(self) -> Float[np.ndarray, "frames 3"]:
         """Return forward metres, rightward metres and yaw since frame 0."""

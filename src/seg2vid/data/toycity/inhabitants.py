@@ -46,10 +46,8 @@ _LEGS = (
 )  # fmt: skip
 _SHOE = (0.08, 0.07, 0.07)
 _HELMET = (0.15, 0.15, 0.16)
-_CARS = ("hatchback", "sedan", "estate", "suv", "minivan", "van")
-_CAR_SHARES = (0.28, 0.24, 0.16, 0.15, 0.10, 0.07)
-_LANE_USERS, _LANE_SHARES = ("bus", "truck", "motorcycle"), (0.04, 0.12, 0.17)
-"""What uses a lane besides cars, and the share of it and those before it together."""
+_CARS = {"hatchback": 0.28, "sedan": 0.24, "estate": 0.16, "suv": 0.15, "minivan": 0.1, "van": 0.07}
+_LANE_USERS = {"bus": 0.04, "truck": 0.08, "motorcycle": 0.05, "car": 0.83}
 _WALKERS = {"commercial": 14, "avenue": 9, "residential": 6, "suburb": 3, "parkside": 5}
 """Mean number of people on the pavements per kind of street."""
 
@@ -85,7 +83,6 @@ class Inhabitants(Site):
         self._walkers()
 
     def _either(self, chance: float) -> int:
-        """Return 1 with the given chance, else -1."""
         return 1 if self.chance(chance) else -1
 
     def _track(self, along: float, speed: float, aside: float, turn: float = 0.0) -> Trajectory:
@@ -121,16 +118,16 @@ class Inhabitants(Site):
         if path.moves and self.lamps > 0:
             scene.patch((0.0, size[1] + 5.0), (1.6, 5.0), 0.5 * self.lamps, part=part)
 
-    def _car(self) -> str:
-        return str(self.random.choice(_CARS, p=_CAR_SHARES))
+    def _kind(self, shares: dict[str, float]) -> str:
+        kind = str(self.random.choice(list(shares), p=list(shares.values())))
+        return self._kind(_CARS) if kind == "car" else kind
 
     def _parked(self, side: int) -> None:
-        """Park cars along one kerb."""
         layout = self.layout
         aside = side * (layout.half_width - 0.5 * layout.parking_width + 0.02)
         fill, along = self.draw(0.12, 0.85), self.draw(-8.0, -3.0)
         while layout.parking_width > 0 and along < 120.0:
-            name = "truck" if self.chance(0.025) else self._car()
+            name = "truck" if self.chance(0.025) else self._kind(_CARS)
             name = "motorcycle" if self.chance(0.06) else name
             free = layout.free_kerb(along, side, 8.0)
             free &= all(abs(along - zebra) >= 7.0 for zebra in layout.zebras)
@@ -153,14 +150,11 @@ class Inhabitants(Site):
                 speed = 0.0
             aside = direction * (lane + 0.5) * layout.lane_width + self.draw(-0.15, 0.15)
             if self.chance(0.5):
-                kind, users = self.random.random(), zip(_LANE_SHARES, _LANE_USERS, strict=True)
-                name = next((name for share, name in users if kind < share), None) or self._car()
-                path = self._track(along, speed, aside)
+                name, path = self._kind(_LANE_USERS), self._track(along, speed, aside)
                 self._add_vehicle(name, path, ridden=name == "motorcycle")
             along += self.draw(11.0, 38.0)
 
     def _tram(self) -> None:
-        """Send a tram along the rails."""
         if self.layout.rails and self.chance(0.65):
             direction = self._either(0.25)
             speed = max(self.ego_speed, 3.0) if direction > 0 else -self.draw(4.0, 11.0)
@@ -168,7 +162,6 @@ class Inhabitants(Site):
             self._add_vehicle("tram", self._track(self.draw(26.0, 60.0), speed, aside))
 
     def _cyclists(self) -> None:
-        """Let cyclists ride along the edge of either carriageway."""
         edge = self.layout.half_width - self.layout.parking_width - 0.55
         for _ in range(self.random.choice(4, p=[0.58, 0.26, 0.11, 0.05])):
             direction = self._either(0.6)
@@ -177,12 +170,10 @@ class Inhabitants(Site):
             self._add_vehicle("bicycle", path, 0.1, ridden=True)
 
     def _bicycle_stands(self) -> None:
-        """Park rows of bicycles on the pavement."""
         layout = self.layout
         for _ in range(self.random.choice(3, p=[0.42, 0.36, 0.22])):
             side, start = self._either(0.6), self.draw(5.0, 35.0)
-            lengthwise = self.chance(0.4)
-            outer = self.chance(0.5)
+            lengthwise, outer = self.chance(0.4), self.chance(0.5)
             aside = layout.plot_line - 0.9 if outer else layout.half_width + layout.verge + 1.0
             for step in range(self.random.integers(2, 8)):
                 along = start + step * (2.0 if lengthwise else 0.75)
@@ -234,7 +225,7 @@ class Inhabitants(Site):
                 distance = self.draw(-24.0, 6.0) + self.draw(4.0, 10.0) * self.seconds
                 heading = street.heading(crossing.along) + direction * np.pi / 2
                 path = Trajectory.straight(street.spot(lane, 0.0), heading, distance)
-                self._add_vehicle(self._car(), path, 1.0)
+                self._add_vehicle(self._kind(_CARS), path, 1.0)
 
     def _outfit(self) -> _Outfit:
         return _Outfit(*(self.pick(colours) for colours in (_SKIN, _HAIR, _TOPS, _LEGS)))

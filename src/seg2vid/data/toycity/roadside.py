@@ -17,16 +17,8 @@ from seg2vid.data.toycity.scene import (
 )
 from seg2vid.data.toycity.street import Place, SideStreet
 
-Line = Float[np.ndarray, "2 2"]
-"""Two points (x, z)."""
 START, STOP = -16.0, 150.0
-_STOREYS = {
-    "residential": (3, 6),
-    "avenue": (3, 8),
-    "suburb": (1, 3),
-    "commercial": (4, 9),
-    "parkside": (2, 6),
-}
+_STOREYS = {"residential": (3, 6), "avenue": (3, 8), "suburb": (1, 3), "commercial": (4, 9)}
 """Lowest number of storeys per kind of street, and one more than the highest."""
 _SHOPS = {"commercial": 0.85, "avenue": 0.45}
 _TREE_ROWS = {"avenue": 0.8, "parkside": 0.8}
@@ -122,9 +114,9 @@ class Roadside(Site):
         if crossed_at is not None:
             corners = [(crossed_at + aside, along) for along, aside in corners]
         plot = np.array([self.spot(*corner) for corner in corners])
-        storeys = int(self.random.integers(*_STOREYS[self.layout.kind]))
+        storeys = int(self.random.integers(*_STOREYS.get(self.layout.kind, (2, 6))))
         shop = storeys > 2 and self.chance(_SHOPS.get(self.layout.kind, 0.2))
-        self.add_house(plot, storeys, shop)
+        self._add_house(plot, storeys, shop)
 
     def _garden(self, along: float, length: float, side: int) -> None:
         """Fill a plot with trees and bushes behind a hedge, wall or fence."""
@@ -133,9 +125,9 @@ class Roadside(Site):
         for row, distance in enumerate((4.0, 9.0)):
             for step in np.arange(2.0, length, 5.5).tolist():
                 place = self.spot(along + step, side * (line + distance + self.draw(-1.0, 1.0)))
-                self.add_tree(place, self.draw(6.0, 12.0), 5 - row, self.autumn)
+                self._add_tree(place, self.draw(6.0, 12.0), 5 - row, self.autumn)
         if self.chance(0.6):
-            self.add_bush(self.spot(along + length / 2, side * (line + 1.4)), self.draw(0.6, 1.2))
+            self._add_bush(self.spot(along + length / 2, side * (line + 1.4)), self.draw(0.6, 1.2))
 
     def _border(self, along: float, length: float, side: int, height: float) -> None:
         """Close a plot towards the pavement with a hedge, a wall or a fence."""
@@ -144,13 +136,21 @@ class Roadside(Site):
         if kind < 0.36:
             far = side * (line + 0.8)
             back = np.array([self.spot(along + length, far), self.spot(along, far)])
-            mesh, footprint = Mesh(), np.concatenate([ends, back])
-            mesh.prism(footprint, footprint, (0.0, height), self._leaf_look())
-            self.scene.add(mesh, Label.VEGETATION)
+            hedge = np.concatenate([ends, back])
+            self._add_barrier(hedge, height, self._leaf_look(), Label.VEGETATION)
         elif kind < 0.62:
-            self.add_wall(ends, height)
+            size, tone = self.draw(0.12, 0.3), self.draw(0.85, 1.15)
+            look = Look(self.pick(_STONES), Material.STONE, parameters=(size,)).shaded(tone)
+            self._add_barrier(_thicken(ends, 0.3), height, look, Label.WALL)
         elif kind < 0.96:
-            self.add_fence(ends, min(height, 1.6))
+            colours, size = (_WOODS, (0.16, 0.6)) if self.chance(0.55) else (_METALS, (0.12, 0.8))
+            look = Look(self.pick(colours), Material.PLANKS, parameters=size)
+            self._add_barrier(_thicken(ends, 0.06), min(height, 1.6), look, Label.FENCE)
+
+    def _add_barrier(self, footprint: Footprint, height: float, look: Look, label: int) -> None:
+        mesh = Mesh()
+        mesh.prism(footprint, footprint, (0.0, height), look)
+        self.scene.add(mesh, label)
 
     def _front_garden(self, along: float, length: float, side: int, setback: float) -> None:
         """Plant the strip between pavement and house."""
@@ -160,9 +160,9 @@ class Roadside(Site):
             aside = side * (self.layout.plot_line + 0.5 * setback + 0.6)
             place = self.spot(along + self.draw(0.2, 0.8) * length, aside)
             if self.chance(0.5) and setback > 3.4:
-                self.add_tree(place, self.draw(4.0, 6.5), 4)
+                self._add_tree(place, self.draw(4.0, 6.5), 4)
             else:
-                self.add_bush(place, self.draw(0.5, 0.9))
+                self._add_bush(place, self.draw(0.5, 0.9))
 
     def _side_street(self, crossing: SideStreet) -> None:
         """Line the arms of the side street with houses; close a T junction."""
@@ -188,10 +188,9 @@ class Roadside(Site):
                 self._house((aside, aside + 13.5), (0.0, 10.0), -1, STOP + 14.0)
         for aside in np.arange(-40.0, 41.0, 8.0).tolist():
             place = self.spot(STOP + 8.0 + self.draw(-3.0, 3.0), aside)
-            self.add_tree(place, self.draw(7.0, 13.0), 3)
+            self._add_tree(place, self.draw(7.0, 13.0), 3)
 
     def _tree_row(self, side: int, height: float) -> None:
-        """Plant street trees between kerb and pavement."""
         layout, spacing = self.layout, self.draw(7.0, 13.0)
         line = layout.half_width + (0.55 * layout.verge if layout.verge > 0 else 0.9)
         for along in np.arange(START + self.draw(0.0, spacing), STOP - 10, spacing).tolist():
@@ -200,20 +199,19 @@ class Roadside(Site):
             planted = planted and layout.free_kerb(along, side, 5.0)
             if planted and self.occupancy.claim_spot(place, 0.3):
                 detail = 9 if along < 45 else 5 if along < 90 else 3
-                self.add_tree(place, height * self.draw(0.8, 1.15), detail, self.autumn)
+                self._add_tree(place, height * self.draw(0.8, 1.15), detail, self.autumn)
 
     def _lamps_and_signs(self, side: int) -> None:
-        """Erect lamps, signs and bollards along one kerb."""
         layout, spacing = self.layout, self.draw(22.0, 38.0)
         for along in np.arange(START + self.draw(0.0, spacing), 110.0, spacing).tolist():
             place = self.spot(along, side * (layout.half_width + 0.5))
             if layout.free_kerb(along, side, 4.0) and self.occupancy.claim_spot(place, 0.15):
-                self.add_lamp(place, layout.path.heading(along) - side * np.pi / 2)
+                self._add_lamp(place, layout.path.heading(along) - side * np.pi / 2)
         for along in np.arange(4 + self.draw(0.0, 12.0), 80.0, 14.0).tolist():
             place = self.spot(along, side * (layout.half_width + self.draw(0.4, 0.8)))
             wanted = layout.free_kerb(along, side, 3.0) and self.chance(0.42)
             if wanted and self.occupancy.claim_spot(place, 0.4):
-                self.add_sign(place, layout.path.heading(along) + (0.0 if side > 0 else np.pi))
+                self._add_sign(place, layout.path.heading(along) + (0.0 if side > 0 else np.pi))
         for along in np.arange(3.0, 40.0, 2.2).tolist() if self.chance(0.2) else []:
             place = self.spot(along, side * (layout.half_width + 0.3))
             if layout.free_kerb(along, side, 3.0) and self.occupancy.claim_spot(place, 0.1):
@@ -236,9 +234,9 @@ class Roadside(Site):
         for along, aside, turn, arm in spots:
             where, heading = self.spot(along, aside), layout.path.heading(along) + turn
             if self.occupancy.claim_spot(where, 0.15):
-                self.add_traffic_light(where, heading, state, arm)
+                self._add_traffic_light(where, heading, state, arm)
 
-    def add_house(self, plot: Footprint, storeys: int, shop: bool) -> None:
+    def _add_house(self, plot: Footprint, storeys: int, shop: bool) -> None:
         """Raise a building with a flat or pitched roof on a plot and cast its shadow."""
         scene = self.scene
         storey = self.draw(2.9, 3.5)
@@ -260,7 +258,6 @@ class Roadside(Site):
             scene.patch(tuple(centre), (tuple(half), tuple(shift / 2)), -scene.shade, 0.02)
 
     def _facades(self, plot: Footprint, height: float, storey: float, shop: bool) -> list[Look]:
-        """Return the looks of the street front and of the other walls."""
         colour, accent = self.pick(_PLASTER), self.pick(_ACCENTS)
         frontage = float(np.hypot(*(plot[1] - plot[0])))
         spacing = frontage / max(round(frontage / self.draw(2.2, 3.4)), 1)
@@ -285,31 +282,12 @@ class Roadside(Site):
         high = (x + 0.35, y + 0.9, z + 0.35)
         mesh.box((x - 0.35, y - 0.5, z - 0.35), high, Look((0.42, 0.26, 0.21)))
 
-    def add_wall(self, line: Line, height: float) -> None:
-        """Build a stone wall."""
-        size, tone = self.draw(0.12, 0.3), self.draw(0.85, 1.15)
-        look = Look(self.pick(_STONES), Material.STONE, parameters=(size,)).shaded(tone)
-        self._add_barrier(line, height, 0.3, look, Label.WALL)
-
-    def add_fence(self, line: Line, height: float) -> None:
-        """Build a fence of boards or bars."""
-        colours, size = (_WOODS, (0.16, 0.6)) if self.chance(0.55) else (_METALS, (0.12, 0.8))
-        look = Look(self.pick(colours), Material.PLANKS, parameters=size)
-        self._add_barrier(line, height, 0.06, look, Label.FENCE)
-
-    def _add_barrier(self, line: Line, height: float, thick: float, look: Look, label: int) -> None:
-        along = line[1] - line[0]
-        aside = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6)
-        mesh, footprint = Mesh(), np.concatenate([line, line[::-1] + aside * thick])
-        mesh.prism(footprint, footprint, (0.0, height), look)
-        self.scene.add(mesh, label)
-
     def _leaf_look(self, autumn: bool = False) -> Look:
         palette = _AUTUMN if autumn and self.chance(0.7) else _LEAVES
         look = Look(self.pick(palette), Material.LEAVES, parameters=(self.draw(0, 50),))
         return look.shaded(self.draw(0.8, 1.2))
 
-    def add_tree(self, place: Place, height: float, detail: int, autumn: bool = False) -> None:
+    def _add_tree(self, place: Place, height: float, detail: int, autumn: bool = False) -> None:
         """Plant a tree of the given height at world (x, z); ``detail`` is the number of clumps."""
         scene = self.scene
         (x, z), mesh, leaf = place, Mesh(), self._leaf_look(autumn)
@@ -341,7 +319,7 @@ class Roadside(Site):
         centre = (x + scene.shadow_shift[0] * reach, z + scene.shadow_shift[1] * reach)
         scene.patch(centre, (size, size), -1.1 * scene.shade if sunny else -0.30)
 
-    def add_bush(self, place: Place, size: float) -> None:
+    def _add_bush(self, place: Place, size: float) -> None:
         """Plant a bush of the given radius at world (x, z)."""
         (x, z), mesh, leaf, small = place, Mesh(), self._leaf_look(), 0.7 * size
         mesh.ellipsoid((x, 0.6 * size, z), (size, 0.75 * size, size), leaf)
@@ -353,7 +331,7 @@ class Roadside(Site):
         mesh.box((-radius, 0.0, -radius), (radius, height, radius), steel)
         return mesh
 
-    def add_lamp(self, place: Place, heading: float) -> None:
+    def _add_lamp(self, place: Place, heading: float) -> None:
         """Erect a street lamp whose arm reaches along ``heading``."""
         scene = self.scene
         part, height = scene.standing_part(place, heading), self.draw(6.0, 9.0)
@@ -367,7 +345,7 @@ class Roadside(Site):
         if self.lamps > 0:
             scene.patch((0.0, 2.0), (6.0, 7.0), 0.62 * self.lamps, part=part)
 
-    def add_traffic_light(self, place: Place, heading: float, state: int, arm: float) -> None:
+    def _add_traffic_light(self, place: Place, heading: float, state: int, arm: float) -> None:
         """Erect a signal facing against ``heading``; state 0 red, 1 amber, 2 green.
 
         ``arm`` is the reach in metres of an arm to the left with a second signal, 0 = none.
@@ -383,8 +361,7 @@ class Roadside(Site):
         scene.add(mesh, Label.POLE, part)
         scene.add(lights, Label.LIGHT, part)
 
-    def add_sign(self, place: Place, heading: float) -> None:
-        """Erect a traffic sign of a random kind that faces against ``heading``."""
+    def _add_sign(self, place: Place, heading: float) -> None:
         scene = self.scene
         part, height = scene.standing_part(place, heading), self.draw(2.3, 2.9)
         scene.add(self._mast(height, 0.04), Label.POLE, part)
@@ -419,8 +396,13 @@ class Roadside(Site):
         mesh.quad(np.array(corners), look)
 
 
+def _thicken(line: Float[np.ndarray, "2 2"], thickness: float) -> Footprint:
+    along = line[1] - line[0]
+    aside = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6)
+    return np.concatenate([line, line[::-1] + aside * thickness])
+
+
 def _add_signal(mesh: Mesh, x: float, low: float, state: int) -> None:
-    """Add a black box with three lenses towards -z."""
     mesh.box((x - 0.19, low, -0.3), (x + 0.19, low + 1.0, -0.08), Look(_BLACK), ALL_SIDES)
     for index, colour in enumerate(_LENSES):
         lit, dark = float(index == state), Look(colour).shaded(0.22).colour
