@@ -130,10 +130,8 @@ def test_one_of_each_is_added_by_the_lines(package: Path, repository: Path, tmp_
 
     append(package / "evaluation" / "metrics" / "image.py", METRIC)
     measure = package / "evaluation" / "measure.py"
-    line = '    "brightness": brightness_error,\n'
-    insert(measure, '    "ssim": structural_similarity,\n', line)
-    name = "from seg2vid.evaluation.metrics.image import brightness_error\n"
-    insert(measure, "from seg2vid.evaluation.metrics.motion import", name)
+    line = '    "brightness": image.brightness_error,\n'
+    insert(measure, '    "ssim": image.structural_similarity,\n', line)
     row = '    ("brightness", "Brightness", "", "lower", "pictures"): "Mean brightness.",\n'
     insert(package / "evaluation" / "metric_table.py", '    ("lpips", ', row)
 

@@ -11,23 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seg2vid.evaluation.measure import ARRAYS, Unit
+from seg2vid.evaluation.metrics import frechet, semantics
 from seg2vid.evaluation.metrics.diversity import best_of_curve
-from seg2vid.evaluation.metrics.frechet import (
-    FrechetOverClips,
-    KernelOverClips,
-    frechet_distance,
-    inception_score,
-    kernel_distance,
-    unbiased_frechet_distance,
-)
 from seg2vid.evaluation.metrics.image import GRIDS
 from seg2vid.evaluation.metrics.intervals import Interval, interval_of, interval_of_mean
 from seg2vid.evaluation.metrics.scene import kolmogorov_smirnov
-from seg2vid.evaluation.metrics.semantics import (
-    intersection_over_union,
-    mean_intersection_over_union,
-    pixel_accuracy_of,
-)
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.labels.space import get_label_space
 
@@ -264,8 +252,8 @@ def _labels(results: Results, candidate: str) -> Entries:
 
 
 _LABEL_FIGURES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "miou": mean_intersection_over_union,
-    "accuracy": pixel_accuracy_of,
+    "miou": semantics.mean_intersection_over_union,
+    "accuracy": semantics.pixel_accuracy_of,
 }
 
 
@@ -297,7 +285,7 @@ def _class_unions(results: Results, candidate: str) -> Entries:
     for place, named in _present_classes("class_iou", clips.sum((0, 2))):
 
         def union(matrices: Tensor, place: int = place) -> Tensor:
-            return intersection_over_union(matrices)[:, place]
+            return semantics.intersection_over_union(matrices)[:, place]
 
         yield "classes", results.spread(_of_sum(clips, union)), named
 
@@ -350,7 +338,8 @@ def _sets(results: Results, candidate: str) -> Entries:
     if logits is not None:
         remark = _too_few(protocol, "inception_score", logits.shape[0] * logits.shape[1])
         interval = results.spread(
-            lambda picked: float(inception_score(logits[picked].flatten(0, 1))), is_distance=True
+            lambda picked: float(frechet.inception_score(logits[picked].flatten(0, 1))),
+            is_distance=True,
         )
         named = {"metric": "inception_score", "frames": pictures, "remark": remark}
         yield "figures", interval, named
@@ -362,14 +351,14 @@ Distances = Iterator[tuple[str, Interval, str]]
 
 
 def _distances(results: Results, array: str, generated: Features, reference: Features) -> Distances:
-    frechet, unbiased, kernel = SETS[array]
+    biased, unbiased, kernel = SETS[array]
     number = reference.shape[0] * reference.shape[1]
-    remarks = [_too_few(results.protocol, metric, number) for metric in (frechet, kernel)]
-    of_clips = FrechetOverClips(generated, reference)
-    yield frechet, results.spread(of_clips, is_distance=True), remarks[0]
-    distance = unbiased_frechet_distance(generated.flatten(0, 1), reference.flatten(0, 1))
+    remarks = [_too_few(results.protocol, metric, number) for metric in (biased, kernel)]
+    of_clips = frechet.FrechetOverClips(generated, reference)
+    yield biased, results.spread(of_clips, is_distance=True), remarks[0]
+    distance = frechet.unbiased_frechet_distance(generated.flatten(0, 1), reference.flatten(0, 1))
     yield unbiased, _without_bounds(results, distance), remarks[0]
-    kernels = KernelOverClips(generated, reference)
+    kernels = frechet.KernelOverClips(generated, reference)
     yield kernel, results.spread(kernels, is_distance=True), remarks[1]
 
 
@@ -379,7 +368,11 @@ def _floor(results: Results, array: str, _generated: Features, reference: Featur
         return
     halves = [reference[start::2].flatten(0, 1) for start in (0, 1)]
     remark = f"floor: {len(halves[0])} against the other {len(halves[1])} real ones"
-    functions = (frechet_distance, unbiased_frechet_distance, kernel_distance)
+    functions = (
+        frechet.frechet_distance,
+        frechet.unbiased_frechet_distance,
+        frechet.kernel_distance,
+    )
     for metric, function in zip(SETS[array], functions, strict=True):
         yield metric, _without_bounds(results, function(halves[0], halves[1])), remark
 
