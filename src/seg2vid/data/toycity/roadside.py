@@ -143,8 +143,8 @@ class Roadside(Site):
             look = Look(self.pick(_STONES), Material.STONE, parameters=(size,)).shaded(tone)
             self._add_barrier(_thicken(ends, 0.3), height, look, Label.WALL)
         elif kind < 0.96:
-            colours, size = (_WOODS, (0.16, 0.6)) if self.chance(0.55) else (_METALS, (0.12, 0.8))
-            look = Look(self.pick(colours), Material.PLANKS, parameters=size)
+            colours, board = (_WOODS, (0.16, 0.6)) if self.chance(0.55) else (_METALS, (0.12, 0.8))
+            look = Look(self.pick(colours), Material.PLANKS, parameters=board)
             self._add_barrier(_thicken(ends, 0.06), min(height, 1.6), look, Label.FENCE)
 
     def _add_barrier(self, footprint: Footprint, height: float, look: Look, label: int) -> None:

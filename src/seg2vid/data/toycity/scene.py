@@ -230,7 +230,7 @@ class Site:
 
     def pick(self, choices: Sequence[Choice]) -> Choice:
         """Draw one of the choices."""
-        return choices[self.random.integers(len(choices))]
+        return choices[int(self.random.integers(len(choices)))]
 
     def spot(self, along: float, aside: float) -> Place:
         """Return the world (x, z) of a place along and aside of the main street."""
