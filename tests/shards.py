@@ -1,6 +1,5 @@
 """Tiny prepared datasets, written by the code that writes the large ones."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,8 +64,7 @@ def write_part(parts: Path, name: str, clips: list[Clip], *, error: str | None =
             size = writer.tarstream.offset - offset
             figures.add(clip, {"key": key, "offset": offset, "size": size} | facts, {})
         writer.close()
-    recording = Recording(name, video=Path(f"{name}.mp4"))
-    figures.write(parts, recording, rate=10.0)
+    figures.write(parts, Recording(name, video=Path(f"{name}.mp4"), frames_per_second=10.0))
 
 
 def write_dataset(
@@ -88,7 +86,6 @@ def assemble(folder: Path, splits: Mapping[str, str], *, shard_bytes: int) -> di
         folder,
         read_parts(folder / "parts", list(splits)),
         splits,
-        {"label_space": SPACE.to_dict(), "version": "test"},
+        {"label_space": SPACE.to_dict(), "version": "test", "clip": {"num_frames": NUM_FRAMES}},
         shard_bytes=shard_bytes,
-        draw_report=lambda index, parts, page: page.write_text(json.dumps(index["counts"])),
     )

@@ -57,7 +57,7 @@ import torch
 
 from seg2vid.cli.main import main
 from seg2vid.data.recordings import find_layout, list_recordings
-from seg2vid.evaluation.figures import COMPARED
+from seg2vid.evaluation.figures import OVER_TIME
 from seg2vid.evaluation.measure import ARRAYS, Judges, Measurement
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.candidates import Output
@@ -72,7 +72,7 @@ assert find_layout(root) == "mini"
 (recording,) = list_recordings(root)
 assert recording.name == "mini" and len(recording.pictures) == 1
 
-assert "brightness" in METRICS and "brightness" in ARRAYS and "brightness" in COMPARED
+assert "brightness" in METRICS and "brightness" in ARRAYS and "brightness" in OVER_TIME
 
 
 class Segmenter:
@@ -130,10 +130,8 @@ def test_one_of_each_is_added_by_the_lines(package: Path, repository: Path, tmp_
 
     append(package / "evaluation" / "metrics" / "image.py", METRIC)
     measure = package / "evaluation" / "measure.py"
-    line = '    "brightness": brightness_error,\n'
-    insert(measure, '    "ssim": structural_similarity,\n', line)
-    name = "from seg2vid.evaluation.metrics.image import brightness_error\n"
-    insert(measure, "from seg2vid.evaluation.metrics.motion import", name)
+    line = '    "brightness": image.brightness_error,\n'
+    insert(measure, '    "ssim": image.structural_similarity,\n', line)
     row = '    ("brightness", "Brightness", "", "lower", "pictures"): "Mean brightness.",\n'
     insert(package / "evaluation" / "metric_table.py", '    ("lpips", ', row)
 

@@ -333,9 +333,7 @@ def test_each_way_has_its_own_flow_and_visibility(clip: Clip, noisy: Output) -> 
         )
         errors = end_point_error_by_frame(flow, exact, truly)
         torch.testing.assert_close(unit[f"epe_{way}"], errors)
-        scores = visibility_scores(shown, truly)
-        expected = [scores.precision, scores.recall, scores.f1]
-        expected.append(hidden_average_precision(shown, truly))
+        expected = (*visibility_scores(shown, truly), hidden_average_precision(shown, truly))
         assert torch.equal(unit[f"hidden_{way}"], torch.stack(expected))
 
 

@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from seg2vid.data.stills import StillFolder
 from seg2vid.evaluation.candidates import Candidate, Output
 from seg2vid.evaluation.cases import Cases, digest_of
-from seg2vid.evaluation.protocol import Protocol
+from seg2vid.evaluation.protocol import Protocol, get_protocol
+from seg2vid.evaluation.run import choose_device, run
 from seg2vid.evaluation.work import Setup, work
 from seg2vid.models.layers import fast_arithmetic
 from seg2vid.structures import Clip
@@ -43,9 +44,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """Two clips, measured."""
     setup = quick_setup(tmp_path_factory.mktemp("run") / "work", PLAIN)
     assert setup.missing(0)
-    cost = work(setup, workers=1, threads=1)
-    assert (cost.clips, cost.workers, cost.threads) == (2, 1, 1)
-    assert cost.seconds > 0 and cost.peak_memory_bytes > 50e6
+    assert work(setup, workers=1, threads=1) > 50e6, "bytes"
     return setup
 
 
@@ -67,7 +66,7 @@ def test_what_is_there_is_not_done_again(done: Setup) -> None:
     before = files(done.work)
     again = quick_setup(done.output, PLAIN)
     assert not again.numbers_left()
-    assert work(again, workers=2, threads=1).clips == 0
+    work(again, workers=2, threads=1)
     assert files(done.work) == before
 
 
@@ -76,7 +75,7 @@ def test_a_missing_unit_is_measured_alone(done: Setup) -> None:
     unit, before = load_file(path), files(done.work)
     path.unlink()
     assert not done.missing(0) and done.missing(1)
-    assert work(quick_setup(done.output, PLAIN), workers=1, threads=1).clips == 1
+    work(quick_setup(done.output, PLAIN), workers=1, threads=1)
     after = files(done.work)
     written = {name for name in after if after[name] != before[name]}
     changed = {"units/toycity_1/repeat.safetensors", "strips/toycity_1/repeat.jpg"}
@@ -111,7 +110,10 @@ def test_an_interrupt_leaves_whole_units_only(tmp_path: Path) -> None:
         work(setup, workers=1, threads=1)
     left = {"units/toycity_0/truth.safetensors", "strips/toycity_0/truth.jpg"}
     assert set(files(setup.work)) == left | {"units/toycity_0/digest"}
-    assert work(quick_setup(setup.output, PLAIN), workers=1, threads=1).clips == 2
+    again = quick_setup(setup.output, PLAIN)
+    assert again.numbers_left() == [0, 1]
+    work(again, workers=1, threads=1)
+    assert not again.numbers_left()
 
 
 def test_a_unit_that_cannot_be_written_is_no_unit(tmp_path: Path, monkeypatch: Any) -> None:
@@ -188,14 +190,14 @@ def compare_units(first: Setup, second: Setup, tolerance: float = 0.0) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # on a machine with other work a process takes a minute to begin
 def test_two_processes_come_to_the_same(tmp_path: Path) -> None:
     name = write_model(tmp_path / "tiny")
     protocol = replace(TINY, clips=3)
     alone = Setup(protocol, tmp_path / "one", model=name)
     work(alone, workers=1, threads=1)
     both = Setup(protocol, tmp_path / "two", model=name)
-    cost = work(both, workers=2, threads=1)
-    assert (cost.clips, cost.workers) == (3, 2) and cost.peak_memory_bytes > 50e6
+    assert work(both, workers=2, threads=1) > 50e6, "bytes"
     compare_units(alone, both)
 
 
@@ -208,6 +210,7 @@ class Deadly(Setup):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_process_that_dies_is_reported(tmp_path: Path) -> None:
     message = r"processes that live; got one that ended; run the same command with --workers 1"
     with pytest.raises(Seg2VidError, match=message):
@@ -217,6 +220,10 @@ def test_a_process_that_dies_is_reported(tmp_path: Path) -> None:
 def whole_units(folder: Path) -> list[Path]:
     """The units below a folder; hidden files are still being written."""
     return [path for path in folder.rglob("*.safetensors") if path.name[0] != "."]
+
+
+ALONE = {"SEG2VID_JUDGES": "nowhere", "GIT_DIR": "nowhere"}
+"""Without git: a commit in the meantime would be another setting."""
 
 
 class Command:
@@ -230,8 +237,7 @@ class Command:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            # Without git: a commit in the meantime would be another setting.
-            env={**os.environ, "SEG2VID_JUDGES": "nowhere", "GIT_DIR": "nowhere"},
+            env=os.environ | ALONE,
         )
         self.output = output
 
@@ -272,15 +278,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
+def evaluate_here(protocol: Path, model: str, output: Path) -> Any:
+    """Evaluate, or go on, in this process; return the report."""
+    setup = Setup(get_protocol(protocol), output, model=model, device=choose_device("auto"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ALONE:
+            patch.setenv(name, ALONE[name])
+        said = list(run(setup, workers=1, threads=1))
+    assert said[-1].startswith("wrote") and not (output / "work").exists()
+    return json.loads((output / "report.json").read_text())
+
+
 @pytest.fixture(scope="module")
 def undisturbed(own_protocol: Path, model: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The report of a run that nobody stopped."""
-    output = tmp_path_factory.mktemp("whole") / "report"
-    with Command(own_protocol, model, output, "--workers", "1") as command:
-        said = command.end()
-    assert command.process.returncode == 0, said
-    assert not (output / "work").exists()
-    return json.loads((output / "report.json").read_text())
+    return evaluate_here(own_protocol, model, tmp_path_factory.mktemp("whole") / "report")
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -329,10 +341,7 @@ def test_a_stopped_evaluation_goes_on_to_the_same_figures(
         assert command.process.returncode == 130 and said.count("Traceback") == 0, said
         assert "seg2vid: stopped; no partial file is left" in said
         assert not list(output.rglob("*.partial*"))
-    with Command(own_protocol, model, output, "--workers", workers) as again:
-        said = again.end()
-    assert again.process.returncode == 0, said
-    found = json.loads((output / "report.json").read_text())
+    found = evaluate_here(own_protocol, model, output)
     for name in ("figures", "curves", "classes", "clips"):
         rows = [
             [row for row in report[name] if not is_time(row)] if name != "clips" else report[name]
@@ -348,8 +357,6 @@ def is_time(row: Any) -> bool:
 
 def test_a_protocol_travels_to_processes(own_protocol: Path) -> None:
     """What processes read from the file is what was written."""
-    from seg2vid.evaluation.protocol import get_protocol
-
     protocol: Protocol = get_protocol(own_protocol)
     assert replace(protocol, sha256="") == replace(TINY, name="own-v1", clips=5)
     assert Cases(protocol).names[-1] == "toycity_4"

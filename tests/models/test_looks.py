@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seg2vid.labels.convert import one_hot
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.config import FirstFrameConfig
@@ -24,7 +25,7 @@ from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Look
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import FirstFrameTrainingConfig
-from seg2vid.training.first_frame import FirstFrameStage, one_hot_map
+from seg2vid.training.first_frame import FirstFrameStage
 from tests.tiny import CONFIG, street_map
 
 SPACE = get_label_space("cityscapes")
@@ -170,9 +171,9 @@ def patches() -> PatchDiscriminator:
 
 
 def test_it_judges_at_five_scales_and_passes_gradients_to_the_picture_alone() -> None:
-    judge, one_hot = patches(), one_hot_map(street_map(), CHANNELS)
+    judge, planes = patches(), one_hot(street_map(), CHANNELS)
     picture = torch.rand(1, 3, 64, 128, requires_grad=True)
-    logits = judge(picture, one_hot)
+    logits = judge(picture, planes)
     assert [tuple(scale.shape[2:]) for scale in logits] == [
         (2, 4), (4, 8), (8, 16), (16, 32), (32, 64),
     ]  # fmt: skip
@@ -186,19 +187,17 @@ def test_it_judges_at_five_scales_and_passes_gradients_to_the_picture_alone() ->
 def test_its_verdict_depends_on_what_the_labels_say() -> None:
     picture, labels = torch.rand(1, 3, 64, 128), street_map()
     with torch.no_grad():
-        one, other = (
-            patches()(picture, one_hot_map(m, CHANNELS)) for m in (labels, labels.flip(1))
-        )
+        one, other = (patches()(picture, one_hot(m, CHANNELS)) for m in (labels, labels.flip(1)))
     assert all((a - b).abs().max() > 1e-5 for a, b in zip(one, other, strict=True))
 
 
 def test_augmentation_moves_labels_along_and_repeats_with_its_dice() -> None:
     labels = street_map().repeat(16, 1, 1)
-    one_hot = one_hot_map(labels, CHANNELS)
+    planes = one_hot(labels, CHANNELS)
     # Pictures that show their labels: after shifts and cuts they still must.
     picture = (labels / CHANNELS).unsqueeze(1).expand(-1, 3, -1, -1).contiguous()
-    moved, maps = augment(picture, one_hot, torch.Generator().manual_seed(0))
-    again, _ = augment(picture, one_hot, torch.Generator().manual_seed(0))
+    moved, maps = augment(picture, planes, torch.Generator().manual_seed(0))
+    again, _ = augment(picture, planes, torch.Generator().manual_seed(0))
     assert torch.equal(moved, again) and moved.shape == picture.shape
     same = sum(
         torch.allclose(one[0][m.sum(0) > 0], (m.argmax(0) / CHANNELS)[m.sum(0) > 0])

@@ -8,23 +8,27 @@ import pytest
 import torch
 
 from seg2vid.cli import main as cli
-from seg2vid.data.clips import ClipFolder, TrainingBatches
-from seg2vid.models.config import PRESETS
+from seg2vid.data.clips import TrainingBatches
 from seg2vid.structures import Camera, Clip
 from seg2vid.tools.errors import DivergenceError, MediaError, TrainingError
 from seg2vid.training import losses
 from seg2vid.training import run as train
 from seg2vid.training.failures import keep_evidence, read_batch, replay, told_in_one_line
 from seg2vid.training.recipes import make_stage
-from tests.tiny import CONFIG, MOTION_TRAINING, QUIET, write_clips
-from tests.training.test_stage import first_frame
+from tests.tiny import MOTION_TRAINING, QUIET
+from tests.training.test_folder import Rendered
+from tests.training.test_stage import SMALL, first_frame
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source() -> Rendered:
+    return Rendered()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, source: Rendered) -> Path:
     """A run that divided by nothing at step 1."""
     folder = tmp_path_factory.mktemp("diverged")
-    clips = ClipFolder(write_clips(folder / "clips"))
     calls = []
 
     def broken(*given: torch.Tensor, scale: float) -> torch.Tensor:
@@ -34,10 +38,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     real = losses.flow_loss
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "tiny", CONFIG)
         patch.setattr(losses, "flow_loss", broken)
         with pytest.raises(DivergenceError) as raised:
-            train.run(make_stage(MOTION_TRAINING, "tiny"), [(clips, 1.0)], folder / "run", QUIET)
+            train.run(make_stage(MOTION_TRAINING, SMALL), [(source, 1.0)], folder / "run", QUIET)
     line = str(raised.value)
     assert "finite losses and gradients at step 1; got flow = nan" in line
     assert line.count("\n") == 0 and f"train replay {folder / 'run'}`" in line
@@ -53,9 +56,8 @@ def as_dict(clip: Clip) -> dict[str, torch.Tensor]:
     return {name: value for name, value in every.items() if isinstance(value, torch.Tensor)}
 
 
-def test_the_batch_that_was_kept_is_the_one_of_that_step(run: Path) -> None:
-    sources = [(ClipFolder(run.parent / "clips"), 1.0)]
-    batches = TrainingBatches(sources, batch_size=2, steps=2, start=1, seed=0, stills=False)
+def test_the_batch_that_was_kept_is_the_one_of_that_step(run: Path, source: Rendered) -> None:
+    batches = TrainingBatches([(source, 1.0)], batch_size=2, steps=2, start=1, seed=0, stills=False)
     kept = as_dict(read_batch(run / "diverged" / "batch_0.safetensors"))
     drawn = as_dict(batches[0])
     assert kept.keys() == drawn.keys() and "forward_flow" in kept
@@ -97,13 +99,12 @@ def test_replay_names_the_operation(
 
 
 @pytest.mark.slow
-def test_replay_takes_the_step_that_the_run_took(run: Path, tmp_path: Path) -> None:
+def test_replay_takes_the_step_that_the_run_took(
+    run: Path, source: Rendered, tmp_path: Path
+) -> None:
     """Terms are those that a run logs at that step: the same weights, batch and dice."""
-    clips = ClipFolder(run.parent / "clips")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "tiny", CONFIG)
-        settings = replace(QUIET, max_steps=2)
-        train.run(make_stage(MOTION_TRAINING, "tiny"), [(clips, 1.0)], tmp_path, settings)
+    settings = replace(QUIET, max_steps=2)
+    train.run(make_stage(MOTION_TRAINING, SMALL), [(source, 1.0)], tmp_path, settings)
     rows = (tmp_path / "log" / "version_0" / "metrics.csv").read_text().splitlines()
     logged = dict(zip(rows[0].split(","), rows[2].split(","), strict=True))
     for name, value in replay(run).terms.items():

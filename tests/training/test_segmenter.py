@@ -15,7 +15,6 @@ from seg2vid.models.checkpoint import load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig, SegmenterConfig
 from seg2vid.models.segmenter import Segmenter
 from seg2vid.structures import Clip
-from seg2vid.tools.errors import TrainingError
 from seg2vid.training import run as train
 from seg2vid.training.config import SegmenterTrainingConfig
 from seg2vid.training.losses import jaccard_distance
@@ -404,8 +403,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     stills: StillFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = load_checkpoint(run(stills, tmp_path / "whole")).weights
-    run(stills, tmp_path / "parts", max_steps=1)
-    run(stills, tmp_path / "parts", max_steps=3)
+    run(stills, tmp_path / "parts", max_steps=2)
     parts = load_checkpoint(run(stills, tmp_path / "parts")).weights
     assert whole.keys() == parts.keys()
     for name, tensor in whole.items():
@@ -413,19 +411,6 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     with caplog.at_level("INFO", logger=train.__name__):
         run(stills, tmp_path / "parts")
     assert "4 steps are done" in caplog.text
-
-
-def test_another_configuration_does_not_go_on_in_the_same_folder(
-    stills: StillFolder, tmp_path: Path
-) -> None:
-    run(stills, tmp_path / "run", max_steps=1)
-    with pytest.raises(TrainingError, match=r"configuration that .*; got another tr"):
-        run(stills, tmp_path / "run", replace(TRAINING, jaccard=0.1))
-
-
-def test_warm_up_can_be_left_out(stills: StillFolder, tmp_path: Path) -> None:
-    run(stills, tmp_path / "run", replace(TRAINING, warm_up=0), max_steps=1)
-    assert load_checkpoint(tmp_path / "run" / "model.safetensors").provenance["steps_done"] == 1
 
 
 def test_another_sky_changes_the_sky_alone() -> None:

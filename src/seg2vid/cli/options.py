@@ -4,6 +4,7 @@ help. What the verbs do stands in the other modules, which are imported when it 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -69,15 +70,14 @@ class VideoOptions:
 
     def outputs(self, names: Sequence[str]) -> dict[tuple[int, int], Path]:
         """The path of each video, by the number of its input and its seed."""
-        paths = {}
-        for number, name in enumerate(names):
-            for seed in range(self.seed, self.seed + self.samples):
-                parts = [self.output.stem, *([name] if len(names) > 1 else [])]
-                parts += [f"seed{seed}"] if self.samples > 1 else []
-                stem, place = "_".join(parts), self.output
-                told_apart = len(parts) > 1 and place.name
-                place = place.with_name(stem + place.suffix) if told_apart else place
-                paths[number, seed] = place
+        paths, seeds = {}, range(self.seed, self.seed + self.samples)
+        for (number, name), seed in product(enumerate(names), seeds):
+            parts = [name] if len(names) > 1 else []
+            parts += [f"seed{seed}"] if self.samples > 1 else []
+            place = self.output
+            if parts and place.name:
+                place = place.with_name("_".join([place.stem, *parts]) + place.suffix)
+            paths[number, seed] = place
         return paths
 
 
@@ -202,7 +202,7 @@ class Segment:
     confidence: Path | None = None
     """Also write how sure each pixel is, as a grey picture: black 0, white 1."""
     min_confidence: float = ranged(0.0, 0, 1)
-    """Pixels less sure than this (0 to 1) become void."""
+    """Pixels no surer than this (0 to 1) become void."""
     overwrite: bool = False
     """Replace files that exist."""
     no_restricted: bool = False

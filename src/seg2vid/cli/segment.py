@@ -7,18 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
 
 from seg2vid.cli.options import Segment
 from seg2vid.cli.outputs import check_apart, check_picture_place, check_replaced
 from seg2vid.data.teachers.labels import get_label_teacher
-from seg2vid.data.teachers.teacher import LabelTeacher
+from seg2vid.data.teachers.teacher import LabelTeacher, label_clip
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.flat_colours import find_flat_colours
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.drawing import overlay as draw_overlay
+from seg2vid.media.given import to_planes
 from seg2vid.media.pictures import read_image, write_image, write_label_map
 from seg2vid.tools.errors import MediaError
 
@@ -29,34 +28,22 @@ MOST_PIXELS = 1 << 20
 """Pixels at which the probabilities of all classes are compared: more would cost gigabytes."""
 
 
-def class_probabilities(
-    photo: Photo, teacher: LabelTeacher
-) -> Float[Tensor, "class smaller_height smaller_width"]:
-    """Return the probability of every class, of the photo and its mirror image together.
-
-    At the photo's size, or where that has more than a million pixels at a smaller one.
-    """
-    height, width = photo.shape[:2]
-    scale = min(1.0, math.sqrt(MOST_PIXELS / (height * width)))
-    size = [max(1, round(side * scale)) for side in (height, width)]
-    picture = rearrange(torch.from_numpy(photo), "h w c -> 1 c h w").float() / 255
-    if scale < 1:
-        picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
-    mirrored = teacher.probabilities(picture.flip(-1)).flip(-1)
-    return ((teacher.probabilities(picture) + mirrored) / 2)[0]
-
-
 def label_photo(
-    photo: Photo, teacher: LabelTeacher, *, min_confidence: float = 0
+    photo: Photo, teacher: LabelTeacher, *, min_confidence: float = 0.0
 ) -> tuple[LabelMap, Float[np.ndarray, "height width"]]:
     """Return the id of every pixel and the probability, 0 ... 1, of that class.
 
-    Pixels less sure than ``min_confidence`` are void.
+    Photo and mirror image count alike; of more than a million pixels a smaller picture is labelled.
+    Pixels no surer than ``min_confidence`` are void.
     """
-    confidence, ids = class_probabilities(photo, teacher).max(0)
-    ids = torch.where(confidence < min_confidence, teacher.space.void_id, ids)
-    both = torch.stack((ids.float(), confidence)).unsqueeze(0)
-    whole = F.interpolate(both, photo.shape[:2], mode="nearest-exact")[0].numpy()
+    height, width = photo.shape[:2]
+    picture, scale = to_planes(photo)[None], math.sqrt(MOST_PIXELS / (height * width))
+    if scale < 1:
+        size = [max(1, round(side * scale)) for side in (height, width)]
+        picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
+    ids, confidence = label_clip(teacher, picture, min_confidence=min_confidence)
+    both = torch.stack((ids.float(), confidence), 1)
+    whole = F.interpolate(both, (height, width), mode="nearest-exact")[0].numpy()
     return whole[0].astype(np.int64), whole[1]
 
 

@@ -23,7 +23,8 @@ from urllib.parse import urlparse
 from seg2vid.data.sample import Sample, decode_clip, still_of
 from seg2vid.labels.space import LabelSpace
 from seg2vid.structures import Clip
-from seg2vid.tools.errors import MediaError, Seg2VidError
+from seg2vid.tools.environment import import_extra
+from seg2vid.tools.errors import MediaError
 from seg2vid.tools.plain import build, parse_plain, read_plain
 
 INDEX = "index.json"
@@ -99,12 +100,7 @@ def is_url(place: str | Path) -> bool:
 
 def webdataset() -> Any:
     """Import WebDataset; raise ``Seg2VidError`` saying how to get it."""
-    try:
-        import webdataset  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        what, fix = "the extra `train` to be installed", "pip install 'seg2vid[train]'"
-        raise Seg2VidError(what, got="no webdataset", fix=fix) from None
-    return webdataset
+    return import_extra("webdataset", "train")
 
 
 @dataclass(frozen=True)
@@ -145,8 +141,7 @@ class PreparedDataset:
     @cached_property
     def shards(self) -> list[Path]:
         """The files of the split."""
-        folder = self.directory.parent if self.directory.name == INDEX else self.directory
-        return [folder / name for name in _shard_names(folder, self.index, self.split)]
+        return [Path(file) for file in _list_shards(self.directory, self.index, self.split)]
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -166,13 +161,7 @@ class PreparedDataset:
             what = f"{len(self.shards)} shards of split {self.split} in {self.directory}"
             raise MediaError(what, got=f"a clip in number {clip['shard']}", fix=fix)
         shard = self.shards[clip["shard"]]
-        there = shard.stat().st_size - clip["offset"]
-        if there < clip["size"]:
-            what = f"{clip['size']} bytes at {clip['offset']} of {shard}"
-            raise MediaError(what, got=max(there, 0), fix=fix)
-        with shard.open("rb") as stream:
-            stream.seek(clip["offset"])
-            content = stream.read(clip["size"])
+        content = read_span(shard, clip["offset"], clip["size"], fix=fix)
         try:
             with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
                 return {
@@ -183,6 +172,16 @@ class PreparedDataset:
         except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
             what = f"a sample at {clip['offset']} of {shard}"
             raise MediaError(what, got=error, fix=fix) from None
+
+
+def read_span(path: Path, offset: int, size: int, *, fix: str) -> bytes:
+    """Read ``size`` bytes at ``offset``; raise ``MediaError`` where the file has fewer."""
+    there = path.stat().st_size - offset
+    if there < size:
+        raise MediaError(f"{size} bytes at {offset} of {path}", got=max(there, 0), fix=fix)
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        return stream.read(size)
 
 
 def _uniform(clip: Clip, index: Mapping[str, Any]) -> Clip:
@@ -219,19 +218,12 @@ class StreamedDataset:
         return still_of(next(self._stream), time)
 
     def _endless(self) -> Iterator[Clip]:
+        how: dict[str, Any] = {"split": self.split, "seed": self.seed, "shuffle": SHUFFLED}
         for epoch in count():
-            number = 0
-            for clip in stream_clips(
-                self.place,
-                split=self.split,
-                seed=self.seed,
-                epoch=epoch,
-                shuffle=SHUFFLED,
-                allow_pipe=self.allow_pipe,
-            ):
-                number += 1
+            clip = None
+            for clip in stream_clips(self.place, epoch=epoch, allow_pipe=self.allow_pipe, **how):
                 yield clip
-            if number == 0:
+            if clip is None:
                 what = f"a shard of {self.place} for each process and worker"
                 got = f"{len(self.index['shards'][self.split])} shards for more of them"
                 raise MediaError(what, got=got, fix="take fewer, or smaller shards")
@@ -277,21 +269,17 @@ def stream_clips(
 
 
 def _list_shards(place: str | Path, index: Mapping[str, Any], split: str) -> list[str]:
-    base = str(place).removesuffix(INDEX) or "."
-    names = _shard_names(place, index, split)
+    """Return where the shards of a split lie; their names are nothing but file names."""
+    base = (str(place).removesuffix(INDEX) or ".").rstrip("/")
+    names = [shard["file"] for shard in index["shards"].get(split, ())]
     if not names:
         what, got = f"shards of split {split} at {place}", f"{', '.join(index['shards'])} only"
         raise MediaError(what, got=got, fix="name a split that it has")
-    return [f"{base.rstrip('/')}/{name}" for name in names]
-
-
-def _shard_names(place: str | Path, index: Mapping[str, Any], split: str) -> list[str]:
-    names = [shard["file"] for shard in index["shards"].get(split, ())]
     for name in names:
-        if not isinstance(name, str) or not SHARD_NAME.fullmatch(name):
+        if not SHARD_NAME.fullmatch(name):
             what = f"shards named like train-000000.tar in {place}"
             raise MediaError(what, got=repr(name), fix="do not trust this dataset")
-    return names
+    return [f"{base}/{name}" for name in names]
 
 
 def _stream_samples(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -111,22 +111,13 @@ def _extrapolated_flow(clip: Clip, _number: int) -> Output:
     return Output(_with_first(clip.first_frame, frames), labels, motion)
 
 
+_AGAIN = "the first frame again and again"
+_KEPT_UP = "sees one true frame more than the models: classical flow, kept up"
+_FLOW = "flow of two true frames, extrapolated"
 _BASELINES = (
     Candidate("truth", "the real clip", "ceiling", "what perfect frames would score", _real_clip),
-    Candidate(
-        "repeat",
-        "first frame repeated",
-        "baseline",
-        "the first frame again and again",
-        _repeated_frame,
-    ),
-    Candidate(
-        "extrapolated",
-        "flow of two true frames, extrapolated",
-        "oracle",
-        "sees one true frame more than the models: classical flow, kept up",
-        _extrapolated_flow,
-    ),
+    Candidate("repeat", "first frame repeated", "baseline", _AGAIN, _repeated_frame),
+    Candidate("extrapolated", _FLOW, "oracle", _KEPT_UP, _extrapolated_flow),
 )
 BASELINES: Mapping[str, Candidate] = {baseline.key: baseline for baseline in _BASELINES}
 """The baselines of videos that need no data of their own, by key."""
@@ -156,12 +147,10 @@ class TrainingPhotos:
         for number in tqdm(numbers, "training photos", unit="photo", leave=False, disable=None):
             clip = self.stills.read(number)
             ids = clip.label_map.flatten()
-            colours = clip.first_frame[0].flatten(1).T.double()
-            sums.index_add_(0, ids, colours)
+            sums.index_add_(0, ids, clip.first_frame[0].flatten(1).T.double())
             counts += torch.bincount(ids, minlength=classes)
             thumbs.append(thumbnail(clip.label_map))
-        means = (sums / counts.clamp(min=1)[:, None]).float()
-        return torch.cat(thumbs), means
+        return torch.cat(thumbs), (sums / counts.clamp(min=1)[:, None]).float()
 
     def nearest(self, label_map: Int[Tensor, "1 height width"]) -> int:
         """Return the number of the photo whose labels agree at most places; the first of equals."""
@@ -305,26 +294,18 @@ def posterior(model: Model) -> Candidate:
     def make(clip: Clip, _number: int) -> Output:
         pipeline, count = model.pipeline, clip.frames.shape[1]
         start = time.perf_counter()
-        frames = _with_first(clip.first_frame, clip.frames)
-        labels = clip.label_map if clip.label_maps is None else clip.label_maps
-        maps = labels if labels.ndim == 4 else labels.unsqueeze(1).expand(-1, count, -1, -1)
-        every_map = _with_first(clip.label_map, maps)
-        codes = [
-            encode_motion(pipeline, frames[:, begin:], every_map[:, begin])
-            for begin in range(0, count - pipeline.num_frames + 1, pipeline.num_frames)
-        ]
-        if not codes:
+        every = _real_clip(clip, 0)
+        begins = range(0, count - pipeline.num_frames + 1, pipeline.num_frames)
+        if not begins:
             what = f"clips of at least {pipeline.num_frames} frames after the first"
             fix = "use another protocol, or leave the posterior out"
             raise ModelError(what, got=count, fix=fix)
-        passes = play_motion(
-            pipeline,
-            codes,
-            clip.label_map,
-            num_frames=count + 1,
-            first_frame=clip.first_frame,
-            seed=0,
-        )
+        maps = every.label_maps
+        if maps is None:
+            maps = clip.label_map.unsqueeze(1).expand(-1, count + 1, -1, -1)
+        codes = [encode_motion(pipeline, every.frames[:, at:], maps[:, at]) for at in begins]
+        given: dict[str, Any] = {"num_frames": count + 1, "first_frame": clip.first_frame}
+        passes = play_motion(pipeline, codes, clip.label_map, **given, seed=0)
         return model.as_output(join_passes(list(passes)), time.perf_counter() - start)
 
     about = "sees the clip: the motion its encoder finds in it"

@@ -120,13 +120,12 @@ class Cases:
             what = f"clips of 1 + {wanted} frames of {protocol.width}x{protocol.height}"
             fix = "prepare them with other --size and --frames, or change the protocol"
             raise MediaError(what, got=f"1 + {count} of {width}x{height}", fix=fix)
-        motion = clip.motion
         changes: dict[str, Any] = {
-            name: None if value is None else value[:, :wanted]
+            name: None if (value := getattr(clip, name)) is None else value[:, :wanted]
             for name in ("frames", "label_maps", "ego_motion")
-            for value in [getattr(clip, name)]
         }
-        changes["motion"] = None if motion is None else motion.map(lambda field: field[:, :wanted])
+        if clip.motion is not None:
+            changes["motion"] = clip.motion.map(lambda field: field[:, :wanted])
         return replace(clip, instance_map=None, instance_maps=None, **changes)
 
     @cached_property

@@ -5,13 +5,15 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from seg2vid.evaluation.metrics.intervals import Interval, paired_difference
+from seg2vid.evaluation.metrics.intervals import Interval, interval_of_mean
 from seg2vid.evaluation.report.reading import (
+    Entry,
     Reading,
     clip_values,
     decimals_for,
@@ -26,7 +28,6 @@ from seg2vid.tools.plain import build, read_plain
 FORMAT = 1
 """The newest format of a report that is understood."""
 REPORT = "report.json"
-PARTS = ("protocol", "candidates", "metrics", "figures", "clips", "provenance")
 BETTER, WORSE, NOISE, UNKNOWN = "better", "worse", "within noise", "cannot say"
 ROUNDING = 1e-4
 """Relative difference that other threads or processors make: noise, though on every clip alike."""
@@ -94,10 +95,6 @@ def read_report(path: Path) -> dict[str, Any]:
     if isinstance(version, int) and version > FORMAT:
         what, got = f"a report of format {FORMAT} or older", f"{path} of format {version}"
         raise Seg2VidError(what, got=got, fix="update seg2vid")
-    missing = [part for part in PARTS if not isinstance(report, dict) or part not in report]
-    if missing or not isinstance(version, int):
-        got = f"{path}, which lacks {', '.join(missing) or 'a format'}"
-        raise Seg2VidError(what, got=got, fix=fix)
     build(_Report, report, str(path), is_open=True, fix=fix)
     return report
 
@@ -136,6 +133,7 @@ class _Clips:
 class _Report:
     """What is read of a report."""
 
+    format: int
     protocol: dict[str, Any]
     candidates: tuple[_Candidate, ...]
     metrics: tuple[_Metric, ...]
@@ -146,8 +144,8 @@ class _Report:
 
 
 def compare(
-    first: Mapping[str, Any],
-    second: Mapping[str, Any],
+    first: Entry,
+    second: Entry,
     *,
     first_candidate: str | None = None,
     second_candidate: str | None = None,
@@ -161,37 +159,32 @@ def compare(
     Raises ``Seg2VidError`` for different protocols and for a candidate that is not there.
     """
     _check_protocols(first, second)
-    candidates = (_candidate(first, first_candidate), _candidate(second, second_candidate))
-    readings = (Reading(first), Reading(second))
-    keys = (candidates[0]["key"], candidates[1]["key"])
+    sides = (_Side(first, first_candidate), _Side(second, second_candidate))
+    metrics = {metric["key"]: metric for side in sides for metric in side.metrics()}
     changes, lonely = [], []
-    for metric, frames in _spans(readings):
-        change = _change(readings, keys, metric, frames)
-        are_there = [is_number(interval.value) for interval in (change.first, change.second)]
-        if all(are_there):
-            changes.append(change)
-        elif any(are_there):
-            side = "first" if are_there[0] else "second"
-            lonely.append(f"{metric['title']}, {frames_text(frames)}: only in the {side}")
+    for key, metric in metrics.items():
+        for frames in dict.fromkeys(span for side in sides for span in side.frames_of(key)):
+            change = _change(sides, metric, frames)
+            is_in_first, is_in_second = map(
+                math.isfinite, (change.first.value, change.second.value)
+            )
+            if is_in_first and is_in_second:
+                changes.append(change)
+            elif is_in_first or is_in_second:
+                name = "first" if is_in_first else "second"
+                lonely.append(f"{metric['title']}, {frames_text(frames)}: only in the {name}")
+    checksums = [side.candidate.get("sha256") for side in sides]
     return Comparison(
         first["protocol"]["name"],
-        candidates[0]["title"],
-        candidates[1]["title"],
-        what_differs(first, second, keys=keys),
+        sides[0].candidate["title"],
+        sides[1].candidate["title"],
+        (*what_differs(first, second), *_differing("model", *checksums)),
         tuple(changes),
         tuple(lonely),
     )
 
 
-def _spans(readings: tuple[Reading, Reading]) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yield every metric, known from either report, with every span of frames it has in either."""
-    metrics = {metric["key"]: metric for reading in readings for metric in reading.metrics()}
-    for key, metric in metrics.items():
-        for frames in dict.fromkeys(f for reading in readings for f in reading.frames_of(key)):
-            yield metric, frames
-
-
-def _check_protocols(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+def _check_protocols(first: Entry, second: Entry) -> None:
     """Raise ``Seg2VidError`` unless both were made under the same protocol, to the letter."""
     for key, name in (("name", "protocol"), ("sha256", "checksum of the protocol")):
         values = [report["protocol"].get(key) for report in (first, second)]
@@ -201,68 +194,67 @@ def _check_protocols(first: Mapping[str, Any], second: Mapping[str, Any]) -> Non
             raise Seg2VidError(what, got=got, fix=fix)
 
 
-def _candidate(report: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
-    """Return the candidate of a key, or the one with the role ``model``, or else ``other``.
+@dataclass(frozen=True)
+class _Side(Reading):
+    """One of the two evaluations, read for the candidate of a key.
 
-    Raises ``Seg2VidError`` where there is none.
+    Without a key it is that with the role ``model``, or else ``other``.
     """
-    chosen = [key] if key is not None else model_keys(report)[:1]
-    for candidate in report["candidates"]:
-        if candidate["key"] in chosen:
-            return candidate
-    keys = ", ".join(candidate["key"] for candidate in report["candidates"]) or "none"
-    what = "an evaluated candidate" if key is None else f"a candidate {key}"
-    raise Seg2VidError(what, got=f"only {keys}", fix="name one of these")
+
+    key: str | None
+
+    @cached_property
+    def candidate(self) -> Entry:
+        """The candidate; raises ``Seg2VidError`` where there is none."""
+        chosen = [self.key] if self.key is not None else model_keys(self.report)[:1]
+        for candidate in self.report["candidates"]:
+            if candidate["key"] in chosen:
+                return candidate
+        keys = ", ".join(candidate["key"] for candidate in self.report["candidates"]) or "none"
+        what = "an evaluated candidate" if self.key is None else f"a candidate {self.key}"
+        raise Seg2VidError(what, got=f"only {keys}", fix="name one of these")
+
+    def interval(self, metric: str, frames: str) -> Interval:
+        """Return a figure of the candidate; what it lacks is nan."""
+        figure = self.figure(self.candidate["key"], metric, frames)
+        value, low, high = (_number(figure.get(part)) for part in ("value", "low", "high"))
+        return Interval(value, low, high, figure.get("count") or 0)
+
+    def of_clips(self, metric: str, frames: str) -> dict[str, float]:
+        """Return the values by clip, nan where there is none, whose mean the figure is.
+
+        Those over the longest span stand under the metric alone, others under metric and frames.
+        Empty where the report holds none, or only those of another span.
+        """
+        name = f"{metric} {frames}"
+        key = name if name in self.report["clips"]["values"] else metric
+        values = clip_values(self.report, key, [self.candidate["key"]])
+        numbers = [value for value in values.values() if is_number(value)]
+        mean = sum(numbers) / len(numbers) if numbers else math.nan
+        figure = self.interval(metric, frames).value
+        is_of_these = math.isclose(mean, figure, rel_tol=1e-3, abs_tol=1e-9)
+        return {clip: _number(v) for clip, v in values.items()} if is_of_these else {}
 
 
-def _interval(figure: Mapping[str, Any]) -> Interval:
-    """Return a figure of a report; what it lacks is nan."""
-    value, low, high = (
-        float(number) if is_number(number := figure.get(key)) else math.nan
-        for key in ("value", "low", "high")
-    )
-    return Interval(value, low, high, figure.get("count") or 0)
+def _number(value: object) -> float:
+    return float(value) if is_number(value) else math.nan
 
 
-def _change(
-    readings: tuple[Reading, Reading], keys: tuple[str, str], metric: Mapping[str, Any], frames: str
-) -> Change:
-    first, second = (
-        _interval(reading.figure(key, metric["key"], frames))
-        for reading, key in zip(readings, keys, strict=True)
-    )
-    difference, is_paired = independent_difference(first, second), False
-    clips = [_clip_values(r, k, metric["key"], frames) for r, k in zip(readings, keys, strict=True)]
-    if list(clips[0]) == list(clips[1]) and _are_of(clips[0], first) and _are_of(clips[1], second):
+def _change(sides: tuple[_Side, _Side], metric: Entry, frames: str) -> Change:
+    first, second = (side.interval(metric["key"], frames) for side in sides)
+    clips = [side.of_clips(metric["key"], frames) for side in sides]
+    is_paired = bool(clips[0]) and list(clips[0]) == list(clips[1])
+    if is_paired:
         values = [torch.tensor(list(own.values()), dtype=torch.float64) for own in clips]
-        difference, is_paired = paired_difference(values[1], values[0]), True
-    decimals = max(reading.decimals(metric["key"]) for reading in readings)
+        # Clips that are easy or hard for both cancel: much sharper than two intervals.
+        difference = interval_of_mean(values[1] - values[0])
+    else:
+        difference = independent_difference(first, second)
+    decimals = max(side.decimals(metric["key"]) for side in sides)
     verdict = verdict_of(difference, metric["better"])
     if verdict != UNKNOWN and math.isclose(first.value, second.value, rel_tol=ROUNDING):
         verdict = NOISE
     return Change(metric["title"], frames, first, second, difference, verdict, is_paired, decimals)
-
-
-def _clip_values(reading: Reading, candidate: str, metric: str, frames: str) -> dict[str, float]:
-    """Return the values of a candidate by clip, nan where there is none; empty without any.
-
-    Those over the longest span stand under the metric alone, others under metric and frames.
-    """
-    report = reading.report
-    name = f"{metric} {frames}"
-    key = name if name in report["clips"]["values"] else metric
-    values = clip_values(report, key, [candidate])
-    return {clip: float(v) if is_number(v) else math.nan for clip, v in values.items()}
-
-
-def _are_of(clips: Mapping[str, float], figure: Interval) -> bool:
-    """Say whether the values of clips are those whose mean the figure is.
-
-    Where a report holds the values of one span of frames only, those of other spans do not fit.
-    """
-    numbers = [value for value in clips.values() if math.isfinite(value)]
-    mean = sum(numbers) / len(numbers) if numbers else math.nan
-    return math.isclose(mean, figure.value, rel_tol=1e-3, abs_tol=1e-9)
 
 
 def independent_difference(first: Interval, second: Interval) -> Interval:
@@ -291,28 +283,24 @@ def verdict_of(difference: Interval, better: str) -> str:
     return BETTER if (difference.value > 0) == (better == "higher") else WORSE
 
 
-def what_differs(
-    first: Mapping[str, Any], second: Mapping[str, Any], *, keys: tuple[str, str] | None = None
-) -> tuple[str, ...]:
-    """Return what can change figures and differs: code, versions, machine, data, judges, model.
-
-    ``keys`` are the candidates whose checksums are compared; without them none are.
-    """
-    lines = []
-    for key, name in PROVENANCE.items():
-        lines += _differing(name, *(report["provenance"].get(key) for report in (first, second)))
-    for key in ("workers", "threads_per_worker"):
-        costs = [(report.get("cost") or {}).get(key) for report in (first, second)]
-        lines += _differing(key.replace("_", " "), *costs)
-    changed = [report["protocol"].get("changed") or {} for report in (first, second)]
-    lines += _differing("changed in the protocol", *changed)
-    if first["clips"]["names"] != second["clips"]["names"]:
-        counts = [len(report["clips"]["names"]) for report in (first, second)]
-        lines.append(f"clips: {counts[0]} and {counts[1]}, not the same")
-    if keys is not None:
-        pair = [_candidate(report, key) for report, key in zip((first, second), keys, strict=True)]
-        lines += _differing("model", *(candidate.get("sha256") for candidate in pair))
+def what_differs(first: Entry, second: Entry) -> tuple[str, ...]:
+    """Return what can change figures and differs: code, versions, machine, data, judges, clips."""
+    lines = _differing("", *(_facts(report) for report in (first, second)))
+    names = [report["clips"]["names"] for report in (first, second)]
+    if names[0] != names[1]:
+        lines.append(f"clips: {len(names[0])} and {len(names[1])}, not the same")
     return tuple(lines)
+
+
+def _facts(report: Entry) -> dict[str, object]:
+    """Return what can change figures, by its name for people."""
+    cost = report.get("cost") or {}
+    return {
+        **{name: report["provenance"].get(key) for key, name in PROVENANCE.items()},
+        "workers": cost.get("workers"),
+        "threads per worker": cost.get("threads_per_worker"),
+        "changed in the protocol": report["protocol"].get("changed") or {},
+    }
 
 
 def _differing(name: str, first: object, second: object) -> list[str]:
@@ -321,11 +309,8 @@ def _differing(name: str, first: object, second: object) -> list[str]:
         return []
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         keys = dict.fromkeys([*first, *second])
-        return [
-            line
-            for key in keys
-            for line in _differing(f"{name} {key}", first.get(key), second.get(key))
-        ]
+        pairs = [(f"{name} {key}".lstrip(), first.get(key), second.get(key)) for key in keys]
+        return [line for pair in pairs for line in _differing(*pair)]
     return [f"{name}: {_brief(first)} → {_brief(second)}"]
 
 
@@ -344,13 +329,10 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
     yield ""
     rows = [["metric", "frames", "first", "second", "difference (95 % interval)", "second is"]]
     rows += [_row(change) for change in comparison.changes]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = [
-            text.rjust(width) if column in (2, 3) else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
+        cells = zip(row, "<<>><<", widths, strict=True)
+        yield "  ".join(f"{text:{side}{width}}" for text, side, width in cells).rstrip()
     yield ""
     yield from comparison.only_in_one
     clear = sum(change.verdict in (BETTER, WORSE) for change in comparison.changes)
@@ -365,16 +347,20 @@ def _row(change: Change) -> list[str]:
     half = (change.difference.high - change.difference.low) / 2
     # A paired difference is known better than either figure: it gets the digits it has.
     decimals = max(change.decimals, decimals_for(half) if half > 0 else 0)
-    value, low, high = (
-        number_text(number, decimals)
-        for number in (change.difference.value, change.difference.low, change.difference.high)
-    )
-    sign = "+" if change.difference.value > 0 and value.strip("0.") else ""
-    interval = "" if low == "–" else f" ({low} … {high})"
+    text = _interval_text(change.difference, decimals, "…")
+    if change.difference.value > 0 and text.split()[0].strip("0."):
+        text = f"+{text}"
     star = "" if change.is_paired or change.verdict == UNKNOWN else " *"
     frames = change.frames.replace("-", "–")
-    text = f"{sign}{value}{interval}"
     return [change.metric, frames, first, second, text, f"{change.verdict}{star}"]
+
+
+def _interval_text(interval: Interval, decimals: int, between: str) -> str:
+    """Return a figure and, where they are known, the ends of its interval."""
+    value, low, high = (
+        number_text(number, decimals) for number in (interval.value, interval.low, interval.high)
+    )
+    return value if "–" in (low, high) else f"{value} ({low} {between} {high})"
 
 
 def table_lines(comparisons: Sequence[Comparison], form: str) -> Iterator[str]:
@@ -385,40 +371,38 @@ def table_lines(comparisons: Sequence[Comparison], form: str) -> Iterator[str]:
     full; what is unknown is empty.
     """
     found = [{(c.metric, c.frames): c for c in one.changes} for one in comparisons]
-    keys = list(dict.fromkeys(key for changes in found for key in changes))
+    keys = dict.fromkeys(key for changes in found for key in changes)
+    changes = {key: [one.get(key) for one in found] for key in keys}
     titles = [comparisons[0].first, *(one.second for one in comparisons)]
     if form == "csv":
-        yield from _csv_lines(keys, titles, found)
+        yield from _csv_lines(changes, titles)
         return
     rows = [["metric", "frames", *titles]]
-    for key in keys:
-        own = [changes.get(key) for changes in found]
+    for (metric, frames), own in changes.items():
         first = next(change for change in own if change is not None)
-        cells = [_value_text(first.first, first.decimals)]
+        cells = [_interval_text(first.first, first.decimals, "to")]
         cells += [
-            "–" if c is None else f"{_value_text(c.second, c.decimals)}, {c.verdict}" for c in own
+            "–" if c is None else f"{_interval_text(c.second, c.decimals, 'to')}, {c.verdict}"
+            for c in own
         ]
-        rows.append([key[0], key[1].replace("-", "–"), *cells])
+        rows.append([metric, frames.replace("-", "–"), *cells])
     if form == "markdown":
         lines = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
         yield from (lines[0], "|---|---|" + "--:|" * len(titles), *lines[1:])
         return
-    lines = [" & ".join(map(_latex, row)) + r" \\" for row in rows]
+    lines = [" & ".join(cell.translate(LATEX) for cell in row) + r" \\" for row in rows]
     yield r"\begin{tabular}{ll" + "r" * len(titles) + "}"
     yield from (r"\hline", lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}")
 
 
 def _csv_lines(
-    keys: Sequence[tuple[str, str]],
-    titles: Sequence[str],
-    found: Sequence[Mapping[tuple[str, str], Change]],
+    changes: Mapping[tuple[str, str], Sequence[Change | None]], titles: Sequence[str]
 ) -> Iterator[str]:
     buffer = io.StringIO()
     table = csv.writer(buffer, lineterminator="\n")
     numbers = ("value", "low", "high", "difference", "difference_low", "difference_high")
     table.writerow(["metric", "frames", "evaluation", "candidate", *numbers, "verdict", "paired"])
-    for key in keys:
-        own = [changes.get(key) for changes in found]
+    for key, own in changes.items():
         known = next(change for change in own if change is not None)
         for number, (title, change) in enumerate(zip(titles, [known, *own], strict=True), 1):
             if change is None:
@@ -431,19 +415,10 @@ def _csv_lines(
     yield from buffer.getvalue().splitlines()
 
 
-def _value_text(interval: Interval, decimals: int) -> str:
-    value, low, high = (
-        number_text(number, decimals) for number in (interval.value, interval.low, interval.high)
-    )
-    return value if "–" in (low, high) else f"{value} ({low} to {high})"
-
-
-LATEX = {
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"−": "$-$", "–": "--", "→": r"$\to$", "∞": r"$\infty$", "°": r"$^\circ$"},
-}
-
-
-def _latex(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in text)
+LATEX = str.maketrans(
+    {
+        **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+        **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+        **{"−": "$-$", "–": "--", "→": r"$\to$", "∞": r"$\infty$", "°": r"$^\circ$"},
+    }
+)

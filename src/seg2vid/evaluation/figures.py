@@ -10,24 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seg2vid.evaluation.measure import PICTURE_METRICS, Unit
+from seg2vid.evaluation.measure import ARRAYS, Unit
+from seg2vid.evaluation.metrics import frechet, semantics
 from seg2vid.evaluation.metrics.diversity import best_of_curve
-from seg2vid.evaluation.metrics.frechet import (
-    FrechetOverClips,
-    KernelOverClips,
-    frechet_distance,
-    inception_score,
-    kernel_distance,
-    unbiased_frechet_distance,
-)
 from seg2vid.evaluation.metrics.image import GRIDS
 from seg2vid.evaluation.metrics.intervals import Interval, interval_of, interval_of_mean
 from seg2vid.evaluation.metrics.scene import kolmogorov_smirnov
-from seg2vid.evaluation.metrics.semantics import (
-    intersection_over_union,
-    mean_intersection_over_union,
-    pixel_accuracy_of,
-)
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.labels.space import get_label_space
 
@@ -37,12 +25,10 @@ Entries = Iterator[tuple[str, Any, Row]]
 """The list that an entry belongs to, its interval (a curve: intervals), and what else it says."""
 AT_END = ("sharpness", "camera_distance", "camera_turn")
 """Arrays over the frames after the first of which a figure is that of one frame, not a mean."""
-MOVING = ("epe_backward", "epe_forward", "consistency", "flow_spread", "pole_distance", *AT_END)
-"""Arrays over the frames after the first."""
+OVER_TIME = tuple(name for name, axes in ARRAYS.items() if axes.endswith("time"))
+"""Arrays of which means over frames are made."""
 OF_START, PACES = ("depth_error", "depth_within"), ("speed", "turning")
 """Numbers of the first frame, and of the whole drive, one a sample."""
-COMPARED = (*PICTURE_METRICS, "lpips", "pairwise_lpips")
-"""Arrays over compared times."""
 SCORES = ("precision", "recall", "f1", "average_precision")
 CONFUSIONS = ("truth", "own", "moved")
 SETS: Mapping[str, tuple[str, str, str]] = {
@@ -50,6 +36,9 @@ SETS: Mapping[str, tuple[str, str, str]] = {
     "inception": ("fid", "fid_unbiased", "kid"),
 }
 """Keys of the distances of sets, by the features they are made of."""
+
+
+BOUNDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -76,9 +65,10 @@ class Results:
         if found is None:
             return None
         values = found.double().flatten(1, -2).nanmean(1) if found.ndim > 2 else found.double()
-        later = tuple(range(1, self.protocol.num_frames + 1))
-        times = {"warping_error": self.protocol.warping_times, **dict.fromkeys(MOVING, later)}
-        return values, times.get(array, self.protocol.compared_times)
+        protocol, axis = self.protocol, ARRAYS[array].split()[-1]
+        if axis == "time":
+            return values, tuple(range(1, protocol.num_frames + 1))
+        return values, protocol.warping_times if axis == "warping_time" else protocol.compared_times
 
     @property
     def horizons(self) -> tuple[int, ...]:
@@ -104,8 +94,14 @@ def json_number(value: float) -> float | None:
 
 def make_row(interval: Interval, **named: Any) -> Row:
     """Make an entry with value, interval and count."""
-    values = {name: json_number(getattr(interval, name)) for name in ("value", "low", "high")}
+    values = {name: json_number(getattr(interval, name)) for name in BOUNDS}
     return {"remark": "", **named, **values, "count": interval.clips}
+
+
+def make_curve(intervals: Sequence[Interval], times: Sequence[int], **named: Any) -> Row:
+    """Make a curve of intervals."""
+    lists = {f"{n}s": [json_number(getattr(one, n)) for one in intervals] for n in BOUNDS}
+    return {**named, "times": list(times), **lists}
 
 
 def frames_text(times: Sequence[int]) -> str:
@@ -113,15 +109,6 @@ def frames_text(times: Sequence[int]) -> str:
     if len(times) > 1 and list(times) == list(range(times[0], times[-1] + 1)):
         return f"{times[0]}-{times[-1]}"
     return ", ".join(map(str, times))
-
-
-def make_curve(intervals: Sequence[Interval], times: Sequence[int], **named: Any) -> Row:
-    """Make a curve of intervals."""
-    lists = {
-        f"{name}s": [json_number(getattr(interval, name)) for interval in intervals]
-        for name in ("value", "low", "high")
-    }
-    return {**named, "times": list(times), **lists}
 
 
 def build_figures(results: Results) -> dict[str, list[Row]]:
@@ -145,7 +132,7 @@ def clip_values(results: Results) -> dict[str, dict[str, list[float | None]]]:
     Means up to an earlier horizon stand under the metric and its frames, as in ``lpips 1-4``.
     """
     found: dict[str, dict[str, list[float | None]]] = {}
-    for array in (*COMPARED, *MOVING, "warping_error"):
+    for array in OVER_TIME:
         for candidate in results.units:
             for horizon, span, means in _horizon_means(results, candidate, array):
                 name = array if horizon == results.horizons[-1] else f"{array} {span}"
@@ -174,7 +161,7 @@ def _horizon_means(
 
 def _means(results: Results, candidate: str) -> Entries:
     """Means over clips, samples and frames: up to each horizon, and frame by frame."""
-    for array in (*COMPARED, *MOVING, "warping_error"):
+    for array in OVER_TIME:
         for _, span, means in _horizon_means(results, candidate, array):
             yield "figures", results.mean(means), {"metric": array, "frames": span}
         series = results.over_time(candidate, array)
@@ -265,8 +252,8 @@ def _labels(results: Results, candidate: str) -> Entries:
 
 
 _LABEL_FIGURES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "miou": mean_intersection_over_union,
-    "accuracy": pixel_accuracy_of,
+    "miou": semantics.mean_intersection_over_union,
+    "accuracy": semantics.pixel_accuracy_of,
 }
 
 
@@ -298,7 +285,7 @@ def _class_unions(results: Results, candidate: str) -> Entries:
     for place, named in _present_classes("class_iou", clips.sum((0, 2))):
 
         def union(matrices: Tensor, place: int = place) -> Tensor:
-            return intersection_over_union(matrices)[:, place]
+            return semantics.intersection_over_union(matrices)[:, place]
 
         yield "classes", results.spread(_of_sum(clips, union)), named
 
@@ -351,7 +338,8 @@ def _sets(results: Results, candidate: str) -> Entries:
     if logits is not None:
         remark = _too_few(protocol, "inception_score", logits.shape[0] * logits.shape[1])
         interval = results.spread(
-            lambda picked: float(inception_score(logits[picked].flatten(0, 1))), is_distance=True
+            lambda picked: float(frechet.inception_score(logits[picked].flatten(0, 1))),
+            is_distance=True,
         )
         named = {"metric": "inception_score", "frames": pictures, "remark": remark}
         yield "figures", interval, named
@@ -363,14 +351,14 @@ Distances = Iterator[tuple[str, Interval, str]]
 
 
 def _distances(results: Results, array: str, generated: Features, reference: Features) -> Distances:
-    frechet, unbiased, kernel = SETS[array]
+    biased, unbiased, kernel = SETS[array]
     number = reference.shape[0] * reference.shape[1]
-    remarks = [_too_few(results.protocol, metric, number) for metric in (frechet, kernel)]
-    of_clips = FrechetOverClips(generated, reference)
-    yield frechet, results.spread(of_clips, is_distance=True), remarks[0]
-    distance = unbiased_frechet_distance(generated.flatten(0, 1), reference.flatten(0, 1))
+    remarks = [_too_few(results.protocol, metric, number) for metric in (biased, kernel)]
+    of_clips = frechet.FrechetOverClips(generated, reference)
+    yield biased, results.spread(of_clips, is_distance=True), remarks[0]
+    distance = frechet.unbiased_frechet_distance(generated.flatten(0, 1), reference.flatten(0, 1))
     yield unbiased, _without_bounds(results, distance), remarks[0]
-    kernels = KernelOverClips(generated, reference)
+    kernels = frechet.KernelOverClips(generated, reference)
     yield kernel, results.spread(kernels, is_distance=True), remarks[1]
 
 
@@ -380,7 +368,11 @@ def _floor(results: Results, array: str, _generated: Features, reference: Featur
         return
     halves = [reference[start::2].flatten(0, 1) for start in (0, 1)]
     remark = f"floor: {len(halves[0])} against the other {len(halves[1])} real ones"
-    functions = (frechet_distance, unbiased_frechet_distance, kernel_distance)
+    functions = (
+        frechet.frechet_distance,
+        frechet.unbiased_frechet_distance,
+        frechet.kernel_distance,
+    )
     for metric, function in zip(SETS[array], functions, strict=True):
         yield metric, _without_bounds(results, function(halves[0], halves[1])), remark
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from einops import rearrange, repeat
@@ -11,16 +10,9 @@ from torch import Tensor, nn
 
 from seg2vid.data.teachers.teacher import FlowTeacher, LabelTeacher
 from seg2vid.evaluation.candidates import Output
+from seg2vid.evaluation.metrics import image, scene
 from seg2vid.evaluation.metrics.diversity import pairwise_distances
 from seg2vid.evaluation.metrics.frechet import clip_for_judge
-from seg2vid.evaluation.metrics.image import (
-    DECIBEL_LIMIT,
-    class_distances,
-    grid_peaks,
-    multiscale_structural_similarity,
-    peak_signal_noise_ratio,
-    structural_similarity,
-)
 from seg2vid.evaluation.metrics.motion import (
     consistency_error_by_frame,
     end_point_error_by_frame,
@@ -28,14 +20,6 @@ from seg2vid.evaluation.metrics.motion import (
     hidden_average_precision,
     visibility_scores,
     warping_error,
-)
-from seg2vid.evaluation.metrics.scene import (
-    depth_errors,
-    gradient_energy,
-    pace,
-    path_errors,
-    pole_distance_by_frame,
-    sharpness_by_frame,
 )
 from seg2vid.evaluation.metrics.semantics import confusion_matrix
 from seg2vid.evaluation.protocol import Protocol
@@ -46,45 +30,36 @@ from seg2vid.models.motion_decoder import THIN
 from seg2vid.structures import Clip, Motion
 from seg2vid.warp import visibility_from_flows
 
+SPACE = get_label_space("cityscapes")
+"""Classes of the labels that are compared."""
 Unit = dict[str, Tensor]
 """Arrays by name; their axes are told in ``ARRAYS``."""
 PICTURE_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "psnr": partial(peak_signal_noise_ratio, limit=DECIBEL_LIMIT),
-    "ssim": structural_similarity,
-    "ms_ssim": multiscale_structural_similarity,
+    "psnr": image.peak_signal_noise_ratio,
+    "ssim": image.structural_similarity,
+    "ms_ssim": image.multiscale_structural_similarity,
 }
 """What compares generated with real pictures, both (batch, 3, height, width): (batch,) numbers."""
 
 ARRAYS: Mapping[str, str] = {
-    **dict.fromkeys(PICTURE_METRICS, "sample compared_time"),
-    "lpips": "sample compared_time",
-    "class_lpips_sum": "class",
-    "class_lpips_count": "class",
+    **dict.fromkeys((*PICTURE_METRICS, "lpips"), "sample compared_time"),
     "pairwise_lpips": "pair compared_time",
+    **dict.fromkeys(("epe_backward", "epe_forward", "consistency"), "sample time"),
     "flow_spread": "time",
-    "inception": "picture_time feature",
-    "inception_logits": "picture_time class",
-    "i3d": "horizon feature",
+    **dict.fromkeys(("pole_distance", "sharpness"), "sample time"),
+    **dict.fromkeys(("camera_distance", "camera_turn"), "sample time"),
+    "warping_error": "warping_time",
+    **dict.fromkeys(("depth_error", "depth_within", "speed", "turning"), "sample"),
+    "grid_peaks": "sample period",
+    **dict.fromkeys(("hidden_backward", "hidden_forward"), "score sample"),
+    **dict.fromkeys(("class_lpips_sum", "class_lpips_count"), "class"),
+    **dict.fromkeys(("class_gradient_sum", "class_gradient_count"), "class"),
     "confusion_truth": "compared_time truth said",
     "confusion_own": "compared_time truth said",
     "confusion_moved": "compared_time truth said",
-    "warping_error": "warping_time",
-    "consistency": "sample time",
-    "epe_forward": "sample time",
-    "epe_backward": "sample time",
-    "hidden_forward": "score sample",
-    "hidden_backward": "score sample",
-    "sharpness": "sample time",
-    "pole_distance": "sample time",
-    "depth_error": "sample",
-    "depth_within": "sample",
-    "camera_distance": "sample time",
-    "camera_turn": "sample time",
-    "speed": "sample",
-    "turning": "sample",
-    "class_gradient_sum": "class",
-    "class_gradient_count": "class",
-    "grid_peaks": "sample period",
+    "inception": "picture_time feature",
+    "inception_logits": "picture_time class",
+    "i3d": "horizon feature",
     "seconds": "",
 }
 """Axes of every array a unit may hold. ``compared_time`` are ``Protocol.compared_times``, ``time``
@@ -166,9 +141,10 @@ class Measurement:
         unit["lpips"] = rearrange(judge(flat, target), "(s t) -> s t", s=samples)
         labels = self._real_labels(clip)
         if labels is not None:
-            classes = get_label_space("cityscapes").void_id
             every = repeat(labels, "t h w -> (s t) h w", s=samples)
-            sums, counts = class_distances(judge.distance_map(flat, target), every, classes)
+            sums, counts = image.class_distances(
+                judge.distance_map(flat, target), every, SPACE.void_id
+            )
             unit |= {"class_lpips_sum": sums.sum(0), "class_lpips_count": counts.sum(0)}
         if samples > 1:
             unit["pairwise_lpips"] = pairwise_distances(judge, frames)
@@ -176,11 +152,11 @@ class Measurement:
 
     def _real_labels(self, clip: Clip) -> Int[Tensor, "time height width"] | None:
         """Return the true labels of the compared frames, where they are known."""
-        maps = clip.label_map if clip.label_maps is None else clip.label_maps[0]
-        if clip.label_maps is None and clip.frames.shape[1]:
-            return None
+        maps = clip.label_map
         if clip.label_maps is not None:
-            maps = torch.cat((clip.label_map, maps))
+            maps = torch.cat((maps, clip.label_maps[0]))
+        elif clip.frames.shape[1]:
+            return None
         return maps[list(self.protocol.compared_times)]
 
     def _features(self, frames: Float[Tensor, "frame 3 height width"]) -> Unit:
@@ -198,8 +174,7 @@ class Measurement:
 
     def _labels(self, output: Output, clip: Clip) -> Unit:
         """Ask the segmenter for the labels of one sample; compare with the true and own ones."""
-        space = get_label_space("cityscapes")
-        sizes = {"num_classes": space.void_id, "void_id": space.void_id}
+        sizes = {"num_classes": SPACE.void_id, "void_id": SPACE.void_id}
         times = list(self.protocol.compared_times)
         truth = self._real_labels(clip)
         own = None if output.label_maps is None else output.label_maps[0, times]
@@ -224,11 +199,10 @@ class Measurement:
         now, before = frames[times], frames[[time - 1 for time in times]]
         backward, forward = judge.flow(now, before), judge.flow(before, now)
         visible = visibility_from_flows(backward, forward)
-        errors = [
-            warping_error(torch.stack((b, n))[None], flow[None, None], seen[None, None])
-            for b, n, flow, seen in zip(before, now, backward, visible, strict=True)
-        ]
-        return {"warping_error": torch.stack(errors).flatten()}
+        pairs = torch.stack((before, now), 1)
+        return {
+            "warping_error": warping_error(pairs, backward[:, None], visible[:, None]).flatten()
+        }
 
 
 def motion_arrays(motion: Motion, exact: Motion | None) -> Unit:
@@ -241,26 +215,23 @@ def motion_arrays(motion: Motion, exact: Motion | None) -> Unit:
     samples = len(motion.backward_flow)
     every = exact.map(lambda tensor: tensor.expand(samples, *tensor.shape[1:]))
     for way in ("forward", "backward"):
-        names = (f"{way}_flow", f"{way}_visible")
-        (flow, shown), (true_flow, truly) = (
-            [getattr(source, name) for name in names] for source in (motion, every)
-        )
+        flow, shown = getattr(motion, f"{way}_flow"), getattr(motion, f"{way}_visible")
+        true_flow, truly = getattr(every, f"{way}_flow"), getattr(every, f"{way}_visible")
         unit[f"epe_{way}"] = end_point_error_by_frame(flow, true_flow, truly)
-        scores = visibility_scores(shown, truly)
-        unit[f"hidden_{way}"] = torch.stack(
-            (scores.precision, scores.recall, scores.f1, hidden_average_precision(shown, truly))
-        )
+        ranked = hidden_average_precision(shown, truly)
+        unit[f"hidden_{way}"] = torch.cat((visibility_scores(shown, truly), ranked[None]))
     return unit
 
 
 def _kept(output: Output, motion: Motion) -> Unit:
     """Measure what moving leaves of the first frame: how sharp it is, and whether poles stand."""
-    unit = {"sharpness": sharpness_by_frame(output.frames[:, 0], output.frames[:, 1:], motion)}
+    unit = {
+        "sharpness": scene.sharpness_by_frame(output.frames[:, 0], output.frames[:, 1:], motion)
+    }
     if output.label_maps is not None:
-        names = get_label_space("cityscapes").names
-        ids = tuple(place for place, name in enumerate(names) if name in THIN)
+        ids = tuple(place for place, name in enumerate(SPACE.names) if name in THIN)
         first, later = output.label_maps[0, 0], output.label_maps[:, 1:]
-        unit["pole_distance"] = pole_distance_by_frame(first, later, motion, ids)
+        unit["pole_distance"] = scene.pole_distance_by_frame(first, later, motion, ids)
     return unit
 
 
@@ -269,29 +240,29 @@ def _scene(output: Output, clip: Clip, *, is_real: bool) -> Unit:
     unit: Unit = {}
     depth, path = output.depth, None if output.motion is None else output.motion.camera_path
     if depth is not None and clip.inverse_depth is not None:
-        own = own_car(clip.label_map, get_label_space("cityscapes").void_id)
+        own = own_car(clip.label_map, SPACE.void_id)
         exact = clip.inverse_depth.expand_as(depth.inverse_depth)
-        errors = depth_errors(depth.inverse_depth, exact, own.expand_as(exact))
-        unit |= dict(zip(("depth_error", "depth_within"), errors, strict=True))
+        unit["depth_error"], unit["depth_within"] = scene.depth_errors(
+            depth.inverse_depth, exact, own.expand_as(exact)
+        )
     if clip.ego_motion is None:
         return unit
     if path is not None:
-        errors = path_errors(path, clip.ego_motion.expand(len(path), -1, -1))
-        unit |= dict(zip(("camera_distance", "camera_turn"), errors, strict=True))
+        unit["camera_distance"], unit["camera_turn"] = scene.path_errors(
+            path, clip.ego_motion.expand(len(path), -1, -1)
+        )
     driven = clip.ego_motion if is_real else path
     if driven is not None:
-        paces = pace(driven, 1 / clip.frames_per_second)
-        unit |= dict(zip(("speed", "turning"), paces, strict=True))
+        unit["speed"], unit["turning"] = scene.pace(driven, 1 / clip.frames_per_second)
     return unit
 
 
 def _sharpness_of_start(output: Output) -> Unit:
     """Measure the steps of brightness by class, and grids, of the first frames that were made."""
     pictures = output.frames[:, 0]
-    unit = {"grid_peaks": grid_peaks(pictures)}
+    unit = {"grid_peaks": image.grid_peaks(pictures)}
     if output.label_maps is not None:
         labels = output.label_maps[:, 0, :-1, :-1]
-        classes = get_label_space("cityscapes").void_id
-        sums, counts = class_distances(gradient_energy(pictures), labels, classes)
+        sums, counts = image.class_distances(scene.gradient_energy(pictures), labels, SPACE.void_id)
         unit |= {"class_gradient_sum": sums.sum(0), "class_gradient_count": counts.sum(0)}
     return unit

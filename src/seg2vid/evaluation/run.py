@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.report.page import write_evaluation_report
 from seg2vid.evaluation.video_pairs import VideoPairs
-from seg2vid.evaluation.work import Cost, Setup
+from seg2vid.evaluation.work import Setup
 from seg2vid.tools.environment import describe_environment, describe_machine, without_folders
 from seg2vid.tools.errors import MediaError, Seg2VidError
 from seg2vid.tools.files import replacing, working_alone
@@ -37,8 +37,6 @@ Report = dict[str, Any]
 """What ``report.json`` holds; docs/evaluation.md tells its fields."""
 FORMAT = 1
 PAGE, SETTINGS = "report.html", "settings.json"
-DESCRIBED = ("key", "title", "role", "about", "sha256")
-"""What a report says of a candidate."""
 MEASURED = 2
 """Clips after which the rest is foretold; the first one loads the judges."""
 SHOWN = (
@@ -92,8 +90,7 @@ def choose_device(name: str) -> str:
     has_gpu = torch.cuda.is_available()
     if name not in ("auto", "cpu") and not has_gpu:
         raise Seg2VidError("a device that is there", got=name, fix="use --device cpu")
-    usual = "cuda" if has_gpu else "cpu"
-    return usual if name == "auto" else name
+    return name if name != "auto" else "cuda" if has_gpu else "cpu"
 
 
 def share_cores(
@@ -106,8 +103,10 @@ def share_cores(
     return workers, threads or max(1, cores // workers)
 
 
-def _measure(setup: Setup, workers: int, threads: int) -> Generator[str, None, Cost]:
-    """Measure two clips, foretell the rest, do it; yield lines."""
+def _measure(
+    setup: Setup, workers: int, threads: int
+) -> Generator[str, None, dict[str, int | float]]:
+    """Measure two clips, foretell the rest, do it; yield lines and return what it took."""
     torch.set_num_threads(threads)
     left = setup.numbers_left()
     start, peak, seconds = time.perf_counter(), 0, 0.0
@@ -119,15 +118,21 @@ def _measure(setup: Setup, workers: int, threads: int) -> Generator[str, None, C
     if rest > 0:
         minutes = rest * seconds / workers / 60
         yield f"{seconds:.1f} s a clip; about {minutes:.1f} minutes more with {workers} processes"
-    cost = work.work(setup, workers=workers, threads=threads)
-    peak, seconds = max(peak, cost.peak_memory_bytes), time.perf_counter() - start
-    return replace(cost, seconds=seconds, peak_memory_bytes=peak, clips=len(left))
+    peak = max(peak, work.work(setup, workers=workers, threads=threads))
+    return {
+        "seconds": time.perf_counter() - start,
+        "workers": workers,
+        "threads_per_worker": threads,
+        "peak_memory_bytes": peak,
+        "clips_in_this_go": len(left),
+    }
 
 
-def make_report(setup: Setup, cost: Cost) -> Report:
+def make_report(setup: Setup, cost: Mapping[str, int | float]) -> Report:
     """Make the report of a setup whose units are all there."""
     protocol = setup.protocol
     candidates = setup.candidates
+    described = ("key", "title", "role", "about", "sha256")
     units = {candidate.key: setup.read_units(candidate.key) for candidate in candidates}
     results = Results(protocol, units)
     lists = build_figures(results)
@@ -143,7 +148,7 @@ def make_report(setup: Setup, cost: Cost) -> Report:
     return {
         "format": FORMAT,
         "protocol": {**asdict(protocol), "changed": changed},
-        "candidates": [{name: getattr(one, name) for name in DESCRIBED} for one in candidates],
+        "candidates": [{name: getattr(one, name) for name in described} for one in candidates],
         "metrics": [asdict(info) for info in METRICS.values() if info.key in measured],
         **lists,
         "clips": {"names": list(setup.cases.names), "values": clip_values(results)},
@@ -159,11 +164,7 @@ def make_report(setup: Setup, cost: Cost) -> Report:
             "judges": judge_digests(setup.judges),
         },
         "cost": {
-            "seconds": cost.seconds,
-            "workers": cost.workers,
-            "threads_per_worker": cost.threads,
-            "peak_memory_bytes": cost.peak_memory_bytes,
-            "clips_in_this_go": cost.clips,
+            **cost,
             "seconds_of_candidates": {
                 key: sum(float(unit["seconds"]) for unit in own) for key, own in units.items()
             },
@@ -220,16 +221,14 @@ def figure_of(
 
     Raises ``Seg2VidError`` where there is none.
     """
-    found = [
-        figure["value"]
-        for figure in report["figures"]
-        if (figure["candidate"], figure["metric"]) == (candidate, metric)
-        and frames in (None, figure["frames"])
-    ]
-    if not found or found[-1] is None:
+    wanted, found = (candidate, metric), None
+    for figure in report["figures"]:  # the longest span comes last
+        if (figure["candidate"], figure["metric"]) == wanted and frames in (None, figure["frames"]):
+            found = figure["value"]
+    if found is None:
         what = f"a figure {metric} of {candidate}" + (f" over frames {frames}" if frames else "")
         raise Seg2VidError(what, got="none in this report", fix="see its `figures`")
-    return float(found[-1])
+    return float(found)
 
 
 def compare_videos(videos: Path, reference: Path) -> tuple[Protocol, VideoPairs]:

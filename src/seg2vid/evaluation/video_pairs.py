@@ -67,9 +67,8 @@ class VideoPairs:
         """The generated videos by the name of their real one."""
         grouped: dict[str, list[Path]] = defaultdict(list)
         for name, path in _list_videos(self.videos).items():
-            match = _SAMPLE.fullmatch(name)
-            is_whole = name in self.references or match is None
-            grouped[name if is_whole or match is None else match["name"]].append(path)
+            match = None if name in self.references else _SAMPLE.fullmatch(name)
+            grouped[name if match is None else match["name"]].append(path)
         return {name: tuple(paths) for name, paths in sorted(grouped.items())}
 
     @property

@@ -6,7 +6,6 @@ there is not done again.
 """
 
 import sys
-import time
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -167,19 +166,6 @@ class Setup:
         return [(self.units / case / DIGEST).read_text() for case in self.cases.names]
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What the work took."""
-
-    seconds: float
-    peak_memory_bytes: int
-    """Of the process that had most."""
-    clips: int
-    """Clips done in this go; the others were done before."""
-    workers: int
-    threads: int
-
-
 _SETUP: list[Setup] = []
 """Of this worker process."""
 
@@ -193,14 +179,13 @@ def _do(number: int) -> int:
     return _SETUP[0].do(number)
 
 
-def work(setup: Setup, *, workers: int, threads: int) -> Cost:
+def work(setup: Setup, *, workers: int, threads: int) -> int:
     """Measure what is missing, in ``workers`` processes of ``threads`` threads; show progress.
 
-    One worker works in this process. Raises ``Seg2VidError`` where a process dies.
+    One worker works in this process. Returns the peak memory in bytes of the process that had most.
+    Raises ``Seg2VidError`` where a process dies.
     """
-    left = setup.numbers_left()
-    start = time.perf_counter()
-    peaks = [0]
+    left, peaks = setup.numbers_left(), [0]
     name = setup.protocol.name
     with tqdm(total=len(left), unit="clip", desc=name, disable=None, file=sys.stderr) as bar:
 
@@ -221,4 +206,4 @@ def work(setup: Setup, *, workers: int, threads: int) -> Cost:
             except BrokenProcessPool:
                 fix = "run the same command with --workers 1: less memory"
                 raise Seg2VidError("processes that live", got="one that ended", fix=fix) from None
-    return Cost(time.perf_counter() - start, max(peaks), len(left), workers, threads)
+    return max(peaks)

@@ -1,6 +1,7 @@
-"""What a result came from: time, command, commit, versions and machine."""
+"""What a result came from: time, command, commit, versions and machine; optional packages."""
 
 import datetime
+import importlib
 import os
 import platform
 import subprocess
@@ -13,16 +14,11 @@ from typing import Any
 
 import torch
 
+from seg2vid.tools.errors import Seg2VidError
+
 PACKAGES = (
-    "seg2vid",
-    "torch",
-    "lightning",
-    "torchmetrics",
-    "numpy",
-    "pillow",
-    "av",
-    "opencv-python-headless",
-    "safetensors",
+    *("seg2vid", "torch", "lightning", "torchmetrics", "numpy"),
+    *("pillow", "av", "opencv-python-headless", "safetensors"),
 )
 
 
@@ -84,6 +80,16 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def import_extra(package: str, *extras: str) -> Any:
+    """Import a package that each of our ``extras`` brings; else raise ``Seg2VidError``."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        what = f"the extra {' or '.join(f'`{extra}`' for extra in extras)} to be installed"
+        fix = " or ".join(f"pip install 'seg2vid[{extra}]'" for extra in extras)
+        raise Seg2VidError(what, got=f"no {package} ({error})", fix=fix) from error
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -95,10 +101,8 @@ def _git_commit() -> str:
     """Return the commit of the code, with ``+`` where files differ from it; empty outside git."""
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
     folder = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.check_output(
+            command, cwd=folder, stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
+    return ""

@@ -98,11 +98,11 @@ def replay(run: Path, *, judges: Path | None = None, process: int = 0) -> Replay
         raise TrainingError(f"a kept batch in {kept}", got="none", fix=fix)
     what, fix = f"the configuration of a run in {run}", "fetch the folder again"
     about = read_plain(run / "config.yaml", what, error=TrainingError, fix=fix)
-    kinds = {name: kind for kind, name in STAGE_NAMES.items()}
     name = about.get("stage") if isinstance(about, dict) else None
-    if not isinstance(name, str) or name not in kinds:
+    kind = next((kind for kind, its_name in STAGE_NAMES.items() if its_name == name), None)
+    if kind is None:
         raise TrainingError(what, got=f"stage {name!r}", fix=fix)
-    recipe = read_recipe(run / "config.yaml", kinds[name])
+    recipe = read_recipe(run / "config.yaml", kind)
     space = LabelSpace.from_dict(recipe.model.label_space)
     training: Any = replace(recipe.training, accumulate=1)
     stage = make_stage(training, recipe.model, space=space, judges=judges).train()

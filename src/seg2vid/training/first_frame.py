@@ -16,12 +16,13 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from seg2vid.labels.convert import one_hot
 from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior
 from seg2vid.models.discriminator import Discriminator
 from seg2vid.models.first_frame import GRAIN_SIZE, FirstFrame
 from seg2vid.models.judges.perceptual import shifted_distance
 from seg2vid.models.patch_discriminator import PatchDiscriminator, Scale, augment
-from seg2vid.structures import Clip, Features, Labels, Look, Objects, Pictures
+from seg2vid.structures import Clip, Labels, Look, Objects, Pictures
 from seg2vid.training.config import FirstFrameTrainingConfig
 from seg2vid.training.losses import Scalar, adversarial_loss, look_divergence
 from seg2vid.training.stage import Stage, Terms, make_adam
@@ -52,22 +53,19 @@ class FirstFrameStage(Stage):
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for generator and encoder, one for the discriminator."""
         painters = [*self.first_frame.parameters(), *self.appearance_encoder.parameters()]
-        config = self.training_config
-        others = [p for one in self._discriminators() for p in one.parameters()]
+        config, judging = self.training_config, self._discriminator_parameters()
         return [
             make_adam(painters, config.learning_rate, momentum=config.momentum),
-            make_adam(others, config.discriminator_learning_rate, momentum=0.0),
+            make_adam(judging, config.discriminator_learning_rate, momentum=0.0),
         ]
 
-    def _discriminators(self) -> list[nn.Module]:
+    def _discriminator_parameters(self) -> list[nn.Parameter]:
         both = (self.discriminator, self.patch_discriminator)
-        return [one for one in both if one is not None]
+        return [p for one in both if one is not None for p in one.parameters()]
 
     def turns(self, clip: Clip) -> Iterator[Terms]:
         """Yield the generator's terms, then, once they are heard, those of the discriminators."""
-        learning = [
-            p for one in self._discriminators() for p in one.parameters() if p.requires_grad
-        ]
+        learning = [p for p in self._discriminator_parameters() if p.requires_grad]
         for parameter in learning:
             parameter.requires_grad_(False)
         try:
@@ -115,8 +113,8 @@ class FirstFrameStage(Stage):
                 self.run_box(critic, critic, painted), label_map, void_id=void
             )
             if (patches := self.patch_discriminator) is not None:
-                one_hot = one_hot_map(label_map, self.space.num_channels)
-                losses["patch"] = lambda: -mean_verdict(patches(*augment(painted, one_hot)))
+                planes = one_hot(label_map, self.space.num_channels)
+                losses["patch"] = lambda: -mean_verdict(patches(*augment(painted, planes)))
         return self.weigh(losses), painted, label_map
 
     def _draw_looks(
@@ -166,8 +164,8 @@ class FirstFrameStage(Stage):
         is_ahead = self.agree_on(self.patch_accuracy) > config.patch_rest
         if patches is None or (is_ahead and self.agree_on(torch.rand(())) > 0.4):
             return {}
-        one_hot = one_hot_map(label_map, self.space.num_channels)
-        on_real, on_painted = (patches(*augment(one, one_hot)) for one in (real, painted))
+        planes = one_hot(label_map, self.space.num_channels)
+        on_real, on_painted = (patches(*augment(one, planes)) for one in (real, painted))
         pairs = [(a.float(), b.float()) for a, b in zip(on_real, on_painted, strict=True)]
         right = [(a > 0).float().mean() + (b < 0).float().mean() for a, b in pairs]
         self.patch_accuracy.lerp_(torch.stack(right).mean() / 2, 0.02)
@@ -194,10 +192,11 @@ class FirstFrameStage(Stage):
         """Ship the averaged generator, and the encoder that reads looks off photographs."""
         return {"first_frame": self.average, "appearance_encoder": self.appearance_encoder}
 
-    def paint_looks(self, clip: Clip, draws: list[Look]) -> list[Pictures]:
-        """Return what the averaged generator paints with the real frame's look and with draws."""
+    def paint_looks(self, clip: Clip, generators: list[torch.Generator]) -> list[Pictures]:
+        """Return what the average paints with the real frame's look and with a draw from each."""
         labels, generator = clip.label_map, self.average
         objects = self.find_objects(labels, clip.instance_map)
+        draws = [generator.draw(labels, objects, dice) for dice in generators]
         segments = generator.segments(labels, objects)
         own = self.appearance_encoder(clip.first_frame, labels, segments).mean
         if generator.config.grain:
@@ -208,16 +207,9 @@ class FirstFrameStage(Stage):
 
     def contact_sheet(self, clip: Clip) -> Float[Tensor, "3 height width"]:
         """Rows: real frames, the same look painted, two drawn looks."""
-        generator, labels = torch.Generator().manual_seed(0), clip.label_map
-        objects = self.find_objects(labels, clip.instance_map)
-        looks = [self.average.draw(labels, objects, generator) for _ in "ab"]
-        rows = torch.stack([clip.first_frame, *self.paint_looks(clip, looks)])
+        dice = torch.Generator().manual_seed(0)
+        rows = torch.stack([clip.first_frame, *self.paint_looks(clip, [dice, dice])])
         return rearrange(rows.float(), "row column c h w -> c (row h) (column w)")
-
-
-def one_hot_map(label_map: Labels, channels: int) -> Features:
-    """Return a channel for each class, 1 where a pixel is of it."""
-    return rearrange(F.one_hot(label_map, channels).float(), "b h w c -> b c h w")
 
 
 def mean_verdict(logits: list[Scale]) -> Scalar:

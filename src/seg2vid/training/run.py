@@ -81,13 +81,12 @@ def run(
     _check_clips(stage.model, [batches[0], *held_out])
     sheet_clip = stack(held_out) if held_out else batches[0]
     if trainer.global_rank == 0:
-        if not settings.dry_run:
-            run_folder.sweep(output)
-            run_folder.claim(output, resolved)
         world, device = trainer.world_size, trainer.strategy.root_device
         forecast = foretell(stage, batches, picked, settings, world=world, device=device)
         LOGGER.info("%s\n%s", _describe_config(stage), describe(forecast))
         if not settings.dry_run:
+            run_folder.sweep(output)
+            run_folder.claim(output, resolved)
             run_folder.check_room(output, forecast.get("disk_bytes", 0))
             run_folder.note_start(output, forecast=forecast)
     if settings.dry_run:

@@ -13,6 +13,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from seg2vid.labels.convert import colourise
+from seg2vid.media.given import to_planes
 from seg2vid.models.segmenter import Segmenter
 from seg2vid.structures import Clip, Labels, Pictures
 from seg2vid.training.config import SegmenterTrainingConfig
@@ -89,10 +91,9 @@ class SegmenterStage(Stage):
         """Rows: photos, their label maps, the predicted ones, a changed photo as in training."""
         torch.manual_seed(0)
         photos, labels, config = clip.first_frame, clip.label_map, self.training_config
-        colours = torch.from_numpy(self.space.colours.astype(np.float32) / 255).to(labels.device)
         changed, _ = augment(photos, labels, config, void_id=self.space.void_id)
         maps = torch.stack((labels, self.average(photos).argmax(1)))
-        coloured = rearrange(colours[maps], "row b h w c -> row b c h w")
+        coloured = to_planes(colourise(maps.cpu().numpy(), self.space)).to(labels.device)
         rows = torch.stack((photos, *coloured, changed))
         return rearrange(rows[:, :4], "row column c h w -> c (row h) (column w)")
 

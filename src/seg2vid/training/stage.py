@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -284,8 +284,7 @@ class Stage(lightning.LightningModule):
         """Move a batch to the device; raise the error that a reading process gave instead of it."""
         if isinstance(batch, Seg2VidError):
             raise batch
-        moved: Clip = batch.to(device)
-        return moved
+        return cast(Clip, batch.to(device))
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
-from numpy import ndarray
+from jaxtyping import Int
 from torch import Tensor
 
 from seg2vid.data.clips import ClipSource
@@ -26,6 +25,7 @@ from seg2vid.evaluation.metrics.semantics import (
 )
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.drawing import pick_evenly
+from seg2vid.media.generated import to_pixels
 from seg2vid.media.pictures import write_image
 from seg2vid.media.video import VideoWriter
 from seg2vid.models.animator import choose_labels
@@ -94,11 +94,8 @@ def first_frame_figures(stage: FirstFrameStage, clip: Clip) -> Figures:
     Label accuracy is that of an independent segmenter of streets, beside that of the real frame.
     """
     real = clip.first_frame
-    labels = clip.label_map
-    objects = stage.find_objects(labels, clip.instance_map)
-    dice = (torch.Generator().manual_seed(seed) for seed in (0, 1))
-    looks = [stage.average.draw(labels, objects, one) for one in dice]
-    own, first, second = (picture.clamp(0, 1) for picture in stage.paint_looks(clip, looks))
+    dice = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+    own, first, second = (picture.clamp(0, 1) for picture in stage.paint_looks(clip, dice))
     figures = {
         "L1, own look": float((own - real).abs().mean()),
         "diversity, L1 between looks": float((first - second).abs().mean()),
@@ -207,14 +204,10 @@ def write_samples(stage: Stage, clip: Clip, folder: Path) -> None:
     stage.train(was_training)
     name = f"step_{int(stage.step):06d}"
     (folder / "sheets").mkdir(exist_ok=True)
-    write_image(folder / "sheets" / f"{name}.png", _to_bytes(sheet))
+    write_image(folder / "sheets" / f"{name}.png", to_pixels(sheet))
     if video is not None:
         (folder / "videos").mkdir(exist_ok=True)
         rate = stage.model.frames_per_second
         with VideoWriter(folder / "videos" / f"{name}.mp4", frames_per_second=rate) as writer:
-            for frame in video:
-                writer.write(_to_bytes(frame))
-
-
-def _to_bytes(picture: Float[Tensor, "3 height width"]) -> UInt8[ndarray, "height width 3"]:
-    return (picture.clamp(0, 1).permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+            for frame in to_pixels(video):
+                writer.write(frame)

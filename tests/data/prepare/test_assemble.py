@@ -194,10 +194,10 @@ def test_one_recording_without_instances_takes_them_from_the_dataset(tmp_path: P
 
 def test_the_report_is_drawn_and_the_index_comes_last(tmp_path: Path) -> None:
     write_dataset(tmp_path, {"a": [make_clip(0)]}, {"a": "train"})
-    assert json.loads((tmp_path / "report.html").read_text())["clips"] == {"train": 1}
+    assert "<p>1 clips (1 train) of 3 frames" in (tmp_path / "report.html").read_text()
     (tmp_path / "index.json").unlink()
     (tmp_path / "parts" / "a.tar").write_bytes(b"short")
-    with pytest.raises(MediaError, match=r"bytes of a-000000 in its part; got 5; delete parts/a\."):
+    with pytest.raises(MediaError, match=r"bytes at 0 of .*a\.tar; got 5; delete parts/a\."):
         assemble(tmp_path, {"a": "train"}, shard_bytes=10**6)
     assert not (tmp_path / "index.json").exists()
     assert not list(tmp_path.glob(".*")), "no temporary file is left"

@@ -17,7 +17,6 @@ from seg2vid.data.prepare.cutting import (
     Frame,
     SceneWatcher,
     Window,
-    Windowing,
     cut_windows,
 )
 from seg2vid.data.recordings.recording import list_pictures
@@ -48,7 +47,7 @@ def cut(frames: list[Frame], **options: object) -> tuple[list[list[int]], Droppe
     """The indices of every window, and what was left out."""
     dropped = Dropped()
     options.setdefault("length", 3)
-    windows = list(cut_windows(iter(frames), Windowing(**options), dropped))
+    windows = list(cut_windows(iter(frames), dropped, **options))
     for window in windows:
         for index, frame in zip(window.indices, window.frames, strict=True):
             assert frame is frames[index], "the index is that of the frame"
@@ -102,9 +101,10 @@ def test_whatever_is_asked_windows_are_even_and_inside_one_span(
     only: bool,
 ) -> None:
     spans = tuple(zip(borders[::2], borders[1::2], strict=False))
-    whole = Windowing(length, step, stride, labelled, only, spans)
     dropped = Dropped()
-    found = list(cut_windows(STEADY[:count], whole, dropped))
+    how = {"length": length, "step": step, "stride": stride}
+    how |= {"labelled": labelled, "only_labelled": only, "spans": spans}
+    found = list(cut_windows(STEADY[:count], dropped, **how))
     assert (dropped.black, dropped.repeated, dropped.cuts) == (0, 0, 0)
     for window in found:
         assert len(window.indices) == len(window.frames) == length
@@ -342,7 +342,7 @@ def test_only_the_frames_of_open_windows_are_held() -> None:
     windows = 0
     gc.disable()
     try:
-        for window in cut_windows(frames(), Windowing(5, step=2), Dropped()):
+        for window in cut_windows(frames(), Dropped(), length=5, step=2):
             windows += 1
             assert len(window.frames) == 5
             del window
@@ -360,7 +360,7 @@ def test_windows_come_while_the_video_is_read() -> None:
             read += 1
             yield frame
 
-    first: Window = next(cut_windows(frames(), Windowing(4), Dropped()))
+    first: Window = next(cut_windows(frames(), Dropped(), length=4))
     assert first.indices == [0, 1, 2, 3] and first.place == 0 and read == 4
 
 

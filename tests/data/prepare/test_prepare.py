@@ -24,7 +24,7 @@ from seg2vid.cli import main as cli
 from seg2vid.data.prepare import plan as prepare_plan
 from seg2vid.data.prepare import run as prepare
 from seg2vid.data.prepare import work as prepare_work
-from seg2vid.data.prepare.plan import Job, Plan
+from seg2vid.data.prepare.plan import Plan
 from seg2vid.data.prepare.settings import ClipSettings, PrepareOptions
 from seg2vid.data.prepared import PreparedDataset, read_index
 from seg2vid.data.recordings.recording import Recording
@@ -123,13 +123,13 @@ def in_turn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(recording.name)
         real(recording, *given, **named)
 
-    def work(plan: Plan, jobs: list[Job], workers: int) -> None:
+    def work(plan: Plan, recordings: list[Recording], workers: int) -> None:
         counter = SimpleNamespace(get_lock=contextlib.nullcontext, value=0)
-        state = {"plan": plan, "counter": counter, "begun": [0] * len(plan.jobs)}
+        state = {"plan": plan, "counter": counter, "begun": [0] * len(plan.recordings)}
         prepare_work._STATE.update(state, teachers=prepare_plan.load_teachers(plan))
-        for job in jobs:
-            prepare_work._work_on(plan.jobs.index(job))
-        assert sum(state["begun"]) == len(jobs)
+        for recording in recordings:
+            prepare_work._work_on(plan.recordings.index(recording))
+        assert sum(state["begun"]) == len(recordings)
 
     monkeypatch.setattr(prepare_work, "prepare_recording", spy)
     monkeypatch.setattr(prepare, "work", work)
@@ -195,8 +195,8 @@ def test_costs_are_said_before_the_work(films: Path, tmp_path: Path, monkeypatch
     options = read_options(films, "-o", tmp_path / "dataset", *PLAIN, "--workers", 3)
     seen: list[str] = []
 
-    def stop(plan: Plan, jobs: Any, workers: int) -> None:
-        assert workers == 3 and len(jobs) == 4
+    def stop(plan: Plan, recordings: Any, workers: int) -> None:
+        assert workers == 3 and len(recordings) == 4
         raise Seg2VidError(f"after {len(seen)} lines")
 
     monkeypatch.setattr(prepare, "work", stop)
@@ -244,7 +244,7 @@ def test_options_reach_the_plan(tmp_path: Path) -> None:
         val_share=0.2, test_share=0.3, group="^x", shard_size=7, shard_of="2/8", workers=3,
         dry_run=True,
     )  # fmt: skip
-    assert (options.split, options.share) == ((0.2, 0.3), (2, 8))
+    assert options.share == (2, 8)
 
 
 # Again, and after a stop.
@@ -378,10 +378,9 @@ def test_splits_keep_groups_together(films: Path, in_turn, tmp_path: Path) -> No
 
 def test_group_is_what_the_name_or_the_dataset_says(films: Path, tmp_path: Path) -> None:
     options = read_options(films, "-o", tmp_path / "d", *PLAIN, "--group", "^day[0-9]+")
-    person = Job(Recording("day12_walk", group="anna"), 12.0, 9)
-    other = Job(Recording("night_walk", group="anna"), 12.0, 9)
-    alone = Job(Recording("night_walk"), 12.0, 9)
-    assert [prepare._group(job, options) for job in (person, other, alone)] == [
+    person = Recording("day12_walk", group="anna")
+    other, alone = Recording("night_walk", group="anna"), Recording("night_walk")
+    assert [prepare._group(one, options) for one in (person, other, alone)] == [
         "day12", "anna", "night_walk",
     ]  # fmt: skip
     assert prepare._group(person, dataclasses.replace(options, group=None)) == "anna"
@@ -570,13 +569,13 @@ def test_clips_that_show_too_little_of_their_start_are_dropped(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--frames 1", "--frames of at least 2; got 1; see seg2vid prepare --help"),
+        ("--frames 1", "--frames of at least 2; got 1; leave it out"),
         ("--fps 0", "--fps above 0; got 0.0; see"),
-        ("--step 0", "--step of at least 1; got 0; see"),
-        ("--stride 0", "--stride of at least 1; got 0; see"),
-        ("--shard-size 0", "--shard-size of at least 1; got 0; see"),
-        ("--workers 0", "--workers of at least 1; got 0; see"),
-        ("--workers 20000", "--workers of at most 512; got 20000; see"),
+        ("--step 0", "--step of at least 1; got 0; leave it out"),
+        ("--stride 0", "--stride of at least 1; got 0; leave it out"),
+        ("--shard-size 0", "--shard-size of at least 1; got 0; leave it out"),
+        ("--workers 0", "--workers from 1 to 512; got 0; choose"),
+        ("--workers 20000", "--workers from 1 to 512; got 20000; choose"),
         ("--val-share 0.5 --test-share 0.5", "below 1 together; got 0.5 and 0.5; see"),
         (
             "--val-share=-0.1",
@@ -664,7 +663,7 @@ class FakePool(Executor):
 
     def submit(self, function: Callable[[int], None], number: int) -> Future[None]:
         future: Future[None] = Future()
-        name = self.plan.jobs[number].recording.name
+        name = self.plan.recordings[number].name
         self.starts[-1].append(name)
         dead = any(n in self.deadly for n in self.starts[-1]) or not self.begins
         # A dead recording takes its neighbour and all that come later with it.
@@ -692,8 +691,9 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> type[FakePool]:
 
 def make_plan(films: Path, output: Path, recordings: list[Recording]) -> Plan:
     options = read_options(films, "-o", output, *PLAIN)
-    jobs = tuple(Job(recording, 12.0, 12) for recording in recordings)
-    plan = Plan(options, "folder", jobs, SPACE.to_dict(), "none", "none", ())
+    rated = tuple(dataclasses.replace(one, frames_per_second=12.0) for one in recordings)
+    frames = {one.name: 12 for one in recordings}
+    plan = Plan(options, "folder", rated, frames, SPACE, "none", "none", ())
     plan.parts.mkdir(parents=True)
     return plan
 
@@ -702,22 +702,21 @@ def test_a_crash_is_tried_alone_and_the_others_go_on(pool, films: Path, tmp_path
     recordings = [Recording(name, video=films / "a.mp4") for name in "abcdef"]
     plan = make_plan(films, tmp_path / "d", recordings)
     pool.deadly = frozenset("b")
-    prepare_work.work(plan, plan.jobs, 2)
+    prepare_work.work(plan, plan.recordings, 2)
     # c was being worked on too; d, e and f were not, so they need no process of their own.
     assert pool.starts == [list("abcdef"), ["b"], ["c"], list("def")]
     part = json.loads((plan.parts / "b.json").read_text())
     assert part["error"].startswith("Expected a recording that can be decoded at ")
     assert "a.mp4; got a crash; decode it with another tool" in part["error"]
-    assert part["clips"] == [] and (plan.parts / "b.tar").read_bytes() == b""
-    assert all(plan.is_done(job) for job in plan.jobs)
+    assert part["clips"] == [] and all(map(plan.is_done, plan.recordings))
 
 
 def test_processes_that_do_not_start_end_the_run(pool, films: Path, tmp_path: Path) -> None:
     pool.begins = False
     plan = make_plan(films, tmp_path / "d", [Recording("a", video=films / "a.mp4")])
     with pytest.raises(Seg2VidError, match="processes that can start; got one that ended before"):
-        prepare_work.work(plan, plan.jobs, 1)
-    assert not plan.is_done(plan.jobs[0])
+        prepare_work.work(plan, plan.recordings, 1)
+    assert not plan.is_done(plan.recordings[0])
 
 
 def test_errors_of_a_process_reach_the_user(pool, films: Path, tmp_path: Path) -> None:
@@ -729,4 +728,4 @@ def test_errors_of_a_process_reach_the_user(pool, films: Path, tmp_path: Path) -
     pool.submit = submit
     plan = make_plan(films, tmp_path / "d", [Recording("a", video=films / "a.mp4")])
     with pytest.raises(ModelError, match="no such weights"):
-        prepare_work.work(plan, plan.jobs, 1)
+        prepare_work.work(plan, plan.recordings, 1)

@@ -38,7 +38,7 @@ def test_a_recording_that_no_process_survives_is_reported(films: Path, tmp_path:
         Recording("c", video=films / "c.mp4"),
     ]
     plan = make_plan(films, tmp_path / "d", recordings)
-    prepare_work.work(plan, plan.jobs, 2)
+    prepare_work.work(plan, plan.recordings, 2)
     parts = {name: json.loads((plan.parts / f"{name}.json").read_text()) for name in "abc"}
     assert [len(parts[name]["clips"]) for name in "abc"] == [4, 0, 4]
     assert "got a crash" in parts["b"]["error"]

@@ -129,11 +129,11 @@ def with_manifest(root: Path, entries: object) -> list[Recording]:
     return folder.list_recordings(root)
 
 
-def test_a_manifest_tells_rate_licence_and_source(tmp_path: Path) -> None:
+def test_a_manifest_tells_rate_licence_and_split(tmp_path: Path) -> None:
     said = {"fps": 8, "licence": "MIT", "source": "a site", "group": "g", "split": "val"}
     entries = [{"name": "other", "fps": 3}, {"name": "clip", **said, "labels_by": "hand"}]
     clip, film = with_manifest(tmp_path, [*entries, {"name": "film.avi", "licence": "CC0"}])
-    assert clip.rate == 8.0 and clip.licence == "MIT" and clip.origin == "a site"
+    assert clip.rate == 8.0 and clip.licence == "MIT"
     assert clip.group == "g" and clip.split == "val" and clip.labels_by == "hand"
     assert film.rate == 10.0 and film.licence == "CC0" and film.split is None
 

@@ -112,7 +112,9 @@ def test_an_unknown_teacher_is_answered_with_the_known_ones() -> None:
 
 def test_missing_opencv_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(Seg2VidError, match=r"OpenCV for .* dis; .*pip install 'seg2vid\[train\]'"):
+    with pytest.raises(
+        Seg2VidError, match=r"the extra `train` or `eval` .* no cv2 .*'seg2vid\[train\]'"
+    ):
         get_flow_teacher("dis")
 
 

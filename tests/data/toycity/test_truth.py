@@ -1,23 +1,18 @@
 """Exactness of the toy city's flow, visibility, depth and labels."""
 
-from dataclasses import replace
-from functools import cache
-
 import numpy as np
 import pytest
 
 from seg2vid.data.toycity.camera import ToyCamera
 from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig
-from seg2vid.data.toycity.render import render_city, render_clip
+from seg2vid.data.toycity.render import render_city
 from seg2vid.data.toycity.scene import Look, Mesh, SceneBuilder
 from seg2vid.data.toycity.shading import City, sample_atmosphere
 from seg2vid.data.toycity.street import Trajectory, sample_layout
-from seg2vid.data.toycity.world import build_city
 
 CONFIG = ToyCityConfig(height=64, width=128, num_frames=1)
 FOCAL, CENTRE_X, CENTRE_Y, ELEVATION = 130.0, 63.5, 28.0, 1.4
 CAR = 13
-cached_city = cache(build_city)
 
 
 def make_camera(positions: list[list[float]], headings: list[float]) -> ToyCamera:
@@ -158,13 +153,6 @@ def test_points_that_leave_the_picture_are_not_visible() -> None:
     np.testing.assert_array_equal(clip.backward_visible[0][plate], (x <= 127 - 13)[plate])
 
 
-@pytest.fixture(scope="module")
-def city_clips() -> list[ToyCityClip]:
-    """A few ordinary clips with all kinds of camera motion."""
-    config = ToyCityConfig(num_frames=3)
-    return [render_clip(seed, config) for seed in (0, 6, 15, 28)]
-
-
 def sample_nearest(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Read `values` where the flow points, at the nearest pixel."""
     height, width = values.shape
@@ -175,10 +163,10 @@ def sample_nearest(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_flow_carries_labels_over(city_clips: list[ToyCityClip], direction: str) -> None:
+def test_flow_carries_labels_over(clips: list[ToyCityClip], direction: str) -> None:
     """Away from edges, visible pixels find their own label and instance elsewhere."""
     same, total = 0, 0
-    for clip in city_clips:
+    for clip in clips:
         for time in range(clip.forward_flow.shape[0]):
             here, there = (0, time + 1) if direction == "forward" else (time + 1, 0)
             flow = getattr(clip, f"{direction}_flow")[time]
@@ -194,9 +182,9 @@ def test_flow_carries_labels_over(city_clips: list[ToyCityClip], direction: str)
     assert same / total >= 0.999
 
 
-def test_hidden_pixels_are_covered_by_something_nearer(city_clips: list[ToyCityClip]) -> None:
+def test_hidden_pixels_are_covered_by_something_nearer(clips: list[ToyCityClip]) -> None:
     """In-view static pixels that are not visible find a smaller depth at their place."""
-    for clip in city_clips:
+    for clip in clips:
         flow, here, there = clip.backward_flow[-1], -1, 0
         height, width = clip.label_maps.shape[1:]
         x, y = grid(height, width)
@@ -210,34 +198,22 @@ def test_hidden_pixels_are_covered_by_something_nearer(city_clips: list[ToyCityC
 
 
 def depth_there(clip: ToyCityClip, here: int, there: int) -> np.ndarray:
-    """Return the depth that the static pixels of one frame have in another frame."""
+    """Return the depth along its axis that the static pixels of one frame have in another."""
     motion = np.concatenate([np.zeros((1, 3), np.float32), clip.ego_motion]).astype(float)
-    return static_depth(clip, motion[here], motion[there], clip.depth[here].astype(float))
-
-
-def static_depth(
-    clip: ToyCityClip, source: np.ndarray, target: np.ndarray, depth: np.ndarray
-) -> np.ndarray:
-    """Depth along the target's axis; the image column's slope is recovered from the sky flow."""
+    source, target, depth = motion[here], motion[there], clip.depth[here].astype(float)
     depth = np.where(np.isfinite(depth), depth, 1e6)
-    aside = column_slopes(clip) * depth
+    focal, centre_x = clip.camera[:2].astype(float)
+    aside = (np.arange(depth.shape[1]) - centre_x) / focal * depth
     forward = source[0] + depth * np.cos(source[2]) - aside * np.sin(source[2])
     rightward = source[1] + depth * np.sin(source[2]) + aside * np.cos(source[2])
     ahead, sideways = forward - target[0], rightward - target[1]
     return ahead * np.cos(target[2]) + sideways * np.sin(target[2])
 
 
-def column_slopes(clip: ToyCityClip) -> np.ndarray:
-    """Return the ray slope of every pixel's column, taken from the clip's own camera."""
-    height, width = clip.label_maps.shape[1:]
-    config = ToyCityConfig(height, width, len(clip.forward_flow), clip.frames_per_second)
-    return cached_city(clip.seed, config).camera.rays[0].reshape(height, width)
-
-
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_flow_carries_depth_over(city_clips: list[ToyCityClip], direction: str) -> None:
+def test_flow_carries_depth_over(clips: list[ToyCityClip], direction: str) -> None:
     """Away from edges, visible static pixels have the transformed depth at their target."""
-    for clip in city_clips:
+    for clip in clips:
         for time in range(clip.forward_flow.shape[0]):
             here, there = (0, time + 1) if direction == "forward" else (time + 1, 0)
             flow = getattr(clip, f"{direction}_flow")[time]
@@ -253,9 +229,9 @@ def test_flow_carries_depth_over(city_clips: list[ToyCityClip], direction: str) 
             assert np.median(error) < 0.02 and (error < 0.08).mean() > 0.99
 
 
-def test_forward_and_backward_flow_undo_each_other(city_clips: list[ToyCityClip]) -> None:
+def test_forward_and_backward_flow_undo_each_other(clips: list[ToyCityClip]) -> None:
     """Following forward and then backward flow returns to the pixel, away from edges."""
-    for clip in city_clips:
+    for clip in clips:
         for time in range(clip.forward_flow.shape[0]):
             forward, backward = clip.forward_flow[time], clip.backward_flow[time]
             calm = away_from_edges(clip.instance_maps[time + 1], clip.depth[time + 1])
@@ -291,20 +267,18 @@ def sample_bilinear(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
     return upper * (1 - down) + lower * down
 
 
-def test_bonnet_is_void_static_and_always_visible() -> None:
+def test_bonnet_is_void_static_and_always_visible(clips: list[ToyCityClip]) -> None:
     """The bonnet keeps its place in every frame of a clip that shows one."""
-    config = ToyCityConfig(height=64, width=128, num_frames=2)
-    clips = (render_clip(seed, config) for seed in range(40))
     clip = next(clip for clip in clips if (clip.label_maps == 19).any() and clip.ego_motion.any())
     bonnet = clip.label_maps[0] == 19
-    assert (clip.label_maps == 19).sum() == 3 * bonnet.sum()
+    assert ((clip.label_maps == 19) == bonnet).all()
     assert not clip.forward_flow[:, :, bonnet].any()
     assert clip.forward_visible[:, bonnet].all() and clip.backward_visible[:, bonnet].all()
 
 
-def test_flow_is_finite_everywhere(city_clips: list[ToyCityClip]) -> None:
+def test_flow_is_finite_everywhere(clips: list[ToyCityClip]) -> None:
     """Points behind the camera get clipped flow and are not visible."""
-    for clip in city_clips:
+    for clip in clips:
         for flow in (clip.forward_flow, clip.backward_flow):
             assert np.isfinite(flow).all()
             assert np.abs(flow).max() <= 2 * flow.shape[-1]
@@ -314,5 +288,5 @@ def test_flow_is_finite_everywhere(city_clips: list[ToyCityClip]) -> None:
 def test_ego_motion_agrees_with_the_camera_poses() -> None:
     """A camera that turned right by 0.5 rad reports motion in its first frame's axes."""
     camera = make_camera([[1.0, 2.0], [2.0, 3.0]], [np.pi / 2, np.pi / 2 + 0.5])
-    moved = replace(camera).motion()
+    moved = camera.motion()
     np.testing.assert_allclose(moved, [[0, 0, 0], [1.0, -1.0, 0.5]], atol=1e-12)

@@ -12,9 +12,7 @@ from seg2vid.evaluation.metrics.intervals import (
     bootstrap_indices,
     interval_of,
     interval_of_mean,
-    paired_difference,
 )
-from seg2vid.tools.errors import ModelError
 
 
 def test_indices_are_pinned() -> None:
@@ -45,7 +43,7 @@ def test_interval_of_a_mean_is_that_of_the_normal_law() -> None:
 def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     """200 sets of 40 clips with a skewed law of mean 1: about 95 % of the intervals hold it."""
     values = torch.distributions.Gamma(4.0, 4.0).sample((200, 40))
-    intervals = [interval_of_mean(row, replicates=600, seed=s) for s, row in enumerate(values)]
+    intervals = [interval_of_mean(row, replicates=600) for row in values]
     covered = sum(interval.low <= 1 <= interval.high for interval in intervals)
     assert 0.89 <= covered / 200 <= 0.99, covered
 
@@ -97,7 +95,7 @@ def test_less_than_two_clips_have_no_interval(values: list[float]) -> None:
     assert interval.clips == int(2.0 in values)
     assert interval.value == 2.0 or (math.isnan(interval.value) and 2.0 not in values)
     assert not interval.is_beyond_noise
-    other = interval_of(lambda picked: float(len(picked)), 1)
+    other = interval_of(lambda picked: float(len(picked)), 1, replicates=9)
     assert other.value == 1 and math.isnan(other.low) and math.isnan(other.high)
 
 
@@ -106,41 +104,24 @@ def test_replicates_without_a_figure_are_left_out() -> None:
         """A figure that sets without clip 0 do not have."""
         return float(picked.double().mean()) if bool((picked == 0).any()) else math.nan
 
-    interval = interval_of(mostly, 6)
+    interval = interval_of(mostly, 6, replicates=200)
     assert interval.low < interval.value == 2.5 < interval.high
-    nowhere = interval_of(lambda picked: math.nan, 6)
+    nowhere = interval_of(lambda picked: math.nan, 6, replicates=9)
     assert math.isnan(nowhere.low) and math.isnan(nowhere.high)
 
 
 def test_pairs_are_sharper_than_two_intervals() -> None:
     hard = 10 * torch.rand(50)
     first, second = hard + 0.5 + 0.1 * torch.randn(50), hard + 0.1 * torch.randn(50)
-    difference = paired_difference(first, second)
+    difference = interval_of_mean(first - second)
     assert difference.value == pytest.approx(0.5, abs=0.1) and difference.is_beyond_noise
     alone = [interval_of_mean(values) for values in (first, second)]
     assert alone[0].low < alone[1].high, "side by side they overlap"
-    back = paired_difference(second, first)
+    back = interval_of_mean(second - first)
     assert back.value == pytest.approx(-difference.value) and back.is_beyond_noise
     assert [-back.high, -back.low] == pytest.approx([difference.low, difference.high], abs=0.01)
 
 
-def test_equal_models_do_not_differ() -> None:
-    values = torch.rand(30)
-    assert paired_difference(values, values) == Interval(0.0, 0.0, 0.0, 30)
-    noise = [paired_difference(torch.randn(40), torch.randn(40), seed=s) for s in range(60)]
+def test_differences_of_chance_are_noise() -> None:
+    noise = [interval_of_mean(torch.randn(40) - torch.randn(40)) for _ in range(60)]
     assert sum(interval.is_beyond_noise for interval in noise) <= 9, "one in twenty, by chance"
-
-
-def test_pairs_that_lack_a_side_are_left_out() -> None:
-    first = torch.tensor([1.0, math.nan, 3.0, 5.0])
-    second = torch.tensor([0.0, 1.0, math.nan, 2.0])
-    assert paired_difference(first, second).clips == 2
-    assert paired_difference(first, second).value == 2.0
-
-
-def test_pairs_are_of_the_same_clips() -> None:
-    with pytest.raises(ModelError) as error:
-        paired_difference(torch.rand(3), torch.rand(4))
-    assert str(error.value) == (
-        "Expected figures of the same clips; got 3 and 4; compare figures of one protocol."
-    )

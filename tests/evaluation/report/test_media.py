@@ -100,18 +100,17 @@ def test_best_and_worst_go_by_the_direction_of_the_metric(
     report = make_report(clips=12)
     report["clips"]["values"] = {key: {"model": [float(v) for v in range(12)]}}
     names = report["clips"]["names"]
-    best, worst, spread = choose_clips(report, folders(report, tmp_path))
+    best, worst, spread = choose_clips(report, folders(report, tmp_path)).values()
     ranked = names[::-1] if is_reversed else names
-    assert best.names == tuple(ranked[:3])
-    assert worst.names == tuple(ranked[:-4:-1])
-    assert len(spread.names) == 4 and set(spread.names) < set(ranked[3:-3])
+    assert best == ranked[:3] and worst == ranked[:-4:-1]
+    assert len(spread) == 4 and set(spread) < set(ranked[3:-3])
 
 
 def test_stills_show_more(tmp_path: Path) -> None:
     report = make_report(clips=40)
     report["protocol"]["task"] = "stills"
     parts = choose_clips(report, folders(report, tmp_path))
-    assert [len(part.names) for part in parts] == [8, 8, 16]
+    assert [len(names) for names in parts.values()] == [8, 8, 16]
 
 
 def test_no_clip_is_shown_twice_however_few(tmp_path: Path) -> None:
@@ -119,7 +118,8 @@ def test_no_clip_is_shown_twice_however_few(tmp_path: Path) -> None:
         folder = tmp_path / str(count)
         folder.mkdir()
         report = make_report(clips=count)
-        shown = [n for part in choose_clips(report, folders(report, folder)) for n in part.names]
+        parts = choose_clips(report, folders(report, folder))
+        shown = [name for names in parts.values() for name in names]
         assert len(shown) == len(set(shown)) == min(count, 10)
 
 
@@ -129,12 +129,12 @@ def test_clips_without_pictures_or_values_are_not_ranked(tmp_path: Path) -> None
     report["clips"]["values"]["lpips"]["model"][0] = None
     folders(report, tmp_path)
     (tmp_path / names[1]).rmdir()
-    shown = [name for part in choose_clips(report, tmp_path) for name in part.names]
+    shown = [name for part in choose_clips(report, tmp_path).values() for name in part]
     assert names[0] not in shown and names[1] not in shown and len(shown) == 6
     report["clips"]["values"] = {}
-    (spread,) = choose_clips(report, tmp_path)
-    assert spread.title == "Spread evenly" and len(spread.names) == 4
-    assert choose_clips(report, tmp_path / "missing") == []
+    ((title, spread),) = choose_clips(report, tmp_path).items()
+    assert title == "Spread evenly" and len(spread) == 4
+    assert choose_clips(report, tmp_path / "missing") == {}
 
 
 def test_values_are_found_by_clip() -> None:

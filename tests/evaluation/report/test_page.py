@@ -210,7 +210,7 @@ def test_the_only_one_is_not_the_best() -> None:
 
 
 def test_an_honest_run_has_no_alarm(tmp_path: Path) -> None:
-    page = write(make_report(remarks=[]), tmp_path, has_strips=False)
+    page = write(make_report(remarks=[], curves=[]), tmp_path, has_strips=False)
     assert page.all("aside") == []
 
 
@@ -229,7 +229,7 @@ def test_an_honest_run_has_no_alarm(tmp_path: Path) -> None:
 def test_what_a_reader_must_know_comes_first(
     part: str, change: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    report = make_report(remarks=[])
+    report = make_report(remarks=[], curves=[])
     report[part] |= change
     page = write(report, tmp_path, has_strips=False)
     assert len(page.all("aside")) == 1
@@ -237,7 +237,7 @@ def test_what_a_reader_must_know_comes_first(
 
 
 def test_remarks_come_first_and_changes_are_cited(tmp_path: Path) -> None:
-    report = make_report()
+    report = make_report(curves=[])
     report["protocol"]["changed"] = {"seeds": "1"}
     page = write(report, tmp_path, has_strips=False)
     assert page.text.index(report["remarks"][0]) < page.text.index("Summary")
@@ -282,7 +282,7 @@ def test_missing_values_are_dashes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("emptied", ["curves", "classes", "figures", "remarks"])
 def test_empty_parts_are_said(emptied: str, tmp_path: Path) -> None:
-    page = write(make_report(**{emptied: []}), tmp_path, has_strips=False)
+    page = write(make_report(**{"curves": [], emptied: []}), tmp_path, has_strips=False)
     check_form(page)
     assert "None were kept." in page.text
 
@@ -298,7 +298,7 @@ def test_one_clip_is_enough(tmp_path: Path) -> None:
 
 
 def test_many_candidates_are_told_apart(tmp_path: Path) -> None:
-    report = make_report()
+    report = make_report(curves=[])
     for index in range(9):
         report["candidates"].append(report["candidates"][0] | {"key": f"o{index}", "role": "other"})
         report["figures"] += [
@@ -313,7 +313,7 @@ def test_many_candidates_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_stills_are_pictures_without_videos(tmp_path: Path) -> None:
-    report = make_report(clips=40)
+    report = make_report(clips=40, curves=[])
     report["protocol"] |= {"task": "stills", "num_frames": 0, "horizons": [0]}
     page = write(report, tmp_path)
     check_form(page)
@@ -322,7 +322,7 @@ def test_stills_are_pictures_without_videos(tmp_path: Path) -> None:
 
 
 def test_clips_that_would_make_the_file_large_are_left_out_and_named(tmp_path: Path) -> None:
-    report = make_report(clips=4)
+    report = make_report(clips=4, curves=[])
     write_strips(report, tmp_path, frames=2)
     gallery = read_gallery(report, tmp_path)
     clips = [clip for section in gallery.sections.values() for clip in section]

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seg2vid.data.prepared import FORMAT, INDEX
+from seg2vid.data.prepare.report import write_report
+from seg2vid.data.prepared import FORMAT, INDEX, read_span
 from seg2vid.labels.space import LabelSpace
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import digest_of, replacing
@@ -44,7 +45,6 @@ def assemble_dataset(
     settings: Mapping[str, Any],
     *,
     shard_bytes: int,
-    draw_report: Callable[[Mapping[str, Any], Path, Path], None],
 ) -> dict[str, Any]:
     """Write shards, report and, last of all, the index; return the index.
 
@@ -88,7 +88,7 @@ def assemble_dataset(
         "shards": shards,
         "clips": clips,
     }
-    draw_report(index, output / "parts", output / "report.html")
+    write_report(index, output / "parts", output / "report.html")
     with replacing(output / INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", "utf-8")
     return index
@@ -114,22 +114,13 @@ def _write_shards(
         with replacing(path) as temporary, temporary.open("wb") as shard:
             for clip in group:
                 clips.append({**clip, "split": split, "shard": number, "offset": shard.tell()})
-                shard.write(_read_sample(output / "parts", clip))
+                fix = f"delete parts/{clip['recording']}.json and run again"
+                tar = output / "parts" / f"{clip['recording']}.tar"
+                shard.write(read_span(tar, clip["offset"], clip["size"], fix=fix))
             shard.write(END)
         size, digest = path.stat().st_size, digest_of(path)
         shards.append({"file": path.name, "clips": len(group), "bytes": size, "sha256": digest})
     return shards
-
-
-def _read_sample(parts: Path, clip: Mapping[str, Any]) -> bytes:
-    with (parts / f"{clip['recording']}.tar").open("rb") as part:
-        part.seek(clip["offset"])
-        content = part.read(clip["size"])
-    if len(content) != clip["size"]:
-        what, got = f"{clip['size']} bytes of {clip['key']} in its part", len(content)
-        fix = f"delete parts/{clip['recording']}.json and run again"
-        raise MediaError(what, got=got, fix=fix)
-    return content
 
 
 def _class_shares(

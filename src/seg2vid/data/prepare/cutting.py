@@ -4,7 +4,7 @@ Frames arrive one at a time and only those of open windows are held, so that mem
 with the length of the video.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,27 +40,9 @@ class Dropped:
     """Clips, not frames, whose last frame shows too little of the first."""
 
 
-@dataclass(frozen=True)
-class Windowing:
-    """How windows are laid over the frames of a video."""
-
-    length: int
-    """Frames of a window, the first one included."""
-    step: int = 1
-    """Every ``step``-th frame is taken."""
-    stride: int | None = None
-    """Taken frames from one window's start to the next; by default windows do not overlap."""
-    labelled: frozenset[int] = frozenset()
-    """Indices of labelled frames: windows are laid so that the first of them begins one."""
-    only_labelled: bool = False
-    """Windows begin at labelled frames and nowhere else."""
-    spans: tuple[tuple[int, int], ...] = ()
-    """First frame and one past the last of the parts to use; the whole where empty."""
-
-
 @dataclass
 class Window:
-    """Consecutive frames, complete when there are ``length`` of them."""
+    """Consecutive frames, perhaps not all of them yet."""
 
     place: int
     """Place of the first frame among those of its scene."""
@@ -70,16 +52,31 @@ class Window:
 
 
 def cut_windows(
-    frames: Iterable[Frame], windowing: Windowing, dropped: Dropped
+    frames: Iterable[Frame],
+    dropped: Dropped,
+    *,
+    length: int,
+    step: int = 1,
+    stride: int | None = None,
+    labelled: Collection[int] = (),
+    only_labelled: bool = False,
+    spans: Sequence[tuple[int, int]] = (),
 ) -> Iterator[Window]:
     """Yield the complete windows in order of their first frame; count into ``dropped`` what was
     left out.
+
+    A window has ``length`` frames, every ``step``-th; from one window's start to the next there are
+    ``stride`` taken ones, by default so many that windows do not overlap. They are laid so that the
+    first of the ``labelled`` frames of a scene begins one; with ``only_labelled`` they begin at
+    labelled frames and nowhere else. ``spans`` are first frame and one past the last of the parts
+    to use, by default the whole.
     """
     scenes, opened = SceneWatcher(), list[Window]()
-    starts = {0} | {first for first, _ in windowing.spans}
+    starts = {0} | {first for first, _ in spans}
+    interval = (stride or length) * step
     place = anchor = first_label = covered = total = used = 0
     for index, frame in enumerate(frames):
-        if not _is_inside(index, windowing.spans):
+        if spans and not any(first <= index < stop for first, stop in spans):
             continue
         total += 1
         if index in starts:
@@ -92,7 +89,7 @@ def cut_windows(
             dropped.cuts += verdict == "cut"
             opened, place, covered = [], 0, 0
             scene_start = index + (verdict == "black")
-            later = (one for one in windowing.labelled if one >= scene_start)
+            later = (one for one in labelled if one >= scene_start)
             first_label = min(later, default=scene_start)
             anchor = first_label - scene_start
         if verdict == "black":
@@ -100,35 +97,22 @@ def cut_windows(
             continue
         if index == first_label and place != anchor:
             # Repeated frames came before it: windows are laid anew from here.
-            anchor, opened = place, [] if windowing.stride is None else opened
-        if _begins(index, place - anchor, windowing):
+            anchor, opened = place, [] if stride is None else opened
+        if index in labelled if only_labelled else (place - anchor) % interval == 0:
             opened.append(Window(place))
         for window in opened:
-            if (place - window.place) % windowing.step == 0:
+            if (place - window.place) % step == 0:
                 window.indices.append(index)
                 window.frames.append(frame)
-        complete = [window for window in opened if len(window.frames) == windowing.length]
-        opened = [window for window in opened if len(window.frames) < windowing.length]
+        complete = [window for window in opened if len(window.frames) == length]
+        opened = [window for window in opened if len(window.frames) < length]
         for window in complete:
-            reach = place + windowing.step
+            reach = place + step
             used += reach - max(window.place, covered)
             covered = reach
         yield from complete
         place += 1
     dropped.short = max(total - dropped.black - dropped.repeated - used, 0)
-
-
-def _is_inside(index: int, spans: tuple[tuple[int, int], ...]) -> bool:
-    return not spans or any(first <= index < stop for first, stop in spans)
-
-
-def _begins(index: int, from_anchor: int, windowing: Windowing) -> bool:
-    """Say whether a window begins at this frame, so many places after the one that windows are
-    laid by: the first labelled frame of the scene, or its first frame.
-    """
-    if windowing.only_labelled:
-        return index in windowing.labelled
-    return from_anchor % ((windowing.stride or windowing.length) * windowing.step) == 0
 
 
 class SceneWatcher:

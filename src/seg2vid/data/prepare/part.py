@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Int, UInt8
 
 from seg2vid.data.clips import clip_of
-from seg2vid.data.prepare.cutting import Dropped, Window, Windowing, cut_windows
+from seg2vid.data.prepare.cutting import Dropped, Window, cut_windows
 from seg2vid.data.prepare.settings import ClipSettings, choose_step
 from seg2vid.data.prepared import webdataset
 from seg2vid.data.recordings.recording import Frame, Map, Recording, read_maps
@@ -91,7 +91,7 @@ def _label_rest(
 class PartFigures:
     """What is counted while a recording is prepared."""
 
-    class_pixels: Int[np.ndarray, " class"]
+    class_pixels: Int[np.ndarray, " channel"]
     dropped: Dropped = field(default_factory=Dropped)
     labels: Counter[str] = field(default_factory=Counter)
     """Label maps by who made them."""
@@ -108,13 +108,18 @@ class PartFigures:
             if ids is not None:
                 self.class_pixels += np.bincount(ids.flatten(), minlength=len(self.class_pixels))
 
-    def write(self, folder: Path, recording: Recording, *, rate: float, step: int = 1) -> None:
+    @classmethod
+    def of(cls, space: LabelSpace) -> "PartFigures":
+        """Return those of no clip yet."""
+        return cls(np.zeros(space.num_channels, dtype=np.int64))
+
+    def write(self, folder: Path, recording: Recording, *, step: int = 1) -> None:
         """Write the part's json; it is what says that the part is complete."""
         part = asdict(self) | {
             "name": recording.name,
             "source": recording.source,
             "licence": recording.licence,
-            "frames_per_second": round(rate, 4),
+            "frames_per_second": round(recording.rate, 4),
             "step": step,
             "labels": {name: count for name, count in self.labels.items() if count},
             "class_pixels": self.class_pixels.tolist(),
@@ -128,17 +133,15 @@ def prepare_recording(
     settings: ClipSettings,
     teachers: Teachers,
     folder: Path,
-    *,
-    rate: float,
-    seen: Callable[[], object] = lambda: None,
+    seen: Callable[[], object],
 ) -> None:
     """Write ``NAME.tar``, ``NAME.jpg`` (a preview) and, last of all, ``NAME.json`` into a folder.
 
-    What cannot be read becomes the part's ``error``; the clips before it are kept. ``rate`` is the
-    recording's frames per second; ``seen`` is called for every frame.
+    What cannot be read becomes the part's ``error``; the clips before it are kept. ``seen`` is
+    called for every frame.
     """
-    step = choose_step(rate, settings)
-    figures = PartFigures(np.zeros(teachers.space.num_channels, dtype=np.int64))
+    step = choose_step(recording.rate, settings)
+    figures = PartFigures.of(teachers.space)
     previews: list[Clip] = []
     plain = {"mtime": 0.0, "encoder": False, "user": "", "group": ""}
     with (
@@ -155,7 +158,7 @@ def prepare_recording(
                 if facts["visible"] is not None and facts["visible"] < settings.least_visible:
                     figures.dropped.unrelated += 1
                     continue
-                clip = replace(clip, frames_per_second=rate / step)
+                clip = replace(clip, frames_per_second=recording.rate / step)
                 stored = clip if settings.keep_flow else replace(clip, motion=None)
                 sample = encode_clip(stored, teachers.space, facts, lossless=settings.lossless)
                 # WebDataset takes for the key what comes before the first dot.
@@ -171,16 +174,7 @@ def prepare_recording(
             figures.error = str(error)
     if previews:
         write_image(folder / f"{recording.name}.jpg", _preview(previews, teachers.space))
-    figures.write(folder, recording, rate=rate, step=step)
-
-
-def write_unreadable(
-    recording: Recording, space: LabelSpace, folder: Path, *, error: str, rate: float
-) -> None:
-    """Write the part of a recording that gives no clips, saying why."""
-    (folder / f"{recording.name}.tar").write_bytes(b"")
-    figures = PartFigures(np.zeros(space.num_channels, dtype=np.int64), error=error)
-    figures.write(folder, recording, rate=rate)
+    figures.write(folder, recording, step=step)
 
 
 def _windows(
@@ -197,15 +191,16 @@ def _windows(
             seen()
             yield fit_image(frame, **size, aspect=settings.aspect)
 
-    windowing = Windowing(
+    return cut_windows(
+        fitted(),
+        dropped,
         length=settings.num_frames + 1,
         step=step,
         stride=settings.stride,
-        labelled=frozenset(recording.label_files),
+        labelled=recording.label_files.keys(),
         only_labelled=settings.windows == "labelled",
         spans=recording.spans,
     )
-    return cut_windows(fitted(), windowing, dropped)
 
 
 def _measure(motion: Motion | None) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import re
 import shlex
 import sys
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,7 @@ from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import Teachers
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.ranges import MOST_PROCESSES
-
-
-@dataclass(frozen=True)
-class Job:
-    """One recording and what was found by looking at it without decoding."""
-
-    recording: Recording
-    rate: float
-    frames: int
-    """As the file says: an estimate."""
+from seg2vid.tools.ranges import check_ranges
 
 
 @dataclass(frozen=True)
@@ -34,9 +25,12 @@ class Plan:
 
     options: PrepareOptions
     layout: str
-    jobs: tuple[Job, ...]
-    space: dict[str, Any]
-    """Label space of the dataset."""
+    recordings: tuple[Recording, ...]
+    """With the rate of their frames."""
+    frames: dict[str, int]
+    """Number of frames by name of recording, as the file says: an estimate."""
+    space: LabelSpace
+    """Of the dataset."""
     labels: str
     """Label teacher as named by the user, ``none`` where it does not know the classes."""
     labels_by: str
@@ -48,22 +42,22 @@ class Plan:
         """The folder of the parts, while the dataset is being made."""
         return self.options.output / "parts"
 
-    def is_done(self, job: Job) -> bool:
+    def is_done(self, recording: Recording) -> bool:
         """Say whether the part of a recording is complete."""
-        return (self.parts / f"{job.recording.name}.json").is_file()
+        return (self.parts / f"{recording.name}.json").is_file()
 
     @property
-    def own(self) -> tuple[Job, ...]:
+    def own(self) -> tuple[Recording, ...]:
         """The share of this job."""
         number, count = self.options.share
-        return self.jobs[number - 1 :: count]
+        return self.recordings[number - 1 :: count]
 
 
 def load_teachers(plan: Plan) -> Teachers:
     """Load what labels and measures."""
     flow = plan.options.flow
     return Teachers(
-        LabelSpace.from_dict(plan.space),
+        plan.space,
         None if plan.labels == "none" else get_label_teacher(plan.labels),
         None if flow == "none" else get_flow_teacher(flow, plan.options.judges),
         None if flow == "none" else get_flow_teacher("dis"),
@@ -72,30 +66,18 @@ def load_teachers(plan: Plan) -> Teachers:
 
 def check_options(options: PrepareOptions) -> None:
     """Raise ``MediaError`` for numbers that make no sense."""
-    clip, share, (val, test) = options.clip, options.share, options.split
-    workers = options.workers
-    numbers = {
-        "--frames of at least 2": (clip.num_frames + 1, clip.num_frames >= 1),
-        "--fps above 0": (clip.frames_per_second, clip.frames_per_second > 0),
-        "--step of at least 1": (clip.step, clip.step is None or clip.step >= 1),
-        "--stride of at least 1": (clip.stride, clip.stride is None or clip.stride >= 1),
-        "--shard-size of at least 1": (options.shard_size, options.shard_size >= 1),
-        "--workers of at least 1": (workers, workers is None or workers >= 1),
-        f"--workers of at most {MOST_PROCESSES}": (
-            workers,
-            workers is None or workers <= MOST_PROCESSES,
-        ),
-        "--val-share and --test-share of at least 0 and below 1 together": (
-            f"{val} and {test}",
-            min(val, test) >= 0 and val + test < 1,
-        ),
-        "--shard-of i/N with i from 1 to N": (f"{share[0]}/{share[1]}", 1 <= share[0] <= share[1]),
-        "--size of multiples of 32": (
-            f"{clip.width}x{clip.height}",
-            all(side > 0 and side % 32 == 0 for side in (clip.width, clip.height)),
-        ),
-    }
-    for what, (got, is_right) in numbers.items():
+    check_ranges(options, MediaError)
+    check_ranges(options.clip, MediaError)
+    (number, count), val, test = options.share, options.val_share, options.test_share
+    width, height = options.size
+    shares = "--val-share and --test-share of at least 0 and below 1 together"
+    are_whole = min(width, height) > 0 and width % 32 == height % 32 == 0
+    for what, got, is_right in (
+        ("--fps above 0", options.fps, options.fps > 0),
+        (shares, f"{val} and {test}", min(val, test) >= 0 and val + test < 1),
+        ("--shard-of i/N with i from 1 to N", f"{number}/{count}", 1 <= number <= count),
+        ("--size of multiples of 32", f"{width}x{height}", are_whole),
+    ):
         if not is_right:
             raise MediaError(what, got=got, fix="see seg2vid prepare --help")
     for name, pattern in (("--group", options.group), ("--only", options.only)):
@@ -133,21 +115,21 @@ def make_plan(options: PrepareOptions) -> Plan:
             "without one take it from the nearest that has one"
         )
     known = space or (teacher.space if teacher else get_label_space("cityscapes"))
-    jobs = tuple(map(_look, recordings))
     name = "none" if teacher is None or labels == "none" else teacher.name
-    return Plan(options, layout, jobs, known.to_dict(), labels, name, tuple(notes))
+    looked = [_look(recording) for recording in recordings]
+    rated = tuple(recording for recording, _ in looked)
+    frames = {recording.name: count for recording, count in looked}
+    return Plan(options, layout, rated, frames, known, labels, name, tuple(notes))
 
 
-def _look(recording: Recording) -> Job:
-    if recording.video is None or recording.pictures:
-        return Job(recording, recording.rate, len(recording.pictures))
-    try:
-        rate, frames = look_at_video(recording.video)
-    except MediaError:
+def _look(recording: Recording) -> tuple[Recording, int]:
+    """Return a recording with its rate, and how many frames it has, without decoding."""
+    rate, count = DEFAULT_RATE, len(recording.pictures or recording.label_files)
+    if recording.video:
         # A toy-city file, or a broken one: what is wrong will be said when it is read.
-        rate = recording.frames_per_second or DEFAULT_RATE
-        return Job(recording, rate, len(recording.label_files))
-    return Job(recording, recording.frames_per_second or rate, frames)
+        with suppress(MediaError):
+            rate, count = look_at_video(recording.video)
+    return replace(recording, frames_per_second=recording.frames_per_second or rate), count
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -161,12 +143,12 @@ def describe(plan: Plan) -> dict[str, Any]:
         "source": str(options.source),
         "layout": plan.layout,
         "only": options.only,
-        "label_space": plan.space,
+        "label_space": plan.space.to_dict(),
         "label_teacher": plan.labels_by,
         "flow_teacher": options.flow,
         "clip": asdict(options.clip),
-        "split_shares": list(options.split),
+        "split_shares": [options.val_share, options.test_share],
         "group": options.group,
         "shard_megabytes": options.shard_size,
-        "names": [job.recording.name for job in plan.jobs],
+        "names": [recording.name for recording in plan.recordings],
     }

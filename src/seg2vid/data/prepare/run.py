@@ -20,8 +20,7 @@ import torch
 from seg2vid.data.prepare.assemble import assemble_dataset, assign_splits, read_parts
 from seg2vid.data.prepare.cutting import Window
 from seg2vid.data.prepare.part import make_clip
-from seg2vid.data.prepare.plan import Job, Plan, check_options, describe, load_teachers, make_plan
-from seg2vid.data.prepare.report import write_report
+from seg2vid.data.prepare.plan import Plan, check_options, describe, load_teachers, make_plan
 from seg2vid.data.prepare.settings import PrepareOptions, choose_step
 from seg2vid.data.prepare.work import work
 from seg2vid.data.prepared import INDEX, read_index
@@ -46,7 +45,7 @@ def run(options: PrepareOptions) -> Iterator[str]:
         _remove_parts(plan)
         yield f"{options.output}: already prepared; nothing to do"
         return
-    left = [job for job in plan.own if not plan.is_done(job)]
+    left = [recording for recording in plan.own if not plan.is_done(recording)]
     yield from plan.notes
     workers = max(1, min(options.workers or available_cores(), len(left)))
     yield from _costs(plan, left, workers)
@@ -68,21 +67,21 @@ def run(options: PrepareOptions) -> Iterator[str]:
             held.callback(own.unlink, missing_ok=True)
         _claim(plan, settings)
         work(plan, left, workers)
-        missing = [job.recording.name for job in plan.jobs if not plan.is_done(job)]
+        missing = [recording for recording in plan.recordings if not plan.is_done(recording)]
         if missing:
             yield f"{len(plan.own)} recordings are done; {len(missing)} are left to the other jobs"
             return
         yield from _assemble(plan, settings)
 
 
-def _costs(plan: Plan, left: Sequence[Job], workers: int) -> Iterator[str]:
+def _costs(plan: Plan, left: Sequence[Recording], workers: int) -> Iterator[str]:
     clip = plan.options.clip
     clips = frames = 0
-    for job in left:
-        step = choose_step(job.rate, clip)
-        later = job.frames // step - clip.num_frames - 1
+    for recording in left:
+        count = plan.frames[recording.name]
+        later = count // choose_step(recording.rate, clip) - clip.num_frames - 1
         clips += max(0, later // (clip.stride or clip.num_frames + 1) + 1)
-        frames += job.frames
+        frames += count
     seconds = _time_of_clip(plan) if left else 0.0
     minutes = (clips * seconds + frames * SECONDS_OF_FRAME) / workers / 60
     pixels = clip.height * clip.width * (clip.num_frames + 1)
@@ -142,7 +141,7 @@ def _check_same(settings: dict[str, Any], before: dict[str, Any]) -> None:
 
 
 def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
-    options, names = plan.options, [job.recording.name for job in plan.jobs]
+    options, names = plan.options, [recording.name for recording in plan.recordings]
     if options.share != (1, 1):
         # The index of a dataset does not depend on how many jobs made it.
         settings = {**settings, "command": re.sub(r" --shard-of[ =]\S+", "", settings["command"])}
@@ -151,19 +150,14 @@ def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
         # Recordings without clips take no place in a split.
         splits = dict.fromkeys(names, "train") | assign_splits(
             [
-                (job.recording.name, _group(job, options), job.recording.split)
-                for job, part in zip(plan.jobs, parts, strict=True)
+                (recording.name, _group(recording, options), recording.split)
+                for recording, part in zip(plan.recordings, parts, strict=True)
                 if part["clips"]
             ],
-            options.split,
+            (options.val_share, options.test_share),
         )
         index = assemble_dataset(
-            options.output,
-            parts,
-            splits,
-            settings,
-            shard_bytes=options.shard_size * 1_000_000,
-            draw_report=write_report,
+            options.output, parts, splits, settings, shard_bytes=options.shard_size * 1_000_000
         )
     except (MediaError, FileNotFoundError):
         # Two jobs that finish together both assemble; the second finds the first one's work.
@@ -179,9 +173,9 @@ def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
     yield f"wrote {options.output}: {clips} clips; look at {options.output / 'report.html'}"
 
 
-def _group(job: Job, options: PrepareOptions) -> str:
-    found = re.search(options.group, job.recording.name) if options.group else None
-    return found[0] if found else job.recording.group or job.recording.name
+def _group(recording: Recording, options: PrepareOptions) -> str:
+    found = re.search(options.group, recording.name) if options.group else None
+    return found[0] if found else recording.group or recording.name
 
 
 def _remove_parts(plan: Plan) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seg2vid.tools.errors import MediaError
+from seg2vid.tools.ranges import MOST_PROCESSES, ranged
 
 Layout = Literal["auto", "cityscapes", "kitti", "kth", "ucf101", "camvid", "toycity", "folder"]
 Windows = Literal["sliding", "labelled"]
@@ -20,9 +21,9 @@ class ClipSettings:
     """Frames after the first one."""
     frames_per_second: float = 12.0
     """Wanted rate: of each recording every n-th frame is taken, n such that it comes nearest."""
-    step: int | None = None
+    step: int | None = ranged(None, 1)
     """Take every n-th frame with this n, whatever the rate."""
-    stride: int | None = None
+    stride: int | None = ranged(None, 1)
     """Frames from one clip's start to the next, in taken frames; by default they do not overlap."""
     windows: Windows = "sliding"
     """``labelled``: clips begin at labelled frames only; ``sliding``: they follow one another."""
@@ -65,7 +66,7 @@ class PrepareOptions:
     """Regular expression; recordings with no match in their name are left out."""
     size: tuple[int, int] = (256, 128)
     """Size of the clips, multiples of 32."""
-    frames: int = 9
+    frames: int = ranged(9, 2)
     """Frames of each clip, the first one included."""
     fps: float = 12.0
     """Wanted frames per second; every n-th frame is taken, n such that it comes nearest."""
@@ -88,11 +89,11 @@ class PrepareOptions:
     """Share of the recordings for test, likewise."""
     group: str | None = None
     """Regular expression; recordings with the same match in their name stay in one split."""
-    shard_size: int = 64
+    shard_size: int = ranged(64, 1)
     """Megabytes of a shard."""
     shard_of: str = "1/1"
     """i/N: do the i-th of N shares of the recordings; the last job joins them."""
-    workers: int | None = None
+    workers: int | None = ranged(None, 1, MOST_PROCESSES)
     """Processes (default: one for each processor core)."""
     dry_run: bool = False
     """Only say what would be done and what it would cost."""
@@ -111,11 +112,6 @@ class PrepareOptions:
             what, fix = "i/N for --shard-of", "for example --shard-of 2/8"
             raise MediaError(what, got=repr(self.shard_of), fix=fix)
         return int(number), int(count)
-
-    @property
-    def split(self) -> tuple[float, float]:
-        """Shares of validation and test."""
-        return self.val_share, self.test_share
 
 
 def choose_step(recording_rate: float, settings: ClipSettings) -> int:

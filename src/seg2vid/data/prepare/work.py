@@ -8,9 +8,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from seg2vid.data.prepare.part import prepare_recording, write_unreadable
-from seg2vid.data.prepare.plan import Job, Plan, load_teachers
-from seg2vid.labels.space import LabelSpace
+from seg2vid.data.prepare.part import PartFigures, prepare_recording
+from seg2vid.data.prepare.plan import Plan, load_teachers
+from seg2vid.data.recordings.recording import Recording
 from seg2vid.tools.errors import Seg2VidError, expected
 from seg2vid.tools.processes import available_cores, work_in_processes
 
@@ -24,37 +24,35 @@ def _set_up(plan: Plan, counter: Any, begun: Any) -> None:
 
 def _work_on(number: int) -> None:
     plan, teachers = _STATE["plan"], _STATE["teachers"]
-    job: Job = plan.jobs[number]
     _STATE["begun"][number] = 1
 
     def seen() -> None:
         with _STATE["counter"].get_lock():
             _STATE["counter"].value += 1
 
-    clip = plan.options.clip
-    prepare_recording(job.recording, clip, teachers, plan.parts, rate=job.rate, seen=seen)
+    prepare_recording(plan.recordings[number], plan.options.clip, teachers, plan.parts, seen)
 
 
-def work(plan: Plan, jobs: Sequence[Job], workers: int) -> None:
+def work(plan: Plan, recordings: Sequence[Recording], workers: int) -> None:
     """Prepare recordings in ``workers`` processes, with a progress bar over their frames.
 
     A recording that brings a process down (a decoder's crash, memory) is tried once more alone and
     then reported as unreadable; the others go on. Raises ``Seg2VidError`` where no process starts.
     """
-    numbers = {job.recording.name: number for number, job in enumerate(plan.jobs)}
-    left = [numbers[job.recording.name] for job in jobs]
-    total = sum(job.frames for job in jobs)
+    names = [recording.name for recording in plan.recordings]
+    left = [names.index(recording.name) for recording in recordings]
+    total = sum(plan.frames[recording.name] for recording in recordings)
     with tqdm(total=total, unit="frame", disable=None, file=sys.stderr) as bar:
         while left:
             for number in _in_processes(plan, left, workers, bar):
                 if _in_processes(plan, [number], 1, bar):
-                    recording, rate = plan.jobs[number].recording, plan.jobs[number].rate
+                    recording = plan.recordings[number]
                     what = f"a recording that can be decoded at {recording.source}"
                     fix = "decode it with another tool and give frames"
-                    error = expected(what, got="a crash", fix=fix)
-                    space = LabelSpace.from_dict(plan.space)
-                    write_unreadable(recording, space, plan.parts, error=error, rate=rate)
-            left = [number for number in left if not plan.is_done(plan.jobs[number])]
+                    figures = PartFigures.of(plan.space)
+                    figures.error = expected(what, got="a crash", fix=fix)
+                    figures.write(plan.parts, recording)
+            left = [number for number in left if not plan.is_done(plan.recordings[number])]
 
 
 def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) -> list[int]:
@@ -63,7 +61,7 @@ def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) ->
     If one did, all others are then left too.
     """
     context = multiprocessing.get_context("spawn")
-    counter, begun = context.Value("q", 0), context.Array("b", len(plan.jobs))
+    counter, begun = context.Value("q", 0), context.Array("b", len(plan.recordings))
     shown = bar.n
 
     def remove_partial_files(processes: list[int]) -> None:
@@ -87,5 +85,5 @@ def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) ->
         if not any(begun[number] for number in numbers):
             what, fix = "processes that can start", "see above; --workers 1 needs the least memory"
             raise Seg2VidError(what, got="one that ended before its work", fix=fix) from None
-        return [n for n in numbers if begun[n] and not plan.is_done(plan.jobs[n])]
+        return [n for n in numbers if begun[n] and not plan.is_done(plan.recordings[n])]
     return []

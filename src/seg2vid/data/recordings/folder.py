@@ -17,9 +17,9 @@ of ``cityscapes``, or of ``object`` where the maps hold nothing but 0 and 1 (255
 255. The first and a middle map decide for the whole clip: one map alone may fit two numberings, and
 neighbouring frames must not be read differently.
 
-``manifest.json`` is a list of objects: ``{"name": "CLIP", "fps": 10, "licence": "...", "source":
-"...", "group": "...", "split": "train", "labels_by": "..."}``; all but the name may be left out.
-Frames of a folder without ``fps`` are taken to be 25 a second.
+``manifest.json`` is a list of objects: ``{"name": "CLIP", "fps": 10, "licence": "...", "group":
+"...", "split": "train", "labels_by": "..."}``; all but the name may be left out, other keys are not
+read. Frames of a folder without ``fps`` are taken to be 25 a second.
 """
 
 import os
@@ -57,7 +57,6 @@ BESIDE_FRAMES = frozenset({"instances", "photos", *EXTRAS})
 _FIELDS = {
     "fps": "frames_per_second",
     "licence": "licence",
-    "source": "origin",
     "group": "group",
     "split": "split",
     "labels_by": "labels_by",

@@ -73,8 +73,6 @@ class Recording:
     """As stated by the source."""
     labels_by: str = "the dataset"
     """Who made the label maps: provenance."""
-    origin: str = ""
-    """Where the source says it was taken from: provenance; empty where it says nothing."""
 
     def frames(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
         """Yield frames (height, width, 3), uint8, one at a time: never all in memory.

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from seg2vid.data.teachers.teacher import Flow, FlowTeacher, Pictures, import_extra
+from seg2vid.data.teachers.teacher import Flow, FlowTeacher, Pictures
 from seg2vid.models.judges.raft_small import load_raft_small
+from seg2vid.tools.environment import import_extra
 from seg2vid.tools.errors import Seg2VidError
 
 LUMA = (0.299, 0.587, 0.114)
@@ -25,7 +26,7 @@ class DISFlow:
     name = "dis"
 
     def __init__(self) -> None:
-        cv2 = import_extra("cv2", ("train", "eval"), "OpenCV for the flow teacher dis")
+        cv2 = import_extra("cv2", "train", "eval")
         self.search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def flow(self, first: Pictures, second: Pictures) -> Flow:

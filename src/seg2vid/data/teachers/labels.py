@@ -5,19 +5,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from seg2vid.data.teachers.teacher import LabelTeacher, Pictures, Probabilities, import_extra
+from seg2vid.data.teachers.teacher import LabelTeacher, Pictures, Probabilities
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.checkpoint import load_box, load_checkpoint
 from seg2vid.models.layers import fast_arithmetic
 from seg2vid.models.segmenter import MULTIPLE, Segmenter
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
+from seg2vid.tools.environment import import_extra
 from seg2vid.tools.errors import ModelError, Seg2VidError
-from seg2vid.tools.files import digest_of
+from seg2vid.tools.files import check_regular, digest_of
 from seg2vid.tools.hub import fetch_file
 from seg2vid.tools.plain import read_plain
 
@@ -89,16 +91,13 @@ class OnnxTeacher:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            what = f"a segmenter at {path}"
-            raise ModelError(what, got="no such file", fix="check the path")
-        runtime = import_extra("onnxruntime", ("label",), "onnxruntime for this label teacher")
+        check_regular(path, "a segmenter", ModelError)
+        runtime = import_extra("onnxruntime", "label")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        providers = ["CPUExecutionProvider"]
         try:
-            self.session = runtime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
-            )
+            self.session = runtime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # onnxruntime's errors share no base with a name
             what = f"an ONNX network in {path}"
             raise ModelError(what, got=str(error), fix="export it again") from error
@@ -125,14 +124,11 @@ class OnnxTeacher:
         size = list(pictures.shape[2:])
         wanted = [own or given for own, given in zip(self.size, size, strict=True)]
         shown = _resize(pictures.float(), wanted).cpu().numpy()
-        entry = self.session.get_inputs()[0].name
-        output = self.session.get_outputs()[0].name
+        entry, output = self.session.get_inputs()[0].name, self.session.get_outputs()[0].name
         # One by one: many exported networks take a batch of one only.
-        found = []
-        for index in range(len(shown)):
-            (logits,) = self.session.run([output], {entry: shown[index : index + 1]})
-            found.append(_resize(torch.from_numpy(logits).float().softmax(1), size))
-        return torch.cat(found).to(pictures.device)
+        logits = [self.session.run([output], {entry: one[None]})[0] for one in shown]
+        likely = torch.from_numpy(np.concatenate(logits)).float().softmax(1)
+        return _resize(likely, size).to(pictures.device)
 
 
 class HubTeacher:
@@ -142,12 +138,11 @@ class HubTeacher:
     ``Seg2VidError`` where transformers is not installed.
     """
 
-    def __init__(self, id_or_folder: str | Path, space: LabelSpace | None = None) -> None:
-        what = "transformers for this label teacher"
-        transformers = import_extra("transformers", ("label",), what)
+    def __init__(self, id_or_folder: str | Path) -> None:
+        transformers = import_extra("transformers", "label")
         source = str(id_or_folder)
         self.name = f"hf:{source}"
-        self.space = space or get_label_space("cityscapes")
+        self.space = get_label_space("cityscapes")
         values = _read_preprocessor(source)  # first: a wrong name is told at once
         try:
             network = transformers.AutoModelForSemanticSegmentation.from_pretrained(source)
@@ -159,8 +154,9 @@ class HubTeacher:
         self.pairs = match_classes(network.config.id2label, self.space)
         self.height = _read_height(values.get("size"))
         normalised = values.get("do_normalize", True)
-        self.mean = torch.tensor(values.get("image_mean") if normalised else [0.0] * 3)
-        self.deviation = torch.tensor(values.get("image_std") if normalised else [1.0] * 3)
+        mean = values["image_mean"] if normalised else [0.0] * 3
+        deviation = values["image_std"] if normalised else [1.0] * 3
+        self.mean, self.deviation = (torch.tensor(v).view(3, 1, 1) for v in (mean, deviation))
 
     @torch.no_grad()
     def probabilities(self, pictures: Pictures) -> Probabilities:
@@ -168,9 +164,7 @@ class HubTeacher:
         device, size = pictures.device, list(pictures.shape[2:])
         wanted = [self.height, self.height * size[1] / size[0]]
         shown = _resize(pictures, [max(1, round(s / HUB_MULTIPLE)) * HUB_MULTIPLE for s in wanted])
-        shown = (shown - self.mean.to(device).view(3, 1, 1)) / self.deviation.to(device).view(
-            3, 1, 1
-        )
+        shown = (shown - self.mean.to(device)) / self.deviation.to(device)
         with fast_arithmetic(device):
             logits = self.network.to(device)(pixel_values=shown).logits
         # Classes that the label space has not are left out before the probabilities are made.

@@ -1,10 +1,9 @@
 """Label maps and motion for videos that have none: what a teacher is, and what is asked of it."""
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -217,12 +216,3 @@ def measure_motion(teacher: FlowTeacher, frames: Frames) -> Motion:
     flow = teacher.flow(torch.cat((first, later)), torch.cat((later, first)))
     forward, backward = flow.chunk(2)
     return motion_from_flows(forward.unsqueeze(0), backward.unsqueeze(0))
-
-
-def import_extra(package: str, extras: Sequence[str], what: str) -> Any:
-    """Import a package that each of our ``extras`` brings; else raise ``Seg2VidError``."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        fix = " or ".join(f"pip install 'seg2vid[{extra}]'" for extra in extras)
-        raise Seg2VidError(what, got=f"none ({error})", fix=fix) from error

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.data.toycity.street import StreetLayout, StreetPath, Trajectory
@@ -55,11 +55,6 @@ class ToyCamera:
         rows = (np.arange(self.height) - self.centre_y) / self.focal
         return np.stack([np.tile(columns, self.height), np.repeat(rows, self.width)])
 
-    def numbers(self) -> Float32[np.ndarray, " 4"]:
-        """Return focal length, column and row of the optical axis in pixels, and the elevation."""
-        values = [self.focal, self.centre_x, self.centre_y, self.elevation]
-        return np.array(values, np.float32)
-
     def motion(self) -> Float[np.ndarray, "frames 3"]:
         """Return forward metres, rightward metres and yaw since frame 0."""
         delta = self.positions - self.positions[0]
@@ -70,54 +65,26 @@ class ToyCamera:
 
 
 @dataclass(frozen=True)
-class EgoDrive:
-    """The camera, the way of its car and what it does in words."""
-
-    camera: ToyCamera
-    trajectory: Trajectory
-    """Of the middle of the car, which is behind the camera."""
-    behaviour: str
-    speed: float
-    """Metres per second at the start."""
-    seconds: Float[np.ndarray, " frames"]
-    """Time of every frame."""
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Path, speed (m/s) and acceleration (m/s2) of a drive that starts ``start`` metres along."""
+class Drive:
+    """What the camera car does: its path, speed (m/s) and acceleration (m/s2)."""
 
     behaviour: str
     path: StreetPath
     aside: float
     start: float = 0.0
+    """Metres along the path."""
     speed: float = 0.0
     change: float = 0.0
 
-
-def drive_ego(layout: StreetLayout, config: ToyCityConfig, random: np.random.Generator) -> EgoDrive:
-    """Draw the camera and its motion."""
-    plan = _plan(layout, random)
-    seconds = np.arange(config.num_frames + 1) / config.frames_per_second
-    braking = plan.speed / -plan.change if plan.change < 0 else np.inf
-    driven = np.minimum(seconds, braking)
-    along = plan.start + plan.speed * driven + 0.5 * plan.change * driven**2
-    way = Trajectory.along(plan.path, along, plan.aside)
-    camera = ToyCamera(
-        focal=config.width * random.uniform(1.0, 1.15),
-        centre_x=(config.width - 1) / 2 + config.width * random.uniform(-0.01, 0.01),
-        centre_y=config.height * random.uniform(0.40, 0.49),
-        elevation=random.uniform(1.2, 1.6),
-        positions=way.position[:, [0, 2]],
-        headings=way.heading,
-        bonnet=_bonnet(config, random),
-    )
-    ahead = np.stack([np.sin(way.heading), 0.0 * way.heading, np.cos(way.heading)], 1)
-    body = Trajectory(way.position - 1.2 * ahead, way.heading, way.travelled)
-    return EgoDrive(camera, body, plan.behaviour, plan.speed, seconds)
+    def way(self, seconds: Float[np.ndarray, " frames"]) -> Trajectory:
+        """Return where the camera is at each time."""
+        braking = self.speed / -self.change if self.change < 0 else np.inf
+        driven = np.minimum(seconds, braking)
+        along = self.start + self.speed * driven + 0.5 * self.change * driven**2
+        return Trajectory.along(self.path, along, self.aside)
 
 
-def _plan(layout: StreetLayout, random: np.random.Generator) -> _Plan:
+def sample_drive(layout: StreetLayout, random: np.random.Generator) -> Drive:
     """Draw what the camera car does."""
     lane = layout.half_width - layout.parking_width - layout.lane_width / 2
     if layout.lanes > 1 and random.random() < 0.5:
@@ -125,7 +92,7 @@ def _plan(layout: StreetLayout, random: np.random.Generator) -> _Plan:
     lane += random.uniform(-0.15, 0.15)
     crossing = layout.crossing
     if random.random() < 0.14:
-        return _Plan("standing", layout.path, lane)
+        return Drive("standing", layout.path, lane)
     if crossing is not None and crossing.along < 24.0:
         arms = ((1, crossing.right_arm), (-1, crossing.left_arm))
         turns = [turn for turn, present in arms if present]
@@ -135,19 +102,23 @@ def _plan(layout: StreetLayout, random: np.random.Generator) -> _Plan:
         path = StreetPath(lane, bend, turn / radius, radius * np.pi / 2)
         start, speed = bend + random.uniform(-2.5, 4.0), random.uniform(4.0, 6.5)
         words = "turning right" if turn > 0 else "turning left"
-        return _Plan(words, path, 0.0, start, speed, 0.3)
+        return Drive(words, path, 0.0, start, speed, 0.3)
     slow = random.random() < 0.15
     speed = random.uniform(1.5, 4.0) if slow else random.uniform(5.0, 14.0)
     change = float(random.choice([0.0, 1.0, -1.5], p=[0.6, 0.2, 0.2]))
     words = "driving along a bend" if layout.path.curvature else "driving straight on"
-    return _Plan(words, layout.path, lane, 0.0, speed, change)
+    return Drive(words, layout.path, lane, 0.0, speed, change)
 
 
-def _bonnet(config: ToyCityConfig, random: np.random.Generator) -> Bool[np.ndarray, "height width"]:
-    """Draw the pixels that the bonnet covers; most clips show none."""
-    mask = np.zeros((config.height, config.width), bool)
+def sample_camera(way: Trajectory, config: ToyCityConfig, random: np.random.Generator) -> ToyCamera:
+    """Draw a camera that is carried along a way; most see no bonnet."""
+    focal = config.width * random.uniform(1.0, 1.15)
+    centre_x = (config.width - 1) / 2 + config.width * random.uniform(-0.01, 0.01)
+    centre_y = config.height * random.uniform(0.40, 0.49)
+    elevation, bonnet = random.uniform(1.2, 1.6), np.zeros((config.height, config.width), bool)
     if random.random() < 0.25:
         across = np.linspace(-1, 1, config.width) + random.uniform(-0.08, 0.08)
         crest = 1.0 - random.uniform(0.05, 0.13) * (1.0 - 0.75 * np.abs(across) ** 2.2)
-        mask[np.arange(config.height)[:, None] >= crest * config.height] = True
-    return mask
+        bonnet = np.arange(config.height)[:, None] >= crest * config.height
+    places = way.position[:, [0, 2]]
+    return ToyCamera(focal, centre_x, centre_y, elevation, places, way.heading, bonnet)

@@ -27,7 +27,6 @@ class ToyCityConfig:
     """Frames per second, 1 to 120."""
 
     def __post_init__(self) -> None:
-        """Check every field."""
         limits = {"height": (16, 2048), "width": (16, 4096), "num_frames": (1, 1000)}
         for name, (low, high) in limits.items():
             check_whole(f"ToyCityConfig.{name}", getattr(self, name), low, high)

@@ -69,13 +69,10 @@ class SurfacePixels:
     size: Values
     """Metres that a pixel covers on the surface, more than 0."""
     colour: Colours
-    """First colour of the surface, unlit."""
     second: Colours
-    """Second colour of the surface, unlit."""
     light: Colours
-    """Light that falls on the surface."""
+    """Light that falls on the surface; both colours are unlit."""
     parameters: Float32[np.ndarray, "6 pixels"]
-    """Material parameters of the surface."""
     lamps: float
     """How bright lamps and windows glow, 0 to 1."""
     sky: Float32[np.ndarray, " 3"]

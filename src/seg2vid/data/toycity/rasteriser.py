@@ -45,8 +45,8 @@ class FrameGeometry:
     """Camera coordinates in metres."""
     normals: Float[np.ndarray, "quads 3"]
     """Unit normals towards the viewer's side."""
-    facing: Int[np.ndarray, " faces"]
-    """Indices of the quads that may be in view."""
+    facing: Bool[np.ndarray, " planar"]
+    """Whether it may be in view."""
     spheres: Float[np.ndarray, "ellipsoids 3 3"]
     """Maps camera offsets from an ellipsoid's centre to the unit sphere."""
     centres: Float[np.ndarray, "ellipsoids 3"]
@@ -116,7 +116,7 @@ def _place_scene(scene: Scene, camera: ToyCamera, frame: int) -> FrameGeometry:
         edges=np.concatenate([everywhere, edges]),
         corners=corners,
         normals=np.where(flipped[:, None], -normals, normals),
-        facing=np.flatnonzero(((offset < 0) | flipped) & (corners[..., 2].max(1) > NEAR)),
+        facing=np.insert(((offset < 0) | flipped) & (corners[..., 2].max(1) > NEAR), 0, [True] * 3),
         spheres=spheres,
         centres=centres,
         local_centres=local_centres,
@@ -211,7 +211,7 @@ def _keys(inverse_depth: Values, surface: Indices | int) -> Indices:
 
 
 def _draw_quads(keys: Keys, geometry: FrameGeometry, camera: ToyCamera) -> None:
-    facing = geometry.facing
+    facing = np.flatnonzero(geometry.facing[FIRST_QUAD:])
     spans = polygon_spans(geometry.corners[facing], geometry.edges[facing + FIRST_QUAD], camera)
     surface = facing[spans.shape] + FIRST_QUAD
     plane = geometry.planes[surface]

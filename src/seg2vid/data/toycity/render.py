@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig, check_whole
 from seg2vid.data.toycity.rasteriser import FrameGeometry, View, leaf_gaps, rasterise, row_dot
-from seg2vid.data.toycity.scene import BONNET, FIRST_QUAD, GROUND
+from seg2vid.data.toycity.scene import BONNET, GROUND
 from seg2vid.data.toycity.shading import City, shade
 from seg2vid.data.toycity.world import build_city
 
@@ -37,8 +37,8 @@ def _correspond(
     points = _Points(source.surface[seen], seen_rays, inverse[seen] / distance[seen])
     left = np.minimum(column[seen].astype(np.int64), camera.width - 2)
     corner = np.minimum(row[seen].astype(np.int64), camera.height - 2) * camera.width + left
-    steps = (0, 1, camera.width, camera.width + 1)
-    around = [other.surface[corner + step] for step in steps]
+    steps = np.array([0, 1, camera.width, camera.width + 1])
+    around = other.surface[corner + steps[:, None]]
     visible = static.copy()
     visible[seen] = _unhidden(other.geometry, points, around)
     shape = (camera.height, camera.width)
@@ -82,29 +82,27 @@ def _move_rays(city: City, source: View, there: int, points: Rays) -> Rays:
     return moved
 
 
-def _unhidden(geometry: FrameGeometry, points: _Points, around: list[Indices]) -> Flags:
+def _unhidden(
+    geometry: FrameGeometry, points: _Points, around: Int[np.ndarray, "4 points"]
+) -> Flags:
     """Test each point against the surfaces seen at the four pixels around it."""
     visible = _faces_viewer(geometry, points)
-    strange = [candidate != points.own for candidate in around]
-    chosen = np.flatnonzero((strange[0] | strange[1] | strange[2] | strange[3]) & visible)
-    for index, candidate in enumerate(around):
-        # Sky and ground hide nothing.
-        fresh = strange[index][chosen] & (candidate[chosen] > GROUND)
-        for earlier in around[:index]:
-            fresh &= candidate[chosen] != earlier[chosen]
-        tested = chosen[fresh]
-        part = _Points(candidate[tested], points.rays[tested], points.inverse[tested])
-        visible[tested[_hides(geometry, part)]] = False
+    chosen = np.flatnonzero((around != points.own).any(0) & visible)
+    around = around[:, chosen]
+    # Sky and ground hide nothing.
+    tested = (around != points.own[chosen]) & (around > GROUND)
+    for corner in (1, 2, 3):
+        tested[corner] &= (around[corner] != around[:corner]).all(0)
+    index = chosen[np.nonzero(tested)[1]]
+    candidates = _Points(around[tested], points.rays[index], points.inverse[index])
+    visible[index[_hides(geometry, candidates)]] = False
     return visible
 
 
 def _faces_viewer(geometry: FrameGeometry, points: _Points) -> Flags:
     """Return whether the side of its own surface that a point lies on faces the viewer."""
     num_planar = len(geometry.planes)
-    facing = np.zeros(num_planar, bool)
-    facing[geometry.facing + FIRST_QUAD] = True
-    facing[:FIRST_QUAD] = True
-    result = facing[np.minimum(points.own, num_planar - 1)]
+    result = geometry.facing[np.minimum(points.own, num_planar - 1)]
     balls = np.flatnonzero(points.own >= num_planar)
     index, rays, inverse = points.own[balls] - num_planar, points.rays[balls], points.inverse[balls]
     front = inverse * geometry.constant[index] >= row_dot(geometry.middle[index], rays)
@@ -120,7 +118,7 @@ def _hides(geometry: FrameGeometry, points: _Points) -> Flags:
     plane = geometry.planes[points.own[flat]]
     flat = flat[row_dot(plane, points.rays[flat]) > limit[flat]]
     inside = np.einsum("nij,nj->in", geometry.edges[points.own[flat]], points.rays[flat]) >= 0
-    result[flat] = inside[0] & inside[1] & inside[2] & inside[3]
+    result[flat] = inside.all(0)
     balls = np.flatnonzero(points.own >= num_planar)
     index, rays = points.own[balls] - num_planar, points.rays[balls]
     spread = row_dot(np.einsum("nij,nj->ni", geometry.spread[index], rays), rays)
@@ -142,7 +140,9 @@ def render_clip(seed: int, config: ToyCityConfig = ToyCityConfig()) -> ToyCityCl
 
 def render_city(city: City, seed: int, config: ToyCityConfig) -> ToyCityClip:
     """Render all frames of a city that was already built."""
-    views = [rasterise(city.scene, city.camera, at) for at in range(config.num_frames + 1)]
+    camera = city.camera
+    numbers = [camera.focal, camera.centre_x, camera.centre_y, camera.elevation]
+    views = [rasterise(city.scene, camera, at) for at in range(config.num_frames + 1)]
     pictures, labels, instances = zip(*(shade(city, view) for view in views), strict=True)
     first, *later = views
     forward = [_correspond(city, first, view) for view in later]
@@ -158,8 +158,8 @@ def render_city(city: City, seed: int, config: ToyCityConfig) -> ToyCityClip:
         backward_flow=np.stack([flow for flow, _ in backward]),
         forward_visible=np.stack([visible for _, visible in forward]),
         backward_visible=np.stack([visible for _, visible in backward]),
-        ego_motion=city.camera.motion()[1:].astype(np.float32),
-        camera=city.camera.numbers(),
+        ego_motion=camera.motion()[1:].astype(np.float32),
+        camera=np.array(numbers, np.float32),
         frames_per_second=float(config.frames_per_second),
         seed=seed,
         description=dict(city.description),

@@ -1,9 +1,10 @@
 """Bodies of planar quads and ellipsoids, their looks, and the flat arrays of a scene."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8, UInt16
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8, UInt16
 from seg2vid.data.toycity.street import Occupancy, Place, StreetLayout, Trajectory
 from seg2vid.labels.space import get_label_space
 
+Choice = TypeVar("Choice")
 Real = int | float
 Pair = tuple[Real, Real]
 Axes = Pair | tuple[Pair, Pair]
@@ -221,6 +223,18 @@ class Site:
     def draw(self, low: Real, high: Real) -> float:
         """Draw a number between ``low`` and ``high``."""
         return self.random.uniform(low, high)
+
+    def chance(self, share: float) -> bool:
+        """Return True in the given share of all cases."""
+        return bool(self.random.random() < share)
+
+    def pick(self, choices: Sequence[Choice]) -> Choice:
+        """Draw one of the choices."""
+        return choices[int(self.random.integers(len(choices)))]
+
+    def spot(self, along: float, aside: float) -> Place:
+        """Return the world (x, z) of a place along and aside of the main street."""
+        return self.layout.path.spot(along, aside)
 
 
 def _rotations(

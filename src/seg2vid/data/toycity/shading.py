@@ -15,6 +15,7 @@ from seg2vid.data.toycity.street import StreetLayout
 
 Colour = Float32[np.ndarray, " 3"]
 Colours = Float[np.ndarray, "pixels 3"]
+Chosen = Int[np.ndarray, " chosen"]
 Picture = Float32[np.ndarray, "height width 3"]
 
 
@@ -23,19 +24,15 @@ class Atmosphere:
     """Light and air of one clip; colours are RGB 0 to 1."""
 
     weather: str
-    """clear, cloudy, overcast, fog or rain."""
     time_of_day: str
-    """day, dusk or night."""
     to_sun: Float[np.ndarray, " 3"]
     """Unit vector towards the sun in world axes."""
     sunlight: Colour
     """Light added to surfaces that face the sun."""
     ambient: Colour
-    """Light from all directions."""
     zenith: Colour
-    """Colour of the sky overhead."""
     horizon: Colour
-    """Colour of the sky near the horizon, and of the haze."""
+    """Colour of the sky there, and of the haze."""
     haze: float
     """Extinction per metre."""
     cloudiness: float
@@ -71,9 +68,8 @@ _LIGHT = {
     "night": ((0.10, 0.12, 0.18), (0.62, 0.66, 0.86), (0.03, 0.04, 0.10), (0.12, 0.13, 0.20)),
 }
 """Per time of day: colours of sun, ambient light, zenith and horizon."""
-_CLOUD_LIGHT = {"day": (0.78, 1.0), "dusk": (0.45, 1.0), "night": (0.10, 0.6)}
-"""Per time of day: brightness of clouds, and how much they hide the sky."""
-_LAMPS = {"day": 0.0, "dusk": 0.6, "night": 1.0}
+_TIMES = {"day": (0.78, 1.0, 0.0), "dusk": (0.45, 1.0, 0.6), "night": (0.10, 0.6, 1.0)}
+"""Per time of day: brightness of clouds, how much they hide the sky, and that of lamps."""
 
 
 def sample_atmosphere(random: np.random.Generator) -> Atmosphere:
@@ -85,7 +81,7 @@ def sample_atmosphere(random: np.random.Generator) -> Atmosphere:
     elevation, azimuth = random.uniform(low, high), random.uniform(0, 2 * np.pi)
     flat, level = np.cos(elevation), random.uniform(0.85, 1.05)
     sunlight, ambient, zenith, horizon = np.array(_LIGHT[time_of_day], np.float32)
-    brightness, cover = _CLOUD_LIGHT[time_of_day]
+    brightness, cover, lamps = _TIMES[time_of_day]
     grey = np.float32(min(0.85 * cloudiness**3 * cover, 1.0))
     cloud = brightness * np.array([[1.0, 1.0, 1.02], [1.08, 1.09, 1.10]], np.float32)
     return Atmosphere(
@@ -99,7 +95,7 @@ def sample_atmosphere(random: np.random.Generator) -> Atmosphere:
         haze=haze * random.uniform(0.7, 1.3),
         cloudiness=cloudiness * random.uniform(0.7, 1.0),
         wetness=wetness,
-        lamps=_LAMPS[time_of_day],
+        lamps=lamps,
     )
 
 
@@ -121,9 +117,6 @@ def paint_sky(atmosphere: Atmosphere, directions: Colours) -> Float32[np.ndarray
     return (colour + shine[:, None] * atmosphere.sunlight).astype(np.float32)
 
 
-Chosen = Int[np.ndarray, " chosen"]
-
-
 @dataclass(frozen=True)
 class City:
     """All that is drawn: scene, street plan, weather and camera."""
@@ -138,11 +131,7 @@ class City:
 
 def shade(
     city: City, view: View
-) -> tuple[
-    UInt8[np.ndarray, "height width 3"],
-    UInt8[np.ndarray, "height width"],
-    UInt16[np.ndarray, "height width"],
-]:
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], UInt16[np.ndarray, "h w"]]:
     """Return picture, labels and instances of one rasterised frame."""
     surfaces, surface = city.scene.surfaces, view.surface
     shape = (city.camera.height, city.camera.width)
@@ -171,18 +160,14 @@ def shade(
 
 def _soften_edges(picture: Picture, surface: Int[np.ndarray, "height width"]) -> Picture:
     """Blend pixels at the borders between surfaces with their four neighbours."""
-    edge = np.zeros(surface.shape, bool)
-    sideways, upwards = surface[:, 1:] != surface[:, :-1], surface[1:] != surface[:-1]
-    edge[:, 1:] |= sideways
-    edge[:, :-1] |= sideways
-    edge[1:] |= upwards
-    edge[:-1] |= upwards
-    rows, columns = np.nonzero(edge)
     height, width = surface.shape
-    total = picture[np.maximum(rows - 1, 0), columns]
-    total += picture[np.minimum(rows + 1, height - 1), columns]
-    total += picture[rows, np.maximum(columns - 1, 0)]
-    total += picture[rows, np.minimum(columns + 1, width - 1)]
+    neighbours = ((0, 1), (2, 1), (1, 0), (1, 2))
+    padded, edge = np.pad(surface, 1, "edge"), np.zeros(surface.shape, bool)
+    for down, right in neighbours:
+        edge |= padded[down : down + height, right : right + width] != surface
+    rows, columns = np.nonzero(edge)
+    padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)), "edge")
+    total = sum(padded[rows + down, columns + right] for down, right in neighbours)
     softened = picture.copy()
     softened[rows, columns] = np.float32(0.52) * picture[rows, columns] + np.float32(0.12) * total
     return softened

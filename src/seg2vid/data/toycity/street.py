@@ -180,7 +180,6 @@ class Occupancy:
     """Remembers the ground discs that everything placed so far covers in every frame."""
 
     def __init__(self, num_poses: int) -> None:
-        """Start with an empty street."""
         self._still = np.zeros(num_poses)
         self._centres = np.zeros((num_poses, 0, 2))
         self._radii = np.zeros(0)
@@ -246,7 +245,6 @@ def sample_layout(random: np.random.Generator) -> StreetLayout:
 
 
 def _sample_crossing(random: np.random.Generator) -> SideStreet | None:
-    """Draw a junction, or none."""
     if random.random() < 0.42:
         return None
     near, form = random.random() < 0.28, random.random()
@@ -270,7 +268,6 @@ def _sample_path(random: np.random.Generator, crossing: SideStreet | None) -> St
 
 
 def _sample_zebras(random: np.random.Generator, crossing: SideStreet | None) -> tuple[float, ...]:
-    """Draw where zebra crossings lie along the main street."""
     if crossing is None:
         return (random.uniform(12.0, 45.0),) if random.random() < 0.3 else ()
     if random.random() < 0.5:

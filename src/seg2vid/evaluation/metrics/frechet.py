@@ -67,20 +67,18 @@ def check_samples(features: Samples) -> None:
         raise ModelError(what, got=len(features), fix=fix)
 
 
-def unbiased_frechet_distance(
-    generated: Samples, reference: Others, *, is_reference_shrunk: bool = True, seed: int = 0
-) -> Scalar:
+def unbiased_frechet_distance(generated: Samples, reference: Others, *, seed: int = 0) -> Scalar:
     """Fréchet distance extrapolated to infinitely many samples: lower is better, may be negative.
 
     The distance of N samples is biased by about c / N. So a straight line in 1/N is laid through
     the distances of 15 random subsets, of sizes evenly spaced from half of the samples to all, and
     read at 1/N = 0 (Chong & Forsyth, CVPR 2020). They shrink the generated set only, for their
-    reference is large; ``is_reference_shrunk=False`` does as they do. Here both sets are usually as
-    small as each other, each adds its own bias, and both shrink alike: for equal distributions, 256
-    samples and 64 features the plain distance was 2.36, shrinking one set left 1.14, both -0.02 (12
-    draws, deviation 0.16). The line is straight only where samples outnumber the features that
-    vary: with 256 features 5.4 of 34.9 were left. Subsets are drawn by NumPy's PCG64 from ``seed``.
-    nan for two samples, of which no line can be made.
+    reference is large. Here both sets are usually as small as each other, each adds its own bias,
+    and both shrink alike: for equal distributions, 256 samples and 64 features the plain distance
+    was 2.36, shrinking one set left 1.14, both -0.02 (12 draws, deviation 0.16). The line is
+    straight only where samples outnumber the features that vary: with 256 features 5.4 of 34.9 were
+    left. Subsets are drawn by NumPy's PCG64 from ``seed``. nan for two samples, of which no line
+    can be made.
 
     Raises ``ModelError`` where a set has less than two samples.
     """
@@ -89,9 +87,7 @@ def unbiased_frechet_distance(
     generator = np.random.Generator(np.random.PCG64(seed))
     shares, values = [], []
     for share in np.linspace(SMALLEST_SHARE, 1, SUBSETS):
-        sets = [_pick(generated, share, generator), reference]
-        if is_reference_shrunk:
-            sets[1] = _pick(reference, share, generator)
+        sets = [_pick(features, share, generator) for features in (generated, reference)]
         shares.append(len(generated) / len(sets[0]))
         values.append(float(frechet_distance(sets[0], sets[1])))
     if len(set(shares)) < 2:  # of two samples there is one subset
@@ -152,13 +148,11 @@ def clip_for_judge(
     are ``minimum`` frames; one frame alone is repeated.
     """
     time = frames.shape[1]
-    return frames if time >= minimum else frames[:, ping_pong(time, minimum).to(frames.device)]
-
-
-def ping_pong(time: int, length: int) -> Int[Tensor, " length"]:
-    """Return the frames, counted from 0, of a clip of ``time`` frames played to and fro."""
+    if time >= minimum:
+        return frames
     turn = max(time - 1, 1)
-    return (turn - (torch.arange(length) % (2 * turn) - turn).abs()).clamp(max=time - 1)
+    played = turn - (torch.arange(minimum, device=frames.device) % (2 * turn) - turn).abs()
+    return frames[:, played.clamp(max=time - 1)]
 
 
 class FrechetOverClips:
@@ -169,11 +163,11 @@ class FrechetOverClips:
     """
 
     def __init__(self, generated: Clips, reference: OtherClips) -> None:
-        self.generated, self.reference = generated.double(), reference.double()
-        sets = [features.flatten(0, 1) for features in (self.generated, self.reference)]
-        self.is_wide = max(map(len, sets)) * DRAWN <= sets[0].shape[1]
+        self.sets = (generated.double(), reference.double())
+        rows = [features.flatten(0, 1) for features in self.sets]
+        self.is_wide = max(map(len, rows)) * DRAWN <= rows[0].shape[1]
         # Products of rows that are far from zero would drown their differences.
-        first, second = (features - sets[0].mean(0) for features in sets)
+        first, second = (features - rows[0].mean(0) for features in rows)
         if self.is_wide:
             self.products = (first @ first.T, second @ second.T, first @ second.T)
 
@@ -183,33 +177,30 @@ class FrechetOverClips:
 
         Raises ``ModelError`` where that leaves less than two rows.
         """
-        sets = [features[picked].flatten(0, 1) for features in (self.generated, self.reference)]
+        rows = [features[picked].flatten(0, 1) for features in self.sets]
         if not self.is_wide:
-            return float(frechet_distance(sets[0], sets[1]))
-        for features in sets:
+            return float(frechet_distance(rows[0], rows[1]))
+        for features in rows:
             check_samples(features)
-        weights = [_weights(features, picked) for features in (self.generated, self.reference)]
-        return self._weighted(weights[0], weights[1])
-
-    def _weighted(self, first: Weights, second: OtherWeights) -> float:
-        """Return the distance of two sets in which each row stands as often as its weight says."""
+        first, second = (_weights(features, picked) for features in self.sets)
         within_first, within_second, across = self.products
-        means = [
-            weight @ products @ other / (weight.sum() * other.sum())
-            for weight, products, other in (
-                (first, within_first, first),
-                (second, within_second, second),
-                (first, across, second),
-            )
-        ]
-        traces = [
-            (weight @ products.diagonal() - weight.sum() * mean) / (weight.sum() - 1)
-            for weight, products, mean in zip(
-                (first, second), (within_first, within_second), means, strict=False
-            )
-        ]
-        distance = means[0] + means[1] - 2 * means[2] + traces[0] + traces[1]
+        mean_first = _mean_product(first, within_first, first)
+        mean_second = _mean_product(second, within_second, second)
+        distance = mean_first + mean_second - 2 * _mean_product(first, across, second)
+        distance = distance + _trace(first, within_first, mean_first)
+        distance = distance + _trace(second, within_second, mean_second)
         return max(0.0, float(distance - 2 * _overlap(across, first, second)))
+
+
+def _mean_product(
+    first: Weights, products: Float[Tensor, "samples others"], second: OtherWeights
+) -> Scalar:
+    return first @ products @ second / (first.sum() * second.sum())
+
+
+def _trace(weight: Weights, products: Float[Tensor, "samples samples"], mean: Scalar) -> Scalar:
+    """Return that of the covariance, from the products of rows and their mean."""
+    return (weight @ products.diagonal() - weight.sum() * mean) / (weight.sum() - 1)
 
 
 def _weights(features: Clips, picked: Int[Tensor, " picked"]) -> Weights:
@@ -241,7 +232,7 @@ class KernelOverClips:
     """``kernel_distance`` of any resampled set of clips: cheap, for kernels are computed once."""
 
     def __init__(self, generated: Clips, reference: OtherClips) -> None:
-        self.sets = (generated, reference)
+        self.sets = (generated.double(), reference.double())
         first, second = (features.flatten(0, 1) for features in self.sets)
         self.across = polynomial_kernel(first, second)
         self.within = [polynomial_kernel(features, features) for features in (first, second)]
@@ -250,7 +241,7 @@ class KernelOverClips:
         """Return the distance between the generated and the real clips ``picked``, repeated ones
         included.
         """
-        weights = [_weights(features.double(), picked) for features in self.sets]
+        weights = [_weights(features, picked) for features in self.sets]
         total = -2 * (weights[0] @ self.across @ weights[1])
         total = total / (weights[0].sum() * weights[1].sum())
         for weight, kernel in zip(weights, self.within, strict=True):

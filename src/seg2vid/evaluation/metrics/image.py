@@ -24,17 +24,15 @@ RING = 4
 """Steps of frequency, along the longer side, up to which two of them count as equally high."""
 
 
-def peak_signal_noise_ratio(
-    pictures: Pictures, targets: Pictures, *, limit: float = float("inf")
-) -> Float[Tensor, " pictures"]:
+def peak_signal_noise_ratio(pictures: Pictures, targets: Pictures) -> Float[Tensor, " pictures"]:
     """Peak signal-to-noise ratio in decibels, -10 log10 of the mean squared error: higher is
     better.
 
-    Equal pictures have infinitely many, which no mean survives; a figure that goes into a mean is
-    therefore asked for with ``limit=DECIBEL_LIMIT`` and is at most that. (torchmetrics.)
+    At most ``DECIBEL_LIMIT``: equal pictures have infinitely many, which no mean survives.
+    (torchmetrics.)
     """
     ratio = signal_noise_ratio(pictures, targets, data_range=1.0, reduction="none", dim=(1, 2, 3))
-    return ratio.clamp(max=limit)
+    return ratio.clamp(max=DECIBEL_LIMIT)
 
 
 def structural_similarity(pictures: Pictures, targets: Pictures) -> Float[Tensor, " pictures"]:

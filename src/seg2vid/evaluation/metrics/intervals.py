@@ -13,12 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seg2vid.tools.errors import ModelError
-
 LEVEL = 0.95
 REPLICATES = 2000
-COSTLY_REPLICATES = 200
-"""For figures that take long to compute anew."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +46,7 @@ def bootstrap_indices(
     return torch.from_numpy(generator.integers(clips, size=(replicates, clips), dtype=np.int64))
 
 
-def interval_of_mean(
-    values: Float[Tensor, " clips"], *, replicates: int = REPLICATES, seed: int = 0
-) -> Interval:
+def interval_of_mean(values: Float[Tensor, " clips"], *, replicates: int = REPLICATES) -> Interval:
     """Return the mean over clips with its percentile bootstrap interval; nan is left out.
 
     Of few clips it is too narrow: of 1000 simulated sets with a normal (a skewed) law it held the
@@ -63,7 +57,7 @@ def interval_of_mean(
     if count < 2:
         value = float(kept[0]) if count else float("nan")
         return Interval(value, float("nan"), float("nan"), count)
-    means = kept[bootstrap_indices(count, replicates=replicates, seed=seed)].mean(1)
+    means = kept[bootstrap_indices(count, replicates=replicates)].mean(1)
     low, high = _quantiles(means)
     return Interval(float(kept.mean()), low, high, count)
 
@@ -72,8 +66,7 @@ def interval_of(
     statistic: Callable[[Int[Tensor, " clips"]], float],
     clips: int,
     *,
-    replicates: int = COSTLY_REPLICATES,
-    seed: int = 0,
+    replicates: int,
     is_recentred: bool = True,
 ) -> Interval:
     """Return any figure of a set of clips with an interval: ``statistic`` is given their indices
@@ -88,32 +81,12 @@ def interval_of(
     value = statistic(torch.arange(clips))
     if clips < 2:
         return Interval(value, float("nan"), float("nan"), clips)
-    indices = bootstrap_indices(clips, replicates=replicates, seed=seed)
+    indices = bootstrap_indices(clips, replicates=replicates)
     drawn = torch.tensor([statistic(picked) for picked in indices], dtype=torch.float64)
     drawn = drawn[~drawn.isnan()]
     shift = value - float(drawn.mean()) if is_recentred and len(drawn) else 0.0
     low, high = _quantiles(drawn)
     return Interval(value, low + shift, high + shift, clips)
-
-
-def paired_difference(
-    first: Float[Tensor, " clips"],
-    second: Float[Tensor, " others"],
-    *,
-    replicates: int = REPLICATES,
-    seed: int = 0,
-) -> Interval:
-    """Return the mean of ``first`` - ``second`` over the same clips, with its interval.
-
-    Clips that are easy or hard for both cancel, so this is much sharper than two intervals side by
-    side. Clips that lack either figure are left out.
-
-    Raises ``ModelError`` where the numbers of clips differ.
-    """
-    if len(first) != len(second):
-        got, fix = f"{len(first)} and {len(second)}", "compare figures of one protocol"
-        raise ModelError("figures of the same clips", got=got, fix=fix)
-    return interval_of_mean(first.double() - second.double(), replicates=replicates, seed=seed)
 
 
 def _quantiles(values: Float[Tensor, " replicates"]) -> tuple[float, float]:

@@ -1,13 +1,11 @@
 """How far predicted motion is from exact motion, and how steady frames and flows are."""
 
-from dataclasses import dataclass
-
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.structures import Carrier, Motion
+from seg2vid.structures import Motion
 from seg2vid.tools.errors import ModelError
 from seg2vid.warp import backward_warp, forward_backward_error
 
@@ -26,31 +24,17 @@ def end_point_error_by_frame(
     return _mean_by_frame((flow - exact).norm(dim=2, keepdim=True), visible > 0.5)
 
 
-@dataclass(frozen=True)
-class VisibilityScores(Carrier):
-    """How well hidden pixels are found, each in [0, 1], higher is better.
+def visibility_scores(visible: Visible, exact: Visible) -> Float[Tensor, "score batch"]:
+    """Precision, recall and F1 of finding hidden pixels, each in [0, 1], higher is better.
 
-    Hidden pixels are the positives, for almost all are visible and saying so of all would score
-    high.
+    Both are cut at a half, over all pixels of each sample. Hidden pixels are the positives, for
+    almost all are visible and saying so of all would score high. Precision is 1 where none was said
+    to be hidden, recall where none is, F1 where both are so.
     """
-
-    precision: Float[Tensor, " batch"]
-    """Share of the pixels said to be hidden that are; 1 where none was said to be."""
-    recall: Float[Tensor, " batch"]
-    """Share of the hidden pixels that were said to be; 1 where none is hidden."""
-    f1: Float[Tensor, " batch"]
-    """Their harmonic mean; 1 where none is hidden and none was said to be."""
-
-
-def visibility_scores(visible: Visible, exact: Visible) -> VisibilityScores:
-    """Compare two visibilities, each cut at a half, over all pixels of each sample."""
     said, hidden = visible.flatten(1) <= 0.5, exact.flatten(1) <= 0.5
     hits = (said & hidden).sum(1)
-    return VisibilityScores(
-        precision=_share(hits, said.sum(1)),
-        recall=_share(hits, hidden.sum(1)),
-        f1=_share(2 * hits, said.sum(1) + hidden.sum(1)),
-    )
+    parts = ((hits, said.sum(1)), (hits, hidden.sum(1)), (2 * hits, said.sum(1) + hidden.sum(1)))
+    return torch.stack([_share(part, whole) for part, whole in parts])
 
 
 def _share(part: Int[Tensor, " batch"], whole: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.data.teachers.teacher import import_extra
 from seg2vid.structures import Features, InverseDepth, Motion
+from seg2vid.tools.environment import import_extra
 from seg2vid.warp import backward_warp, reading_position, warp_labels
 
 BySample = Float[Tensor, " batch"]
@@ -73,7 +73,7 @@ def find_poles(
 
     Poles with arms and signs are no lines, so no figure tells whether they were bent: left out.
     """
-    library = import_extra("cv2", "eval", "OpenCV for connected regions")
+    library = import_extra("cv2", "eval")
     is_pole = torch.isin(label_map, label_map.new_tensor(ids)).byte().cpu().numpy()
     count, regions, boxes, _ = library.connectedComponentsWithStats(is_pole, connectivity=8)
     numbers = torch.from_numpy(regions).to(label_map)

@@ -136,7 +136,7 @@ def spread(
     for place in places:
         moved.append(max(place, moved[-1] + gap) if moved else max(place, lowest))
     limit = highest
-    for index in range(len(moved) - 1, -1, -1):
+    for index in reversed(range(len(moved))):
         moved[index] = min(moved[index], limit)
         limit = moved[index] - gap
     return moved

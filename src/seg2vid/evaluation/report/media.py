@@ -13,7 +13,13 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from seg2vid.evaluation.report.reading import clip_values, is_number, main_metric, model_keys
+from seg2vid.evaluation.report.reading import (
+    Entry,
+    clip_values,
+    is_number,
+    main_metric,
+    model_keys,
+)
 from seg2vid.media.drawing import contact_sheet, pick_evenly
 from seg2vid.media.pictures import read_image
 from seg2vid.media.video import VideoWriter
@@ -33,14 +39,6 @@ ORDER = ("ceiling", "model", "other", "baseline", "oracle")
 """Order of the roles in a picture: what it should be, what it is, what else there is."""
 MOST_MEDIA_BYTES = 14_000_000
 """Videos and pictures in the file, as base64; clips beyond it are left out, which is said."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Clips to show under one heading."""
-
-    title: str
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -74,11 +72,10 @@ def read_strip(path: Path, *, height: int) -> UInt8[np.ndarray, "time height wid
     return picture.reshape(-1, height, *picture.shape[1:])
 
 
-def read_strips(report: Mapping[str, Any], strips: Path, clip: str) -> dict[str, Frames]:
+def read_strips(report: Entry, strips: Path, clip: str) -> dict[str, Frames]:
     """Return the frames of a clip by the title of the candidate; those without picture left out."""
-    candidates = sorted(report["candidates"], key=lambda c: ORDER.index(c["role"]))
     found: dict[str, Frames] = {}
-    for candidate in candidates:
+    for candidate in sorted(report["candidates"], key=lambda c: ORDER.index(c["role"])):
         path = strips / clip / f"{candidate['key']}.jpg"
         if path.is_file():
             title = " ".join(candidate["title"].split()) or candidate["key"]
@@ -87,46 +84,38 @@ def read_strips(report: Mapping[str, Any], strips: Path, clip: str) -> dict[str,
     return found
 
 
-def choose_clips(report: Mapping[str, Any], strips: Path) -> list[Selection]:
-    """Return the best, the worst and evenly spread other clips, none twice.
+def choose_clips(report: Entry, strips: Path) -> dict[str, list[str]]:
+    """Return by heading the best, the worst and evenly spread other clips, none twice.
 
     Three, three and four for videos; eight, eight and sixteen for stills. Clips without pictures
     or without a value of the main metric are not ranked; without any value all are spread evenly.
     """
     ends, rest = (8, 16) if report["protocol"]["task"] == "stills" else (3, 4)
-    shown = [name for name in report["clips"]["names"] if (strips / name).is_dir()]
-    metric = main_metric(report)
-    if metric is None:
-        spread = [shown[place] for place in pick_evenly(len(shown), rest)] if shown else []
-        return [Selection("Spread evenly", tuple(spread))] if spread else []
-    values = clip_values(report, metric["key"], model_keys(report)[:1])
-    numbers = {name: v for name in shown if is_number(v := values.get(name))}
-    ranked = sorted(numbers, key=lambda n: numbers[n], reverse=metric["better"] == "higher")
-    ends = min(ends, len(ranked) // 2)
-    best, worst = ranked[:ends], ranked[len(ranked) - ends :]
-    middle = ranked[ends : len(ranked) - ends]
-    spread = [middle[place] for place in pick_evenly(len(middle), rest)] if middle else []
-    title = metric["title"]
-    parts = (
-        Selection(f"Best by {title}", tuple(best)),
-        Selection(f"Worst by {title}", tuple(worst[::-1])),
-        Selection(f"Spread evenly over {'the rest' if ends else 'all'} by {title}", tuple(spread)),
-    )
-    return [part for part in parts if part.names]
+    ranked = [name for name in report["clips"]["names"] if (strips / name).is_dir()]
+    chosen, heading = {}, "Spread evenly"
+    if metric := main_metric(report):
+        values = clip_values(report, metric["key"], model_keys(report)[:1])
+        numbers = {name: v for name in ranked if is_number(v := values.get(name))}
+        ranked = sorted(numbers, key=lambda n: numbers[n], reverse=metric["better"] == "higher")
+        ends, title = min(ends, len(ranked) // 2), metric["title"]
+        best, worst = ranked[:ends], ranked[len(ranked) - ends :]
+        ranked = ranked[ends : len(ranked) - ends]
+        chosen = {f"Best by {title}": best, f"Worst by {title}": worst[::-1]}
+        heading += f" over {'the rest' if ends else 'all'} by {title}"
+    chosen[heading] = [ranked[place] for place in pick_evenly(len(ranked), rest)]
+    return {title: names for title, names in chosen.items() if names}
 
 
-def read_gallery(
-    report: Mapping[str, Any], strips: Path, most_bytes: int = MOST_MEDIA_BYTES
-) -> Gallery:
+def read_gallery(report: Entry, strips: Path, most_bytes: int = MOST_MEDIA_BYTES) -> Gallery:
     """Return the clips to show, as videos with contact sheets or, for stills, as pictures.
 
     ``strips`` holds CLIP/CANDIDATE.jpg. Raises ``MediaError`` for a damaged picture.
     """
     gallery, used = Gallery(), 0
     is_still = report["protocol"]["task"] == "stills"
-    for selection in choose_clips(report, strips):
-        clips = gallery.sections.setdefault(selection.title, [])
-        for name in selection.names:
+    for title, names in choose_clips(report, strips).items():
+        clips = gallery.sections.setdefault(title, [])
+        for name in names:
             if not (rows := read_strips(report, strips, name)):
                 continue
             contents = [stills_bytes(rows)] if is_still else [sheet_bytes(rows), video_bytes(rows)]

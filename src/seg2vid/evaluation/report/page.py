@@ -1,25 +1,16 @@
 """The report of an evaluation: one HTML file for people, without any other file or network."""
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from seg2vid.evaluation.report import reading as words
 from seg2vid.evaluation.report.charts import Line, line_chart
 from seg2vid.evaluation.report.media import Gallery, read_gallery
-from seg2vid.evaluation.report.reading import (
-    Entry,
-    Number,
-    Reading,
-    frames_text,
-    is_number,
-    number_text,
-)
+from seg2vid.evaluation.report.reading import Entry, Reading, frames_text, is_number, number_text
 from seg2vid.tools.files import replacing
 
 
@@ -49,7 +40,7 @@ def render(report: Entry, gallery: Gallery) -> str:
         changes="; ".join(f"{key}: {value}" for key, value in protocol["changed"].items()),
         is_still=protocol["task"] == "stills",
         main=words.main_metric(report),
-        panels=_panels(reading),
+        panels=list(_panels(reading)),
         drawn={curve["candidate"] for curve in report["curves"]},
         gallery=gallery,
         sources=_sources(report),
@@ -71,25 +62,8 @@ def environment() -> Environment:
     return made
 
 
-@dataclass(frozen=True)
-class Panel:
-    """The curves of a metric as a chart and as numbers."""
-
-    metric: Entry
-    axis: str
-    lines: Sequence[Line]
-    chart: Markup
-
-    @property
-    def rows(self) -> dict[Number, list[Number | None]]:
-        """Values of the lines by time."""
-        times = sorted({time for line in self.lines for time in line.times})
-        values = [dict(zip(line.times, line.values, strict=False)) for line in self.lines]
-        return {time: [line.get(time) for line in values] for time in times}
-
-
-def _panels(reading: Reading) -> list[Panel]:
-    panels = []
+def _panels(reading: Reading) -> Iterator[dict[str, Any]]:
+    """Yield the curves of each metric that has any: its chart, and values of the lines by time."""
     for metric in reading.report["metrics"]:
         curves = {
             c["candidate"]: c for c in reading.report["curves"] if c["metric"] == metric["key"]
@@ -105,9 +79,15 @@ def _panels(reading: Reading) -> list[Panel]:
         ]
         if lines:
             axis = metric.get("axis") or "frame"
-            chart = line_chart(lines, title=metric["title"], axis=axis)
-            panels.append(Panel(metric, axis, lines, chart))
-    return panels
+            values = [dict(zip(line.times, line.values, strict=False)) for line in lines]
+            times = sorted({time for line in lines for time in line.times})
+            yield {
+                "metric": metric,
+                "axis": axis,
+                "lines": lines,
+                "chart": line_chart(lines, title=metric["title"], axis=axis),
+                "rows": {time: [line.get(time) for line in values] for time in times},
+            }
 
 
 def _sources(report: Entry) -> dict[str, Mapping[str, Any]]:

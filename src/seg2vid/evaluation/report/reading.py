@@ -51,20 +51,6 @@ class Stroke:
 
 
 @dataclass(frozen=True)
-class ClassTable:
-    """The figures of one metric by class."""
-
-    metric: Entry
-    shares: Mapping[str, Number | None]
-    """Share of pixels by class, the most frequent class first."""
-    candidates: Sequence[Entry]
-    figures: Mapping[tuple[str, str], Entry]
-    """By class and candidate."""
-    largest: Number
-    decimals: int
-
-
-@dataclass(frozen=True)
 class Reading:
     """The figures of one evaluation, found by candidate, metric and frames."""
 
@@ -160,8 +146,8 @@ class Reading:
             hue += role != "ceiling"
         return strokes
 
-    def class_tables(self) -> Iterator[ClassTable]:
-        """Yield the figures by class of each metric that has any."""
+    def class_tables(self) -> Iterator[dict[str, Any]]:
+        """Yield the figures by class of each metric that has any; frequent classes come first."""
         titles = {m["key"]: m for m in self.report["metrics"]}
         for key in dict.fromkeys(f["metric"] for f in self.report["classes"]):
             figures = [f for f in self.report["classes"] if f["metric"] == key]
@@ -169,14 +155,14 @@ class Reading:
             shares = {f["class"]: f.get("share") for f in figures}
             numbers = [f[e] for f in figures for e in ("value", "high") if is_number(f.get(e))]
             largest = max(numbers, default=0.0)
-            yield ClassTable(
-                titles.get(key, {"title": key, "unit": "", "better": "", "about": ""}),
-                dict(sorted(shares.items(), key=lambda item: -(item[1] or 0))),
-                [c for c in self.candidates if c["key"] in keys],
-                {(f["class"], f["candidate"]): f for f in figures},
-                largest,
-                decimals_for(largest, digits=3) if largest > 0 else 2,
-            )
+            yield {
+                "metric": titles.get(key, {"title": key, "unit": "", "better": "", "about": ""}),
+                "shares": dict(sorted(shares.items(), key=lambda item: -(item[1] or 0))),
+                "candidates": [c for c in self.candidates if c["key"] in keys],
+                "figures": {(f["class"], f["candidate"]): f for f in figures},
+                "largest": largest,
+                "decimals": decimals_for(largest, digits=3) if largest > 0 else 2,
+            }
 
     def clip_texts(self, metric: Entry, clip: str) -> Iterator[tuple[Entry, str]]:
         """Yield the candidates that have a value of a clip, each with its value as text."""
