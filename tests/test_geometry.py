@@ -432,7 +432,6 @@ def test_a_finer_grid_moves_as_the_coarse_one_does() -> None:
     depth, surfaces = street()
     scene = Scene(depth, torch.zeros_like(surfaces), surfaces, CAMERA, drive((2.0, 0.1, 0.05, 0.0)))
     fine = surfaces.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    still = torch.zeros_like(fine, dtype=torch.bool)
     large = geometry.enlarge_scene(scene, torch.zeros_like(fine), fine)
     flow = torch.nn.functional.avg_pool2d(scene_flow(large)[0], 2) / 2
     error = (flow - scene_flow(scene)[0]).norm(dim=1)[0]

@@ -173,3 +173,53 @@ def test_looks_that_cannot_be_taken_are_one_line(
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1
     assert not (tmp_path / "s").exists()
+
+
+def wished(tmp_path: Path, model: Path, *words: str) -> int:
+    write_image(
+        tmp_path / "labels.png", colourise(street_map()[0].numpy(), get_label_space("cityscapes"))
+    )
+    shared = [str(tmp_path / "labels.png"), "-o", str(tmp_path / "video.mp4"), "--overwrite"]
+    return cli.main(["generate", *shared, "--model", str(model), "--frames", "4", *words])
+
+
+def test_wishes_are_words_or_a_file(tmp_path: Path, model: Path) -> None:
+    words = ["--camera", "still", "--move", "car=still", "--move", "all=x2", "--freeze", "sky"]
+    assert wished(tmp_path, model, *words) == 0
+    told = read_video(tmp_path / "video.mp4").astype(int)
+    # Nothing moves: what differs is what the encoder of the video loses.
+    assert np.abs(np.diff(told, axis=0)).mean() < 2
+    file = tmp_path / "wishes.yaml"
+    file.write_text("camera: still\nmove: {car: still, all: x2}\nfreeze: [sky]\n")
+    before = (tmp_path / "video.mp4").read_bytes()
+    assert wished(tmp_path, model, "--control", str(file)) == 0
+    assert (tmp_path / "video.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--camera", "fast"], "still, x0.5, a file of poses"),
+        (["--move", "person=still"], "can move: car"),
+        (["--camera", "still", "--control", "x.yaml"], "--control, or --camera"),
+        (["--control", "missing.yaml"], "missing.yaml"),
+        (["--strength", "2"], "strength"),
+    ],
+)
+def test_wishes_without_sense_are_one_line(
+    words: list[str], message: str, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert wished(tmp_path, model, *words) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in told
+    assert not (tmp_path / "video.mp4").exists()
+
+
+def test_a_clips_motion_and_wishes_exclude_each_other(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "photo.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    words = ["--motion-from", str(tmp_path), "--camera", "still", "--model", str(model)]
+    output = str(tmp_path / "a.mp4")
+    assert cli.main(["animate", str(tmp_path / "photo.png"), "-o", output, *words]) == 2
+    assert "wishes for the motion, or --motion-from" in capsys.readouterr().err

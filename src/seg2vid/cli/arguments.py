@@ -123,7 +123,7 @@ def _add(container: Any, field: Field[Any], dest: str, text: str) -> argparse.Ac
         action="append" if typing.get_origin(kind) is list else "store",
         nargs="?" if kind is bool else None,
         required=default is MISSING,
-        metavar="|".join(choices) or METAVARS.get(kind, "NAME"),
+        metavar=field.metadata.get("metavar") or "|".join(choices) or METAVARS.get(kind, "NAME"),
         help=text,
     )
 

@@ -23,6 +23,7 @@ from seg2vid.media.given import check_proportions, to_planes
 from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import FORMATS, read_image, write_image
 from seg2vid.media.video import Frame
+from seg2vid.models.control import Control
 from seg2vid.models.weights import list_models, refuses_restricted
 from seg2vid.pipeline import DEFAULT_SECONDS, Seg2VidPipeline
 from seg2vid.structures import Look
@@ -73,6 +74,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
 
     Raises ``Seg2VidError``, for all inputs before the first video.
     """
+    control = _read_control(options)
     # Here, and where photos are segmented: most videos need neither, and both take long to import.
     motion = None
     if isinstance(options, Animate) and options.motion_from is not None:
@@ -111,7 +113,8 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
         if motion is not None:
             passes = play_motion(pipe, codes, **inputs, seed=seed)
         else:
-            passes = pipe.stream(**inputs, generator=torch.Generator().manual_seed(seed))
+            dice = torch.Generator().manual_seed(seed)
+            passes = pipe.stream(**inputs, control=control, generator=dice)
         sink = VideoSink(
             path,
             extras=options.save,
@@ -185,6 +188,23 @@ def _check_options(
     check_replaced(outputs, overwrite=options.overwrite)
 
 
+def _read_control(options: Generate | Animate) -> Control | None:
+    """Return what a user wishes for the motion, if anything."""
+    camera, move, freeze, path = options.camera, options.move, options.freeze, options.control
+    if camera is None and not move and not freeze and path is None:
+        return None
+    if isinstance(options, Animate) and options.motion_from is not None:
+        what, fix = "wishes for the motion, or --motion-from", "leave one of them out"
+        raise MediaError(what, got="both", fix=fix)
+    if path is None:
+        given = {"camera": camera, "move": move or (), "freeze": freeze}
+        return Control.read(**given, strength=options.strength)
+    if camera is not None or move or freeze:
+        what = "--control, or --camera, --move and --freeze"
+        raise MediaError(what, got="both", fix="write all of them into the file")
+    return Control.read_file(path)
+
+
 def _check_look(options: Generate) -> None:
     if options.look_labels is not None and options.look is None:
         raise MediaError("--look with --look-labels", got="none", fix="name the photo with --look")
@@ -216,7 +236,7 @@ def _read_look(photo: Path, labels: Path | None, pipe: Seg2VidPipeline) -> tuple
 
 
 def _other_inputs(options: Generate | Animate) -> list[Path | None]:
-    shared = [options.instances]
+    shared = [options.instances, options.control]
     if options.label_space is not None and options.label_space.endswith(".yaml"):
         shared.append(Path(options.label_space))
     if isinstance(options, Generate):

@@ -38,6 +38,20 @@ class VideoOptions:
     """Frames per second (default: the model's): the same drive, more or less smoothly."""
     speed: float = ranged(1.0, 0.01, 100)
     """How fast the scene moves: 0.25 is slow motion."""
+    camera: str | None = field(default=None, metadata={"metavar": "HOW"})
+    """How the camera moves: still, forward=8,right=0,turn=-3 (m/s, degrees/s), x0.5, or a file of
+    poses (default: as the seed says, like all that is not told).
+    """
+    move: list[str] | None = field(default=None, metadata={"metavar": "NAME=HOW"})
+    """How objects move, as in car=still, person=right:1.2, car#26003=forward:6, all=x0.5; give it
+    again for more. See docs/control.md.
+    """
+    freeze: tuple[str, ...] = ()
+    """Classes that stay where they are in the picture."""
+    strength: float = ranged(1.0, 0, 1)
+    """How strictly wishes are kept: 0 is as the seed says."""
+    control: Path | None = None
+    """File with all such wishes, instead."""
     seed: int = ranged(0, 0, LARGEST_SEED)
     """The same seed gives the same video, another one another future."""
     samples: int = ranged(1, 1, 10_000)
