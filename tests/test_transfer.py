@@ -12,7 +12,7 @@ import torch
 import seg2vid
 from seg2vid.cli import main as cli
 from seg2vid.data.motion_clip import MotionClip
-from seg2vid.media.generated import join_passes, save_video
+from seg2vid.media.generated import join_passes
 from seg2vid.media.pictures import read_image, write_image, write_label_map
 from seg2vid.media.video import read_video
 from seg2vid.models.motion_encoder import build_motion_encoder
@@ -286,7 +286,7 @@ def test_instances_beside_the_labels_are_read(tmp_path: Path) -> None:
 
 
 def test_video_with_labels_named(tmp_path: Path, pipe: Seg2VidPipeline) -> None:
-    video = save_video(pipe(street_map(), num_frames=5, seed=0), tmp_path / "clip.mp4")
+    video = pipe(street_map(), num_frames=5, seed=0).save(tmp_path / "clip.mp4")
     labels = write_folder(tmp_path / "f", 1) / "labels" / "000000.png"
     (only,) = passes(MotionClip(video, labels))
     assert only.frames.shape == (1, NUM_FRAMES, 3, HEIGHT, WIDTH)

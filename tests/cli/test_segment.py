@@ -285,12 +285,13 @@ def test_a_label_map_is_not_taken_for_a_photo(
     colours = np.array(SPACE.colours, np.uint8)[np.where(ids == 7, 0, 10)]
     Image.fromarray(colours).save(tmp_path / "colours.png")
     for name in ("raw.png", "colours.png"):
-        assert not diagnose(read_picture(tmp_path / name), space=SPACE).is_photo
+        assert diagnose(read_picture(tmp_path / name), space=SPACE).kind != "photo"
         words = ["generate", str(tmp_path / name), "-o", str(tmp_path / f"{name}.gif")]
         assert cli.main(words) == 0
         assert "photo" not in capsys.readouterr().out
     assert all(call["first_frame"] is None for call in pipe.calls)
-    assert diagnose(read_picture(save_photo(tmp_path / "p.png")), space=SPACE).is_photo
+    photo = read_picture(save_photo(tmp_path / "p.png"))
+    assert diagnose(photo, space=SPACE).kind == "photo"
 
 
 def test_without_a_segmenter_a_photo_is_refused_as_a_map(

@@ -260,24 +260,28 @@ def sets(count: int, shift: float = 0.0) -> list[Unit]:
     ]
 
 
-def test_sets_that_are_shifted_are_that_far_apart() -> None:
-    found = results(sets(8, shift=2.0), sets(8))
-    assert values(found, "fvd") == pytest.approx({"0-2": 5 * 4, "0-3": 5 * 4}, abs=1e-4)
-    assert values(found, "fid") == pytest.approx({"1, 3": 6 * 4}, abs=1e-4)
-    assert values(found, "fid_unbiased")["1, 3"] == pytest.approx(24, abs=1)
+@pytest.fixture(scope="module")
+def shifted() -> Measured:
+    """Eight clips whose features all lie two away from those of the real ones."""
+    return results(sets(8, shift=2.0), sets(8))
+
+
+def test_sets_that_are_shifted_are_that_far_apart(shifted: Measured) -> None:
+    assert values(shifted, "fvd") == pytest.approx({"0-2": 5 * 4, "0-3": 5 * 4}, abs=1e-4)
+    assert values(shifted, "fid") == pytest.approx({"1, 3": 6 * 4}, abs=1e-4)
+    assert values(shifted, "fid_unbiased")["1, 3"] == pytest.approx(24, abs=1)
     equal = results(sets(8), sets(8))
     assert values(equal, "fvd") == pytest.approx({"0-2": 0, "0-3": 0}, abs=1e-6)
     flat = [torch.cat([u["inception"] for u in units_]) for units_ in (sets(8, 2.0), sets(8))]
-    assert values(found, "kid")["1, 3"] == pytest.approx(float(kernel_distance(*flat)))
-    row = rows(found, "fvd")[0]
+    assert values(shifted, "kid")["1, 3"] == pytest.approx(float(kernel_distance(*flat)))
+    row = rows(shifted, "fvd")[0]
     assert row["low"] < row["value"] < row["high"] and row["count"] == 8
-    assert rows(found, "fvd_unbiased")[0]["low"] is None
+    assert rows(shifted, "fvd_unbiased")[0]["low"] is None
 
 
-def test_few_clips_are_said_to_be_few() -> None:
-    found = results(sets(8, shift=2.0), sets(8))
+def test_few_clips_are_said_to_be_few(shifted: Measured) -> None:
     remarks = {
-        metric: rows(found, metric)[0]["remark"]
+        metric: rows(shifted, metric)[0]["remark"]
         for metric in ("fvd", "fvd_unbiased", "kvd", "fid", "fid_unbiased", "kid")
     }
     assert remarks == {
@@ -290,15 +294,16 @@ def test_few_clips_are_said_to_be_few() -> None:
     }
 
 
-def test_real_halves_are_the_floor() -> None:
-    found = results(sets(8, shift=2.0), sets(8))
-    floor = rows(found, "fvd", "truth")
+def test_real_halves_are_the_floor(shifted: Measured) -> None:
+    floor = rows(shifted, "fvd", "truth")
     assert [row["frames"] for row in floor] == ["0-2", "0-3"]
     assert floor[0]["remark"] == "floor: 4 against the other 4 real ones"
     assert 0 < floor[0]["value"] < 20 and floor[0]["low"] is None
-    assert rows(found, "fid", "truth")[0]["remark"] == "floor: 8 against the other 8 real ones"
+    assert rows(shifted, "fid", "truth")[0]["remark"] == "floor: 8 against the other 8 real ones"
     halves = [torch.cat([u["inception"] for u in sets(8)[start::2]]) for start in (0, 1)]
-    assert rows(found, "kid", "truth")[0]["value"] == pytest.approx(float(kernel_distance(*halves)))
+    assert rows(shifted, "kid", "truth")[0]["value"] == pytest.approx(
+        float(kernel_distance(*halves))
+    )
     assert rows(results(sets(3), sets(3)), "fvd", "truth") == [], "halves need four clips"
 
 

@@ -289,8 +289,8 @@ def test_missing_judges_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert set(judge_digests(None)) == {SEGMENTER_FILE}
     asking = replace(get_protocol("toycity"), baselines=("truth", "repeat"))
     found = changes(Setup(asking, tmp_path / "report"))
-    names = sorted(name for files in JUDGE_FILES.values() for name in files)
-    assert found == {"judges": f"without {', '.join(names)}: what they measure is left out"}
+    names = ", ".join(sorted(JUDGE_FILES))
+    assert found == {"judges": f"without {names}: what they measure is left out"}
     with pytest.raises(Seg2VidError, match=r"the judge's weights .* got no such file; name the"):
         load_judges(tmp_path)
     monkeypatch.setattr("seg2vid.evaluation.work.load_judges", load_judges)

@@ -57,7 +57,6 @@ def test_cityscapes_has_19_classes_and_void() -> None:
     assert CITYSCAPES.void_id == 19 and CITYSCAPES.num_channels == 20
     assert CITYSCAPES.names[0] == "road" and CITYSCAPES.names[13] == "car"
     assert CITYSCAPES.names[19] == "void" and CITYSCAPES.file_value == 255
-    assert CITYSCAPES.background_ids == tuple(range(11))
     assert CITYSCAPES.foreground_ids == tuple(range(11, 19))
     assert CITYSCAPES.colours.shape == (20, 3) and CITYSCAPES.colours.dtype == np.uint8
     assert tuple(CITYSCAPES.colours[0]) == (128, 64, 128)
@@ -235,9 +234,11 @@ def test_unknown_values_are_named() -> None:
 
 
 def test_instance_ids_hold_class_and_object() -> None:
-    labels = from_instance_ids(np.array([[26001, 7], [24000, 23]], dtype=np.uint16), CITYSCAPES)
-    assert labels.ids.tolist() == [[13, 0], [11, 10]]
-    assert labels.instance_map.tolist() == [[26001, 0], [24000, 0]]
+    ids, instance_map = from_instance_ids(
+        np.array([[26001, 7], [24000, 23]], dtype=np.uint16), CITYSCAPES
+    )
+    assert ids.tolist() == [[13, 0], [11, 10]]
+    assert instance_map.tolist() == [[26001, 0], [24000, 0]]
     with pytest.raises(LabelMapError, match="got also 99"):
         from_instance_ids(np.array([[99001]]), CITYSCAPES)
 

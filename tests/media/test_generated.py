@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seg2vid.geometry import rays_of, rigid_motion
-from seg2vid.media.generated import VideoSink, camera_pose, save_video
+from seg2vid.media.generated import VideoSink, camera_pose
 from seg2vid.media.pictures import write_sixteen_bits
 from seg2vid.media.video import read_video
 from seg2vid.structures import Camera, ScenePaths
@@ -32,7 +32,7 @@ def test_frames_that_are_not_finite_are_refused(tmp_path: Path, value: float, en
     ):
         message = rf"^Expected finite colours in .*; got nan or inf in frame {number}; .*\.$"
         with pytest.raises(MediaError, match=message):
-            save_video(damaged, tmp_path / f"s{ending}")
+            damaged.save(tmp_path / f"s{ending}")
     assert os.listdir(tmp_path) == []
 
 
@@ -52,7 +52,7 @@ def test_what_is_not_finite_in_another_sample_does_not_matter(tmp_path: Path) ->
     video = make_video()
     both = video.map(lambda tensor: tensor.repeat(2, *[1] * (tensor.ndim - 1)))
     both.frames[1] = float("nan")
-    assert save_video(both, tmp_path / "s.mp4").exists()
+    assert both.save(tmp_path / "s.mp4").exists()
 
 
 def test_a_notebook_plays_every_sample(tmp_path: Path) -> None:

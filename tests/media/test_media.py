@@ -18,7 +18,7 @@ from PIL import Image
 from seg2vid import __version__
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.drawing import contact_sheet, flow_to_colours, overlay, pick_evenly
-from seg2vid.media.generated import GeneratedVideo, VideoSink, output_paths, save_video, to_pixels
+from seg2vid.media.generated import GeneratedVideo, VideoSink, output_paths, to_pixels
 from seg2vid.media.pictures import read_flow, read_image, write_flow, write_image, write_label_map
 from seg2vid.media.video import VideoWriter, frame_rate, read_video, video_ending
 from seg2vid.structures import Latent, Motion
@@ -395,7 +395,7 @@ def test_a_folder_of_frames_that_seg2vid_did_not_write_is_never_replaced(tmp_pat
     for marker in ("", "[]", "{}", '{"format": "other", "frames": 3}', '{"frames": ', "\xff"):
         (own / "video.json").write_text(marker, "latin-1")
         with pytest.raises(MediaError, match=REFUSED.format(r"a video\.json of something else")):
-            save_video(make_video(), own)
+            make_video().save(own)
     assert (own / "labels" / "000000.png").read_bytes() == b"a year of work"
     assert os.listdir(tmp_path) == ["own"]
 
@@ -452,7 +452,7 @@ def test_a_link_to_a_written_folder_is_replaced_but_not_what_it_leads_to(tmp_pat
 
 def test_a_written_folder_tells_what_it_is(tmp_path: Path) -> None:
     extras = ("flow", "labels")
-    save_video(make_video(), tmp_path / "s", extras=extras)
+    make_video().save(tmp_path / "s", extras=extras)
     assert sorted(path.name for path in tmp_path.rglob("*.json")) == ["video.json"]
     found = json.loads((tmp_path / "s" / "video.json").read_text("utf-8"))
     assert found == {
@@ -531,7 +531,7 @@ def test_saved_video_begins_with_the_first_frame(tmp_path: Path) -> None:
 
 def test_folder_holds_exact_data(tmp_path: Path) -> None:
     video = make_video()
-    folder = save_video(video, tmp_path / "s", extras=("flow", "visible", "labels", "overlay"))
+    folder = video.save(tmp_path / "s", extras=("flow", "visible", "labels", "overlay"))
     assert os.listdir(tmp_path) == ["s"]
     assert np.array_equal(read_video(folder)[1:], to_pixels(video.frames[0]))
     assert torch.equal(
@@ -546,7 +546,7 @@ def test_folder_holds_exact_data(tmp_path: Path) -> None:
     assert (labels == 3).all()
     for name in ("flow", "visible", "labels", "overlay"):
         assert len(list((folder / name).glob("*.png"))) == 5
-    save_video(video, tmp_path / "s", extras=())
+    video.save(tmp_path / "s", extras=())
     assert not (folder / "flow").exists() and len(read_video(folder)) == 5
 
 
@@ -566,7 +566,7 @@ def test_passes_are_appended(tmp_path: Path) -> None:
 
 
 def test_a_still_is_a_video_of_one_frame(tmp_path: Path) -> None:
-    save_video(make_video(0), tmp_path / "s.mp4", extras=("labels", "flow"))
+    make_video(0).save(tmp_path / "s.mp4", extras=("labels", "flow"))
     assert len(read_video(tmp_path / "s.mp4")) == len(read_video(tmp_path / "s_flow.mp4")) == 1
 
 
@@ -580,7 +580,7 @@ def test_failed_sink_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert os.listdir(tmp_path) == []
     (tmp_path / "s_flow.mp4").mkdir()
     with pytest.raises(MediaError, match="which is a folder"):
-        save_video(make_video(), tmp_path / "s.mp4", extras=("labels", "flow"))
+        make_video().save(tmp_path / "s.mp4", extras=("labels", "flow"))
     assert os.listdir(tmp_path) == ["s_flow.mp4"]
 
 
@@ -591,8 +591,8 @@ def test_extras_are_checked(tmp_path: Path) -> None:
         VideoSink(tmp_path / "s.mp4", extras=("labels",), frames_per_second=12.0)
     unknown = GeneratedVideo(**{**vars(make_video()), "label_space": "mine"})
     with pytest.raises(LabelMapError, match="got 'mine'"):
-        save_video(unknown, tmp_path / "s.mp4", extras=("labels",))
-    assert save_video(unknown, tmp_path / "s.mp4").exists()
+        unknown.save(tmp_path / "s.mp4", extras=("labels",))
+    assert unknown.save(tmp_path / "s.mp4").exists()
 
 
 def test_second_sample_can_be_saved(tmp_path: Path) -> None:

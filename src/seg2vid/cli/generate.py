@@ -296,7 +296,7 @@ def _look_at(
     if is_photo:
         return picture, Diagnosis("photo", "as asked")
     found = diagnose(picture, space=space, encoding=options.encoding, palette=options.palette)
-    if found.ids is None and (labels is not None or not found.is_photo):
+    if found.ids is None and (labels is not None or found.kind != "photo"):
         raise LabelMapError(f"{picture.name}: {found.problems[0]}")
     if found.ids is None and isinstance(options, Generate):
         _check_look(replace(options, photo=True))

@@ -34,11 +34,7 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
     model = change(model, options.model, "the command line")
     splits = options.validation is None
     sources, space = open_training_data(
-        options.data,
-        options.data_weights,
-        model,
-        holds_out=splits,
-        allow_pipe=options.allow_pipe,
+        options.data, options.data_weights, model, holds_out=splits, allow_pipe=options.allow_pipe
     )
     places = options.validation or options.data
     validation = open_validation_data(places, model, is_named=not splits)

@@ -24,8 +24,6 @@ from seg2vid.tools.files import check_regular
 
 StoredFrames = UInt8[Tensor, "all_times height width 3"]
 Maps = Integer[Tensor, "_ height width"]
-READ_ARRAYS = tuple(name for name in CLIP_ARRAYS if name != "depth")
-"""What is read of a clip's file."""
 HELD_OUT = 20
 """One clip of so many is held out of a folder for validation."""
 DAMAGES = (
@@ -106,7 +104,7 @@ class ClipFolder:
     def read(self, index: int, /) -> Clip:
         """Read a whole clip as a batch of one."""
         with open_clip(self.files[index]) as file:
-            arrays = {name: file.get_tensor(name) for name in READ_ARRAYS}
+            arrays = {name: file.get_tensor(name) for name in CLIP_ARRAYS if name != "depth"}
             arrays["depth"] = file.get_slice("depth")[:1]
             return clip_from_arrays(arrays, rate_of(file))
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -112,6 +113,6 @@ class MotionClip:
             is_whole = not self.pictures or start + length < len(self.pictures)
             if clips and not (start in recording.label_files and is_whole):
                 break
-            size = {"height": height, "width": width}
+            size: dict[str, Any] = {"height": height, "width": width}
             clips.append(read_clip(recording, start, num_frames=num_frames, step=self.step, **size))
         return clips

@@ -39,8 +39,13 @@ JPEG_QUALITY = 95
 MOST_OBJECTS = 65_535
 """The largest number in a 16-bit file."""
 MOTION_FILE = "motion.safetensors"
-FLOWS = ("forward_flow", "backward_flow")
-MASKS = ("forward_visible", "backward_visible")
+MOTION = {
+    "forward_flow": torch.half,
+    "backward_flow": torch.half,
+    "forward_visible": torch.bool,
+    "backward_visible": torch.bool,
+}
+"""What is stored of motion, and how."""
 
 
 def encode_clip(
@@ -62,16 +67,14 @@ def encode_clip(
     for time, ids in enumerate(_all_times(clip.label_map, others)):
         files[f"{time:02d}.labels.png"] = _picture(to_file_ids(ids, space))
     if clip.instance_map is not None and clip.instance_maps is not None:
-        for time, numbers in enumerate(
-            _sixteen_bits(_all_times(clip.instance_map, clip.instance_maps))
-        ):
+        objects = _all_times(clip.instance_map, clip.instance_maps)
+        for time, numbers in enumerate(_sixteen_bits(objects)):
             files[f"{time:02d}.instances.png"] = _picture(numbers)
     if clip.motion is not None:
-        motion = {name: getattr(clip.motion, name)[0] for name in (*FLOWS, *MASKS)}
-        stored = {n: t.half() if n in FLOWS else t.bool() for n, t in motion.items()}
+        stored = {name: getattr(clip.motion, name)[0].to(kind) for name, kind in MOTION.items()}
         files[MOTION_FILE] = save_tensors({n: t.contiguous() for n, t in stored.items()})
-    rate = {"frames_per_second": clip.frames_per_second}
-    files["json"] = json.dumps({**rate, **facts}, sort_keys=True).encode()
+    facts = {"frames_per_second": clip.frames_per_second, **facts}
+    files["json"] = json.dumps(facts, sort_keys=True).encode()
     return files
 
 
@@ -145,27 +148,22 @@ def _sixteen_bits(
 
 def _picture(pixels: Integer[np.ndarray, "height width *rgb"], kind: str = "png") -> bytes:
     buffer = io.BytesIO()
+    how = {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "jpg" else {}
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    if kind == "jpg":
-        image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    else:
-        image.save(buffer, "PNG")
+    image.save(buffer, "JPEG" if kind == "jpg" else "PNG", **how)
     return buffer.getvalue()
 
 
 def _read(contents: Sequence[bytes]) -> Integer[np.ndarray, "time height width *rgb"]:
-    return np.stack([_pixels(content) for content in contents])
-
-
-def _pixels(content: bytes) -> Integer[np.ndarray, "height width *rgb"]:
-    image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
-    if image.width * image.height > MOST_PIXELS:
-        raise ValueError(f"a picture of {image.width}x{image.height} pixels")
-    return np.array(image)
+    images = [Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) for content in contents]
+    for image in images:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"a picture of {image.width}x{image.height} pixels")
+    return np.stack([np.array(image) for image in images])
 
 
 def _read_motion(files: Mapping[str, bytes]) -> Motion | None:
     if MOTION_FILE not in files:
         return None
     stored = load_tensors(files[MOTION_FILE])
-    return Motion(**{name: stored[name].float().unsqueeze(0) for name in (*FLOWS, *MASKS)})
+    return Motion(**{name: stored[name].float().unsqueeze(0) for name in MOTION})

@@ -17,13 +17,14 @@ from seg2vid.tools.files import digest_of
 
 SEGMENTER_FILE = "segmenter/model.safetensors"
 """Name of the bundled segmenter in a protocol's list of judges."""
-JUDGE_FILES: dict[str, tuple[str, ...]] = {
-    "perceptual": ("alexnet_features.safetensors", "lpips_v01_alex_lin.safetensors"),
-    "inception": ("inception_fid_fp16.safetensors",),
-    "i3d": ("i3d_kinetics400_fp16.safetensors",),
-    "flow": ("raft_small.safetensors",),
-}
-"""The files of each judge that is not part of the package."""
+JUDGE_FILES = (
+    "alexnet_features.safetensors",
+    "lpips_v01_alex_lin.safetensors",
+    "inception_fid_fp16.safetensors",
+    "i3d_kinetics400_fp16.safetensors",
+    "raft_small.safetensors",
+)
+"""The files of the judges that are not part of the package."""
 _LOADERS: dict[str, Callable[[Path], Any]] = {
     "perceptual": load_perceptual_distance,
     "inception": load_inception,
@@ -54,7 +55,7 @@ def judge_digests(folder: Path | None) -> dict[str, str]:
     """Return the SHA-256 of the segmenter's file and of every judge's that is there."""
     place = present_folder(folder)
     found = {SEGMENTER_FILE: digest_of(find_weights(SEGMENTER))}
-    for name in (name for names in JUDGE_FILES.values() for name in names):
+    for name in JUDGE_FILES:
         if place is not None and (place / name).is_file():
             found[name] = digest_of(place / name)
     return found

@@ -19,7 +19,7 @@ from seg2vid.data.clips import ClipFolder
 from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.evaluation import work
 from seg2vid.evaluation.cases import digest_of_all, open_dataset
-from seg2vid.evaluation.compare import REPORT, read_report
+from seg2vid.evaluation.compare import FORMAT, REPORT, read_report
 from seg2vid.evaluation.figures import Results, build_figures, clip_values
 from seg2vid.evaluation.judges import JUDGE_FILES, judge_digests
 from seg2vid.evaluation.metric_table import METRICS
@@ -35,7 +35,6 @@ from seg2vid.tools.processes import available_cores
 
 Report = dict[str, Any]
 """What ``report.json`` holds; docs/evaluation.md tells its fields."""
-FORMAT = 1
 PAGE, SETTINGS = "report.html", "settings.json"
 MEASURED = 2
 """Clips after which the rest is foretold; the first one loads the judges."""
@@ -297,7 +296,7 @@ def _own_protocol(name: str, about: str, *, num_frames: int, **named: Any) -> Pr
         warping_times=tuple(sorted({1, num_frames})),
         enough={"fvd": 256, "fvd_unbiased": 256, "kvd": 64, "fid": 2048, "fid_unbiased": 2048}
         | {"kid": 256, "inception_score": 5000},
-        judges={name: "" for names in JUDGE_FILES.values() for name in names},
+        judges=dict.fromkeys(JUDGE_FILES, ""),
         **named,
     )
 

@@ -118,20 +118,15 @@ def from_raw_ids(raw: Values, space: LabelSpace) -> Ids:
     return _look_up(raw, table, what, "run `seg2vid labels check` on the file")
 
 
-class InstanceLabels(NamedTuple):
-    """What an instance id map says: the class and the object of every pixel."""
+def from_instance_ids(instance_ids: Values, space: LabelSpace) -> tuple[Ids, Ids]:
+    """Split raw ids and raw id * 1000 + number into ids and instance map, 0 where no object is.
 
-    ids: Ids
-    instance_map: Ids
-    """The instance id of every pixel of an object; 0 where there is none."""
-
-
-def from_instance_ids(instance_ids: Values, space: LabelSpace) -> InstanceLabels:
-    """Split instance ids (raw id * 1000 + number, or raw id); others are a ``LabelMapError``."""
+    Others are a ``LabelMapError``.
+    """
     values = instance_ids.astype(np.int64)
     is_object = values >= 1000
     ids = from_raw_ids(np.where(is_object, values // 1000, values), space)
-    return InstanceLabels(ids, np.where(is_object, values, 0))
+    return ids, np.where(is_object, values, 0)
 
 
 def pack(

@@ -7,10 +7,11 @@ silent, whether ground lies at the bottom and sky at the top. What rests on the 
 reported. Few flat colours of no class are a drawing, anything else a photo.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from shlex import quote
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -32,7 +33,6 @@ Kind = Literal[
     "train ids", "raw ids", "palette", "colours", "instance ids", "drawing", "photo", "unknown"
 ]
 Encoding = Literal["auto", "train", "raw", "colour", "instance"]
-ENCODINGS: tuple[str, ...] = get_args(Encoding)
 Palette = Literal["known", "nearest"]
 """Which colours tell a class: those of a known label space alone, or those nearest to them too."""
 
@@ -87,20 +87,13 @@ class Diagnosis:
     """The command that makes a plain map of train ids; None where no doubt would be removed."""
 
     @property
-    def is_photo(self) -> bool:
-        """Whether it is no label map because it has the colours of a photo."""
-        return self.kind == "photo"
-
-    @property
     def summary(self) -> str:
         """One line: what it is, its size and its largest classes."""
         if self.ids is None:
             return self.problems[0]
         height, width = self.ids.shape
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in self.class_shares[:4])
-        more = len(self.class_shares) - 4
-        tail = f" and {more} more" if more > 0 else ""
-        return f"{self.kind} ({self.detail}), {width}x{height}: {shares}{tail}"
+        shares = convert.listed([f"{name} {share:.0%}" for name, share in self.class_shares], 4)
+        return f"{self.kind} ({self.detail}), {width}x{height}: {shares}"
 
 
 def diagnose(
@@ -182,8 +175,7 @@ def _read_as(encoding: str, values: Values, space: LabelSpace, why: str) -> Diag
             return Diagnosis("train ids", why, convert.from_file_ids(values, space))
         if encoding == "raw":
             return Diagnosis("raw ids", why, convert.from_raw_ids(values, space))
-        labels = convert.from_instance_ids(values, space)
-        return Diagnosis("instance ids", why, labels.ids, labels.instance_map)
+        return Diagnosis("instance ids", why, *convert.from_instance_ids(values, space))
     except LabelMapError as error:
         return Diagnosis("unknown", f"not {encoding} ids", problems=(str(error),))
 
@@ -204,10 +196,8 @@ def _find_in_channels(
         what = f"one channel of ids for encoding {encoding}"
         return _unknown("colours", what, f"{picture.mode} colours", "use --encoding colour")
     finding = _find_by_colours(rgb, space, palette)
-    if finding.ids is None or picture.pixels.shape[2] < 4:
-        return finding
-    is_clear = picture.pixels[..., 3] < 128
-    if not is_clear.any():
+    is_clear = (picture.pixels[..., 3:] < 128).any(axis=-1)
+    if finding.ids is None or not is_clear.any():
         return finding
     note = f"{is_clear.sum()} transparent pixels were read as void"
     ids = np.where(is_clear, space.void_id, finding.ids)
@@ -236,17 +226,14 @@ def _find_by_colours(
     if not flat:
         return _photo(space, f"{far / ids.size:.0%} of the pixels in colours of no class")
     if forced:
-        drawn = drawn_space(flat, space)
-        ids = convert.translate_ids(convert.from_colours(rgb, drawn).ids, drawn, space).ids
+        ids = _read_drawing(rgb, flat, space)
         detail = f"the nearest class of each colour: {convert.listed(flat, 6)}"
         return Diagnosis("drawing", detail, ids, colours=flat)
-    for name in list_label_spaces():
-        other = get_label_space(name)
-        finding = None
-        if is_mostly_foreign and other.names != space.names:
+    for other in map(get_label_space, list_label_spaces() if is_mostly_foreign else ()):
+        if other.names != space.names:
             finding = _find_by_other_space(rgb, flat, other, space)
-        if finding is not None:
-            return finding
+            if finding is not None:
+                return finding
     what = f"the class colours of {space.name}"
     fix = (
         "take the nearest classes with --palette nearest, or name your own with --label-space "
@@ -258,6 +245,14 @@ def _find_by_colours(
     got = f"a drawing with {len(foreign)} flat colour{plural} of no class: {listed}"
     found = _unknown("a drawing", what, got, fix, kind="drawing")
     return replace(found, colours=flat)
+
+
+def _read_drawing(
+    rgb: UInt8[np.ndarray, "height width 3"], colours: Sequence[FlatColour], space: LabelSpace
+) -> Ids:
+    """Give every pixel the class that is nearest to the one of ``colours`` it has."""
+    drawn = drawn_space(colours, space)
+    return convert.translate_ids(convert.from_colours(rgb, drawn).ids, drawn, space).ids
 
 
 def _find_by_other_space(
@@ -275,8 +270,7 @@ def _find_by_other_space(
     ids = match.ids
     if match.inexact > (1 - EXACT_SHARE) * ids.size:
         # Many classes fill the space of colours: what compression mixed would be of some of them.
-        drawn = drawn_space(known, other)
-        ids = convert.translate_ids(convert.from_colours(rgb, drawn).ids, drawn, other).ids
+        ids = _read_drawing(rgb, known, other)
     try:
         ids, lost = convert.translate_ids(ids, other, space)
     except LabelMapError:

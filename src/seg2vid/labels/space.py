@@ -98,11 +98,6 @@ class LabelSpace:
         return tuple(label.id for label in self.classes if label.foreground)
 
     @property
-    def background_ids(self) -> tuple[int, ...]:
-        """Ids of all other classes, without void."""
-        return tuple(label.id for label in self.classes if not label.foreground)
-
-    @property
     def raw_to_id(self) -> dict[int, int]:
         """The id of every raw id; empty where the space has no raw ids."""
         return {raw: channel.id for channel in self.channels for raw in channel.raw_ids}

@@ -30,10 +30,10 @@ from seg2vid.structures import Carrier, Frames, LabelFrames, Labels, Latent, Loo
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import EXTRAS, POSES, Replacement, check_place, commit_all
 
-NEEDS = {"instances": "instance_maps"} | dict.fromkeys(("depth", "source", "poses"), "motion")
-"""Extras that not every video has, and where they lie in it."""
 PARTS = {"depth": "inverse_depth", "source": "source", "poses": "camera_path"}
 """The parts of a scene's motion by the extras that show them."""
+NEEDS = {"instances", *PARTS}
+"""Extras that not every video has."""
 DEPTH_UNITS = 256
 """Of depth files in a metre, as in KITTI's; 0 is unknown or sky, 65535 is 256 m or more."""
 DATA_ALONE = ("labels", "instances", "depth", "source")
@@ -95,9 +95,14 @@ class GeneratedVideo(Carrier):
         ``extras`` may name any of ``seg2vid.media.generated.EXTRAS``: each is written beside it,
         in a folder with the exact data. Older files are replaced; an older folder only if seg2vid
         wrote all that is in it. Raises ``MediaError`` for an unknown ending or a place that cannot
-        be written; never leaves a partial file.
+        be written, ``LabelMapError`` where labels are wanted of a label space that does not come
+        with the package; never leaves a partial file.
         """
-        return save_video(self.sample(sample), Path(path), extras=extras)
+        path, rate = Path(path), self.frames_per_second
+        space = get_label_space(self.label_space) if {"labels", "overlay"} & set(extras) else None
+        with VideoSink(path, extras=extras, frames_per_second=rate, label_space=space) as sink:
+            sink.write(self.sample(sample))
+        return path
 
 
 def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
@@ -259,7 +264,7 @@ class VideoSink(AllOrNothing):
             self._write_frame(chunk, index)
 
     def _check(self, chunk: GeneratedVideo) -> None:
-        for extra in self.paths.keys() & NEEDS.keys() if chunk.frames.shape[1] else ():
+        for extra in self.paths.keys() & NEEDS if chunk.frames.shape[1] else ():
             if extra == "instances" and chunk.instance_maps is None:
                 what, fix = "an instance map to move along, for instances", "give one"
                 raise MediaError(what, got="none", fix=f"{fix}, or leave the extra out")
@@ -379,16 +384,3 @@ def camera_pose(
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = turn @ look, (rightward, 0, forward)
     return pose
-
-
-def save_video(video: GeneratedVideo, path: Path, *, extras: tuple[str, ...] = ()) -> Path:
-    """Write sample 0 of a video (its first frame, then its frames) and the extras; return ``path``.
-
-    Raises ``MediaError`` for an unknown ending, extra or place, and ``LabelMapError`` where labels
-    are wanted of a label space that does not come with the package.
-    """
-    space = get_label_space(video.label_space) if {"labels", "overlay"} & set(extras) else None
-    rate = video.frames_per_second
-    with VideoSink(path, extras=extras, frames_per_second=rate, label_space=space) as sink:
-        sink.write(video)
-    return path

@@ -108,10 +108,7 @@ def convert_authors(path: Path, output: Path) -> ModelConfig:
     own |= {name: torch.tensor(0) for name in lacking}
     shapes = {name: tensor.shape for name, tensor in own.items()}
     if wrong := sorted({name for name, _ in wanted.items() ^ shapes.items()}):
-        what, fix = f"a checkpoint of the paper's authors at {path}", "take one that they released"
-        raise ModelError(
-            what, got=f"missing, unknown or of another shape {', '.join(wrong[:3])}", fix=fix
-        )
+        raise _foreign(path, f"missing, unknown or of another shape {', '.join(wrong[:3])}")
     decoder = "animator.flow_decoder"
     fuse, first = f"{decoder}.fuse.0.weight", f"{decoder}.decode_sixteenth.0.0.weight"
     own[fuse] = own[fuse].roll(-CODE_CHANNELS, 1)
@@ -123,6 +120,11 @@ def convert_authors(path: Path, output: Path) -> ModelConfig:
         load_box(module.to_empty(device="cpu"), Checkpoint(config, own, {}), box)
     save_checkpoint(output, boxes, config, {"converted": path.name}, half=False)
     return config
+
+
+def _foreign(path: Path, got: str) -> ModelError:
+    what, fix = f"a checkpoint of the paper's authors at {path}", "take one that they released"
+    return ModelError(what, got=got, fix=fix)
 
 
 def _config_of(stored: Weights, path: Path) -> ModelConfig:
@@ -138,8 +140,7 @@ def _config_of(stored: Weights, path: Path) -> ModelConfig:
     except (KeyError, IndexError):
         codes = []
     if not codes:
-        what, fix = f"a checkpoint of the paper's authors at {path}", "take one that they released"
-        raise ModelError(what, got=f"{', '.join(sorted(stored)[:3]) or 'nothing'} ...", fix=fix)
+        raise _foreign(path, f"{', '.join(sorted(stored)[:3]) or 'nothing'} ...")
     if len(codes) == 1:
         codes = [codes[0] // 2, codes[0] - codes[0] // 2]
         base = replace(preset("paper"), semantics="joint") if inputs > 3 else preset("paper-ucf101")

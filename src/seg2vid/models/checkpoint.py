@@ -100,23 +100,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if tensor.dtype == torch.float16:
             weights[name] = tensor.float()
     try:
-        config = dict(json.loads(metadata["config"]))
+        values = dict(json.loads(metadata["config"]))
         provenance = dict(json.loads(metadata.get("provenance", "{}")))
     except (LookupError, RecursionError, TypeError, ValueError) as error:
         what = f"a file with a readable configuration at {path}"
         raise ModelError(what, got=repr(error), fix="fetch it again") from error
     if not any(name.split(".")[0] in BOXES["motion"] for name in weights):
         # How motion is decoded does not matter, whatever it was called.
-        config.pop("architecture", None)
-    return Checkpoint(_read_config(config, str(path)), weights, provenance)
-
-
-def _read_config(values: dict[str, Any], where: str) -> ModelConfig:
+        values.pop("architecture", None)
     fix = "fetch it again, or train anew what another version wrote"
-    build(ModelConfig, values, where, is_open=True, error=ModelError, fix=fix)
+    build(ModelConfig, values, str(path), is_open=True, error=ModelError, fix=fix)
     config = from_dict(ModelConfig, values)
-    check_sizes(config, where)
-    return config
+    check_sizes(config, str(path))
+    return Checkpoint(config, weights, provenance)
 
 
 def check_sizes(config: ModelConfig, where: str) -> None:

@@ -74,10 +74,7 @@ class ControlNetPainter:
             **self.settings,
         )
         if any(getattr(made, "nsfw_content_detected", None) or ()):
-            what, got = (
-                "a picture from the diffusion pipeline",
-                "a black one from its safety checker",
-            )
-            raise ModelError(what, got=got, fix="choose another seed or prompt")
+            got, fix = "a black one from its safety checker", "choose another seed or prompt"
+            raise ModelError("a picture from the diffusion pipeline", got=got, fix=fix)
         picture: Image.Image = made.images[0]
         return picture

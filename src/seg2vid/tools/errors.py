@@ -37,8 +37,7 @@ class DivergenceError(TrainingError):
         self, what: str, *, got: str, terms: dict[str, float], norm: float, fix: str = ""
     ) -> None:
         """Keep the terms of the step and the norm of its gradient beside the message."""
-        fix = fix or "see what was kept"
-        super().__init__(what, got=got, fix=fix)
+        super().__init__(what, got=got, fix=fix or "see what was kept")
         self.what, self.got, self.terms, self.norm = what, got, terms, norm
 
 

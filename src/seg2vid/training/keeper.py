@@ -5,6 +5,7 @@ import math
 import signal
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,38 +34,32 @@ CURVES_EVERY = 60
 """Least seconds between two pictures of the curves: one takes about a second."""
 
 
+@dataclass(eq=False, kw_only=True)
 class RunKeeper(Callback):
-    """Keeps the folder of a run; only the first process writes."""
+    """Keeps the folder of a run, ``output``; only the first process writes."""
 
-    def __init__(
-        self,
-        output: Path,
-        settings: RunConfig,
-        *,
-        end: int,
-        sheet_clip: Clip,
-        validation: list[Picked],
-        provenance: dict[str, Any],
-        seconds: float = 0.0,
-        validates_first: bool = False,
-    ) -> None:
-        """Keep ``output`` until step ``end``; earlier starts took ``seconds``.
+    output: Path
+    settings: RunConfig
+    end: int
+    """Step after which the run is done."""
+    sheet_clip: Clip
+    validation: list[Picked]
+    provenance: dict[str, Any]
+    """Written into the weights."""
+    earlier: float = 0.0
+    """Seconds that earlier starts took."""
+    validates_first: bool = False
+    """Whether the weights that a run begins with are measured, too."""
 
-        ``provenance`` is written into the weights. With ``validates_first`` the weights that a run
-        begins with are measured, too.
-        """
-        super().__init__()
-        self.output, self.settings, self.end = output, settings, end
-        self.sheet_clip, self.validation, self.provenance = sheet_clip, validation, provenance
-        self.earlier, self.began = seconds, time.perf_counter()
-        self.validates_first = validates_first
+    def __post_init__(self) -> None:
+        self.began = time.perf_counter()
         self.is_stopping = False
         self.sums: dict[str, Any] = {}
         self.batches = 0
         self.last_logged = self.last_drawn = self.began
         self.figures: Figures = {}
         self.best: dict[str, Any] = {}
-        if (best := output / "best.safetensors").is_file():  # of earlier starts
+        if (best := self.output / "best.safetensors").is_file():  # of earlier starts
             self.best = load_checkpoint(best).provenance["best"]
         self._handlers: dict[int, Any] = {}
 
@@ -75,13 +70,10 @@ class RunKeeper(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock, and stop in order when asked to; ``TrainingError`` if states differ."""
-        if trainer.world_size > 1:
-            read: list[Any] = [None] * trainer.world_size
-            dist.all_gather_object(read, self.earlier)
-            if len(set(read)) > 1:
-                what, fix = "the same state of the run in all processes", "share its folder"
-                got = f"{len(set(read))} different ones in {self.output}"
-                raise TrainingError(what, got=got, fix=fix)
+        if (states := len(set(_gather(trainer, self.earlier)))) > 1:
+            what, fix = "the same state of the run in all processes", "share its folder"
+            got = f"{states} different ones in {self.output}"
+            raise TrainingError(what, got=got, fix=fix)
         self.began = self.last_logged = time.perf_counter()
         pl_module.measures_gradients = self._is_due(int(pl_module.step) + 1, "log")
         if threading.current_thread() is threading.main_thread():
@@ -166,11 +158,7 @@ class RunKeeper(Callback):
                 dist.broadcast(buffer, 0)
         own = self.validation[trainer.global_rank :: trainer.world_size]
         rows = [measure(stage, read()) for read in own]
-        if trainer.world_size > 1:
-            gathered: list[Any] = [None] * trainer.world_size
-            dist.all_gather_object(gathered, rows)
-            rows = [row for part in gathered for row in part]
-        self.figures = average(rows)
+        self.figures = average([row for part in _gather(trainer, rows) for row in part])
         name = find_choice(self.figures, self.settings.choose_by)
         if trainer.global_rank == 0:
             named = {f"validation/{key}": figure for key, figure in self.figures.items()}
@@ -223,3 +211,10 @@ class RunKeeper(Callback):
             "validation": self.figures,
         }
         write_text(self.output / "summary.json", json.dumps(done, indent=1) + "\n")
+
+
+def _gather(trainer: Any, own: Any) -> list[Any]:
+    every = [own] * trainer.world_size
+    if trainer.world_size > 1:
+        dist.all_gather_object(every, own)
+    return every

@@ -95,13 +95,13 @@ def run(
         for part in stage.parts().values():
             part.compile()
     keeper = RunKeeper(
-        output,
-        settings,
+        output=output,
+        settings=settings,
         end=settings_end(stage, settings),
         sheet_clip=sheet_clip,
         validation=picked,
         provenance=about | {"training": training},
-        seconds=state.notes["seconds"] if state is not None else 0.0,
+        earlier=state.notes["seconds"] if state is not None else 0.0,
         validates_first=bool(origin and origin.get("name")),
     )
     trainer.callbacks.append(keeper)

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from itertools import chain
+from itertools import chain, filterfalse
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def run(options: PrepareOptions) -> Iterator[str]:
         _remove_parts(plan)
         yield f"{options.output}: already prepared; nothing to do"
         return
-    left = [recording for recording in plan.own if not plan.is_done(recording)]
+    left = list(filterfalse(plan.is_done, plan.own))
     yield from plan.notes
     workers = max(1, min(options.workers or available_cores(), len(left)))
     yield from _costs(plan, left, workers)
@@ -67,7 +67,7 @@ def run(options: PrepareOptions) -> Iterator[str]:
             held.callback(own.unlink, missing_ok=True)
         _claim(plan, settings)
         work(plan, left, workers)
-        missing = [recording for recording in plan.recordings if not plan.is_done(recording)]
+        missing = list(filterfalse(plan.is_done, plan.recordings))
         if missing:
             yield f"{len(plan.own)} recordings are done; {len(missing)} are left to the other jobs"
             return

@@ -1,7 +1,7 @@
 """Label maps and motion for videos that have none: what a teacher is, and what is asked of it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -181,7 +181,7 @@ def adapted_statistics(
     if not norms:
         what, got = "a network with batch norm, whose statistics can follow the clip", "none in it"
         raise ModelError(what, got=got, fix="set adapt to 0")
-    own = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    own = {name: buffer.clone() for name, buffer in network.named_buffers()}
 
     def follow(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         axes = [axis for axis in range(inputs[0].ndim) if axis != 1]
@@ -189,18 +189,13 @@ def adapted_statistics(
         norm.get_buffer("running_mean").lerp_(mean, share)
         norm.get_buffer("running_var").lerp_(variance, share)
 
-    handles = [norm.register_forward_pre_hook(follow) for norm in norms]
-    try:
-        try:
+    with ExitStack() as adapted:
+        adapted.callback(network.load_state_dict, own, strict=False)
+        with ExitStack() as looking:
+            for norm in norms:
+                looking.callback(norm.register_forward_pre_hook(follow).remove)
             look()
-        finally:
-            for handle in handles:
-                handle.remove()
         yield
-    finally:
-        for norm, buffers in zip(norms, own, strict=True):
-            for name, buffer in buffers.items():
-                norm.get_buffer(name).copy_(buffer)
 
 
 def measure_motion(teacher: FlowTeacher, frames: Frames) -> Motion:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from seg2vid.data.toycity.clip import ToyCityConfig
-from seg2vid.data.toycity.street import StreetLayout, StreetPath, Trajectory
+from seg2vid.data.toycity.street import PerFrame, StreetLayout, StreetPath, Trajectory
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ToyCamera:
     """Metres above the ground."""
     positions: Float[np.ndarray, "frames 2"]
     """World x and z in metres."""
-    headings: Float[np.ndarray, " frames"]
+    headings: PerFrame
     """Radians, 0 = north, positive = turned right."""
     bonnet: Bool[np.ndarray, "height width"]
     """Pixels covered by the bonnet of the ego vehicle."""
@@ -76,7 +76,7 @@ class Drive:
     speed: float = 0.0
     change: float = 0.0
 
-    def way(self, seconds: Float[np.ndarray, " frames"]) -> Trajectory:
+    def way(self, seconds: PerFrame) -> Trajectory:
         """Return where the camera is at each time."""
         braking = self.speed / -self.change if self.change < 0 else np.inf
         driven = np.minimum(seconds, braking)

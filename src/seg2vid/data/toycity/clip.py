@@ -78,7 +78,7 @@ class ToyCityClip:
     """Weather, time of day, street kind and camera behaviour in words."""
 
 
-FORMAT_VERSION = "2"
+CLIP_VERSION = "2"
 CLIP_ARRAYS = tuple(field.name for field in fields(ToyCityClip))[:-3]
 """The fields of a clip that are arrays: all but the last three."""
 
@@ -92,7 +92,7 @@ def save_clip(clip: ToyCityClip, path: str | Path) -> None:
     tensors = {n: a.view(np.uint8) if a.dtype == bool else a for n, a in arrays.items()}
     metadata = {
         "format": "toycity clip",
-        "version": FORMAT_VERSION,
+        "version": CLIP_VERSION,
         "frames_per_second": repr(float(clip.frames_per_second)),
         "seed": str(clip.seed),
         "description": json.dumps(clip.description, sort_keys=True),
@@ -123,7 +123,7 @@ def load_clip(path: str | Path) -> ToyCityClip:
             tensors = {name: stored.get_tensor(name) for name in CLIP_ARRAYS}
     except SafetensorError as error:
         raise Seg2VidError(what, got=f"a damaged file ({error})", fix=fix) from error
-    if (metadata.get("format"), metadata.get("version")) != ("toycity clip", FORMAT_VERSION):
+    if (metadata.get("format"), metadata.get("version")) != ("toycity clip", CLIP_VERSION):
         raise Seg2VidError(what, got=f"a file with metadata {metadata}", fix=fix)
     for name in ("forward_visible", "backward_visible"):
         tensors[name] = tensors[name].astype(bool)

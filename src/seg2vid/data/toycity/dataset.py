@@ -10,13 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from seg2vid.data.toycity.clip import (
-    FORMAT_VERSION,
-    ToyCityConfig,
-    check_whole,
-    load_clip,
-    save_clip,
-)
+from seg2vid.data.toycity.clip import CLIP_VERSION, ToyCityConfig, check_whole, load_clip, save_clip
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.tools.errors import Seg2VidError, expected
 from seg2vid.tools.files import partial_files, replacing, working_alone
@@ -91,7 +85,7 @@ def _cost(clips: int, missing: int, config: ToyCityConfig, workers: int) -> str:
 
 def _write_settings(path: Path, seed: int, clips: int, config: ToyCityConfig) -> None:
     """Say in the directory what it is made with; raise ``ValueError`` if that was another."""
-    wanted = {"version": FORMAT_VERSION, "seed": seed, "config": asdict(config)}
+    wanted = {"version": CLIP_VERSION, "seed": seed, "config": asdict(config)}
     if path.is_file():
         what, fix = "the settings of a toy city", "choose an empty directory"
         found = read_plain(path, what, fix=fix)

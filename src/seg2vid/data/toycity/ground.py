@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from seg2vid.data.toycity.camera import ToyCamera
 from seg2vid.data.toycity.materials import smooth_noise, white_noise
-from seg2vid.data.toycity.rasteriser import cross, polygon_spans, row_dot
+from seg2vid.data.toycity.rasteriser import polygon_spans, row_dot
 from seg2vid.data.toycity.scene import Label, Scene
 from seg2vid.data.toycity.street import StreetLayout
 
@@ -148,7 +148,7 @@ def patch_light(scene: Scene, camera: ToyCamera, frame: int) -> Float32[np.ndarr
     corners = np.insert(np.einsum("ck,nki->nci", _SIGNS, shape), 1, camera.elevation, 2)
     near = np.flatnonzero((corners[..., 2].max(1) > 0.3) & (corners[..., 2].min(1) < 70.0))
     corners = corners[near]
-    edges = cross(corners, corners[:, [1, 2, 3, 0]])
+    edges = np.cross(corners, corners[:, [1, 2, 3, 0]])
     edges *= np.sign(row_dot(edges[:, 0], corners[:, 2]))[:, None, None]
     edges[..., 2] += 1e-12
     spans = polygon_spans(corners, edges, camera)

@@ -13,10 +13,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from seg2vid.data.toycity.scene import WALLS, Label, Look, Material, Mesh, Site, Triple
-from seg2vid.data.toycity.street import Trajectory
+from seg2vid.data.toycity.street import PerFrame, Trajectory
 
 VEHICLES = json.loads((resources.files(__package__) / "vehicles.json").read_text("utf-8"))
 """Length, width (metres), class and body of every kind of vehicle."""
@@ -63,7 +62,7 @@ class _Outfit(NamedTuple):
 class Inhabitants(Site):
     """Vehicles, people and riders on a street."""
 
-    seconds: Float[np.ndarray, " frames"]
+    seconds: PerFrame
     """Time of every frame."""
     ego_speed: float
     """Metres per second of the camera car."""

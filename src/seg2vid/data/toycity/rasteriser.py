@@ -24,7 +24,6 @@ Indices = Int[np.ndarray, " points"]
 Groups = Int[np.ndarray, " groups"]
 Bounds = Float[np.ndarray, " shapes"]
 Rows = Float[np.ndarray, "rows axes"]
-Vectors = Float[np.ndarray, "*shape 3"]
 Corners = Float[np.ndarray, "faces 4 3"]
 Keys = Int[np.ndarray, " pixels"]
 """Inverse depth and surface id of every pixel, see ``_keys``."""
@@ -46,7 +45,7 @@ class FrameGeometry:
     normals: Float[np.ndarray, "quads 3"]
     """Unit normals towards the viewer's side."""
     facing: Bool[np.ndarray, " planar"]
-    """Whether it may be in view."""
+    """What may be in view."""
     spheres: Float[np.ndarray, "ellipsoids 3 3"]
     """Maps camera offsets from an ellipsoid's centre to the unit sphere."""
     centres: Float[np.ndarray, "ellipsoids 3"]
@@ -90,21 +89,21 @@ def _place_scene(scene: Scene, camera: ToyCamera, frame: int) -> FrameGeometry:
     to_camera = camera.rotation(frame)
     rotation = to_camera @ scene.rotation[frame]
     translation = (scene.translation[frame] - camera.location(frame)) @ to_camera.T
-    part = scene.surfaces.part[FIRST_QUAD:]
-    corners = _move(scene.quads, rotation, translation, part[: len(scene.quads)])
+    turned = np.swapaxes(rotation, 1, 2)
+    part, ball_part = np.split(scene.surfaces.part[FIRST_QUAD:], [len(scene.quads)])
+    corners = scene.quads @ turned[part] + translation[part][:, None]
     # The camera axes are a mirror image of the world axes, which turns cross products round.
-    normals = -cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
+    normals = -np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
     normals /= np.sqrt(row_dot(normals, normals))[:, None] + 1e-12
     offset = row_dot(normals, corners.mean(1))
     flipped = scene.double_sided & (offset > 0)
     offset = np.where(np.abs(offset) < 1e-9, 1e-9, offset)
-    edges = cross(corners, corners[:, [1, 2, 3, 0]]) * -np.sign(offset)[:, None, None]
+    edges = np.cross(corners, corners[:, [1, 2, 3, 0]]) * -np.sign(offset)[:, None, None]
     edges[..., 2] += 1e-12
     fixed = np.array([[0, 0, 0], [0, 1 / camera.elevation, 0], [0, 0, 1 / BONNET_DEPTH]])
     everywhere = np.tile([0.0, 0.0, 1.0], (FIRST_QUAD, 4, 1))
-    part = part[len(scene.quads) :]
-    spheres = np.swapaxes(rotation[part], 1, 2) / scene.radii[:, :, None]
-    centres = _move(scene.centres[:, None], rotation, translation, part)[:, 0]
+    spheres = turned[ball_part] / scene.radii[:, :, None]
+    centres = (scene.centres[:, None] @ turned[ball_part])[:, 0] + translation[ball_part]
     local_centres = np.einsum("nij,nj->ni", spheres, centres)
     middle = np.einsum("nji,nj->ni", spheres, local_centres)
     constant = row_dot(local_centres, local_centres) - 1.0
@@ -164,13 +163,6 @@ def row_dot(first: Rows, second: Rows) -> Float[np.ndarray, " rows"]:
     return np.einsum("ni,ni->n", first, second)
 
 
-def cross(first: Vectors, second: Vectors) -> Vectors:
-    """Return the cross product along the last axis; faster than numpy's."""
-    a, b, c = first[..., 0], first[..., 1], first[..., 2]
-    d, e, f = second[..., 0], second[..., 1], second[..., 2]
-    return np.stack([b * f - c * e, c * d - a * f, a * e - b * d], -1)
-
-
 def leaf_gaps(
     geometry: FrameGeometry, ball: Indices, right: Values, down: Values, inverse: Values
 ) -> Bool[np.ndarray, " points"]:
@@ -193,16 +185,6 @@ def leaf_gaps(
     noise = scatter_noise(np.floor(place * 5.0 + ball[:, None] * 0.37).astype(np.int64))
     result[chosen] = noise > limit[chosen]
     return result
-
-
-def _move(
-    points: Float[np.ndarray, "shapes points 3"],
-    rotation: Float[np.ndarray, "parts 3 3"],
-    translation: Float[np.ndarray, "parts 3"],
-    part: Int[np.ndarray, " shapes"],
-) -> Float[np.ndarray, "shapes points 3"]:
-    """Apply the pose of its part to the points of each shape."""
-    return points @ np.swapaxes(rotation, 1, 2)[part] + translation[part][:, None]
 
 
 def _keys(inverse_depth: Values, surface: Indices | int) -> Indices:

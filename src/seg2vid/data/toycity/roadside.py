@@ -5,16 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from seg2vid.data.toycity.scene import (
-    ALL_SIDES,
-    WALLS,
-    Footprint,
-    Label,
-    Look,
-    Material,
-    Mesh,
-    Site,
-)
+from seg2vid.data.toycity.scene import ALL_SIDES, WALLS, Corners, Label, Look, Material, Mesh, Site
 from seg2vid.data.toycity.street import Place, SideStreet
 
 START, STOP = -16.0, 150.0
@@ -147,7 +138,7 @@ class Roadside(Site):
             look = Look(self.pick(colours), Material.PLANKS, parameters=board)
             self._add_barrier(_thicken(ends, 0.06), min(height, 1.6), look, Label.FENCE)
 
-    def _add_barrier(self, footprint: Footprint, height: float, look: Look, label: int) -> None:
+    def _add_barrier(self, footprint: Corners, height: float, look: Look, label: int) -> None:
         mesh = Mesh()
         mesh.prism(footprint, footprint, (0.0, height), look)
         self.scene.add(mesh, label)
@@ -236,7 +227,7 @@ class Roadside(Site):
             if self.occupancy.claim_spot(where, 0.15):
                 self._add_traffic_light(where, heading, state, arm)
 
-    def _add_house(self, plot: Footprint, storeys: int, shop: bool) -> None:
+    def _add_house(self, plot: Corners, storeys: int, shop: bool) -> None:
         """Raise a building with a flat or pitched roof on a plot and cast its shadow."""
         scene = self.scene
         storey = self.draw(2.9, 3.5)
@@ -257,7 +248,7 @@ class Roadside(Site):
             centre, half = (plot[0] + plot[1] + shift) / 2, 0.515 * (plot[1] - plot[0])
             scene.patch(tuple(centre), (tuple(half), tuple(shift / 2)), -scene.shade, 0.02)
 
-    def _facades(self, plot: Footprint, height: float, storey: float, shop: bool) -> list[Look]:
+    def _facades(self, plot: Corners, height: float, storey: float, shop: bool) -> list[Look]:
         colour, accent = self.pick(_PLASTER), self.pick(_ACCENTS)
         frontage = float(np.hypot(*(plot[1] - plot[0])))
         spacing = frontage / max(round(frontage / self.draw(2.2, 3.4)), 1)
@@ -396,7 +387,7 @@ class Roadside(Site):
         mesh.quad(np.array(corners), look)
 
 
-def _thicken(line: Float[np.ndarray, "2 2"], thickness: float) -> Footprint:
+def _thicken(line: Float[np.ndarray, "2 2"], thickness: float) -> Corners:
     along = line[1] - line[0]
     aside = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6)
     return np.concatenate([line, line[::-1] + aside * thickness])

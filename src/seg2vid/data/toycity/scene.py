@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8, UInt16
 
-from seg2vid.data.toycity.street import Occupancy, Place, StreetLayout, Trajectory
+from seg2vid.data.toycity.street import Occupancy, PerFrame, Place, StreetLayout, Trajectory
 from seg2vid.labels.space import get_label_space
 
 Choice = TypeVar("Choice")
@@ -17,9 +17,10 @@ Real = int | float
 Pair = tuple[Real, Real]
 Axes = Pair | tuple[Pair, Pair]
 Triple = tuple[Real, Real, Real]
-Footprint = Float[np.ndarray, "4 2"]
+Faces = Float[np.ndarray, "faces 4 3"]
+Corners = Float[np.ndarray, "4 2"]
 """Front left, front right, back right, back left (x, z)."""
-Outline = tuple[Real, Real, Real, Real] | Footprint
+Outline = tuple[Real, Real, Real, Real] | Corners
 """A rectangle (x0, x1, z0, z1) or any four corners."""
 
 Label = IntEnum(
@@ -72,7 +73,7 @@ class Mesh:
         """Add one quad that is seen from both sides; corners 0 and 1 are its bottom edge."""
         self.solid(corners[None], look)
 
-    def solid(self, faces: Float[np.ndarray, "faces 4 3"], looks: Looks) -> None:
+    def solid(self, faces: Faces, looks: Looks) -> None:
         """Add the faces of a convex solid, seen from outside; one look for all or one each."""
         self.faces.append(faces)
         self.looks += [looks] * len(faces) if isinstance(looks, Look) else looks
@@ -99,7 +100,7 @@ class Mesh:
         self.balls.append((centre, radii, look))
 
 
-def _corners(outline: Outline) -> Footprint:
+def _corners(outline: Outline) -> Corners:
     if isinstance(outline, np.ndarray):
         return outline
     x0, x1, z0, z1 = outline
@@ -143,9 +144,7 @@ class Scene:
 class SceneBuilder:
     """Collects meshes, parts and ground patches, then freezes them into a ``Scene``."""
 
-    def __init__(
-        self, num_poses: int, shadow_shift: tuple[float, float] = (0.0, 0.0), shade: float = 0.0
-    ) -> None:
+    def __init__(self, num_poses: int, shadow_shift: Pair = (0.0, 0.0), shade: float = 0.0) -> None:
         """Start an empty scene with ``num_poses`` frames; part 0 never moves.
 
         Sun shadows fall ``shadow_shift`` metres (x, z) per metre of height, darker by ``shade``.
@@ -164,10 +163,7 @@ class SceneBuilder:
         return self._classes[label].raw_ids[0] * 1000 + self._instances[label]
 
     def part(
-        self,
-        path: Trajectory,
-        swing: Float[np.ndarray, " frames"] | None = None,
-        pivot: Triple = (0.0, 0.0, 0.0),
+        self, path: Trajectory, swing: PerFrame | None = None, pivot: Triple = (0.0, 0.0, 0.0)
     ) -> int:
         """Add a rigid part that follows a path, turned about its own x axis by ``swing``."""
         turn = _rotations(path.heading, 0, 2)
@@ -237,9 +233,7 @@ class Site:
         return self.layout.path.spot(along, aside)
 
 
-def _rotations(
-    angle: Float[np.ndarray, " frames"], first: int, second: int
-) -> Float[np.ndarray, "frames 3 3"]:
+def _rotations(angle: PerFrame, first: int, second: int) -> Float[np.ndarray, "frames 3 3"]:
     """Return the rotations by an angle in the plane of two axes."""
     turn = np.tile(np.eye(3), (len(angle), 1, 1))
     turn[:, first, first] = turn[:, second, second] = np.cos(angle)
@@ -247,9 +241,7 @@ def _rotations(
     return turn
 
 
-def _face_outwards(
-    faces: Float[np.ndarray, "faces 4 3"], counts: Int[np.ndarray, " solids"]
-) -> Float[np.ndarray, "faces 4 3"]:
+def _face_outwards(faces: Faces, counts: Int[np.ndarray, " solids"]) -> Faces:
     """Turn the normals of convex solids, of so many faces each, outwards."""
     middles = faces.mean(1)
     insides = np.add.reduceat(middles, np.cumsum(counts) - counts) / counts[:, None]

@@ -268,7 +268,6 @@ class _FramePainter:
         colour[chosen] = shaded + table.colour[surface] * lit
 
     def haze(self, colour: Colours) -> None:
-        """Fade everything but the sky into the haze."""
         clear = np.exp(-self.air.haze * self.depth)
         clear[self.view.surface == SKY] = 1.0
         colour -= self.air.horizon

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 Values = Float[np.ndarray, "*shape"]
+PerFrame = Float[np.ndarray, " frames"]
 Place = tuple[float, float]
 """World (x, z)."""
 
@@ -145,9 +146,9 @@ class Trajectory:
 
     position: Float[np.ndarray, "frames 3"]
     """World metres of its ground point."""
-    heading: Float[np.ndarray, " frames"]
+    heading: PerFrame
     """Radians, 0 = north, positive = right."""
-    travelled: Float[np.ndarray, " frames"]
+    travelled: PerFrame
     """Metres covered since the first frame."""
 
     @property
@@ -157,16 +158,14 @@ class Trajectory:
 
     @classmethod
     def along(
-        cls, path: StreetPath, along: Float[np.ndarray, " frames"], aside: float, turn: float = 0.0
+        cls, path: StreetPath, along: PerFrame, aside: float, turn: float = 0.0
     ) -> "Trajectory":
         """Move along a street path, facing along it, or turned from that by ``turn``."""
         x, z, heading = path.place(along, aside)
         return cls(_on_ground(x, z), heading + turn, np.abs(along - along[0]))
 
     @classmethod
-    def straight(
-        cls, start: Place, heading: float, distance: Float[np.ndarray, " frames"]
-    ) -> "Trajectory":
+    def straight(cls, start: Place, heading: float, distance: PerFrame) -> "Trajectory":
         """Move in a straight line from world (x, z)."""
         x, z = start[0] + np.sin(heading) * distance, start[1] + np.cos(heading) * distance
         return cls(_on_ground(x, z), np.full(len(x), heading), np.abs(distance - distance[0]))

@@ -163,11 +163,10 @@ def convert_official(path: Path, folder: Path) -> Path:
 
 def _renamed(stored: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     judge, precision = JUDGES[name], torch.float16 if "fp16" in name else torch.float32
-    matches = {key: re.fullmatch(judge.pattern, key) for key in stored}
     return {
-        judge.prefix + match[1]: stored[key].to(precision)
-        for key, match in matches.items()
-        if match
+        judge.prefix + match[1]: tensor.to(precision)
+        for key, tensor in stored.items()
+        if (match := re.fullmatch(judge.pattern, key))
     }
 
 

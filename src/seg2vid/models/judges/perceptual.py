@@ -75,10 +75,8 @@ class PerceptualDistance(nn.Module):
 
     def forward(self, predicted: Pictures, target: Pictures) -> Float[Tensor, " batch"]:
         """Return the distance of each pair of pictures in [0, 1], at least 32 pixels on a side."""
-        total = predicted.new_zeros(predicted.shape[0])
-        for difference in self._differences(predicted, target):
-            total = total + difference.mean((1, 2))
-        return total
+        shares = (difference.mean((1, 2)) for difference in self._differences(predicted, target))
+        return sum(shares, predicted.new_zeros(len(predicted)))
 
     def distance_map(
         self, predicted: Pictures, target: Pictures
@@ -88,11 +86,12 @@ class PerceptualDistance(nn.Module):
         The mean over a picture is ``forward`` but for the border, where rows and columns count a
         little more or less once enlarged: 3e-5 of it on photographs of 256x128.
         """
-        total = torch.zeros_like(predicted[:, 0])
-        for difference in self._differences(predicted, target):
-            enlarged = F.interpolate(difference[:, None], total.shape[1:], mode="bilinear")
-            total = total + enlarged[:, 0]
-        return total
+        size = predicted.shape[2:]
+        shares = (
+            F.interpolate(difference[:, None], size, mode="bilinear")[:, 0]
+            for difference in self._differences(predicted, target)
+        )
+        return sum(shares, torch.zeros_like(predicted[:, 0]))
 
     def _differences(self, predicted: Pictures, target: Pictures) -> list[Tensor]:
         """Return the weighted squared difference in each layer: (batch, height, width) there."""
