@@ -446,6 +446,5 @@ def test_a_finer_grid_has_the_edges_of_its_own_labels() -> None:
     wall = (fine == 2).roll(1, 2) | (fine == 2)
     fine = torch.where(wall, 2, fine)
     scene = Scene(depth, torch.zeros_like(surfaces), surfaces, CAMERA, drive((1.0, 0, 0, 0)))
-    still = torch.zeros_like(wall)
     large = geometry.enlarge_scene(scene, torch.zeros_like(fine), fine)
     assert torch.allclose(large.inverse_depth[wall], torch.tensor(1 / 20), rtol=0.02)

@@ -197,8 +197,8 @@ def _read_control(options: Generate | Animate) -> Control | None:
         what, fix = "wishes for the motion, or --motion-from", "leave one of them out"
         raise MediaError(what, got="both", fix=fix)
     if path is None:
-        given = {"camera": camera, "move": move or (), "freeze": freeze}
-        return Control.read(**given, strength=options.strength)
+        strength = options.strength
+        return Control.read(camera=camera, move=move or (), freeze=freeze, strength=strength)
     if camera is not None or move or freeze:
         what = "--control, or --camera, --move and --freeze"
         raise MediaError(what, got="both", fix="write all of them into the file")
