@@ -39,7 +39,7 @@ CAMERA_USUAL = ((2.0, 0.4), (0.1, 0.05), (1.0, 0.6), (0.3, 0.3))
 """Standard deviation of each velocity in units of CAMERA_SPEED, and of its change between knots."""
 OBJECT_USUAL = ((1.5, 0.4), (1.0, 0.3), (0.3, 0.3))
 """The same for objects."""
-CAMERA_STARTS = tuple(product((0.0, 4.0, 8.0, 12.0), (-0.8, -0.4, 0.0, 0.4, 0.8)))
+CAMERA_STARTS = tuple(product((0.0, 5.0, 11.0), (-0.4, 0.0, 0.4)))
 """Speeds (m/s) and turns (rad/s) of the camera from which the search begins."""
 OBJECT_STARTS = (
     (0.0, 0.0, 0.0),
