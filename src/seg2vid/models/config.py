@@ -53,10 +53,6 @@ class MotionEncoderConfig:
 
     width: int = 32
     """Channels of the first layer; the deeper ones are multiples of it."""
-    matching_width: int = 24
-    """Channels of the features that are matched between consecutive frames."""
-    matching_reach: tuple[int, int] = (2, 5)
-    """Furthest match, up or down and to either side, in eighths of the resolution."""
 
 
 @dataclass(frozen=True)

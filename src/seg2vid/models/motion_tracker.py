@@ -7,6 +7,7 @@ ones. (Engel et al., Direct Sparse Odometry, TPAMI 2018, with depth that is know
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -31,6 +32,12 @@ PerGroup = Float[Tensor, " group"]
 Squares = Float[Tensor, "number number"]
 Stages = tuple[tuple[int, int], ...]
 
+WINDOW = 33
+"""Pixels around each of which brightness and contrast are taken away: headlights drive along."""
+CONTRAST = 0.1
+"""Standard deviation that is left."""
+LEAST_CONTRAST = 0.02
+"""Contrast that is noise."""
 DIFFERENCE = 0.03
 """Difference of colour, of 1, from which on a pixel counts less."""
 NUDGE = 1e-3
@@ -39,7 +46,7 @@ CAMERA_USUAL = ((2.0, 0.4), (0.1, 0.05), (1.0, 0.6), (0.3, 0.3))
 """Standard deviation of each velocity in units of CAMERA_SPEED, and of its change between knots."""
 OBJECT_USUAL = ((1.5, 0.4), (1.0, 0.3), (0.3, 0.3))
 """The same for objects."""
-CAMERA_STARTS = tuple(product((0.0, 5.0, 11.0), (-0.4, 0.0, 0.4)))
+CAMERA_STARTS = tuple(product((0.0, 5.0, 11.0), (-0.8, -0.4, 0.0, 0.4, 0.8)))
 """Speeds (m/s) and turns (rad/s) of the camera from which the search begins."""
 OBJECT_STARTS = (
     (0.0, 0.0, 0.0),
@@ -81,6 +88,7 @@ def _track(
 ) -> ScenePaths:
     """Track the camera by all that stands, then each object as the camera sees it."""
     every = len(video) - 1
+    video = _unlit(video)
     usual = (_usual(CAMERA_USUAL).to(video), _usual(OBJECT_USUAL).to(video))
 
     def camera_ways(numbers: Numbers) -> Float[Tensor, "group time 7"]:
@@ -92,15 +100,13 @@ def _track(
 
     given = (scene.inverse_depth[0], scene.camera)
     background = _Pictures(video, *given, -moves, scene.paths.pivots[0])
-    tried = []
+    coarse, tried = background.shrunk(4), []
     for speed, turn in CAMERA_STARTS:
         start = video.new_tensor([speed, 0.0, turn, 0.0]) / video.new_tensor(CAMERA_SPEED)
         start = start.repeat(KNOTS).unsqueeze(0)
-        tried.append(background.shrunk(8).align(start, camera_ways, usual[0], ((1, 3), (2, 2))))
+        tried.append(coarse.align(start, camera_ways, usual[0], ((1, 2), (3, 2))))
     start = min(tried, key=lambda one: float(one[1]))[0]
-    start, _ = background.shrunk(4).align(
-        start, camera_ways, usual[0], ((2, 3), (4, 3), (every, 5))
-    )
+    start, _ = coarse.align(start, camera_ways, usual[0], ((2, 3), (4, 3), (every, 5)))
     numbers, _ = background.shrunk(2).align(start, camera_ways, usual[0], ((every, 3),))
     camera = camera_ways(numbers)[..., :4]
     paths = ScenePaths(camera, scene.paths.objects.clone(), scene.paths.pivots)
@@ -122,6 +128,23 @@ def _track(
     best, _ = things.align(best, object_ways, usual[1], ((every, 3),))
     paths.objects[0, :count] = object_ways(best)[..., 4:]
     return paths
+
+
+def _unlit(
+    video: Float[Tensor, "every_frame 3 height width"],
+) -> Float[Tensor, "every_frame 3 height width"]:
+    """Even out brightness and contrast of the surroundings."""
+
+    def around(values: Tensor) -> Tensor:
+        # A window is a mean down of means across.
+        for size in ((1, WINDOW), (WINDOW, 1)):
+            padding = (size[0] // 2, size[1] // 2)
+            values = F.avg_pool2d(values, size, 1, padding, count_include_pad=False)
+        return values
+
+    detail = video - around(video)
+    contrast = around(detail.square()).mean(1, keepdim=True).sqrt()
+    return CONTRAST * detail / (contrast + LEAST_CONTRAST)
 
 
 def _usual(deviations: tuple[tuple[float, float], ...]) -> Squares:
@@ -146,7 +169,7 @@ class _Pictures:
     """What each pixel goes with, -1 for what does not count."""
     pivots: Float[Tensor, "object 2"]
 
-    @property
+    @cached_property
     def slopes(self) -> Float[Tensor, "time 6 height width"]:
         """How the colours of the frames after the first change to the right, then down (Sobel)."""
         across = self.video.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
@@ -231,8 +254,13 @@ class _Pictures:
         change = nudged[:, 0].unsqueeze(2) * across + nudged[:, 1].unsqueeze(2) * down
         weight = inside / (1 + squared) / (3 * DIFFERENCE**2)
         both = torch.cat((change, gap.unsqueeze(0)))
-        each = torch.einsum("atcn,btcn,tn->nab", both, both, weight)
-        total = each.new_zeros(len(numbers), *each.shape[1:]).index_add(0, group, each)
+        if len(numbers) == 1:
+            # The same as below, which would be slow.
+            whole = (both * weight.sqrt().unsqueeze(1)).flatten(1)
+            total = (whole @ whole.t()).unsqueeze(0)
+        else:
+            each = torch.einsum("atcn,btcn,tn->nab", both, both, weight)
+            total = each.new_zeros(len(numbers), *each.shape[1:]).index_add(0, group, each)
         left, right = total[:, :-1, :-1] + usual, total[:, :-1, -1] + numbers @ usual
         return cost / size, left, right
 
