@@ -159,7 +159,7 @@ PRESETS: dict[str, ModelConfig] = {
     ),
 }
 """Networks by name. Variants differ in these fields only, never in code."""
-UNREAD = ("frame_width", "focal_length")
+UNREAD = ("frame_width", "focal_length", "matching_width", "matching_reach")
 """Fields that older files have and nothing reads any more."""
 
 
