@@ -36,7 +36,7 @@ WINDOW = 33
 """Pixels around each of which brightness and contrast are taken away: headlights drive along."""
 CONTRAST = 0.1
 """Standard deviation that is left."""
-LEAST_CONTRAST = 0.02
+LEAST_CONTRAST = 0.05
 """Contrast that is noise."""
 DIFFERENCE = 0.03
 """Difference of colour, of 1, from which on a pixel counts less."""
@@ -106,8 +106,8 @@ def _track(
         start = start.repeat(KNOTS).unsqueeze(0)
         tried.append(coarse.align(start, camera_ways, usual[0], ((1, 2), (3, 2))))
     start = min(tried, key=lambda one: float(one[1]))[0]
-    start, _ = coarse.align(start, camera_ways, usual[0], ((2, 3), (4, 3), (every, 5)))
-    numbers, _ = background.shrunk(2).align(start, camera_ways, usual[0], ((every, 3),))
+    start, _ = coarse.align(start, camera_ways, usual[0], ((2, 3), (4, 4), (every, 8)))
+    numbers, _ = background.shrunk(2).align(start, camera_ways, usual[0], ((every, 8),))
     camera = camera_ways(numbers)[..., :4]
     paths = ScenePaths(camera, scene.paths.objects.clone(), scene.paths.pivots)
     count = int(scene.rows.max())
@@ -203,7 +203,7 @@ class _Pictures:
         """
         numbers, cost = start, start[:, 0]
         for frames, steps in stages:
-            damping = torch.full_like(cost, 0.01)
+            damping = torch.full_like(cost, 0.1)
             cost, left, right = self._look(numbers, ways_of, usual, frames)
             for _ in range(steps):
                 held = torch.diag_embed(left.diagonal(dim1=1, dim2=2) * damping.unsqueeze(1))
