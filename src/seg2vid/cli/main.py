@@ -20,6 +20,7 @@ from typing import Any
 
 from seg2vid.cli import options
 from seg2vid.cli.arguments import parse
+from seg2vid.data.annotated.settings import DatasetOptions
 from seg2vid.data.prepare.settings import PrepareOptions
 from seg2vid.tools.errors import Seg2VidError, printable
 
@@ -32,6 +33,7 @@ VERBS: dict[str, tuple[type, str]] = {
     "labels spaces": (options.LabelsSpaces, "seg2vid.cli.labels.list_spaces"),
     "segment": (options.Segment, "seg2vid.cli.segment.segment"),
     "prepare": (PrepareOptions, "seg2vid.data.prepare.run.run"),
+    "dataset": (DatasetOptions, "seg2vid.data.annotated.run.run"),
     "toycity": (options.ToyCity, "seg2vid.cli.data.toycity"),
     "train first-frame": (options.TrainFirstFrame, "seg2vid.cli.training.train_stage"),
     "train motion": (options.TrainMotion, "seg2vid.cli.training.train_stage"),

@@ -75,6 +75,24 @@ def working_alone(place: Path, *, among_others: bool = False) -> Iterator[None]:
         os.close(file)
 
 
+@contextmanager
+def sharing(folder: Path, share: tuple[int, int]) -> Iterator[None]:
+    """Hold a folder while doing one share of the work in it, number and count.
+
+    Jobs with a share each work side by side, but only one at the same share: see
+    ``working_alone``.
+    """
+    number, count = share
+    with ExitStack() as held:
+        held.enter_context(working_alone(folder, among_others=count > 1))
+        if count > 1:
+            own = folder / f".{number}-of-{count}"
+            own.touch()
+            held.enter_context(working_alone(own))
+            held.callback(own.unlink, missing_ok=True)
+        yield
+
+
 def remove_strays(path: Path) -> None:
     """Delete what killed processes left half written of an output; what is held stays."""
     for stray in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"):

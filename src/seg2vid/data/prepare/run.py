@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from itertools import chain, filterfalse
 from typing import Any
 
@@ -26,7 +26,7 @@ from seg2vid.data.prepare.work import work
 from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.data.recordings.recording import Recording
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import replacing, working_alone
+from seg2vid.tools.files import replacing, sharing
 from seg2vid.tools.plain import read_plain
 from seg2vid.tools.processes import available_cores
 
@@ -56,15 +56,7 @@ def run(options: PrepareOptions) -> Iterator[str]:
     except OSError as error:
         what, got = f"a folder that can be written at {options.output}", str(error)
         raise MediaError(what, got=got, fix="choose another place") from None
-    # Jobs with a share each work side by side, but only one at the same share.
-    number, count = options.share
-    with ExitStack() as held:
-        held.enter_context(working_alone(plan.parts, among_others=count > 1))
-        if count > 1:
-            own = plan.parts / f".{number}-of-{count}"
-            own.touch()
-            held.enter_context(working_alone(own))
-            held.callback(own.unlink, missing_ok=True)
+    with sharing(plan.parts, options.share):
         _claim(plan, settings)
         work(plan, left, workers)
         missing = list(filterfalse(plan.is_done, plan.recordings))

@@ -107,11 +107,16 @@ class PrepareOptions:
     @property
     def share(self) -> tuple[int, int]:
         """The i and N of ``shard_of``; raises ``MediaError`` for other text."""
-        number, slash, count = self.shard_of.partition("/")
-        if not (slash and number.isdecimal() and count.isdecimal()):
-            what, fix = "i/N for --shard-of", "for example --shard-of 2/8"
-            raise MediaError(what, got=repr(self.shard_of), fix=fix)
-        return int(number), int(count)
+        return read_share(self.shard_of)
+
+
+def read_share(text: str) -> tuple[int, int]:
+    """Return i and N of "i/N", a share of the work; raise ``MediaError`` for other text."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        what, fix = "i/N for --shard-of", "for example --shard-of 2/8"
+        raise MediaError(what, got=repr(text), fix=fix)
+    return int(number), int(count)
 
 
 def choose_step(recording_rate: float, settings: ClipSettings) -> int:

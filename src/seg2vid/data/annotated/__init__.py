@@ -1,0 +1,1 @@
+"""Annotated video datasets, generated from label maps."""
