@@ -260,6 +260,10 @@ class TrainModelOptions(TrainOptions):
     """Folder of LPIPS and VGG weights, for the terms that need them and the validation (default:
     SEG2VID_JUDGES).
     """
+    vgg19: Path | None = None
+    """File of VGG-19 as torchvision has it (vgg19-dcbb9e9d.pth), for the term of features as in the
+    authors' code, instead of VGG-16.
+    """
     without_features: bool = False
     """Leave out the terms of LPIPS and VGG features: their weights become 0."""
     preset: str = "geometry"
@@ -304,6 +308,8 @@ class TrainReplay:
     """Folder of the run that stopped."""
     judges: Path | None = None
     """Folder of LPIPS and VGG weights, where the run was given one."""
+    vgg19: Path | None = None
+    """File of VGG-19, where the run was given one."""
     process: int = ranged(0, 0)
     """Number of the process whose batch is taken."""
 
@@ -323,7 +329,9 @@ class Evaluate:
     against: list[str] | None = None
     """Another model to judge in the same run; give it again for more."""
     videos: Path | None = None
-    """Folder of generated videos to judge instead of a model, with --reference."""
+    """Folder of generated videos to judge instead of a model, with --reference or --protocol, whose
+    clips they are named like.
+    """
     reference: Path | None = None
     """Folder of the real videos, of the same names."""
     data: Path | None = None
