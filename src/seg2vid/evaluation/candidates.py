@@ -15,7 +15,7 @@ from tqdm import tqdm
 from seg2vid.data.stills import StillFolder
 from seg2vid.data.teachers.flow import DISFlow
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.evaluation.video_pairs import VideoPairs
+from seg2vid.evaluation.video_pairs import VideoPairs, VideosOfClips
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.generated import GeneratedVideo, join_passes
 from seg2vid.models.depth import Depth
@@ -313,7 +313,7 @@ def posterior(model: Model) -> Candidate:
     return Candidate("posterior", title, "oracle", about, make, model.sha256)
 
 
-def video_folder(pairs: VideoPairs) -> Candidate:
+def video_folder(pairs: VideoPairs | VideosOfClips) -> Candidate:
     """Return videos of any model, read from a folder."""
 
     def make(_clip: Clip, number: int) -> Output:
