@@ -367,6 +367,30 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyMake:
+    """Make one page on which people choose the better of two videos, pair by pair."""
+
+    folders: list[Path] = field(metadata=POSITIONAL)
+    """Folders of videos of the same names: the first is compared with each of the others."""
+    output: Path
+    """The page, .html: it needs no other file and no network."""
+    pairs: int = ranged(30, 1, 1000)
+    """Pairs of videos for each folder that the first is compared with."""
+    seed: int = ranged(0, 0, LARGEST_SEED)
+    """Draws the videos, their order and their sides; another seed gives another person's page."""
+    fps: float = ranged(8.0, 1, 60)
+    """Frames per second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyAnalyse:
+    """Say what people preferred, with intervals and a sign test."""
+
+    answers: list[Path] = field(metadata=POSITIONAL)
+    """The files that the page saved, one for each sitting."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judges:
     """List the judges, whether their weights are there and right, and where they come from."""
 
