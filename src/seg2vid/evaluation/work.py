@@ -89,11 +89,11 @@ class Setup:
         """
         protocol, device = self.protocol, self.device
         model = Model(self.model, protocol, device) if self.model else None
-        found = [*self._photo_baselines(), *baselines_of(protocol, model)]
-        if self.pairs is not None:
-            found.append(video_folder(self.pairs))
+        given: VideoPairs | VideosOfClips | None = self.pairs
         if self.videos is not None:
             given = VideosOfClips(self.videos, protocol, self.cases.names)
+        found = [*self._photo_baselines(), *baselines_of(protocol, model, given)]
+        if given is not None:
             found.append(video_folder(given))
         if model is not None:
             found.append(model.candidate("model", "model"))
