@@ -159,6 +159,10 @@ def key(**changes: Any) -> str:
     return base64.b64encode(json.dumps(plain).encode()).decode()
 
 
+def pair(other: int) -> dict[str, Any]:
+    return {"other": other, "clip": "a", "first_is_left": True}
+
+
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "other format": ({"format": "seg2vid-study-9"}, "one of seg2vid-study-1"),
     "no key": ({"key": "?"}, "the key of the answers"),
@@ -166,8 +170,8 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "no JSON": ({"key": base64.b64encode(b"[").decode()}, "got no JSON"),
     "deep": ({"key": base64.b64encode(b"[" * 100_000).decode()}, "nested too deeply"),
     "other key": ({"key": base64.b64encode(b"3").decode()}, "a mapping in the key of"),
-    "no such folder": ({"key": key(items=[[3, "a", True]])}, "a folder of 3 in the key of"),
-    "itself": ({"key": key(items=[[0, "a", True]])}, "from 1 to 1000; got 0"),
+    "no such folder": ({"key": key(items=[pair(3)])}, "a folder of 3 in the key of"),
+    "itself": ({"key": key(items=[pair(0)])}, "from 1 to 1000; got 0"),
     "no title": ({"key": key(titles=[])}, "a folder of 0 in the key of"),
     "no pair": ({"key": key(items=["a"])}, "a mapping as items[0]"),
     "no side": ({"answers": [{"item": 0, "choice": "both"}]}, "one of left, right"),
@@ -175,6 +179,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "before": ({"answers": [{"item": -1, "choice": "left"}]}, "item"),
     "twice": ({"answers": [{"item": 0, "choice": "left"}] * 2}, "at most once in"),
     "none": ({"answers": []}, "at least one answer; got none"),
+    "no letter": ({"format": "\ud800"}, "letters in the answers to a preference study"),
     "no list": ({"answers": 3}, "a list as answers"),
     "more": ({"extra": 1}, "only format, session, key, answers"),
 }

@@ -10,10 +10,10 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 from seg2vid.tools.errors import MediaError, Seg2VidError
 from seg2vid.tools.files import check_regular, replacing
@@ -49,9 +49,7 @@ class Key:
 
     def encode(self) -> str:
         """Return the key as it stands in the page."""
-        pairs = [[one.other, one.clip, one.first_is_left] for one in self.items]
-        plain = {"titles": self.titles, "items": pairs}
-        return base64.b64encode(json.dumps(plain).encode()).decode()
+        return base64.b64encode(json.dumps(asdict(self)).encode()).decode()
 
 
 @dataclass(frozen=True)
@@ -161,10 +159,6 @@ def read_answers(path: Path) -> tuple[Answers, Key]:
     except ValueError as error:
         raise Seg2VidError(f"the key of {where}", got=error, fix=FIX) from None
     made = parse_plain(plain, f"the key of {where}", is_json=True, fix=FIX)
-    if isinstance(made, dict) and isinstance(made.get("items"), list):
-        names = ("other", "clip", "first_is_left")
-        items = [_named(names, one) for one in made["items"]]
-        made = {**made, "items": items}
     key = build(Key, made, f"the key of {where}", fix=FIX)
     for item in key.items:
         if item.other >= len(key.titles):
@@ -176,11 +170,6 @@ def read_answers(path: Path) -> tuple[Answers, Key]:
         what = f"each of {len(key.items)} pairs at most once in {where}"
         raise Seg2VidError(what, got=f"number {wrong[0]}", fix=FIX)
     return given, key
-
-
-def _named(names: tuple[str, ...], values: Any) -> Any:
-    fits = isinstance(values, list) and len(values) == len(names)
-    return dict(zip(names, values, strict=True)) if fits else values
 
 
 def analyse(paths: Sequence[Path]) -> tuple[list[Preference], float, int]:
