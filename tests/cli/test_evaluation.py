@@ -6,6 +6,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,11 +15,14 @@ from seg2vid.cli import main as cli
 from seg2vid.data.clips import render_toycity
 from seg2vid.data.toycity.clip import ToyCityConfig, save_clip
 from seg2vid.data.toycity.render import render_clip
+from seg2vid.evaluation.protocol import PROTOCOLS
 from seg2vid.evaluation.run import figure_of
+from seg2vid.evaluation.study import FORMAT
 from seg2vid.media.pictures import write_image, write_label_map
 from seg2vid.media.video import read_video
 from seg2vid.models.judges.files import JUDGES, JUDGES_VARIABLE
 from seg2vid.structures import Clip
+from tests.data.recordings.test_adapters import snippet
 from tests.evaluation.test_video_pairs import write
 from tests.evaluation_runs import SPACE, judge_quickly, write_model
 from tests.evaluation_samples import make_report
@@ -28,6 +32,11 @@ OWN = {
     "name": "own-v1", "about": "Two rendered streets.", "task": "prediction", "source": "toycity",
     "clips": 2, "height": 64, "width": 128, "num_frames": 3, "horizons": [3], "samples": 1,
     "picture_times": [3], "warping_times": [1], "replicates": 50,
+}  # fmt: skip
+
+OWN_TIMES = {
+    "height": 64, "width": 128, "num_frames": 3, "horizons": [3], "picture_times": [3],
+    "warping_times": [1], "replicates": 50,
 }  # fmt: skip
 
 
@@ -203,6 +212,38 @@ def test_real_videos_judged_against_themselves_are_perfect(
     assert "PSNR" not in capsys.readouterr().err
 
 
+def test_videos_of_others_are_judged_under_the_official_protocol(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With 2 of 500 sequences, which the report says, and at a size that is quick."""
+    for city in ("lindau", "munster"):
+        snippet(tmp_path / "cityscapes", city, 0, range(23), split="val")
+        name = f"{city}_000000_000000_0019"
+        write(tmp_path / "made" / f"{name}_seed0", 19, count=5, size=(64, 128))
+    text = (PROTOCOLS / "cityscapes-official-prediction-v1.yaml").read_text()
+    values = yaml.safe_load(text) | OWN_TIMES
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(values))
+    words = ("evaluate", "--protocol", tmp_path / "own.yaml", "--data", tmp_path)
+    words = (*words, "--videos", tmp_path / "made", "--workers", 1, "--threads", 1)
+    assert run(*words, "-o", tmp_path / "report") == 0
+    report = read(tmp_path / "report")
+    assert report["protocol"]["changed"]["clips"] == "2 of 500"
+    titles = [c["title"] for c in report["candidates"]]
+    assert titles[:2] == ["the real clip", "first frame repeated"] and titles[-1] == "made"
+    # Frame i is 10 i too bright, for every real one is 1 brighter than the one before.
+    errors = [20 * np.log10(255 / (9 * time)) for time in (1, 2, 3)]
+    assert figure_of(report, "model", "psnr") == pytest.approx(np.mean(errors), rel=1e-3)
+    capsys.readouterr()
+    (tmp_path / "made" / "munster_000000_000000_0019_seed0").rename(tmp_path / "made" / "munster")
+    assert run(*words, "-o", tmp_path / "other") == 2
+    line = capsys.readouterr().err
+    assert "got none of munster_000000_000000_0019 and 0 more; name them like munster_0000" in line
+    write(tmp_path / "made" / "munster_000000_000000_0019", 19, count=3, size=(64, 128))
+    assert run(*words, "-o", tmp_path / "other") == 2
+    line = capsys.readouterr().err
+    assert "4 frames of 128x64, the first one included; got 3 of 128x64 at" in line
+
+
 BAD_WORDS = {
     ("evaluate",): "-o",
     ("evaluate", "-o", "OUT", "--clips", "0"): "--clips of at least 1; got 0",
@@ -219,8 +260,12 @@ BAD_WORDS = {
     ),
     ("evaluate", "-o", "OUT", "--data", "nowhere"): "a folder of clips (clip_*.safetensors)",
     ("evaluate", "-o", "OUT", "--device", "tpu"): "auto, cpu, cuda",
-    ("evaluate", "-o", "OUT", "--videos", "."): "--videos and --reference together; got one of",
-    ("evaluate", "-o", "OUT", "--reference", "."): "--videos and --reference together; got one of",
+    ("evaluate", "-o", "OUT", "--videos", "."): "either --reference or --protocol; got neither",
+    ("evaluate", "-o", "OUT", "--videos", ".", "--reference", ".", "--protocol", "toycity"): (
+        "with --videos either --reference or --protocol; got both; name the real videos, or the"
+    ),
+    ("evaluate", "-o", "OUT", "--videos", "nowhere", "--protocol", "toycity"): "no such folder",
+    ("evaluate", "-o", "OUT", "--reference", "."): "--videos and --reference together; got --refe",
     ("evaluate", "-o", "OUT", "--videos", ".", "--reference", ".", "--model", "toycity"): (
         "a model or --videos; got both; leave one of them out"
     ),
@@ -278,6 +323,28 @@ def test_a_missing_extra_is_named(
         r"the extra `eval` to be installed; got no torchmetrics; pip install 'seg2vid\[eval\]'"
     )
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_study_is_made_and_analysed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place, folder in enumerate(("ours", "theirs")):
+        for name in "abc":
+            write(tmp_path / folder / name, 100 * place)
+    page = tmp_path / "study.html"
+    words = ("study", "make", tmp_path / "ours", tmp_path / "theirs", "--pairs", 2)
+    assert run(*words, "-o", tmp_path / "study.htm") == 2
+    assert "a page, .html, for -o; got study.htm" in capsys.readouterr().err
+    assert run(*words, "-o", page) == 0
+    out = capsys.readouterr().out
+    assert "ours against theirs: 2 of 3 pairs" in out and "study.html: 2 pairs" in out
+    key = re.search(r'"key": "([\w+/=]+)"', page.read_text())
+    assert key is not None
+    given = {"format": FORMAT, "session": "a", "key": key[1]}
+    given["answers"] = [{"item": 0, "choice": "left"}]
+    (tmp_path / "answers.json").write_text(json.dumps(given))
+    assert run("study", "analyse", tmp_path / "answers.json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "sittings: 1; answers: 1, 100 % of them left"
+    assert re.fullmatch(r"ours / theirs +(1.00 / 0.00|0.00 / 1.00) .* 1", lines[2])
 
 
 def test_reports_of_other_protocols_do_not_compare(

@@ -194,6 +194,26 @@ def test_a_training_without_judges_stops_or_says_what_it_leaves_out(
     assert left_out.items() <= training.items()
 
 
+def test_a_file_of_vgg19_is_for_a_term_that_is_weighed(
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen: list[Any] = []
+
+    def make(*_: object, **named: object) -> None:
+        seen.append(named["vgg19"])
+        raise ModelError("that is all")
+
+    monkeypatch.setattr("seg2vid.cli.training.make_stage", make)
+    words = ("train", "motion", "--data", clips, "-o", tmp_path / "run", "--preset", "tiny")
+    assert run(*words, "--vgg19", "vgg19.pth") == 2 and not seen
+    assert "a term of features to be weighed, for --vgg19; got" in capsys.readouterr().err
+    assert run(*words, "--vgg19", "vgg19.pth", "--features", 1) == 2
+    assert seen == [Path("vgg19.pth")]
+
+
 def test_train_segmenter_on_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = SegmenterConfig(widths=(4, 8, 8), blocks=(1, 1))
     monkeypatch.setitem(PRESETS, "geometry", replace(CONFIG, segmenter=small))

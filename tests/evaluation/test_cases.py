@@ -15,11 +15,13 @@ from seg2vid.data.toycity.clip import ToyCityConfig, save_clip
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.evaluation.cases import DATA_VARIABLE, Cases, digest_of, digest_of_all
 from seg2vid.evaluation.protocol import get_protocol
+from seg2vid.labels.fit import fit_image
 from seg2vid.labels.space import get_label_space
-from seg2vid.media.pictures import write_label_map
+from seg2vid.media.pictures import read_image, write_label_map
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError, Seg2VidError
 from tests import shards
+from tests.data.recordings.test_adapters import snippet
 from tests.data.test_stills import write_still
 from tests.evaluation_runs import SPACE, TINY, still_protocol
 
@@ -86,6 +88,50 @@ def test_clips_of_recordings_are_named_by_their_start(data: Path) -> None:
     ]
     wide = Cases(replace(RECORDED, step=2, num_frames=1, horizons=(1,)), data).read(0)
     assert (wide.frames[0, :, 0, 0, 0] * 255).round().tolist() == [4], "every second frame"
+
+
+OFFICIAL = ("cityscapes-official-prediction", "cityscapes-official-generation")
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_clips_of_the_official_cityscapes_begin_with_frame_twenty(
+    tmp_path: Path, name: str
+) -> None:
+    protocol = get_protocol(name)
+    for city, first in (("lindau", 0), ("munster", 40)):
+        snippet(tmp_path / "cityscapes", city, 0, range(first, first + 30), split="val")
+    snippet(tmp_path / "cityscapes", "bonn", 0, range(30), split="train")
+    cases = Cases(protocol, tmp_path)
+    assert cases.names == ("lindau_000000_000000_0019", "munster_000000_000040_0019")
+    clip = cases.read(1)
+    assert clip.first_frame.shape == (1, 3, 128, 256)
+    assert (clip.first_frame * 255).round().unique().tolist() == [59], "number 40 + 19"
+    assert (clip.frames[0, :, 0, 0, 0] * 255).round().tolist() == list(range(60, 68))
+    assert clip.label_map.unique().tolist() == [13] and clip.instance_map is None
+    maps = tmp_path / "cityscapes" / "gtFine" / "val"
+    (maps / "lindau" / "lindau_000000_000019_gtFine_labelIds.png").unlink()
+    expected = r"a label map of frame 19, counted from 0, of every .*; got none for lindau_"
+    with pytest.raises(MediaError, match=expected):
+        Cases(protocol, tmp_path)
+    with pytest.raises(Seg2VidError, match=r"clips for .*-v1; got none; check --data"):
+        Cases(replace(protocol, split="test"), tmp_path)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_clips_of_the_official_cityscapes_in_its_real_files(shared_data: Path, name: str) -> None:
+    """The tree there holds frames 10 to 28 of two training sequences: 9 is the labelled one."""
+    protocol = get_protocol(name)
+    with pytest.raises(Seg2VidError, match=r"clips for .*; got none; check --data"):
+        Cases(protocol, shared_data / "layouts")
+    cases = Cases(replace(protocol, split="train", starts={"*": (9,)}), shared_data / "layouts")
+    assert cases.names == ("aachen_000000_000010_0009", "aachen_000003_000010_0009")
+    clip = cases.read(0)
+    assert clip.frames.shape == (1, 8, 3, 128, 256) and clip.label_maps is None
+    assert len(clip.label_map.unique()) > 3 and clip.first_frame.std() > 0.1
+    own = cases.folder / "leftImg8bit_sequence/train/aachen"
+    picture = read_image(own / "aachen_000000_000019_leftImg8bit.png")
+    fitted = torch.from_numpy(fit_image(picture, height=128, width=256)).permute(2, 0, 1)
+    assert torch.equal((clip.first_frame[0] * 255).round().byte(), fitted)
 
 
 def test_photos_are_clips_without_further_frames(data: Path) -> None:

@@ -1,5 +1,6 @@
 """Two folders of videos: who belongs to whom, how much of them is judged, and what does not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seg2vid.evaluation.candidates import Candidate, video_folder
+from seg2vid.evaluation.candidates import Candidate, baselines_of, video_folder
 from seg2vid.evaluation.cases import Cases
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.run import compare_videos
@@ -83,6 +84,23 @@ def test_futures_are_read_with_their_first_frames(folders: tuple[Path, Path]) ->
     judged = candidate.make(pairs.read(0), 0)
     assert torch.equal(judged.frames, futures)
     assert judged.label_maps is None and judged.motion is None
+
+
+def test_videos_stand_still_on_their_own_first_frame_where_none_is_given(
+    folders: tuple[Path, Path],
+) -> None:
+    protocol, pairs = compare_videos(*folders)
+    for task, grey in (("prediction", 20), ("generation", 20)):
+        (repeat,) = [
+            one
+            for one in baselines_of(replace(protocol, task=task), None, pairs)
+            if one.key == "repeat"
+        ]
+        real = pairs.read(0).map(lambda tensor: tensor + 1)
+        frames = repeat.make(real, 0).frames
+        assert frames.shape == (1, 3, 3, 32, 64)
+        expected = grey + (255 if task == "prediction" else 0)
+        assert (frames * 255).round().unique().tolist() == [expected]
 
 
 @pytest.mark.parametrize("changed", ["made/a_seed11/000001.png", "real/b/000004.png"])

@@ -450,6 +450,11 @@ def compare(case: Case) -> list[object]:
     )
 
 
+def study_make(case: Case) -> list[object]:
+    """Two folders of videos."""
+    return [case.given("videos"), case.given("videos"), "-o", case.place(".html"), "--pairs", 1]
+
+
 def judges_convert(case: Case) -> list[object]:
     """An official file."""
     return [case.given("judge"), "-o", case.place("")]
@@ -472,6 +477,8 @@ COMMANDS: dict[str, Callable[[Case], list[object]]] = {
     "assemble": assemble,
     "evaluate": evaluate,
     "compare": compare,
+    "study make": study_make,
+    "study analyse": lambda case: [case.given("answers")],
     "judges": lambda case: [],
     "judges convert": judges_convert,
     "convert": judges_convert,
@@ -499,7 +506,9 @@ WRITERS = (
 BORDERS = {
     "label maps": Border(("map", "instances"), LABELS, 24),
     "photos": Border(("photo",), ("segment", "animate", "generate"), 8),
-    "videos": Border(("video", "videos", "recordings"), ("animate", "evaluate", "prepare"), 8),
+    "videos": Border(
+        ("video", "videos", "recordings"), ("animate", "evaluate", "prepare", "study make"), 8
+    ),
     "label spaces": Border(("space",), LABELS, 10),
     "recipes": Border(("recipe", "protocol"), (*STAGES, "evaluate"), 8),
     "checkpoints": Border(("model",), ("generate", "assemble", "animate", *STAGES[:2]), 8),
@@ -507,6 +516,7 @@ BORDERS = {
     "datasets": Border(("dataset", "stills"), STAGES, 7),
     "clips": Border(("clips",), (*STAGES[:2], "toycity", "prepare"), 7),
     "reports": Border(("report", "evaluation"), ("compare", "compare", "compare", "evaluate"), 16),
+    "answers": Border(("answers",), ("study analyse",), 4),
     "runs": Border(("run", "diverged"), ("train motion", "train replay"), 3),
     "arguments": Border((), tuple(COMMANDS), 14),
     "places": Border(("marked",), WRITERS, 8, has_bad_places=True),

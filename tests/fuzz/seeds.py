@@ -24,6 +24,7 @@ from seg2vid.data.toycity.render import render_clip
 from seg2vid.evaluation import figures
 from seg2vid.evaluation import work as evaluation_work
 from seg2vid.evaluation.measure import Judges
+from seg2vid.evaluation.study import FORMAT, Item, Key
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.pictures import write_label_map
@@ -207,6 +208,10 @@ def _texts(root: Path) -> None:
         report = make_report(clips)
         report["figures"][0]["value"] += clips / 1000
         _folder(root, "report").joinpath(f"{name}.json").write_text(json.dumps(report))
+    key = Key(("ours", "theirs"), (Item(1, "a", True), Item(1, "b", False))).encode()
+    answers = [{"item": number, "choice": "left"} for number in (0, 1)]
+    given = {"format": FORMAT, "session": "one", "key": key, "answers": answers}
+    _folder(root, "answers").joinpath("answers.json").write_text(json.dumps(given))
 
 
 def _models(root: Path) -> None:

@@ -90,6 +90,11 @@ def test_damages_are_many_and_repeat(tmp_path: Path, ending: str) -> None:
     assert len({one.what for one in made}) > 5
 
 
+def test_an_alias_bomb_is_damaged_as_text() -> None:
+    bomb = mutations.BOMB.encode()
+    assert all(mutations.damage(Random(n), bomb, ".yaml").content for n in range(20))
+
+
 # Each kind of failure is seen
 
 

@@ -365,6 +365,30 @@ def test_paper_refiner_as_the_authors_train_it_sees_one_time_after_another(
         assert torch.equal(made(*given)[0], slow(*given)[0]), "in use there is no difference"
 
 
+def test_paper_refiner_that_sees_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow(monkeypatch)
+    model = replace(SMALL, refinement=True)
+    off, on = (
+        Animator(replace(model, paper=PaperConfig(refiner_sees_mask=sees)), num_channels=20).eval()
+        for sees in (False, True)
+    )
+    plain, shown = PaperRefiner().eval(), on.refiner
+    assert isinstance(off.refiner, PaperRefiner) and isinstance(shown, PaperRefiner)
+    plain.load_state_dict(off.refiner.state_dict())
+    warped, labels = torch.rand(1, 3, 128, 128), map_of(128, 128)
+    seen = (torch.rand(1, 1, 128, 128) < 0.5).float()
+    weights = {**plain.state_dict()}
+    first = weights["down.0.0.0.weight"]
+    for share in (0.0, 1.0):
+        weights["down.0.0.0.weight"] = torch.cat((first, torch.full_like(first[:, :1], share)), 1)
+        shown.load_state_dict(weights)
+        with torch.inference_mode():
+            expected, _ = plain(warped, seen, labels, warped)
+            assert torch.equal(off.refiner(warped, seen, labels, warped)[0], expected)
+            found, _ = shown(warped, seen, labels, warped)
+        assert torch.allclose(found, expected, atol=1e-6) == (share == 0)
+
+
 def test_paper_normalising_each_time_needs_every_frame_of_a_pass() -> None:
     model = replace(SMALL, paper=PaperConfig(norm_each_time=True))
     with torch.device("meta"), pytest.raises(TrainingError, match=r"all 2 frames .*; got 1; set"):

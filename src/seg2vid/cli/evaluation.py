@@ -1,11 +1,12 @@
-"""The verbs that measure: evaluate and compare."""
+"""The verbs that measure: evaluate, compare and study."""
 
 from collections.abc import Iterator, Sequence
 
-from seg2vid.cli.options import Compare, Evaluate
+from seg2vid.cli.options import Compare, Evaluate, StudyAnalyse, StudyMake
 from seg2vid.evaluation.compare import compare as compare_reports
 from seg2vid.evaluation.compare import comparison_lines, read_report, table_lines
 from seg2vid.evaluation.protocol import get_protocol
+from seg2vid.evaluation.study import make_page, preference_lines
 from seg2vid.tools.errors import Seg2VidError
 
 
@@ -15,9 +16,14 @@ def evaluate(options: Evaluate) -> Iterator[str]:
     from seg2vid.evaluation.work import Setup
 
     videos, reference = options.videos, options.reference
-    if (videos is None) != (reference is None):
-        what, got = "--videos and --reference together", "one of them"
+    if videos is None and reference is not None:
+        what, got = "--videos and --reference together", "--reference alone"
         raise Seg2VidError(what, got=got, fix="name both folders")
+    clips = (reference, options.protocol or options.data)
+    if videos is not None and (clips.count(None) != 1):
+        what = "with --videos either --reference or --protocol"
+        fix = "name the real videos, or the protocol whose clips they show"
+        raise Seg2VidError(what, got="both" if reference else "neither", fix=fix)
     if videos is not None and (options.model is not None or options.against):
         what, got = "a model or --videos", "both"
         raise Seg2VidError(what, got=got, fix="leave one of them out")
@@ -35,12 +41,13 @@ def evaluate(options: Evaluate) -> Iterator[str]:
     setup = Setup(
         protocol,
         options.output,
-        model=None if pairs is not None else options.model or "toycity",
+        model=None if videos is not None else options.model or "toycity",
         against=tuple(options.against or ()),
         data=options.data,
         judges=options.judges,
         limit=options.clips,
         pairs=pairs,
+        videos=videos if pairs is None else None,
         device=evaluation.choose_device(options.device),
     )
     how = ("workers", "threads", "keep_work")
@@ -71,3 +78,19 @@ def compare(options: Compare) -> Iterator[str]:
     for number, comparison in enumerate(comparisons):
         yield from ([""] if number else [])
         yield from comparison_lines(comparison)
+
+
+def make_study(options: StudyMake) -> Iterator[str]:
+    """Make the page of a preference study."""
+    if options.output.suffix != ".html":
+        got = options.output.name
+        raise Seg2VidError("a page, .html, for -o", got=got, fix="write it like study.html")
+    pairs, seed, fps = options.pairs, options.seed, options.fps
+    yield from make_page(
+        options.folders, options.output, pairs=pairs, seed=seed, frames_per_second=fps
+    )
+
+
+def analyse_study(options: StudyAnalyse) -> Iterator[str]:
+    """Say what people preferred."""
+    yield from preference_lines(options.answers)

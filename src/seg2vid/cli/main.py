@@ -43,6 +43,8 @@ VERBS: dict[str, tuple[type, str]] = {
     "convert": (options.Convert, "seg2vid.cli.models.convert"),
     "evaluate": (options.Evaluate, "seg2vid.cli.evaluation.evaluate"),
     "compare": (options.Compare, "seg2vid.cli.evaluation.compare"),
+    "study make": (options.StudyMake, "seg2vid.cli.evaluation.make_study"),
+    "study analyse": (options.StudyAnalyse, "seg2vid.cli.evaluation.analyse_study"),
     "judges": (options.Judges, "seg2vid.cli.models.list_judges"),
     "judges convert": (options.JudgesConvert, "seg2vid.cli.models.convert_judge"),
 }
@@ -56,7 +58,7 @@ HELP = """seg2vid: one semantic label map in, a moving scene out.
 
 Try:  seg2vid generate labels.png -o scene.mp4"""
 
-EXTRAS = {"train": "train", "evaluate": "eval"}
+EXTRAS = {"train": "train", "evaluate": "eval", "study": "eval"}
 """What has to be installed for some verbs, by their first word."""
 
 

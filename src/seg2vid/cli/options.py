@@ -274,6 +274,10 @@ class TrainModelOptions(TrainOptions):
     """Folder of LPIPS and VGG weights, for the terms that need them and the validation (default:
     SEG2VID_JUDGES).
     """
+    vgg19: Path | None = None
+    """File of VGG-19 as torchvision has it (vgg19-dcbb9e9d.pth), for the term of features as in the
+    authors' code, instead of VGG-16.
+    """
     without_features: bool = False
     """Leave out the terms of LPIPS and VGG features: their weights become 0."""
     preset: str = "geometry"
@@ -318,6 +322,8 @@ class TrainReplay:
     """Folder of the run that stopped."""
     judges: Path | None = None
     """Folder of LPIPS and VGG weights, where the run was given one."""
+    vgg19: Path | None = None
+    """File of VGG-19, where the run was given one."""
     process: int = ranged(0, 0)
     """Number of the process whose batch is taken."""
 
@@ -337,7 +343,9 @@ class Evaluate:
     against: list[str] | None = None
     """Another model to judge in the same run; give it again for more."""
     videos: Path | None = None
-    """Folder of generated videos to judge instead of a model, with --reference."""
+    """Folder of generated videos to judge instead of a model, with --reference or --protocol, whose
+    clips they are named like.
+    """
     reference: Path | None = None
     """Folder of the real videos, of the same names."""
     data: Path | None = None
@@ -370,6 +378,30 @@ class Compare:
     """Which row of each, as in model,other_1 (default: the model of each)."""
     format: Literal["text", "markdown", "latex", "csv"] = "text"
     """Lines for a terminal, a table for a document, or every number for a program."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyMake:
+    """Make one page on which people choose the better of two videos, pair by pair."""
+
+    folders: list[Path] = field(metadata=POSITIONAL)
+    """Folders of videos of the same names: the first is compared with each of the others."""
+    output: Path
+    """The page, .html: it needs no other file and no network."""
+    pairs: int = ranged(30, 1, 1000)
+    """Pairs of videos for each folder that the first is compared with."""
+    seed: int = ranged(0, 0, LARGEST_SEED)
+    """Draws the videos, their order and their sides; another seed gives another person's page."""
+    fps: float = ranged(8.0, 1, 60)
+    """Frames per second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyAnalyse:
+    """Say what people preferred, with intervals and a sign test."""
+
+    answers: list[Path] = field(metadata=POSITIONAL)
+    """The files that the page saved, one for each sitting."""
 
 
 @dataclass(frozen=True, kw_only=True)

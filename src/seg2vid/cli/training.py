@@ -9,6 +9,8 @@ from seg2vid.data.sources import open_training_data, open_validation_data
 from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.models.config import preset
 from seg2vid.models.weights import find_weights
+from seg2vid.tools.errors import TrainingError
+from seg2vid.tools.files import digest_of
 from seg2vid.training.config import OBJECTIVES, RunConfig
 from seg2vid.training.failures import replay
 from seg2vid.training.fine_tune import freeze, inherit
@@ -43,7 +45,11 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
         names = [name for name in ("perceptual", "features") if getattr(training, name, 0)]
         training = change(training, dict.fromkeys(names, 0.0), "the command line")
         logging.info("%8s  %s: weight 0", "without", ", ".join(names) or "nothing that is weighed")
-    stage = make_stage(training, model, space=space, judges=judges)
+    vgg19 = None if isinstance(options, TrainSegmenter) else options.vgg19
+    if vgg19 is not None and not getattr(training, "features", 0):
+        what, got = "a term of features to be weighed, for --vgg19", "training.features 0"
+        raise TrainingError(what, got=got, fix="set --features 1, or leave --vgg19 out")
+    stage = make_stage(training, model, space=space, judges=judges, vgg19=vgg19)
     if options.start_from is not None:
         taken = inherit(stage, load_checkpoint(find_weights(options.start_from)))
         logging.info("%8s  %s: %s", "from", options.start_from, taken.describe())
@@ -51,6 +57,8 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
         freeze(stage, only, others=True)
     freeze(stage, frozen)
     origin = {"name": options.start_from or "", "frozen": frozen, "only": only}
+    if vgg19 is not None:
+        origin["vgg19"] = digest_of(vgg19)
     settings = RunConfig(**options.settings)
     path = run(stage, sources, options.output, settings, validation, origin=origin)
     if not settings.dry_run:
@@ -59,7 +67,7 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
 
 def train_replay(options: TrainReplay) -> Iterator[str]:
     """Compute the step at which a run diverged again, and name the cause."""
-    found = replay(options.run, judges=options.judges, process=options.process)
+    found = replay(options.run, judges=options.judges, vgg19=options.vgg19, process=options.process)
     yield f"step {found.step}: {found.cause or 'finite this time: it was the precision or chance'}"
     for title, values in (("term", found.terms), ("gradient of", found.gradient_norms)):
         for name, value in values.items():

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from seg2vid.data.stills import StillFolder
 from seg2vid.data.teachers.flow import DISFlow
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.evaluation.video_pairs import VideoPairs
+from seg2vid.evaluation.video_pairs import VideoPairs, VideosOfClips
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.generated import GeneratedVideo, join_passes
 from seg2vid.models.depth import Depth
@@ -284,6 +284,17 @@ def still_start(model: Model) -> Candidate:
     return Candidate("repeat", "its first frame repeated", "baseline", about, make)
 
 
+def still_videos(pairs: VideoPairs | VideosOfClips) -> Candidate:
+    """Return the same of videos of any model."""
+
+    def make(clip: Clip, number: int) -> Output:
+        frame = pairs.read_futures(number)[:1, 0].to(clip.first_frame)
+        return _repeated_frame(replace(clip, first_frame=frame), number)
+
+    about = "the videos' own first frame again and again"
+    return Candidate("repeat", "their first frame repeated", "baseline", about, make)
+
+
 def posterior(model: Model) -> Candidate:
     """Return a model shown the clip itself: the mean of q(z | clip, labels), pass after pass.
 
@@ -313,11 +324,11 @@ def posterior(model: Model) -> Candidate:
     return Candidate("posterior", title, "oracle", about, make, model.sha256)
 
 
-def video_folder(pairs: VideoPairs) -> Candidate:
+def video_folder(pairs: VideoPairs | VideosOfClips) -> Candidate:
     """Return videos of any model, read from a folder."""
 
-    def make(_clip: Clip, number: int) -> Output:
-        return Output(pairs.read_futures(number))
+    def make(clip: Clip, number: int) -> Output:
+        return Output(pairs.read_futures(number).to(clip.first_frame))
 
     about = f"{pairs.samples} videos of each, as they lie in the folder"
     return Candidate("model", pairs.videos.resolve().name, "model", about, make, pairs.digest)
@@ -331,11 +342,16 @@ def _can_encode(model: Model) -> bool:
     return is_its_size and is_long_enough and bool(pipeline.motion_encoder_weights)
 
 
-def baselines_of(protocol: Protocol, model: Model | None) -> Sequence[Candidate]:
-    """Return the baselines of a protocol of videos in its order; ``model`` lends its first frame or
-    its encoder to those that need one, and they are left out without.
+def baselines_of(
+    protocol: Protocol, model: Model | None, videos: VideoPairs | VideosOfClips | None = None
+) -> Sequence[Candidate]:
+    """Return the baselines of a protocol of videos in its order; ``model``, or the ``videos`` in
+    its place, lends its first frame or its encoder to those that need one; those that lack one are
+    left out.
     """
     lent: dict[str, Candidate] = {}
+    if videos is not None and protocol.task == "generation":
+        lent["repeat"] = still_videos(videos)
     if model is not None and protocol.task == "generation":
         lent["repeat"] = still_start(model)
     if model is not None and "posterior" in protocol.baselines and _can_encode(model):

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from seg2vid.data.clips import ClipFolder, render_toycity
 from seg2vid.data.prepared import INDEX, PreparedDataset
-from seg2vid.data.recordings.folder import list_recordings
+from seg2vid.data.recordings import list_recordings
 from seg2vid.data.recordings.recording import Recording, read_clip
 from seg2vid.data.stills import StillFolder
 from seg2vid.data.toycity.clip import ToyCityConfig
@@ -24,6 +24,8 @@ from seg2vid.tools.errors import MediaError, Seg2VidError
 
 DATA_VARIABLE = "SEG2VID_EVALUATION_DATA"
 """Environment variable that names the folder of the evaluation data."""
+EVERY = "*"
+"""In a protocol's ``starts``: every recording of its split."""
 Dataset = PreparedDataset | ClipFolder
 
 
@@ -77,8 +79,24 @@ class Cases:
             return names_of(self._dataset)
         if self.pairs is not None:
             return self.pairs.names
-        starts = protocol.starts.items()
+        starts = self._starts.items()
         return tuple(f"{name}_{start:04d}" for name, times in starts for start in times)
+
+    @cached_property
+    def _starts(self) -> Mapping[str, tuple[int, ...]]:
+        """First frames of the clips of each recording; raises ``MediaError`` where ``*`` finds one
+        without its label map.
+        """
+        starts = dict(self.protocol.starts)
+        times = starts.pop(EVERY, ())
+        own = [one for one in self._recordings.values() if one.split in (None, self.protocol.split)]
+        for recording in own if times else ():
+            if lacking := sorted(set(times) - set(recording.label_files)):
+                what = f"a label map of frame {lacking[0]}, counted from 0, of every recording"
+                got = f"none for {recording.name}"
+                raise MediaError(what, got=got, fix="fetch the label maps of the whole split")
+            starts.setdefault(recording.name, times)
+        return starts
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -130,8 +148,9 @@ class Cases:
 
     @cached_property
     def _recordings(self) -> dict[str, Recording]:
-        found = {entry.name: entry for entry in list_recordings(self.folder)}
-        missing = sorted(set(self.protocol.starts) - set(found))
+        layout = self.protocol.layout
+        found = {entry.name: entry for entry in list_recordings(self.folder, layout)}
+        missing = sorted(set(self.protocol.starts) - {EVERY} - set(found))
         if missing:
             what = f"the recordings of {self.protocol.name} in {self.folder}"
             fix = "docs/evaluation.md says where they come from"

@@ -41,17 +41,19 @@ class Protocol:
     folder: str = ""
     """Folder below the evaluation data that holds recordings, photos or the dataset."""
     split: str = "val"
-    """Split of the dataset: ``val``, ``train`` or another that it has."""
+    """Split of the dataset or the recordings: ``val``, ``train`` or another that it has."""
     starts: Mapping[str, tuple[int, ...]] = field(
         default_factory=dict, metadata={"range": (0, 10**9)}
     )
-    """First frames of the clips of each recording."""
+    """First frames of the clips of each recording; ``*`` is every recording of ``split``."""
+    layout: str = "folder"
+    """Layout of the recordings: a key of ``data.recordings.LAYOUTS``."""
     step: int = ranged(1, 1, 1000)
     """Every how manyth frame of a recording is taken."""
     first_seed: int = ranged(0, 0, 1 << 61)
     """Seed of the first rendered clip."""
     clips: int = ranged(0, 0, 100_000)
-    """Number of rendered clips."""
+    """Number of rendered clips, or of those that ``*`` has to find."""
     training: str = ""
     """Folder of training photos, for the baselines that look one up."""
     height: int = ranged(128, 32, 2048)

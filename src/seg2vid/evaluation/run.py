@@ -174,7 +174,7 @@ def make_report(setup: Setup, cost: Mapping[str, int | float]) -> Report:
 def changes(setup: Setup) -> dict[str, str]:
     """Return in what a run differs from its protocol as frozen."""
     protocol, found = setup.protocol, {}
-    taken, every = len(setup.cases.names), len(setup.cases.every_name)
+    taken, every = len(setup.cases.names), max(len(setup.cases.every_name), protocol.clips)
     if taken < every:
         found["clips"] = f"{taken} of {every}"
     digests = judge_digests(setup.judges)

@@ -6,13 +6,14 @@
         street.mp4            street.mp4          or several futures of it:
         drive/000000.png      drive_seed0.mp4, drive_seed1.mp4 ...
 
-A video is a file (mp4, webm, avi, gif, webp ...) or a folder of png frames.
+A video is a file (mp4, webm, avi, gif, webp ...) or a folder of png frames. Under a protocol the
+clips take the place of REFERENCE, and videos are named like them.
 """
 
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seg2vid.data.recordings.recording import VIDEOS
+from seg2vid.evaluation.protocol import Protocol
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.video import read_video
 from seg2vid.structures import Clip
@@ -52,24 +54,17 @@ class VideoPairs:
             what = f"a real video in {self.reference} for each of {self.videos}"
             got = f"none for {lost[0]} and {len(lost) - 1} more"
             raise MediaError(what, got=got, fix="name both alike, or remove the others")
-        counts = {len(paths) for paths in self.futures.values()}
-        if len(counts) > 1:
-            what, got = "as many futures of every video", f"{min(counts)} to {max(counts)}"
-            raise MediaError(what, got=got, fix="remove what is too many")
+        _check_counts(self.futures)
 
     @cached_property
     def references(self) -> Mapping[str, Path]:
         """The real videos by name."""
-        return _list_videos(self.reference)
+        return list_videos(self.reference)
 
     @cached_property
     def futures(self) -> Mapping[str, tuple[Path, ...]]:
         """The generated videos by the name of their real one."""
-        grouped: dict[str, list[Path]] = defaultdict(list)
-        for name, path in _list_videos(self.videos).items():
-            match = None if name in self.references else _SAMPLE.fullmatch(name)
-            grouped[name if match is None else match["name"]].append(path)
-        return {name: tuple(paths) for name, paths in sorted(grouped.items())}
+        return list_futures(list_videos(self.videos), self.references)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,11 +89,7 @@ class VideoPairs:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all videos on both sides: figures of other ones are not taken for theirs."""
-        found = hashlib.sha256()
-        for name, path in self._paths:
-            for file in sorted(path.glob("*.png")) if path.is_dir() else [path]:
-                found.update(f"{name} {file.name} {digest_of(file)}\n".encode())
-        return found.hexdigest()
+        return _digest_of_all(self._paths)
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -135,12 +126,93 @@ class VideoPairs:
         return True
 
 
+@dataclass(frozen=True)
+class VideosOfClips:
+    """Generated videos of the clips of a protocol: ``NAME.mp4``, or futures ``NAME_seed0.mp4`` ...
+
+    Raises ``MediaError`` for clips without a video and for unequal numbers of futures; videos of
+    other names are not looked at.
+    """
+
+    videos: Path
+    protocol: Protocol
+    names: tuple[str, ...]
+    """The clips that are judged."""
+
+    def __post_init__(self) -> None:
+        """Look for all of them at once."""
+        lost = [name for name in self.names if name not in self.futures]
+        if lost:
+            what = f"a video in {self.videos} of each clip of {self.protocol.name}"
+            got = f"none of {lost[0]} and {len(lost) - 1} more"
+            raise MediaError(what, got=got, fix=f"name them like {lost[0]}.mp4")
+        _check_counts({name: self.futures[name] for name in self.names})
+
+    @cached_property
+    def futures(self) -> Mapping[str, tuple[Path, ...]]:
+        """The generated videos by the name of their clip."""
+        return list_futures(list_videos(self.videos), self.names)
+
+    @property
+    def samples(self) -> int:
+        """Futures of every clip."""
+        return len(self.futures[self.names[0]])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all videos that are judged."""
+        return _digest_of_all((name, path) for name in self.names for path in self.futures[name])
+
+    def read_futures(self, number: int) -> Float[Tensor, "samples frame 3 height width"]:
+        """Read the videos of clip ``number``, RGB in [0, 1], first frames included.
+
+        Raises ``MediaError`` for another size than the protocol's, and for too few frames.
+        """
+        protocol, made = self.protocol, []
+        wanted = (protocol.num_frames + 1, protocol.height, protocol.width)
+        for path in self.futures[self.names[number]]:
+            pictures = _read(path, wanted[0])
+            count, _, height, width = pictures.shape
+            if (count, height, width) != wanted:
+                what = f"{wanted[0]} frames of {wanted[2]}x{wanted[1]}, the first one included"
+                got = f"{count} of {width}x{height} at {path}"
+                raise MediaError(what, got=got, fix="generate as many, and scale them")
+            made.append(pictures)
+        return torch.stack(made)
+
+
+def list_futures(
+    videos: Mapping[str, Path], known: Container[str] = ()
+) -> Mapping[str, tuple[Path, ...]]:
+    """Group videos by the name of what they are futures of; a ``known`` name is a whole one."""
+    grouped: dict[str, list[Path]] = defaultdict(list)
+    for name, path in videos.items():
+        match = None if name in known else _SAMPLE.fullmatch(name)
+        grouped[name if match is None else match["name"]].append(path)
+    return {name: tuple(paths) for name, paths in sorted(grouped.items())}
+
+
+def _check_counts(futures: Mapping[str, tuple[Path, ...]]) -> None:
+    counts = {len(paths) for paths in futures.values()}
+    if len(counts) > 1:
+        what, got = "as many futures of every video", f"{min(counts)} to {max(counts)}"
+        raise MediaError(what, got=got, fix="remove what is too many")
+
+
+def _digest_of_all(paths: Iterable[tuple[str, Path]]) -> str:
+    found = hashlib.sha256()
+    for name, path in paths:
+        for file in sorted(path.glob("*.png")) if path.is_dir() else [path]:
+            found.update(f"{name} {file.name} {digest_of(file)}\n".encode())
+    return found.hexdigest()
+
+
 def _read(path: Path, length: int) -> Float[Tensor, "frame 3 height width"]:
     pixels = torch.from_numpy(read_video(path)[:length])
     return pixels.permute(0, 3, 1, 2).float() / 255
 
 
-def _list_videos(folder: Path) -> dict[str, Path]:
+def list_videos(folder: Path) -> dict[str, Path]:
     """List the videos of a folder by name; raise ``MediaError`` where there is none."""
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     found = {

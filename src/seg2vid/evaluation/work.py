@@ -30,7 +30,7 @@ from seg2vid.evaluation.cases import Cases, digest_of
 from seg2vid.evaluation.judges import load_judges
 from seg2vid.evaluation.measure import Measurement, Unit
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.evaluation.video_pairs import VideoPairs
+from seg2vid.evaluation.video_pairs import VideoPairs, VideosOfClips
 from seg2vid.media.generated import to_pixels
 from seg2vid.media.pictures import write_image
 from seg2vid.models.layers import exact_arithmetic
@@ -61,7 +61,9 @@ class Setup:
     limit: int | None = None
     """Takes the first so many clips only."""
     pairs: VideoPairs | None = None
-    """Two folders of videos, in place of models."""
+    """Two folders of videos, in place of models and clips."""
+    videos: Path | None = None
+    """Videos of the protocol's clips, in place of models."""
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -87,9 +89,12 @@ class Setup:
         """
         protocol, device = self.protocol, self.device
         model = Model(self.model, protocol, device) if self.model else None
-        found = [*self._photo_baselines(), *baselines_of(protocol, model)]
-        if self.pairs is not None:
-            found.append(video_folder(self.pairs))
+        given: VideoPairs | VideosOfClips | None = self.pairs
+        if self.videos is not None:
+            given = VideosOfClips(self.videos, protocol, self.cases.names)
+        found = [*self._photo_baselines(), *baselines_of(protocol, model, given)]
+        if given is not None:
+            found.append(video_folder(given))
         if model is not None:
             found.append(model.candidate("model", "model"))
         for number, name in enumerate(self.against, 1):

@@ -61,7 +61,8 @@ class Animator(nn.Module):
             self.flow_decoder = PaperFlowDecoder(config, num_channels=num_channels)
             times = config.num_frames if config.paper.norm_each_time else 1
             if config.refinement:
-                self.refiner = PaperRefiner(config.paper.channels, times=times)
+                sees_mask = config.paper.refiner_sees_mask
+                self.refiner = PaperRefiner(config.paper.channels, times=times, sees_mask=sees_mask)
         else:
             self.flow_decoder = MotionDecoder(config)
             if config.refinement:

@@ -97,6 +97,9 @@ class PaperConfig:
     """In training, let the refiner normalise each time of a pass by itself, with noise of each
     clip's own, as the authors do.
     """
+    refiner_sees_mask: bool = False
+    """Show the refiner what was visible, as the paper's text says and the authors' code does not.
+    """
 
 
 @dataclass(frozen=True)

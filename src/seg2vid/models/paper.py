@@ -273,11 +273,13 @@ def _blocks(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
 class PaperRefiner(nn.Module):
     """Finish each warped frame by itself; sides must be multiples of 32 and at least 128."""
 
-    def __init__(self, channels: int = 3, *, times: int = 1) -> None:
-        """``times`` is how many frames of each clip, which follow one another, are told apart."""
+    def __init__(self, channels: int = 3, *, times: int = 1, sees_mask: bool = False) -> None:
+        """``times`` is how many frames of each clip, which follow one another, are told apart;
+        with ``sees_mask`` the last channel that it sees is what was visible.
+        """
         super().__init__()
-        self.channels, self.times = channels, times
-        inputs = (channels, *(widths[-1] for widths in REFINER_DOWN))
+        self.channels, self.times, self.sees_mask = channels, times, sees_mask
+        inputs = (channels + sees_mask, *(widths[-1] for widths in REFINER_DOWN))
         self.down = nn.ModuleList(
             _blocks(before, widths) for before, widths in zip(inputs, REFINER_DOWN, strict=False)
         )
@@ -311,12 +313,14 @@ class PaperRefiner(nn.Module):
         del label_maps, first_frame
         noise = self._noise(warped)
         filled = _to_colours(warped * visible + noise * (1 - visible), self.channels)
+        if self.sees_mask:
+            filled = torch.cat((filled, visible.to(filled)), 1)
         times = self.times if self.training else 1
         pictures = [self._finish(filled[time::times]) for time in range(times)]
         picture = rearrange(torch.stack(pictures), "t b c h w -> (b t) c h w")
         return picture.expand(-1, 3, -1, -1), None
 
-    def _finish(self, hidden: Stack) -> Stack:
+    def _finish(self, hidden: Float[Tensor, "frames seen height width"]) -> Stack:
         skips = []
         for block in self.down:
             hidden = block(hidden)

@@ -104,6 +104,8 @@ def build(
     try:
         _check_fields(kind, values, "", is_open)
         made = msgspec.convert(values, kind)
+    except UnicodeError:
+        raise error(f"letters in {where}", got="half of a surrogate pair", fix=fix) from None
     except (msgspec.ValidationError, RecursionError) as problem:
         # As in: Expected `int`, got `str` - at `$.first_frame.width`
         text = re.sub(r"`(\w+)( \| null)?`", lambda word: WORDS.get(word[1], word[1]), str(problem))

@@ -85,11 +85,14 @@ class Replay:
     """The operation that gave the first number that is none, empty where all were finite."""
 
 
-def replay(run: Path, *, judges: Path | None = None, process: int = 0) -> Replay:
+def replay(
+    run: Path, *, judges: Path | None = None, vgg19: Path | None = None, process: int = 0
+) -> Replay:
     """Compute the step at which ``run`` diverged again, in single precision, and find the cause.
 
-    ``judges`` is the folder of LPIPS and VGG weights that the run was given; ``process`` the number
-    of the process whose batch is taken. Raises ``TrainingError`` for a folder that kept nothing.
+    ``judges`` is the folder of LPIPS and VGG weights that the run was given, ``vgg19`` its file of
+    VGG-19; ``process`` the number of the process whose batch is taken. Raises ``TrainingError`` for
+    a folder that kept nothing.
     """
     kept = run / "diverged"
     path = kept / f"batch_{process}.safetensors"
@@ -105,7 +108,7 @@ def replay(run: Path, *, judges: Path | None = None, process: int = 0) -> Replay
     recipe = read_recipe(run / "config.yaml", kind)
     space = LabelSpace.from_dict(recipe.model.label_space)
     training: Any = replace(recipe.training, accumulate=1)
-    stage = make_stage(training, recipe.model, space=space, judges=judges).train()
+    stage = make_stage(training, recipe.model, space=space, judges=judges, vgg19=vgg19).train()
     try:
         stage.load_state_dict(load_file(kept / "state.safetensors"))
         clip = read_batch(path)

@@ -118,13 +118,15 @@ def make_stage(
     *,
     space: LabelSpace | None = None,
     judges: Path | None = None,
+    vgg19: Path | None = None,
 ) -> Stage:
     """Build the stage that ``training`` configures, with fresh weights that the seed alone decides.
 
     ``model`` is a configuration or the name of a preset; ``space`` is by default that of
     Cityscapes; ``judges`` is the folder of LPIPS and VGG weights (default: ``SEG2VID_JUDGES``), for
-    the terms that need them. Raises ``ModelError`` for an unknown preset and missing weights, and
-    ``TrainingError`` for numbers outside their range.
+    the terms that need them; ``vgg19`` is a file to compare features of instead of VGG-16. Raises
+    ``ModelError`` for an unknown preset and missing weights, and ``TrainingError`` for numbers
+    outside their range.
     """
     check_ranges(training, TrainingError)
     config = preset(model) if isinstance(model, str) else model
@@ -133,6 +135,7 @@ def make_stage(
         judges,
         perceptual=getattr(training, "perceptual", 0) > 0,
         features=getattr(training, "features", 0) > 0,
+        vgg19=vgg19,
     )
     torch.manual_seed(training.seed)
     stage: Stage = STAGES[type(training)](config, training, networks)

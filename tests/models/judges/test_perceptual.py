@@ -3,6 +3,7 @@
 import hashlib
 import os
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from torch import Tensor, nn
 
 from seg2vid.models.judges.files import JUDGES, JUDGES_VARIABLE, find_judge, judge_folder
 from seg2vid.models.judges.perceptual import (
+    VGG_BLOCKS,
     PerceptualDistance,
     PerceptualNetworks,
     VGGFeatures,
     load_perceptual_distance,
     load_perceptual_networks,
     load_vgg_features,
+    read_vgg19,
 )
 from seg2vid.tools.errors import ModelError
 from seg2vid.tools.files import digest_of
@@ -308,6 +311,55 @@ def test_vgg_loads_frozen_and_tells_a_blur_from_a_shade(shared_data: Path) -> No
     pairs = [zip(judge(other), judge(picture), strict=True) for other in (blurred, picture * 0.95)]
     far, near = (sum(float((a - b).abs().mean()) for a, b in pair) for pair in pairs)
     assert far > 3 * near > 0
+
+
+def write_vgg19(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
+    """Write a narrow VGG-19 of random numbers under torchvision's names, its classifier with it."""
+    monkeypatch.setitem(VGG_BLOCKS, 19, ((2, 2), (3, 3), (4, 4, 4, 4), (5, 5, 5, 5)))
+    places = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
+    widths = (3, 2, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5)
+    stored = {"classifier.0.weight": torch.rand(7, 5), "classifier.0.bias": torch.rand(7)}
+    for place, (before, after) in zip(places, pairwise(widths), strict=True):
+        stored[f"features.{place}.weight"] = torch.randn(after, before, 3, 3)
+        stored[f"features.{place}.bias"] = torch.randn(after)
+    torch.save(stored, path)
+    return stored
+
+
+@torch.no_grad()
+def test_vgg19_of_torchvision_gives_twelve_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = write_vgg19(tmp_path / "vgg19.pth", monkeypatch)
+    given = {"perceptual": False, "features": True, "vgg19": tmp_path / "vgg19.pth"}
+    network = load_perceptual_networks(tmp_path, **given).features
+    assert network is not None
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    picture = torch.rand(1, 3, 32, 32)
+    hidden = (picture - network.shift) / network.scale
+    maps = network(picture)
+    assert [m.shape[1:3] for m in maps[:3]] == [(2, 32), (2, 32), (3, 16)] and len(maps) == 12
+    for made, place in zip(maps, (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25), strict=True):
+        if place in (5, 10, 19):
+            hidden = F.avg_pool2d(hidden, 2)
+        layer = (stored[f"features.{place}.{part}"] for part in ("weight", "bias"))
+        hidden = torch.relu(F.conv2d(hidden, *layer, padding=1))
+        torch.testing.assert_close(made, hidden)
+
+
+def test_a_file_that_is_no_vgg19_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "vgg19.pth"
+    stored = write_vgg19(path, monkeypatch)
+    lacking = {name: tensor for name, tensor in stored.items() if "25" not in name}
+    for other in (lacking, stored | {"features.25.weight": torch.rand(5, 5, 1, 1)}):
+        torch.save(other, path)
+        with pytest.raises(ModelError, match=r"no features\.25\.weight of shape 5x5x3x3"):
+            read_vgg19(path)
+    path.write_text("hostile")
+    with pytest.raises(ModelError, match="an official weight file at"):
+        read_vgg19(path)
 
 
 def test_judges_are_those_that_are_wanted(shared_data: Path, tmp_path: Path) -> None:

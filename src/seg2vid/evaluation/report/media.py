@@ -161,11 +161,15 @@ def fitting(title: str, ending: str, width: int, font: Any) -> str:
 
 def video_bytes(rows: Mapping[str, Frames]) -> bytes:
     """Return the side-by-side video as mp4; the first and the last picture are held a little."""
-    pictures = list(side_by_side(rows))
-    pictures = [pictures[0]] * HOLD + pictures + [pictures[-1]] * HOLD
+    return encode_video(np.stack(list(side_by_side(rows))), frames_per_second=FRAMES_PER_SECOND)
+
+
+def encode_video(frames: Frames, *, frames_per_second: float) -> bytes:
+    """Return frames as mp4, the first and the last one held a little."""
+    pictures = [frames[0]] * HOLD + list(frames) + [frames[-1]] * HOLD
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mp4"
-        with VideoWriter(path, frames_per_second=FRAMES_PER_SECOND) as writer:
+        with VideoWriter(path, frames_per_second=frames_per_second) as writer:
             for picture in pictures:
                 writer.write(picture)
         return path.read_bytes()

@@ -1,8 +1,7 @@
-"""Frozen AlexNet (LPIPS) and VGG-16, shared by losses and metrics, never in a checkpoint."""
+"""Frozen AlexNet (LPIPS) and VGG, shared by losses and metrics, never in a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seg2vid.models.judges.files import frozen, load_weights
+from seg2vid.models.judges.files import frozen, load_weights, read_official
 from seg2vid.structures import Pictures
 from seg2vid.tools.errors import ModelError
 
@@ -23,9 +22,12 @@ ALEXNET = {
 }
 """Arguments of AlexNet's convolutions (Krizhevsky, 2014 variant), by their places in the usual list
 of its layers."""
-VGG_PLACES = ("0", "2", "5", "7", "10", "12", "14", "17", "19", "21")
-"""Places of VGG-16's convolutions up to relu4_3."""
-VGG_WIDTHS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
+VGG_BLOCKS: Mapping[int, tuple[tuple[int, ...], ...]] = {
+    16: ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512)),
+    19: ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512)),
+}
+"""Channels of the convolutions of VGG-16 and VGG-19, a pooling apart, up to relu4_3 and relu4_4."""
+VGG19_SOURCE = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 
 
 class ReluMaps(nn.Module):
@@ -104,23 +106,41 @@ class PerceptualDistance(nn.Module):
 
 
 class VGGFeatures(ReluMaps):
-    """Ten ReLU maps of VGG-16, relu1_1 ... relu4_3, with average pooling (Gatys et al., 2016).
+    """ReLU maps of VGG with average pooling (Gatys et al., 2016), of RGB in [0, 1].
 
-    They come at 1 / f of the size, f = 1, 1, 2, 2, 4 ... 8, of RGB in [0, 1]. The authors' code
-    compares twelve maps of VGG-19, relu1_1 ... relu4_4, pooled likewise.
+    Ten of VGG-16, relu1_1 ... relu4_3, at 1 / f of the size, f = 1, 1, 2, 2, 4 ... 8; or the twelve
+    of VGG-19, relu1_1 ... relu4_4, that the authors' code compares.
     """
 
-    def __init__(self) -> None:
-        pairs = zip(VGG_PLACES, pairwise(VGG_WIDTHS), strict=True)
-        layers = {place: (before, after, 3, 1, 1) for place, (before, after) in pairs}
+    def __init__(self, depth: int = 16) -> None:
+        layers, pooled, place, before = {}, [], 0, 3
+        for block in VGG_BLOCKS[depth]:
+            pooled += [str(place)] if place else []
+            for after in block:
+                layers[str(place)] = (before, after, 3, 1, 1)
+                # Places count the ReLU after each convolution, and the pooling after each block.
+                place, before = place + 2, after
+            place += 1
         # Mean and deviation of ImageNet.
         shift, scale = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-        super().__init__(layers, nn.AvgPool2d(2), ("5", "10", "17"), shift=shift, scale=scale)
+        super().__init__(layers, nn.AvgPool2d(2), tuple(pooled), shift=shift, scale=scale)
 
 
 def load_vgg_features(folder: Path | None = None) -> VGGFeatures:
     """Load VGG-16, frozen; raise ``ModelError`` where the file is missing."""
     return frozen(VGGFeatures(), load_weights("vgg16_features_fp16.safetensors", folder))
+
+
+def read_vgg19(path: Path) -> VGGFeatures:
+    """Load VGG-19, frozen, from torchvision's file; raise ``ModelError`` where it is another."""
+    network = VGGFeatures(19)
+    stored, wanted = read_official(path), network.state_dict()
+    unfit = [n for n in wanted if n not in stored or stored[n].shape != wanted[n].shape]
+    if unfit:
+        what, fix = f"VGG-19 with the tensors of torchvision in {path}", f"download {VGG19_SOURCE}"
+        got = f"no {unfit[0]} of shape {'x'.join(map(str, wanted[unfit[0]].shape))}"
+        raise ModelError(what, got=got, fix=fix)
+    return frozen(network, {name: stored[name].float() for name in wanted})
 
 
 def shifted_distance(
@@ -160,13 +180,17 @@ class PerceptualNetworks:
 
 
 def load_perceptual_networks(
-    folder: Path | None, *, perceptual: bool, features: bool
+    folder: Path | None, *, perceptual: bool, features: bool, vgg19: Path | None = None
 ) -> PerceptualNetworks:
-    """Load those wanted; raise ``ModelError`` where a file is missing."""
+    """Load those wanted; raise ``ModelError`` where a file is missing.
+
+    ``vgg19`` is a file of VGG-19 to compare features of, instead of the folder's VGG-16.
+    """
+    chosen = read_vgg19(vgg19) if features and vgg19 is not None else None
     try:
         return PerceptualNetworks(
             perceptual=load_perceptual_distance(folder) if perceptual else None,
-            features=load_vgg_features(folder) if features else None,
+            features=chosen or (load_vgg_features(folder) if features else None),
         )
     except ModelError as error:
         without = "or leave out LPIPS and VGG features with --without-features"
