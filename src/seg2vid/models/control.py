@@ -151,9 +151,11 @@ class Control:
         freeze: Sequence[str] = (),
         strength: float = 1.0,
     ) -> "Control":
-        """Read the words of the command line: see ``Wish.read``; ``move`` is "car=still" and so on.
+        """Read the words of the command line.
 
-        Raises ``MediaError``.
+        ``camera`` and what follows NAME= in each of ``move`` are texts for ``Wish.read``; ``freeze``
+        names classes that stay where they are in the picture; ``strength`` goes from 0, as z says,
+        to 1. Raises ``MediaError``.
         """
         if not 0 <= strength <= 1:
             raise MediaError("a strength from 0 to 1", got=strength, fix="1 is as wished")
@@ -177,7 +179,7 @@ class Control:
 
     @classmethod
     def read_file(cls, path: Path) -> "Control":
-        """Read a YAML or JSON file with ``camera``, ``move`` (a mapping), ``freeze``, ``strength``.
+        """Read the YAML or JSON file at ``path``: camera, move (a mapping), freeze and strength.
 
         Raises ``MediaError``.
         """
@@ -187,7 +189,10 @@ class Control:
         return cls.read(camera=told.camera, move=move, freeze=told.freeze, strength=told.strength)
 
     def check(self, label_map: Labels, instance_map: Labels | None, space: LabelSpace) -> None:
-        """Raise ``LabelMapError`` for classes and instances that a map does not have."""
+        """Raise ``LabelMapError`` for classes and instances that the maps do not have.
+
+        ``label_map`` holds ids of ``space``, ``instance_map`` numbers its objects.
+        """
         there = set(label_map.unique().tolist())
         movable = [space.names[id_] for id_ in space.foreground_ids if id_ in there]
         present = [name for id_, name in enumerate(space.names) if id_ in there]
@@ -221,8 +226,9 @@ class Control:
         """Return the drive of one sample as wished.
 
         ``begin`` is the time of its key frame in seconds, ``heading`` where the camera has turned
-        by then, in radians. Maps are the key frame's, on the drive's grid. Without a ground an
-        object's motion is one of pixels a second: to the right, and up for forward.
+        by then, in radians. ``label_map``, with ids of ``space``, and ``instance_map`` are the key
+        frame's, on the grid of the ``drive``. Without a ground an object's motion is one of pixels
+        a second: to the right, and up for forward.
         """
         paths, step = drive.scene.paths, drive.step
         camera, objects, residual = paths.camera, paths.objects.clone(), drive.scene.residual
