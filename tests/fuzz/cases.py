@@ -385,6 +385,14 @@ def prepare(case: Case) -> list[object]:
     )
 
 
+def dataset(case: Case) -> list[object]:
+    """What a clip of the label map would cost."""
+    labels = str(Path(case.given("map")).parent)
+    layout = case.dice.choice(("cityscapes", "kitti-flow", "davis", "coco"))
+    words = [labels, "-o", case.place(""), "--layout", layout, "--count", 2, "--dry-run"]
+    return [*words, "--model", case.given("model")]
+
+
 def toycity(case: Case) -> list[object]:
     """One small clip, perhaps where some are."""
     return ["-o", case.place("", holds="clips"), "--clips", 1, "--size", "32x32", "--frames", 3]
@@ -469,6 +477,7 @@ COMMANDS: dict[str, Callable[[Case], list[object]]] = {
     "labels convert": labels_convert,
     "segment": segment,
     "prepare": prepare,
+    "dataset": dataset,
     "toycity": toycity,
     "train first-frame": _train("first-frame"),
     "train motion": _train("motion"),
