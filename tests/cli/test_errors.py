@@ -31,15 +31,16 @@ def street(height: int = 64, width: int = 128) -> np.ndarray:
     return ids
 
 
-def png_of_size(width: int, height: int) -> bytes:
-    """A PNG file that claims any size."""
+def png_of_size(width: int, height: int, rows: int = 0) -> bytes:
+    """A grey PNG file that claims any size, and holds so many ``rows`` of 7."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + content))
         return struct.pack(">I", len(content)) + kind + content + checksum
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    pixels = (b"\0" + b"\7" * width) * rows
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -56,6 +57,7 @@ def make_inputs(folder: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 30, (64, 64), dtype=np.uint8)
     save(folder / "whole.png", noise)
     (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:900])
+    (folder / "short.png").write_bytes(png_of_size(64, 64, rows=40))
     (folder / "wide.png").write_bytes(png_of_size(9000, 9000))
     script = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
     (folder / "script.png").write_text(script)
@@ -77,6 +79,7 @@ BAD_FILES = {
     "text.png": "Expected a label map picture; got .*which is no picture; export it again",
     "empty.png": r"got .*which is empty \(0 bytes\); export it again",
     "cut.png": "got .*which is damaged or cut off .*; export it again",
+    "short.png": r"got short.png, which is damaged or cut off \(rows are missing\); export it",
     "pipe": "a label map picture; got pipe, which is a pipe or device; copy it to a file first",
     "script.png": "got script.png, which is no picture; export it again",
     "picture.avif": "got picture.avif, which is .*; export it again",
@@ -155,6 +158,14 @@ def matches(pattern: str, line: str) -> None:
 def test_bad_label_maps(refused: Callable[[str], str], name: str) -> None:
     for command in (f"labels check {name}", f"labels convert {name} -o out/a.png"):
         matches(BAD_FILES[name], refused(command))
+
+
+def test_a_map_that_ends_in_zeros_is_whole(folder: Path) -> None:
+    for name, rows in {"short": 64, "road": 0}.items():
+        ids = np.zeros((64, 64), np.uint8)
+        ids[:rows] = 7
+        save(folder / f"{name}.png", ids)
+        assert cli.main(["labels", "check", f"{name}.png"]) == 0
 
 
 @pytest.mark.parametrize("name", ["none.png", "text.png", "cut.png"])

@@ -179,7 +179,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "before": ({"answers": [{"item": -1, "choice": "left"}]}, "item"),
     "twice": ({"answers": [{"item": 0, "choice": "left"}] * 2}, "at most once in"),
     "none": ({"answers": []}, "at least one answer; got none"),
-    "no letter": ({"format": "\ud800"}, "letters in the answers to a preference study"),
+    "no letter": ({"answers": "\ud800"}, "letters in the answers to a preference study"),
     "no list": ({"answers": 3}, "a list as answers"),
     "more": ({"extra": 1}, "only format, session, key, answers"),
 }

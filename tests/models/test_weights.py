@@ -2,12 +2,20 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import yaml
 
+from seg2vid.cli.main import main
 from seg2vid.models import weights
+from seg2vid.models.checkpoint import assemble, save_checkpoint
+from seg2vid.models.config import to_dict
 from seg2vid.models.weights import NO_RESTRICTED, SEGMENTER, find_weights, read_licence
 from seg2vid.tools.errors import ModelError
+from tests.evaluation_runs import write_model as write_whole_model
+from tests.tiny import CONFIG, write_clips
 
 CARDS = {
     "| licence | **non-commercial research use only**: photographs |": True,
@@ -44,6 +52,61 @@ def test_the_card_beside_the_weights_tells_their_licence(
 def test_without_a_card_nothing_is_known(tmp_path: Path) -> None:
     write_model(tmp_path, None)
     assert read_licence(tmp_path / "model.safetensors") == "unknown"
+
+
+STREET = "non-commercial research use only: the first frame was trained on Cityscapes"
+
+
+@pytest.mark.parametrize(
+    ("provenance", "licence"),
+    [
+        ({"origin": {"name": "street"}}, STREET),
+        ({"first_frame": {"origin": {"name": "street"}}, "animator": {}}, STREET),
+        ({"origin": {"name": "runs/a", "licence": "cc-by-nc-4.0"}}, "cc-by-nc-4.0"),
+        ({"origin": {"name": ["street"], "licence": None}}, "unknown"),
+        ({"origin": {"name": "toycity"}}, "unknown"),
+    ],
+)
+def test_what_is_made_of_restricted_weights_is_restricted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provenance: Any, licence: str
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, {}, CONFIG, provenance, others={"animator.a": torch.zeros(1)})
+    assert read_licence(path).startswith(licence)
+    monkeypatch.setenv(NO_RESTRICTED, "1")
+    if licence == "unknown":
+        assert find_weights(str(path)) == path
+        return
+    with pytest.raises(ModelError, match="Expected weights free for any use"):
+        find_weights(str(path))
+    (tmp_path / "README.md").write_text("license: mit")
+    assert find_weights(str(path)) == path, "who writes a card knows better"
+
+
+def test_assembled_weights_keep_a_restriction(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_whole_model(tmp_path / name)
+    first, second = (tmp_path / name / "model.safetensors" for name in ("a", "b"))
+    assemble(first, second, tmp_path / "free" / "model.safetensors")
+    assert read_licence(tmp_path / "free" / "model.safetensors") == "unknown"
+    (tmp_path / "a" / "README.md").write_text("license: cc-by-nc-4.0")
+    assemble(first, second, tmp_path / "bound" / "model.safetensors")
+    assert read_licence(tmp_path / "bound" / "model.safetensors") == "cc-by-nc-4.0"
+
+
+def test_training_notes_the_restriction_of_what_it_begins_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clips(tmp_path / "clips", 2)
+    write_whole_model(tmp_path / "model")
+    (tmp_path / "model" / "README.md").write_text("license: cc-by-nc-4.0")
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"model": to_dict(CONFIG)}))
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr("seg2vid.cli.training.run", lambda *_, origin: seen.update(origin))
+    words = ["train", "motion", "--data", "clips", "--recipe", "own.yaml", "-o", "run"]
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--start-from", "model", "--perceptual", "0"]) == 0
+    assert seen["name"] == "model" and seen["licence"] == "cc-by-nc-4.0"
 
 
 def test_the_segmenter_is_refused_like_a_model(monkeypatch: pytest.MonkeyPatch) -> None:

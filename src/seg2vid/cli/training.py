@@ -8,7 +8,7 @@ from seg2vid.cli.options import TrainFirstFrame, TrainMotion, TrainReplay, Train
 from seg2vid.data.sources import open_training_data, open_validation_data
 from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.models.config import preset
-from seg2vid.models.weights import find_weights
+from seg2vid.models.weights import find_weights, is_restricted, read_licence
 from seg2vid.tools.errors import TrainingError
 from seg2vid.tools.files import digest_of
 from seg2vid.training.config import OBJECTIVES, RunConfig
@@ -50,13 +50,16 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
         what, got = "a term of features to be weighed, for --vgg19", "training.features 0"
         raise TrainingError(what, got=got, fix="set --features 1, or leave --vgg19 out")
     stage = make_stage(training, model, space=space, judges=judges, vgg19=vgg19)
-    if options.start_from is not None:
-        taken = inherit(stage, load_checkpoint(find_weights(options.start_from)))
+    start = None if options.start_from is None else find_weights(options.start_from)
+    if start is not None:
+        taken = inherit(stage, load_checkpoint(start))
         logging.info("%8s  %s: %s", "from", options.start_from, taken.describe())
     if only:
         freeze(stage, only, others=True)
     freeze(stage, frozen)
     origin = {"name": options.start_from or "", "frozen": frozen, "only": only}
+    if start is not None and is_restricted(licence := read_licence(start)):
+        origin["licence"] = licence
     if vgg19 is not None:
         origin["vgg19"] = digest_of(vgg19)
     settings = RunConfig(**options.settings)

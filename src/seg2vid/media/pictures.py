@@ -45,6 +45,8 @@ def open_picture(given: Path | Image.Image, what: str) -> Image.Image:
             image = image or Image.open(name, formats=READ_FORMATS)
             if image.width * image.height <= MOST_PIXELS:
                 image.load()
+                if image is not given and _lacks_rows(image):
+                    raise ValueError("rows are missing")
                 return image
         side = math.isqrt(MOST_PIXELS)
         problem = f"{name} with {image.width}x{image.height} pixels"
@@ -59,6 +61,17 @@ def open_picture(given: Path | Image.Image, what: str) -> Image.Image:
     if image is not None and image is not given:
         image.close()
     raise MediaError(what, got=problem, fix=fix)
+
+
+def _lacks_rows(image: Image.Image) -> bool:
+    """Say whether a PNG ended before its last row: Pillow leaves at 0 what it does not read."""
+    last = (0, image.height - 1, image.width, image.height)
+    if image.format != "PNG" or any(image.crop(last).tobytes()):
+        return False
+    with Image.open(image.filename, formats=["PNG"]) as again:  # type: ignore[attr-defined]
+        again.im = Image.core.fill(again.mode, again.size, 1)
+        again.load()
+        return any(again.crop(last).tobytes())
 
 
 def read_image(given: Path | Image.Image) -> UInt8[np.ndarray, "height width 3"]:

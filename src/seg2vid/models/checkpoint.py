@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seg2vid.models.config import ModelConfig, from_dict, to_dict
+from seg2vid.models.weights import is_restricted, read_licence
 from seg2vid.tools.errors import ModelError
 from seg2vid.tools.files import replacing
 from seg2vid.tools.plain import build
@@ -184,6 +185,9 @@ def assemble(first_frame: Path, motion: Path, path: Path) -> None:
             raise ModelError(what, got=f"{got} of {', '.join(sorted(missing))}", fix=fix)
         weights |= found
         own = checkpoint.provenance
-        provenance[" and ".join(boxes)] = own.get(" and ".join(boxes), own)
+        own = own.get(" and ".join(boxes), own)
+        if is_restricted(licence := read_licence(files[role])):
+            own = {**own, "licence": licence}
+        provenance[" and ".join(boxes)] = own
     config = replace(loaded["motion"].config, first_frame=loaded["first_frame"].config.first_frame)
     save_checkpoint(path, {}, config, provenance, others=weights)

@@ -1,5 +1,6 @@
 """The models that come with the package, and where the weights of others are found."""
 
+import json
 import logging
 import os
 import re
@@ -18,6 +19,9 @@ NO_RESTRICTED = "SEG2VID_NO_RESTRICTED"
 """The environment variable that, set to anything but 0, refuses weights of restricted use."""
 WEIGHTS_FILE = "model.safetensors"
 FOLDER = Path(__file__).parent
+_BUNDLED = {weights.parent.name for weights in FOLDER.glob(f"*/{WEIGHTS_FILE}")}
+LONGEST_HEADER = 100_000_000
+"""Bytes that safetensors allows to what a file tells of itself."""
 SEGMENTER = "segmenter"
 """The bundled network that labels photos: found by its name, but no model that generates."""
 
@@ -64,13 +68,38 @@ def summarise(name: str) -> ModelSummary:
 
 
 def read_licence(weights: Path) -> str:
-    """Return the licence that the card beside a weight file tells, ours or one of the hub."""
+    """Return the licence that the card beside a weight file tells, ours or one of the hub.
+
+    Without a card, a restriction of the weights it was made from holds for it too.
+    """
     with suppress(OSError, UnicodeDecodeError):
         card = weights.with_name("README.md").read_text("utf-8")
         found = re.search(r"^(?:\| licence \| (.+) \|| *license: *(.+))$", card, re.MULTILINE)
         if found is not None:
             return (found[1] or found[2]).replace("*", "")
-    return "unknown"
+    return _inherited(weights) or "unknown"
+
+
+def _inherited(weights: Path) -> str:
+    """Return the restricted licence that the provenance in a weight file tells, if any."""
+    left: list[object] = []
+    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        check_regular(weights, "a weight file", ModelError)
+        with weights.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(size, LONGEST_HEADER)))
+        left.append(json.loads(header["__metadata__"]["provenance"]))
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+            told = [str(value.get("licence", ""))]
+            # What was fine-tuned before licences were noted tells a name alone.
+            if isinstance(name := value.get("name"), str) and name in _BUNDLED:
+                told.append(read_licence(FOLDER / name / WEIGHTS_FILE))
+            if found := next(filter(is_restricted, told), ""):
+                return found
+    return ""
 
 
 def find_weights(name: str) -> Path:
