@@ -105,7 +105,7 @@ class Wish:
                 what = f"{name.strip()} within {FASTEST[name.strip()]:g} a second"
                 raise MediaError(what, got=number, fix="choose a number in that range")
             given[name.strip()] = value
-        return cls(*(given.get(word) for word in WORDS))
+        return cls(given.get("forward"), given.get("right"), given.get("turn"))
 
     def rate(self, rate: Way, begin: float, step: float) -> Way:
         """Return what becomes of a ``rate`` of (forward, right, turn, ...) at each step.
@@ -153,9 +153,9 @@ class Control:
     ) -> "Control":
         """Read the words of the command line.
 
-        ``camera`` and what follows NAME= in each of ``move`` are texts for ``Wish.read``; ``freeze``
-        names classes that stay where they are in the picture; ``strength`` goes from 0, as z says,
-        to 1. Raises ``MediaError``.
+        ``camera`` and what follows NAME= in each of ``move`` are texts for ``Wish.read``;
+        ``freeze`` names classes that stay where they are in the picture; ``strength`` goes from
+        0, as z says, to 1. Raises ``MediaError``.
         """
         if not 0 <= strength <= 1:
             raise MediaError("a strength from 0 to 1", got=strength, fix="1 is as wished")
