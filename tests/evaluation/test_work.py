@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -341,11 +342,33 @@ def test_a_stopped_evaluation_goes_on_to_the_same_figures(
         assert command.process.returncode == 130 and said.count("Traceback") == 0, said
         assert "seg2vid: stopped; no partial file is left" in said
         assert not list(output.rglob("*.partial*"))
-    found = evaluate_here(own_protocol, model, output)
+    compare_reports(evaluate_here(own_protocol, model, output), undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_of_two_at_once_one_goes_on(
+    own_protocol: Path, model: str, tmp_path: Path, undisturbed: Any
+) -> None:
+    words = (own_protocol, model, tmp_path / "report", "--workers", "1")
+    with Command(*words) as first, Command(*words) as second:
+        said = [one.end() for one in (first, second)]
+        codes = [one.process.returncode for one in (first, second)]
+    assert sorted(codes) == [0, 2], said
+    line = said[codes.index(2)].splitlines()[-1]
+    assert re.fullmatch(
+        r"seg2vid: Expected .*report to be free; got another seg2vid at work in it; wait .*", line
+    )
+    assert not any("Traceback" in one for one in said)
+    compare_reports(json.loads((tmp_path / "report" / "report.json").read_text()), undisturbed)
+
+
+def compare_reports(found: Any, wanted: Any) -> None:
+    """Hold all figures of two reports against one another, but how long things took."""
     for name in ("figures", "curves", "classes", "clips"):
         rows = [
             [row for row in report[name] if not is_time(row)] if name != "clips" else report[name]
-            for report in (found, undisturbed)
+            for report in (found, wanted)
         ]
         assert rows[0] == rows[1], name
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -149,3 +150,19 @@ def test_a_stopped_run_leaves_no_partial_file(
     assert "seg2vid: stopped; no partial file is left" in errors and "Traceback" not in errors
     command.wait_until_gone()
     assert [path for path in command.output.rglob("*") if ".partial" in path.name] == []
+
+
+def test_of_two_at_once_one_goes_on(
+    long_films: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    both = [Command(long_films, tmp_path / "run") for _ in range(2)]
+    said = [one.end() for one in both]
+    codes = [one.process.returncode for one in both]
+    assert sorted(codes) == [0, 2], said
+    lines = said[codes.index(2)][1].splitlines()
+    assert re.fullmatch(
+        r"seg2vid: Expected .*parts to be free; got another seg2vid at work in it; wait .*",
+        lines[-1],
+    )
+    assert not any("Traceback" in errors for _, errors in said)
+    assert content(both[0].output) == undisturbed

@@ -139,3 +139,13 @@ def test_what_is_no_plain_archive_is_refused(tmp_path: Path, name: str) -> None:
     message = rf"^Expected an official weight file at .*; got .*{got}.*; download it again\.$"
     with pytest.raises(ModelError, match=message):
         convert_official(path, tmp_path)
+
+
+def test_a_zip_whose_names_are_no_text_is_no_archive(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/code/é", "x")
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xfe"))
+    assert not is_torchscript(path)
+    with pytest.raises(ModelError, match=r"a\.pth"):
+        convert_official(path, tmp_path / "b.safetensors")

@@ -9,6 +9,7 @@ import io
 import pickle
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,9 @@ class _Unpickler(pickle.Unpickler):
 
 def is_torchscript(path: Path) -> bool:
     """Say whether a file is a zip that holds TorchScript code."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
+    with suppress(zipfile.BadZipFile, UnicodeDecodeError), zipfile.ZipFile(path) as archive:
         return any("/code/" in name for name in archive.namelist())
+    return False
 
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
