@@ -11,8 +11,10 @@ import torch
 from seg2vid import interpolate_codes, interpolate_looks, play_motion, resample_code
 from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.models import animator, motion_tracker
 from seg2vid.models.appearance_encoder import AppearanceEncoder
-from seg2vid.structures import Clip
+from seg2vid.models.motion_decoder import MotionDecoder
+from seg2vid.structures import Clip, Frames, Labels, Objects, Pictures, ScenePaths
 from seg2vid.tools.files import EXTRAS
 from seg2vid.training.config import PAPER_TRAINING, SegmenterTrainingConfig
 from seg2vid.training.first_frame import FirstFrameStage
@@ -27,6 +29,22 @@ from tests.models.test_paper import SMALL as PAPER
 from tests.tiny import CONFIG, FIRST_FRAME_TRAINING, MOTION_TRAINING, NUM_FRAMES, street_map
 
 SMALL = replace(CONFIG, height=32, width=64)
+
+
+def stand(
+    decoder: MotionDecoder, first: Pictures, _: Frames, ids: Labels, objects: Objects
+) -> ScenePaths:
+    """Stand for the tracker, which takes minutes here and which motion transfer walks."""
+    return decoder.at_rest(decoder.depth(first, ids), ids, objects).paths
+
+
+@pytest.fixture(autouse=True)
+def short_search(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Every operation is slow here: one beginning takes the same way as many."""
+    monkeypatch.setattr(motion_tracker, "CAMERA_STARTS", motion_tracker.CAMERA_STARTS[:1])
+    monkeypatch.setattr(motion_tracker, "OBJECT_STARTS", motion_tracker.OBJECT_STARTS[:1])
+    if "transfer" not in request.node.name:
+        monkeypatch.setattr(animator, "track_motion", stand)
 
 
 @pytest.fixture
@@ -158,7 +176,8 @@ def test_motion_transfer_stays_on_its_device(device: torch.device) -> None:
     pipeline, clip = build_model().to(device), render(64, 128).sample(0)
     video = torch.cat((clip.first_frame.unsqueeze(1), clip.frames), 1)
     code = encode_motion(pipeline, video, clip.label_map)
-    ids = street_map().to(device)
+    # Maps of the caller stay where they are.
+    ids = street_map()
     z = place_motion(pipeline, code, ids)
     z = interpolate_codes(z, resample_code(pipeline, z, ids, "background"), 0.5)
     assert z.background.device == z.foreground.device == AWAY

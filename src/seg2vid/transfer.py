@@ -96,6 +96,8 @@ def place_motion(
     own class if there is one; where the clip had no objects, the mean of the prior. A ``pipeline``
     whose z is not bound to objects (the paper's, or without a split) keeps all of it.
     """
+    label_map = label_map.to(pipeline.device)
+    instance_map = None if instance_map is None else instance_map.to(pipeline.device)
     objects = pipeline.find_objects(label_map, instance_map)
     z = code.z
     if z.foreground.shape[2:] != code.objects.shape[1:] or not z.foreground.shape[1]:
@@ -174,7 +176,7 @@ def resample_code(
     if part == "foreground" and pipeline.config.semantics != "split":
         what, got = "a model that encodes foreground apart", pipeline.config.semantics
         raise ModelError(what, got=got, fix="resample the background: it is all of z")
-    objects = pipeline.find_objects(label_map, instance_map)
+    objects = pipeline.find_objects(label_map, instance_map).to(pipeline.device)
     drawn = pipeline.animator.flow_decoder.draw(objects, generator)
     return replace(z, **{part: getattr(drawn, part)})
 

@@ -7,12 +7,12 @@ ones. (Engel et al., Direct Sparse Odometry, TPAMI 2018, with depth that is know
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seg2vid.geometry import Scene, place_points, rays_of
@@ -217,6 +217,17 @@ class _Pictures:
                 )
         return numbers, cost
 
+    def _places(
+        self,
+        points: Float[Tensor, "4 point"],
+        group: Int[Tensor, " point"],
+        ways_of: WaysOf,
+        frames: int,
+        numbers: Numbers,
+    ) -> tuple[Float[Tensor, "2 time point"], Bool[Tensor, "time point"]]:
+        ways = ways_of(numbers)[:, :frames]
+        return place_points(points, self.pivots[group], ways[group], self.camera)
+
     def _look(
         self, numbers: Numbers, ways_of: WaysOf, usual: Squares, frames: int
     ) -> tuple[PerGroup, Float[Tensor, "group number number"], Numbers]:
@@ -230,10 +241,7 @@ class _Pictures:
         rays = rays_of(self.camera, height, width)[0]
         points = torch.cat((rays, self.inverse_depth.view(1, -1)))[:, pixels]
 
-        def places(numbers: Numbers) -> tuple[Float[Tensor, "2 time point"], Tensor]:
-            ways = ways_of(numbers)[:, :frames]
-            return place_points(points, self.pivots[group], ways[group], self.camera)
-
+        places = partial(self._places, points, group, ways_of, frames)
         place, is_before = places(numbers)
         x, y = place
         inside = is_before & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)

@@ -96,9 +96,11 @@ class MotionStage(Stage):
         if depth is None or camera is None:
             return None
         scene = decoder.at_rest(Depth(depth, camera), clip.label_map, objects)
-        paths = replace(scene.paths, camera=F.pad(ego, (0, 1)))
-        moving = replace(scene, paths=paths)
-        ways, seen = fit_objects(motion.forward_flow, motion.forward_visible, moving)
+        # Clips may be longer than a pass.
+        now = slice(self.model.num_frames)
+        paths = replace(scene.paths, camera=F.pad(ego[:, now], (0, 1)))
+        given = (motion.forward_flow[:, now], motion.forward_visible[:, now])
+        ways, seen = fit_objects(*given, replace(scene, paths=paths))
         return replace(paths, objects=ways), seen
 
     def compute_losses(self, clip: Clip) -> Terms:
@@ -222,7 +224,9 @@ class MotionStage(Stage):
     def animate(self, clip: Clip, generators: list[torch.Generator]) -> list[Animation]:
         """Return the animation of the posterior's mean, then one of each draw from the prior."""
         objects = self.find_objects(clip.label_map, clip.instance_map)
-        posterior = self.encode(clip, objects)
+        # Reading off the pictures how they moved takes a second a clip.
+        exact = self.exact_paths(clip, objects)
+        posterior = self.encode(clip, objects, exact and exact[0])
         draw = self.animator.flow_decoder.draw
         codes = [posterior.mean, *(draw(objects, dice).to(self.device) for dice in generators)]
         return [self.animator(clip.first_frame, clip.label_map, z, objects) for z in codes]

@@ -170,6 +170,13 @@ def _renamed(stored: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     }
 
 
+DAMAGES = (
+    *(RuntimeError, UnpicklingError, EOFError, zipfile.BadZipFile),
+    *(LookupError, TypeError, ValueError, AttributeError),
+)
+"""What PyTorch's own reader of pickles makes of a file that is none."""
+
+
 def read_official(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file, of any shape, without running what it may hide.
 
@@ -180,7 +187,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
         if is_torchscript(path):
             return read_torchscript(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, EOFError, zipfile.BadZipFile) as error:
+    except (*DAMAGES, OSError) as error:
         what, fix = f"an official weight file at {path}", "download it again"
         raise ModelError(what, got=str(error)[:200], fix=fix) from error
     every = [content, *content.values()] if isinstance(content, dict) else []
