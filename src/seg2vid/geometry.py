@@ -741,24 +741,21 @@ def fit_objects(
 ) -> tuple[Float[Tensor, "batch object time 3"], Bool[Tensor, "batch object time"]]:
     """Return the paths of objects that explain a forward flow, and at which times each is seen.
 
-    Times follow one another from the first; of ``scene`` all counts but its objects' paths and the
+    ``flow`` is in pixels, paths are in metres and radians as in ``ScenePaths``. Times follow one
+    another from the first; of ``scene`` all counts but its objects' paths and the
     residual. Least squares of the directions in which points are seen, with turns taken for small.
     While an object is not seen it keeps its mean velocity.
     """
     height, width = scene.rows.shape[1:]
     paths, count = scene.paths, scene.paths.objects.shape[1]
-    grid, rays = (
-        pixel_grid(height, width, like=flow).flatten(1),
-        rays_of(scene.camera, height, width),
-    )
+    grid = pixel_grid(height, width, like=flow).flatten(1)
+    rays, camera = rays_of(scene.camera, height, width), scene.camera
     found, seen = [], []
     for sample, rows in enumerate(scene.rows.flatten(1)):
         pixels = (rows > 0).nonzero().squeeze(1)
         row, depth = rows[pixels] - 1, scene.inverse_depth[sample].flatten()[pixels]
         place = grid[:, pixels] + flow[sample].flatten(2)[..., pixels]
-        slopes = (place - scene.camera.centre[sample].unsqueeze(1)) / scene.camera.focal_length[
-            sample
-        ]
+        slopes = (place - camera.centre[sample].unsqueeze(1)) / camera.focal_length[sample]
         x, y = slopes.unbind(1)
         forward, rightward, yaw, pitch = paths.camera[sample].unsqueeze(1).unbind(-1)
         # The direction in the axes of the first camera.

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seg2vid.cli import arguments, generate
+from seg2vid.cli import arguments
 from seg2vid.cli import main as cli
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import get_label_space
@@ -94,7 +94,7 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
     fake = FakePipeline()
     monkeypatch.setattr(Seg2VidPipeline, "from_pretrained", lambda name: fake)
     tiny = ModelSummary("tiny", "A fake", 0.1, "Apache-2.0")
-    monkeypatch.setattr(generate, "list_models", lambda: [tiny])
+    monkeypatch.setattr("seg2vid.models.weights.list_models", lambda: [tiny])
     return fake
 
 
@@ -279,7 +279,7 @@ def test_warnings_go_to_standard_error(pipe, tmp_path: Path, capsys) -> None:
 
 
 def test_no_bundled_model(pipe, labels: str, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(generate, "list_models", list)
+    monkeypatch.setattr("seg2vid.models.weights.list_models", list)
     assert cli.main(["generate", labels, "-o", str(tmp_path / "s.mp4")]) == 2
     assert "got none; name one with --model PATH" in capsys.readouterr().err
 
@@ -344,7 +344,7 @@ def test_restricted_weights_can_be_refused(
     monkeypatch.setattr(Seg2VidPipeline, "from_pretrained", lambda name: asked.append(name) or pipe)
     bound = ModelSummary("bound", "A fake", 0.1, "for non-commercial research")
     free = ModelSummary("free", "A fake", 0.1, "Apache-2.0")
-    monkeypatch.setattr(generate, "list_models", lambda: [bound, free])
+    monkeypatch.setattr("seg2vid.models.weights.list_models", lambda: [bound, free])
     monkeypatch.setenv(NO_RESTRICTED, "0")
     run("generate", labels, "-o", tmp_path / "a.mp4", "--frames", 2)
     run("generate", labels, "-o", tmp_path / "b.mp4", "--frames", 2, "--no-restricted")

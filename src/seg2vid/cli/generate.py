@@ -24,10 +24,10 @@ from seg2vid.media.label_maps import read_instance_map, read_label_map, read_pic
 from seg2vid.media.pictures import FORMATS, read_image, write_image
 from seg2vid.media.video import Frame
 from seg2vid.models.control import Control
-from seg2vid.models.weights import list_models, refuses_restricted
+from seg2vid.models.weights import default_model
 from seg2vid.pipeline import DEFAULT_SECONDS, Seg2VidPipeline
 from seg2vid.structures import Look
-from seg2vid.tools.errors import LabelMapError, MediaError, ModelError
+from seg2vid.tools.errors import LabelMapError, MediaError
 
 SIZE_STEP = 32
 """Sides of a video are multiples of this: the networks halve the picture five times."""
@@ -85,11 +85,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     places = _list_inputs(options)
     outputs = options.outputs([place.stem for place in places])
     _check_options(options, places, list(outputs.values()))
-    usable = [one.name for one in list_models() if one.is_free or not refuses_restricted()]
-    if options.model is None and not usable:
-        what, fix = "a model that comes with seg2vid", "name one with --model PATH"
-        raise ModelError(what, got="none", fix=fix)
-    pipe = Seg2VidPipeline.from_pretrained(options.model or usable[0])
+    pipe = Seg2VidPipeline.from_pretrained(options.model or default_model())
     rate = options.fps or pipe.frames_per_second
     num_frames = options.frames or max(1, round((options.seconds or DEFAULT_SECONDS) * rate))
     if motion is not None:

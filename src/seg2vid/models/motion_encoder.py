@@ -86,7 +86,8 @@ class MotionEncoder(nn.Module):
     ) -> Posterior:
         """Encode RGB in [0, 1]; ``objects`` from ``find_objects``, at an eighth of the size.
 
-        ``paths`` is what ``MotionDecoder.track`` sees in the clip, or the exact ones.
+        ``paths`` are what ``Animator.track`` reads off the clip, or the exact ones, in metres and
+        radians, at each frame of ``frames``.
         """
         # Half resolution: displacements halve and so does the reach the convolutions need.
         video = torch.cat((first_frame.unsqueeze(1), frames), 1)

@@ -34,10 +34,10 @@ from seg2vid.media.label_maps import read_instance_map, read_label_map
 from seg2vid.media.pictures import FORMATS
 from seg2vid.models.control import ALL, FASTEST, Control, Wish
 from seg2vid.models.layers import OBJECT_FACTOR
-from seg2vid.models.weights import list_models, refuses_restricted
+from seg2vid.models.weights import default_model
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Labels
-from seg2vid.tools.errors import LabelMapError, MediaError, ModelError, Seg2VidError
+from seg2vid.tools.errors import LabelMapError, MediaError, Seg2VidError
 from seg2vid.tools.files import digest_of, replacing, sharing
 from seg2vid.tools.plain import read_plain
 from seg2vid.tools.processes import available_cores, work_in_processes
@@ -148,10 +148,7 @@ def make_job(options: DatasetOptions) -> tuple[Job, Seg2VidPipeline]:
     if control is not None and control.camera and (options.camera_speed or options.camera_turn):
         what = "--camera-speed and --camera-turn, or a camera in --control"
         raise MediaError(what, got="both", fix="leave one of them out")
-    usable = [one.name for one in list_models() if one.is_free or not refuses_restricted()]
-    if options.model is None and not usable:
-        raise ModelError("a model that comes with seg2vid", got="none", fix="name one with --model")
-    model = options.model or usable[0]
+    model = options.model or default_model()
     pipe = Seg2VidPipeline.from_pretrained(model)
     LAYOUTS[options.layout].check(pipe.label_space)
     if control is not None:

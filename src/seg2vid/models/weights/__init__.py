@@ -102,6 +102,15 @@ def _inherited(weights: Path) -> str:
     return ""
 
 
+def default_model() -> str:
+    """Return the model to use where none is named; ``ModelError`` where none may be used."""
+    usable = [one.name for one in list_models() if one.is_free or not refuses_restricted()]
+    if not usable:
+        what, fix = "a model that comes with seg2vid", "name one with --model PATH"
+        raise ModelError(what, got="none", fix=fix)
+    return usable[0]
+
+
 def find_weights(name: str) -> Path:
     """Return the weight file of a bundled model, a folder or a file, or fetch it from the hub.
 
