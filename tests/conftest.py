@@ -62,6 +62,15 @@ def fixed_seeds() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def short_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search for a clip's motion from one beginning, in tests of what lies around the search."""
+    if request.path.name != "test_motion_tracker.py":
+        tracker = "seg2vid.models.motion_tracker"
+        monkeypatch.setattr(f"{tracker}.CAMERA_STARTS", ((5.0, 0.0),))
+        monkeypatch.setattr(f"{tracker}.OBJECT_STARTS", ((0.0, 0.0, 0.0),))
+
+
 @pytest.fixture(params=["float32", "bfloat16"])
 def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Force what the processor would choose: both branches run on every machine."""

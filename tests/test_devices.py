@@ -11,9 +11,10 @@ import torch
 from seg2vid import interpolate_codes, interpolate_looks, play_motion, resample_code
 from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.toycity.clip import ToyCityConfig
-from seg2vid.models import animator, motion_tracker
+from seg2vid.models import animator
 from seg2vid.models.appearance_encoder import AppearanceEncoder
-from seg2vid.models.motion_decoder import MotionDecoder
+from seg2vid.models.motion_decoder import Drive, MotionDecoder
+from seg2vid.models.motion_tracker import _Pictures
 from seg2vid.structures import Clip, Frames, Labels, Objects, Pictures, ScenePaths
 from seg2vid.tools.files import EXTRAS
 from seg2vid.training.config import PAPER_TRAINING, SegmenterTrainingConfig
@@ -39,12 +40,12 @@ def stand(
 
 
 @pytest.fixture(autouse=True)
-def short_search(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Every operation is slow here: one beginning takes the same way as many."""
-    monkeypatch.setattr(motion_tracker, "CAMERA_STARTS", motion_tracker.CAMERA_STARTS[:1])
-    monkeypatch.setattr(motion_tracker, "OBJECT_STARTS", motion_tracker.OBJECT_STARTS[:1])
+def one_step(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Every operation is slow here: one step of the search takes the same way as many."""
     if "transfer" not in request.node.name:
         monkeypatch.setattr(animator, "track_motion", stand)
+    align = _Pictures.align
+    monkeypatch.setattr(_Pictures, "align", lambda *given: align(*given[:-1], ((2, 1),)))
 
 
 @pytest.fixture
@@ -108,8 +109,8 @@ def test_times_made_on_the_processor_are_seen(
 ) -> None:
     """Motion training could not work on a GPU: its times had been left behind."""
     stage, clip = MotionStage(SMALL, MOTION_TRAINING).to(device), render(32, 64).to(device)
-    decoder, decode = stage.animator.flow_decoder, stage.animator.flow_decoder.decode
-    monkeypatch.setattr(decoder, "decode", lambda *given: decode(*given[:-1], given[-1].cpu()))
+    at = Drive.at
+    monkeypatch.setattr(Drive, "at", lambda drive, times: at(drive, times.cpu()))
     with pytest.raises(WrongDevice, match="on the processor"):
         stage.compute_losses(clip)
 

@@ -8,12 +8,14 @@ import pytest
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from seg2vid.structures import Camera, Latent, Motion, Posterior, ScenePaths
 from seg2vid.training.losses import (
     adversarial_loss,
     camera_loss,
     depth_loss,
+    drawn_path_loss,
     flow_loss,
     gaussian_divergence,
     hidden_label_loss,
@@ -382,13 +384,47 @@ def test_gradient_of_similarity_is_finite_for_equal_and_flat_pictures() -> None:
 # Paths.
 
 
-def test_the_camera_pays_metres_twice_aside_and_tenths_of_radians() -> None:
+def test_the_camera_pays_metres_thrice_aside_and_sixty_for_a_radian() -> None:
     predicted = torch.zeros(1, 2, 4)
     predicted[0, 1] = torch.tensor([1.0, -0.5, 0.1, 0.2])
     exact = torch.zeros(1, 2, 3)
     # A mean over two times.
-    assert float(path_loss(predicted, exact)) == pytest.approx((1 + 2 * 0.5 + 1 + 2) / 2)
-    assert path_loss(torch.nn.functional.pad(exact, (0, 1)), exact) == 0
+    assert float(path_loss(predicted, exact)) == pytest.approx((1 + 3 * 0.5 + 6 + 12) / 2)
+    assert path_loss(functional.pad(exact, (0, 1)), exact) == 0
+
+
+def drawn(cameras: Tensor, ways: Tensor) -> list[ScenePaths]:
+    """Paths of a camera (draw, batch, time, 4) and of one object, ten metres away, likewise."""
+    pivots = torch.tensor([10.0, 0.0]).expand(cameras.shape[1], 1, 2)
+    ways = ways.unsqueeze(2)
+    return [ScenePaths(*path, pivots) for path in zip(cameras, ways, strict=True)]
+
+
+def test_drawn_paths_pay_their_distance_less_half_of_that_from_one_another() -> None:
+    cameras, ways = torch.zeros(2, 1, 2, 4), torch.zeros(2, 1, 2, 3)
+    cameras[0, ..., 0], cameras[1, ..., 1], ways[1, ..., 0] = 4.0, 1.0, 8.0
+    real, seen = torch.zeros(1, 2, 3), torch.ones(1, 1, 2, dtype=torch.bool)
+    loss = drawn_path_loss(drawn(cameras, ways), real, real[None], seen)
+    # The camera is 4 and 3 m off and 5 from one another; the object counts half.
+    assert float(loss) == pytest.approx((3.5 - 2.5) + (4 - 4) / 2, abs=3e-3)
+    hidden = drawn_path_loss(drawn(cameras, ways), real, real[None], ~seen)
+    assert float(hidden) == pytest.approx(3.5 - 2.5, abs=3e-3)
+
+
+def test_drawn_paths_cost_least_when_distributed_as_the_real_ones() -> None:
+    dice, count = torch.Generator().manual_seed(0), 4000
+    still = torch.zeros(count, 1, 1, 3)
+    seen = torch.ones(count, 1, 1, dtype=torch.bool)
+    real = functional.pad(torch.randn(count, 1, 1, generator=dice), (0, 2))
+
+    def loss(spread: float, shift: float) -> float:
+        cameras = shift + spread * torch.randn(2, count, 1, 1, generator=dice)
+        paths = drawn(functional.pad(cameras, (0, 3)), still.squeeze(1).expand(2, -1, -1, -1))
+        return float(drawn_path_loss(paths, real, still, seen))
+
+    right = loss(1.0, 0.0)
+    assert right == pytest.approx(1 / math.sqrt(math.pi), abs=0.03)  # E|x - y| / 2
+    assert right < min(loss(0.1, 0.0), loss(3.0, 0.0), loss(1.0, 1.5)) - 0.1
 
 
 def test_lens_and_horizon_are_told_in_pictures() -> None:

@@ -239,7 +239,7 @@ def test_every_term_of_the_objective_reaches_its_network(source: ClipSource) -> 
     stage = MotionStage(SMALL, MOTION_TRAINING)
     terms = stage.compute_losses(batches(source, stills=False)[0])
     assert set(terms) == {
-        *("kl", "flow", "depth", "camera", "path", "objects", "residual"),
+        *("kl", "flow", "depth", "camera", "path", "objects", "drawn_paths", "residual"),
         *("refinement", "structure", "labels"),
     }
     sum(terms.values(), torch.zeros(())).backward()

@@ -178,38 +178,69 @@ class MotionDecoder(nn.Module):
 
         Depth that is ``known`` sets the scale of what is predicted: a metre stays a metre.
         """
-        depth, features = self.depth.see(first_frame, label_map)
-        if known is not None:
-            depth = replace(depth, inverse_depth=_rescale(depth.inverse_depth, known))
-        if hints is None:
-            hints = z.foreground.new_zeros(len(objects), 3, *objects.shape[1:])
-        wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
-        seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
-        rows = self._rows(label_map, objects)
-        depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
+        seen = self.look(first_frame, label_map, objects, hints, known=known)
+        return self.follow(seen, z, velocity, until=until)
+
+    def follow(
+        self,
+        seen: "SceneFeatures",
+        z: Latent,
+        velocity: Velocity | None = None,
+        *,
+        until: float = 0.0,
+    ) -> "Drive":
+        """Return the drive that z decodes to in what was looked at; see ``drive``."""
+        label_map, z = seen.label_map, z.map(Tensor.float)
         # What is trained on is one pass; what is shown goes on after it.
         count = self.num_frames if self.training else self.key_passes * self.num_frames
-        count = max(count, math.ceil(until))
-        with torch.autocast(seen.device.type, enabled=False):
-            seen, z = seen.float(), z.map(Tensor.float)
-            middle = middles(depth, rows)
-            paths = self._paths(middle, seen, z, wanted.float(), objects, count, velocity)
+        with torch.autocast(label_map.device.type, enabled=False):
+            paths = self._paths(seen, z, max(count, math.ceil(until)), velocity)
             if not self.training:
                 is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
-                share = pool_rows(is_vehicle.unsqueeze(1).float(), rows, MAX_OBJECTS + 1)
+                share = pool_rows(is_vehicle.unsqueeze(1).float(), seen.rows, MAX_OBJECTS + 1)
                 paths = keep_apart(paths, share[:, 1:, 0] > 0.5)
         scene = Scene(
-            depth.inverse_depth,
-            rows,
-            label_map * (MAX_OBJECTS + 1) + rows,
-            depth.camera,
+            seen.depth.inverse_depth,
+            seen.rows,
+            label_map * (MAX_OBJECTS + 1) + seen.rows,
+            seen.depth.camera,
             paths,
             own_car(label_map, self.void_id),
-            self._residual(seen, z),
+            self._residual(seen.features, z),
         )
         scene = scene if self.has_ground else _flatten(scene)
         about = (self.num_frames, self.seconds, self.foreground, self.void_id, self.has_ground)
         return Drive(scene, *about)
+
+    def look(
+        self,
+        first_frame: Pictures,
+        label_map: Labels,
+        objects: Objects,
+        hints: Hints | None = None,
+        *,
+        known: InverseDepth | None = None,
+    ) -> "SceneFeatures":
+        """Return what z is decoded with: the same for every z. See ``drive``."""
+        depth, features = self.depth.see(first_frame, label_map)
+        if known is not None:
+            depth = replace(depth, inverse_depth=_rescale(depth.inverse_depth, known))
+        if hints is None:
+            hints = features.new_zeros(len(objects), 3, *objects.shape[1:])
+        wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
+        seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
+        rows = self._rows(label_map, objects)
+        depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
+        with torch.autocast(features.device.type, enabled=False):
+            middle = middles(depth, rows)
+        return SceneFeatures(seen.float(), depth, label_map, rows, middle, objects, wanted)
+
+    def paths(self, seen: "SceneFeatures", z: Latent) -> ScenePaths:
+        """Return the paths of one pass, at each of its frames, that z decodes to."""
+        with torch.autocast(seen.features.device.type, enabled=False):
+            paths = self._paths(seen, z.map(Tensor.float), self.num_frames)
+        camera, objects = (way[..., FINENESS::FINENESS, :] for way in (paths.camera, paths.objects))
+        return replace(paths, camera=camera, objects=objects)
 
     def _rows(self, label_map: Labels, objects: Objects) -> Labels:
         """Return the number of each pixel's object, 0 for the background."""
@@ -218,16 +249,9 @@ class MotionDecoder(nn.Module):
         return torch.where(is_foreground, fine, 0)
 
     def _paths(
-        self,
-        middle: Float[Tensor, "batch object 3"],
-        scene: Coarse,
-        z: Latent,
-        hints: Hints,
-        objects: Objects,
-        count: int,
-        velocity: Velocity | None,
+        self, seen: "SceneFeatures", z: Latent, count: int, velocity: Velocity | None = None
     ) -> ScenePaths:
-        pooled = F.adaptive_avg_pool2d(scene, (2, 4)).flatten(1)
+        pooled = F.adaptive_avg_pool2d(seen.features, (2, 4)).flatten(1)
         knots = self.camera(torch.cat((z.background, pooled), 1))
         if not self.training:
             # Beside what was learned from, the camera would drive backwards: it stands.
@@ -238,12 +262,13 @@ class MotionDecoder(nn.Module):
             knots = torch.cat((start, knots[:, len(CAMERA_SPEED) :]), 1)
         camera = self._integrate(knots.unsqueeze(1), CAMERA_SPEED, count).squeeze(1)
         every = MAX_OBJECTS + 1
-        about = [pool_rows(part, objects, every)[:, 1:] for part in (z.foreground, scene, hints)]
-        knots = self.objects(torch.cat((*about, middle), -1))
+        about = (z.foreground, seen.features, seen.hints.float())
+        pooled_about = [pool_rows(part, seen.objects, every)[:, 1:] for part in about]
+        knots = self.objects(torch.cat((*pooled_about, seen.middle), -1))
         return ScenePaths(
             camera=camera,
             objects=self._integrate(knots, OBJECT_SPEED, count),
-            pivots=_pivots(middle).detach(),
+            pivots=_pivots(seen.middle).detach(),
         )
 
     def at_rest(self, depth: Depth, label_map: Labels, objects: Objects) -> Scene:
@@ -304,6 +329,21 @@ class MotionDecoder(nn.Module):
         return draw_codes(
             objects, background=background, foreground=foreground, generator=generator
         )
+
+
+@dataclass(frozen=True)
+class SceneFeatures:
+    """What the decoder sees of a first frame, its labels and hints."""
+
+    features: Coarse
+    depth: Depth
+    label_map: Labels
+    rows: Labels
+    """The number of each pixel's object, 0 for the background."""
+    middle: Float[Tensor, "batch object 3"]
+    """Where each object is: see ``middles``."""
+    objects: Objects
+    hints: Hints
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ class MotionTrainingConfig(TrainingConfig):
     """Weight of the distance of the camera's path, likewise."""
     objects: float = 0.3
     """Weight of the distance of the objects' paths, summed over objects, likewise."""
+    drawn_paths: float = 0.3
+    """Weight of how unlikely the real paths are among those drawn from N(0, I), likewise."""
     residual: float = 0.1
     """Weight of the flow that camera and objects do not explain, in units of ``flow_scale``."""
     reconstruction: float = 1.0

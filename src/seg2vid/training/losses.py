@@ -5,6 +5,7 @@ are scalars that are 0 for a perfect prediction. Equations have the numbers of P
 2019).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -35,6 +36,9 @@ Logits = Float[Tensor, "batch class height width"]
 
 HAZE = 1 / 300
 """Inverse depth, in 1/m, beside which smaller ones hardly count."""
+CAMERA_METRES = (1.0, 3.0, 60.0, 60.0)
+"""Metres forward that weigh as much as one of each number of a camera path: forward and aside in
+metres, yaw and pitch in radians. A turn moves the whole picture."""
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Scalar:
@@ -221,9 +225,9 @@ def camera_loss(predicted: Camera, exact: Camera, *, height: int, width: int) ->
 def path_loss(
     predicted: Float[Tensor, "batch time 4"], ego_motion: Float[Tensor, "batch time 3"]
 ) -> Scalar:
-    """Distance of the camera's path: metres, twice that aside, and tenths of radians."""
+    """Distance of the camera's path in ``CAMERA_METRES``."""
     error = (predicted - F.pad(ego_motion, (0, 1))).abs().mean((0, 1))
-    return (error * error.new_tensor([1.0, 2.0, 10.0, 10.0])).sum()
+    return (error * error.new_tensor(CAMERA_METRES)).sum()
 
 
 def object_loss(
@@ -236,10 +240,47 @@ def object_loss(
     Metres, but of objects that are farther than ten of them tenths of their distance; and twice the
     radians. A mean over times and samples.
     """
-    distance = predicted.pivots[..., :1].clamp(min=10.0).unsqueeze(-1) / 10
-    error = (predicted.objects - exact).abs()
-    error = torch.cat((error[..., :2] / distance, 2 * error[..., 2:]), -1).sum(-1)
+    error = (_near_by(predicted.objects - exact, predicted.pivots)).abs().sum(-1)
     return (error * is_seen).sum(1).mean()
+
+
+def drawn_path_loss(
+    drawn: Sequence[ScenePaths],
+    ego_motion: Float[Tensor, "batch time 3"],
+    exact: Float[Tensor, "batch object time 3"],
+    is_seen: Bool[Tensor, "batch object time"],
+) -> Scalar:
+    """Energy score of paths drawn for a scene: least where they are as likely as the real ones.
+
+    The distance of the draws from the real path less half of that from one another (Gneiting &
+    Raftery, JASA 2007, Sec. 4.3), of the camera's whole path and of each object's. Units as in
+    ``path_loss`` and ``object_loss``; needs two draws or more.
+    """
+    pivots = drawn[0].pivots
+    real = ScenePaths(F.pad(ego_motion, (0, 1)), exact, pivots)
+    paths = (real, *drawn)
+    cameras = torch.stack([path.camera * real.camera.new_tensor(CAMERA_METRES) for path in paths])
+    ways = torch.stack([_near_by(path.objects, pivots) for path in paths])
+    objects = _energy_scores(ways * is_seen.unsqueeze(-1))
+    return _energy_scores(cameras).mean() + objects.sum(1).mean() / 2
+
+
+def _energy_scores(paths: Float[Tensor, "path *thing time unit"]) -> Float[Tensor, "*thing"]:
+    """Score draws, a thing's paths but the first, by the first, which is the real one."""
+    draws = len(paths) - 1
+    gaps = paths.unsqueeze(0) - paths.unsqueeze(1)
+    # A path is one thing, and no distance has no slope.
+    distance = (gaps.square().mean(-2).sum(-1) + 1e-6).sqrt() - 1e-3
+    apart = distance[1:, 1:].sum((0, 1)) / (draws * (draws - 1))
+    return distance[0, 1:].mean(0) - apart / 2
+
+
+def _near_by(
+    ways: Float[Tensor, "... object time 3"], pivots: Float[Tensor, "batch object 2"]
+) -> Float[Tensor, "... object time 3"]:
+    """Bring ways of objects to the size in which they are seen: see ``object_loss``."""
+    distance = pivots[..., :1].clamp(min=10.0).unsqueeze(-1) / 10
+    return torch.cat((ways[..., :2] / distance, 2 * ways[..., 2:]), -1)
 
 
 def structural_similarity_loss(predicted: Pictures, target: Pictures) -> Scalar:

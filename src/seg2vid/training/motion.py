@@ -21,8 +21,11 @@ from seg2vid.structures import (
     Animation,
     Clip,
     Hints,
+    Labels,
+    Latent,
     Motion,
     Objects,
+    Pictures,
     Posterior,
     ScenePaths,
 )
@@ -35,6 +38,9 @@ from seg2vid.training.stage import Stage, Terms, make_adam
 from seg2vid.warp import gate_flow
 
 Times = Int[Tensor, " chosen"]
+
+DRAWS = 2
+"""Paths drawn for each clip, that are to be as likely as its own."""
 
 
 class MotionStage(Stage):
@@ -129,12 +135,20 @@ class MotionStage(Stage):
         given = (clip.first_frame * is_seen.to(self.device), *shown, hints, times)
         clip = at_times(clip, times)
         if isinstance(decoder, MotionDecoder):
-            scene = self.run_box(decoder, decoder.decode, *given)
+            is_drawn = exact is not None and config.drawn_paths > 0
+            draws = [decoder.draw(objects, None).to(self.device) for _ in range(DRAWS * is_drawn)]
+            scene, drawn = self.run_box(decoder, _decode, decoder, *given, draws)
             terms = self._scene_terms(scene, clip)
             if exact is not None:
-                ways, seen = exact[0].objects[:, :, times], exact[1][:, :, times]
+                real, seen = exact[0], exact[1]
+                wanted = (real.objects[:, :, times], seen[:, :, times])
                 terms |= self.weigh(
-                    {"objects": lambda: losses.object_loss(scene.paths, ways, seen)}
+                    {
+                        "objects": lambda: losses.object_loss(scene.paths, *wanted),
+                        "drawn_paths": lambda: losses.drawn_path_loss(
+                            drawn, real.camera[..., :3], real.objects, seen
+                        ),
+                    }
                 )
             # Exact motion, where it is known: taught on a young decoder's the refiner would learn
             # to distrust what is visible and to blur it.
@@ -250,6 +264,22 @@ class MotionStage(Stage):
         rows += [flow_to_colours(flow, 32.0) for flow in flows]
         sheet = torch.stack([row[:2].float() for row in rows])
         return rearrange(sheet, "row clip time c h w -> c (row h) (clip time w)")
+
+
+def _decode(
+    decoder: MotionDecoder,
+    first_frame: Pictures,
+    label_map: Labels,
+    z: Latent,
+    objects: Objects,
+    hints: Hints | None,
+    times: Times,
+    draws: list[Latent],
+) -> tuple[Scene, list[ScenePaths]]:
+    """Return the scene that z decodes to, and the paths that other draws of it do."""
+    seen = decoder.look(first_frame, label_map, objects, hints)
+    paths = [decoder.paths(seen, other) for other in draws]
+    return decoder.follow(seen, z).at(times), paths
 
 
 def at_times(clip: Clip, times: Times) -> Clip:
