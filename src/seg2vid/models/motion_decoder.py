@@ -76,7 +76,7 @@ NEAR = 2.5
 LENGTHS = 1.4
 """How many times nearer or farther than its middle the ends of an object may be."""
 Velocity = Float[Tensor, "batch 4"]
-FADE = 1.0
+FADE = 0.5
 """Seconds after a pass in which turning falls to 1 / e: bends end, and so do glances upwards."""
 
 
