@@ -1,0 +1,85 @@
+"""Make the pictures of ``docs/gallery.md``: ``python examples/make_gallery.py SHARED_DATA [target]``.
+
+Each is one call of ``seg2vid``, which the page shows. ``SHARED_DATA`` holds the label maps and
+photographs; what is made of them is committed, they are not.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+MAPS = "label_maps"
+PHOTOS = "driving_clips"
+ENTRIES = (
+    ("Frankfurt", f"generate {MAPS}/frankfurt_000000_000576_gtFine_labelIds.png --seed 3"),
+    (
+        "Frankfurt, a square",
+        f"generate {MAPS}/frankfurt_000000_011810_gtFine_labelIds.png --seed 1",
+    ),
+    (
+        "Frankfurt, a wide road",
+        f"generate {MAPS}/frankfurt_000001_015328_gtFine_labelIds.png --seed 1",
+    ),
+    (
+        "Frankfurt, a street",
+        f"generate {MAPS}/frankfurt_000001_032711_gtFine_labelIds.png --seed 2",
+    ),
+    ("Stuttgart", f"generate {MAPS}/stuttgart_00_000001_gtFine_labelIds.png --seed 1"),
+    (
+        "Stuttgart, a moment later",
+        f"generate {MAPS}/stuttgart_00_000011_gtFine_labelIds.png --seed 4",
+    ),
+    (
+        "The same map, another look",
+        f"generate {MAPS}/stuttgart_00_000001_gtFine_labelIds.png --seed 7",
+    ),
+    (
+        "Told to drive slowly and turn right",
+        f"generate {MAPS}/frankfurt_000001_032711_gtFine_labelIds.png --seed 2 "
+        "--camera forward=4,turn=4",
+    ),
+    (
+        "The camera stands, the others move",
+        f"generate {MAPS}/frankfurt_000000_000576_gtFine_labelIds.png --seed 3 --camera still",
+    ),
+    (
+        "A photograph that moves",
+        f"animate {PHOTOS}/cityscapes_seq5/000000.jpg "
+        f"--labels {PHOTOS}/cityscapes_seq5/labels/000000.png --seed 1",
+    ),
+    (
+        "The toy city's model, free for any use",
+        f"generate {MAPS}/stuttgart_00_000001_gtFine_labelIds.png --model toycity --seed 1",
+    ),
+)
+COMMON = "--frames 25 --overwrite"
+PAGE = """# Gallery
+
+Videos of the bundled models at their own size, 256 x 128, 25 frames. None of the label maps or photographs was trained on; seeds
+were not picked from many. Made by `python examples/make_gallery.py SHARED_DATA`; each entry is one command. The models'
+cards say what they were trained on: pictures of `street` are for non-commercial research.
+"""
+
+
+def main() -> None:
+    """Make every picture that is named, then the page."""
+    shared = Path(sys.argv[1])
+    target = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parents[1] / "docs"
+    assets = target / "assets" / "gallery"
+    assets.mkdir(parents=True, exist_ok=True)
+    lines = [PAGE]
+    for number, (title, command) in enumerate(ENTRIES):
+        name = f"{number:02d}.webp"
+        words = f"{command} {COMMON}".split()
+        given = [str(shared / word) if word.startswith((MAPS, PHOTOS)) else word for word in words]
+        run = [sys.executable, "-m", "seg2vid", *given, "-o", str(assets / name)]
+        subprocess.run(run, check=True)
+        lines.append(
+            f"## {title}\n\n![{title}](assets/gallery/{name})\n\n"
+            f"```bash\nseg2vid {command} --frames 25 -o video.webp\n```\n"
+        )
+    (target / "gallery.md").write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
