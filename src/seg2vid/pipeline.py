@@ -19,6 +19,7 @@ from seg2vid.models.animator import (
     choose_instances,
     choose_labels,
     continue_latent,
+    mark_painted,
 )
 from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
@@ -251,8 +252,8 @@ class Seg2VidPipeline:
             max(1, int(passes * self.num_frames / step + 1e-6))
             for passes in (1, self.animator.passes_per_key)
         )
-        known, steer = None, None
-        heading = torch.zeros(len(ids))
+        known, steer, first_depth = None, None, None
+        painted, heading = torch.zeros_like(frame[:, :1]), torch.zeros(len(ids))
         for begin in range(0, count, per_key):
             if control is not None:
                 numbers = None if instance_map is None else coarse_labels(instance_map, factor)
@@ -270,6 +271,9 @@ class Seg2VidPipeline:
                     until=per_key * step,
                     steer=steer,
                 )
+            depths = [one.inverse_depth for one in keys if one.inverse_depth is not None]
+            if begin == 0 and depths:
+                first_depth = torch.cat(depths)
             for start in range(begin, min(begin + per_key, count), per_pass):
                 # A pass is made whole: how its frames look does not depend on where a video ends.
                 shown, whole = count - start, min(per_pass, begin + per_key - start)
@@ -285,6 +289,7 @@ class Seg2VidPipeline:
                         instance_maps = choose_instances(
                             instance_map, label_maps, animation, things
                         )
+                    marks = mark_painted(painted, motion)
                 first = partial(torch.narrow, dim=1, start=0, length=min(shown, whole))
                 yield GeneratedVideo(
                     first_frame=frame,
@@ -298,12 +303,14 @@ class Seg2VidPipeline:
                     pass_starts=(start,) if start == begin else (),
                     instance_map=instance_map,
                     instance_maps=None if instance_maps is None else instance_maps[:, :shown],
+                    painted=marks[:, :shown],
+                    first_inverse_depth=first_depth,
                     **about,
                 )
             if begin + per_key >= count:
                 return
             with torch.inference_mode():
-                frame, ids = animation.refined[:, -1], label_maps[:, -1]
+                frame, ids, painted = animation.refined[:, -1], label_maps[:, -1], marks[:, -1]
                 instance_map = None if instance_maps is None else instance_maps[:, -1]
                 objects = self.find_objects(ids, instance_map, factor)
                 z = continue_latent(z, motion, objects)

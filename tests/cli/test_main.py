@@ -71,6 +71,7 @@ class FakePipeline(Seg2VidPipeline):
                 pass_starts=(start,),
                 instance_map=given["instance_map"],
                 instance_maps=numbers_of(given["instance_map"], count),
+                painted=torch.zeros(1, count, 1, height, width),
                 seeds=(given["generator"].initial_seed(),),
                 model="tiny",
                 model_sha256="abc",

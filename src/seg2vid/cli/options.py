@@ -65,8 +65,9 @@ class VideoOptions:
     aspect: Aspect = "crop"
     """How other proportions are brought to the size: crop or pad, never stretch."""
     save: tuple[str, ...] = ()
-    """Also write flow, visible, forward_visible, labels, overlay, instances, depth, source, poses:
-    beside the video to look at, in a folder of frames as exact data (docs/conventions.md).
+    """Also write flow, visible, forward_visible, labels, overlay, instances, painted, depth,
+    source, kitti_flow, poses, boxes, control-seg, control-depth, control-flow: beside the video to
+    look at, in a folder of frames as exact data (docs/conventions.md).
     """
     contact_sheet: Path | None = None
     """Also write a picture of evenly spaced frames, for a quick look."""

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from seg2vid.data.annotated import run as annotated
-from seg2vid.data.annotated.layouts import outline, write_kitti_flow
+from seg2vid.data.annotated.layouts import outline
 from seg2vid.data.annotated.settings import DatasetOptions
 from seg2vid.data.recordings import cityscapes, folder
 from seg2vid.data.recordings.recording import read_clip
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.label_maps import read_instance_map
-from seg2vid.media.pictures import write_label_map
+from seg2vid.media.pictures import write_kitti_flow, write_label_map
 from seg2vid.models.control import Control
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.errors import LabelMapError, MediaError, Seg2VidError
