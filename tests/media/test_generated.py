@@ -22,7 +22,7 @@ from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Camera, Motion, ScenePaths
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import CONTROLS
-from seg2vid.warp import warp_labels
+from seg2vid.warp import backward_warp, warp_labels
 from tests.media.test_media import make_video
 from tests.tiny import CONFIG, HEIGHT, WIDTH, street_map
 
@@ -175,3 +175,28 @@ def test_flow_between_frames_is_what_is_left_of_both() -> None:
     seen[..., 10:20] = 0
     before, after = (Motion(n * flow, -n * flow, seen, seen) for n in (2.0, 4.0))
     torch.testing.assert_close(flow_between(before, after), 2 * flow[:, 0])
+
+
+def test_each_frame_follows_from_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read where the control video's flow says, it is that one: over two keys, and back again."""
+    torch.manual_seed(0)
+    control = Control.read(camera="forward=5,turn=15")
+    pipe = Seg2VidPipeline.from_config(CONFIG)
+    video = pipe(street_map(), num_frames=40, seed=1, control=control, loop=True)
+    assert video.pass_starts == (0, 12)
+    flows = []
+
+    def keep(flow: torch.Tensor) -> torch.Tensor:
+        flows.append(flow[None])
+        return torch.zeros(3, HEIGHT, WIDTH)
+
+    monkeypatch.setattr("seg2vid.media.generated.flow_to_colours", keep)
+    video.save(tmp_path / "s.mp4", extras=("control-flow",))
+    frames = torch.cat((video.first_frame[:, None], video.frames), 1)[0]
+    assert len(flows) == 40 and torch.equal(flows[0], flows[1])
+    for number in range(1, 40):
+        before, after = frames[number - 1 : number], frames[number : number + 1]
+        left = (backward_warp(after, flows[number]) - before).abs().mean()
+        assert left < 0.6 * (after - before).abs().mean() + 1e-3, number

@@ -110,7 +110,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
             passes = play_motion(pipe, codes, **inputs, seed=seed)
         else:
             dice = torch.Generator().manual_seed(seed)
-            passes = pipe.stream(**inputs, control=control, generator=dice)
+            passes = pipe.stream(**inputs, control=control, loop=options.loop, generator=dice)
         sink = VideoSink(
             path,
             extras=options.save,
@@ -187,11 +187,13 @@ def _check_options(
 def _read_control(options: Generate | Animate) -> Control | None:
     """Return what a user wishes for the motion, if anything."""
     camera, move, freeze, path = options.camera, options.move, options.freeze, options.control
-    if camera is None and not move and not freeze and path is None:
-        return None
-    if isinstance(options, Animate) and options.motion_from is not None:
+    has_wishes = camera is not None or move or freeze or path is not None
+    has_clip = isinstance(options, Animate) and options.motion_from is not None
+    if has_clip and (has_wishes or options.loop):
         what, fix = "wishes for the motion, or --motion-from", "leave one of them out"
         raise MediaError(what, got="both", fix=fix)
+    if not has_wishes:
+        return None
     if path is None:
         strength = options.strength
         return Control.read(camera=camera, move=move or (), freeze=freeze, strength=strength)

@@ -38,6 +38,8 @@ class VideoOptions:
     """Frames per second (default: the model's): the same drive, more or less smoothly."""
     speed: float = ranged(1.0, 0.01, 100)
     """How fast the scene moves: 0.25 is slow motion."""
+    loop: bool = False
+    """Drive there and back, slowest at both ends, so that the video can go round for ever."""
     camera: str | None = field(default=None, metadata={"metavar": "HOW"})
     """How the camera moves: still, forward=8,right=0,turn=-3 (m/s, degrees/s), x0.5, or a file of
     poses (default: as the seed says, like all that is not told).

@@ -88,6 +88,8 @@ class GeneratedVideo(Carrier):
     frames_per_second: float
     label_space: str
     pass_starts: tuple[int, ...] = (0,)
+    repeats: tuple[int, ...] = ()
+    """Of the last frames, the way back of a loop: the numbers of those that they show again."""
     instance_map: Labels | None = None
     instance_maps: LabelFrames | None = None
     painted: Masks | None = None
@@ -120,7 +122,8 @@ class GeneratedVideo(Carrier):
     @property
     def reference_frames(self) -> tuple[int, ...]:
         """For each frame, the number of the one that its flow, visibility and source refer to."""
-        return tuple(reference_of(n, self.pass_starts) for n in range(self.frames.shape[1] + 1))
+        numbers = range(self.frames.shape[1] + 1 - len(self.repeats))
+        return tuple(reference_of(n, self.pass_starts) for n in (*numbers, *self.repeats))
 
     @property
     def depth(self) -> Float[Tensor, "batch frame height width"] | None:
@@ -189,8 +192,34 @@ def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
         passes[0],
         motion=Motion(**fields),
         pass_starts=tuple(start for chunk in passes for start in chunk.pass_starts),
+        repeats=tuple(number for chunk in passes for number in chunk.repeats),
         **joined,
     )
+
+
+def play_back(passes: Sequence[GeneratedVideo], count: int) -> Iterator[GeneratedVideo]:
+    """Yield frames ``count`` to 1 of some passes, in that order: the way back of a loop."""
+    end = sum(chunk.frames.shape[1] for chunk in passes)
+    for chunk in reversed(passes):
+        begin = end - chunk.frames.shape[1]
+        last = min(end, count)
+
+        def turned(part: Tensor, kept: int = last - begin) -> Tensor:
+            return part[:, :kept].flip(1)
+
+        if last > begin:
+            numbers, painted = chunk.instance_maps, chunk.painted
+            yield dataclasses.replace(
+                chunk,
+                frames=turned(chunk.frames),
+                label_maps=turned(chunk.label_maps),
+                motion=chunk.motion.map(turned),
+                instance_maps=None if numbers is None else turned(numbers),
+                painted=None if painted is None else turned(painted),
+                pass_starts=(),
+                repeats=tuple(range(last, begin, -1)),
+            )
+        end = begin
 
 
 def reference_of(number: int, starts: Sequence[int]) -> int:
@@ -284,6 +313,7 @@ class VideoSink(AllOrNothing):
         self._flow_scale: float | None = None
         self._starts: list[int] = []
         self._references = [0]
+        self._shown = [0]
         self._poses = [np.eye(4)]
         self._boxes: list[list[dict[str, Any]]] = []
         self._grey = (0.0, 1.0)
@@ -338,8 +368,10 @@ class VideoSink(AllOrNothing):
             largest = chunk.motion.backward_flow[0].norm(dim=1).max()
             self._flow_scale = max(float(largest), 1.0)
         self._starts += chunk.pass_starts
-        for index in range(chunk.frames.shape[1]):
-            reference = reference_of(self.count, self._starts)
+        end = self.count + chunk.frames.shape[1] - len(chunk.repeats)
+        for index, number in enumerate((*range(self.count, end), *chunk.repeats)):
+            reference = reference_of(number, self._starts)
+            self._shown.append(number)
             self._references.append(reference)
             if (path := chunk.motion.camera_path) is not None:
                 pose = camera_pose(*path[0, index].tolist())
@@ -429,8 +461,10 @@ class VideoSink(AllOrNothing):
             self._before,
             motion.map(partial(torch.narrow, dim=1, start=index, length=1)),
         )
-        if before is None or self._references[self.count] == self.count - 1:
+        if before is None or self._references[-1] == self._shown[-2]:
             return self._before.forward_flow[0, 0]
+        if self._references[-2] == self._shown[-1]:
+            return before.backward_flow[0, 0]  # on the way back, to the frame it is read from
         return flow_between(before, self._before)[0]
 
     def _write_data(
