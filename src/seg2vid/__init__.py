@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from seg2vid.diversity import pick_diverse as pick_diverse
     from seg2vid.labels.space import LabelSpace as LabelSpace
     from seg2vid.labels.space import get_label_space as get_label_space
     from seg2vid.media.generated import GeneratedVideo as GeneratedVideo
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
+    "diversity": "pick_diverse",
     "pipeline": "Seg2VidPipeline",
     "labels.space": "LabelSpace get_label_space",
     "media.generated": "GeneratedVideo",

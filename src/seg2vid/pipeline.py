@@ -295,7 +295,7 @@ class Seg2VidPipeline:
                 numbers = None if instance_map is None else coarse_labels(instance_map, factor)
                 after = pace.at(begin) / self.frames_per_second
                 maps = coarse_labels(ids, factor), numbers
-                steer = self._steering(control, *maps, after, heading.tolist())
+                steer = self.steering(control, *maps, after, heading.tolist())
             with torch.inference_mode(), fast_arithmetic(self.device):
                 keys = self.animator.begin(
                     frame,
@@ -364,7 +364,7 @@ class Seg2VidPipeline:
                     heading = heading + path[:, -1, 2].cpu()
         yield from play_back(passes, total - 1 - count)
 
-    def _steering(
+    def steering(
         self,
         control: Control,
         label_map: Labels,

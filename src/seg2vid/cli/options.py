@@ -58,6 +58,10 @@ class VideoOptions:
     """The same seed gives the same video, another one another future."""
     samples: int = ranged(1, 1, 10_000)
     """Number of videos, from seeds SEED, SEED + 1 and so on."""
+    diverse: int | None = ranged(None, 1, 1000)
+    """Number of videos, instead of --samples: those of 8 times as many seeds, from SEED on, that
+    move most differently. Motions are compared before anything is painted.
+    """
     instances: Path | None = None
     """Map that tells the objects apart, of the same size as the label map."""
     size: tuple[int, int] | None = None
@@ -86,15 +90,18 @@ class VideoOptions:
     """Refuse weights for non-commercial use only, as SEG2VID_NO_RESTRICTED=1 does everywhere."""
 
     def outputs(self, names: Sequence[str]) -> dict[tuple[int, int], Path]:
-        """The path of each video, by the number of its input and its seed."""
-        paths, seeds = {}, range(self.seed, self.seed + self.samples)
-        for (number, name), seed in product(enumerate(names), seeds):
+        """The path of each video, by the numbers of its input and of its own."""
+        paths, count = {}, self.diverse or self.samples
+        for (number, name), own in product(enumerate(names), range(count)):
             parts = [name] if len(names) > 1 else []
-            parts += [f"seed{seed}"] if self.samples > 1 else []
+            if self.diverse is not None:
+                parts.append(f"diverse{own + 1}")
+            elif count > 1:
+                parts.append(f"seed{self.seed + own}")
             place = self.output
             if parts and place.name:
                 place = place.with_name("_".join([place.stem, *parts]) + place.suffix)
-            paths[number, seed] = place
+            paths[number, own] = place
         return paths
 
 
