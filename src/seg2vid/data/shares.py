@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -63,6 +63,26 @@ def claimed(output: Path, settings: Mapping[str, Any], share: tuple[int, int]) -
                 if share == (1, 1) or time.time() - leftover.stat().st_mtime > 3600:
                     leftover.unlink()
         yield
+
+
+def work_through(
+    left: list[int],
+    workers: int,
+    *,
+    attempt: Callable[[list[int], int], list[int]],
+    is_done: Callable[[int], bool],
+    give_up: Callable[[int], None],
+) -> None:
+    """Make parts in ``workers`` processes, whatever becomes of these.
+
+    ``attempt`` makes parts in so many processes and returns, where one died, those that were begun
+    and not finished; then others are left too. Each is tried once more alone, then given up.
+    """
+    while left:
+        for number in attempt(left, workers):
+            if attempt([number], 1):
+                give_up(number)
+        left = [number for number in left if not is_done(number)]
 
 
 def remove_parts(output: Path) -> None:

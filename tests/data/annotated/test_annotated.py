@@ -2,6 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from PIL import Image
 from seg2vid.data.annotated import clip as annotated_clip
 from seg2vid.data.annotated import run as annotated
 from seg2vid.data.annotated import work as annotated_work
-from seg2vid.data.annotated.layouts import outline
+from seg2vid.data.annotated.layouts import LAYOUTS, AnnotatedClip, outline
 from seg2vid.data.annotated.plan import Job, make_job
 from seg2vid.data.annotated.settings import DatasetOptions
 from seg2vid.data.recordings import cityscapes, folder
@@ -98,6 +102,16 @@ def test_cityscapes_is_read_back_by_its_adapter(maps: Path, model: Path, tmp_pat
     assert own.instance_map.unique().tolist() == [0, 26000, 26001]
     assert np.array_equal(own.instance_maps[0] > 0, clip.instance_maps[1:] > 0)
     assert own.frames_per_second == 17
+
+
+def test_void_is_unlabelled_in_cityscapes(tmp_path: Path) -> None:
+    pixels, visible = np.zeros((1, 8, 8, 3), np.uint8), np.ones((8, 8), bool)
+    maps = np.full((1, 8, 8), SPACE.void_id)
+    clip = AnnotatedClip(0, "val", SPACE, pixels, maps, maps, np.zeros((2, 8, 8)), visible)
+    LAYOUTS["cityscapes"].write(tmp_path, clip)
+    for kind in ("labelIds", "instanceIds"):
+        (path,) = tmp_path.rglob(f"*_{kind}.png")
+        assert (read_instance_map(path) == 0).all()
 
 
 def test_davis_masks_follow_the_frames(maps: Path, model: Path, tmp_path: Path) -> None:
@@ -326,3 +340,25 @@ def test_a_process_that_dies_costs_its_clip_alone(maps: Path, model: Path, tmp_p
     parts = [json.loads(job.part(number).read_text()) for number in range(3)]
     assert [part["error"] is None for part in parts] == [True, False, True]
     assert "the process that made it ended, twice" in parts[1]["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_a_killed_run_goes_on_to_the_same_bytes(maps: Path, model: Path, tmp_path: Path) -> None:
+    """``kill -9`` in the middle, processes and all, then the same command."""
+
+    def command(output: str) -> list[str]:
+        words = ["dataset", maps, "-o", tmp_path / output, "--layout", "cityscapes", "--count", 12]
+        words += ["--frames", FRAMES, "--model", model, "--workers", 1]
+        return [sys.executable, "-m", "seg2vid", *map(str, words)]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL, start_new_session=True)
+    parts = tmp_path / "killed" / "parts"
+    while process.poll() is None and len(list(parts.glob("*.json"))) < 3:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and parts.is_dir()
+    done = subprocess.run(command("killed"), check=True, capture_output=True, text=True).stdout
+    assert "of 12 clips (" in done and "(0 done before)" not in done
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")

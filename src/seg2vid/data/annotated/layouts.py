@@ -77,7 +77,7 @@ class Cityscapes:
 
     def check(self, space: LabelSpace) -> None:
         """Raise ``LabelMapError`` for classes without raw ids."""
-        without = [channel.name for channel in space.channels if not channel.raw_ids]
+        without = [one.name for one in space.channels if max(one.raw_ids, default=-1) < 0]
         if without:
             what = "raw ids of all classes for the layout cityscapes"
             fix = "take a model of Cityscapes' classes, or another layout"
@@ -89,7 +89,8 @@ class Cityscapes:
         maps = root / "gtFine" / clip.split / CITY
         for folder in (frames, maps):
             folder.mkdir(parents=True, exist_ok=True)
-        raw = np.array([channel.raw_ids[0] for channel in clip.space.channels])
+        # Of void's raw ids the first is -1, which no file can hold.
+        raw = np.array([min(i for i in one.raw_ids if i >= 0) for one in clip.space.channels])
         counts: dict[int, int] = {}
         numbers = {}
         for one in clip.objects():

@@ -4,12 +4,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
 from tqdm import tqdm
 
 from seg2vid.data.annotated.clip import make_part, tell
 from seg2vid.data.annotated.plan import Job
+from seg2vid.data.shares import work_through
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.errors import Seg2VidError
 from seg2vid.tools.processes import work_in_processes
@@ -25,25 +27,25 @@ def work(job: Job, left: Sequence[int], workers: int) -> None:
     """
     for number in left:
         shutil.rmtree(job.part(number).with_suffix(""), ignore_errors=True)
-    total = len(left)
-    with tqdm(total=total, unit="clip", disable=None, file=sys.stderr) as bar:
-        while left and not _survives(job, left, workers, bar):
-            begun = [one for one in job.left(left) if job.part(one).with_suffix("").is_dir()]
-            if not begun:
-                what, fix = "processes that can start", "take fewer --workers"
-                raise Seg2VidError(what, got="one that ended before its work", fix=fix)
-            for number in begun:
-                if not _survives(job, [number], 1, bar) and job.left([number]):
-                    path = job.maps[number % len(job.maps)]
-                    error = f"{path}: the process that made it ended, twice"
-                    facts = {"name": f"{number:06d}", "number": number, "error": error}
-                    tell(job, facts | {"split": job.splits[path.name], "label_map": path.name})
-            left = job.left(left)
-            bar.update(total - len(left) - bar.n)
+    with tqdm(total=len(left), unit="clip", disable=None, file=sys.stderr) as bar:
+        work_through(
+            list(left),
+            workers,
+            attempt=partial(_in_processes, job, bar),
+            is_done=lambda number: not job.left([number]),
+            give_up=partial(_give_up, job),
+        )
 
 
-def _survives(job: Job, numbers: Sequence[int], workers: int, bar: Any) -> bool:
-    """Make clips; say whether every process lived on."""
+def _give_up(job: Job, number: int) -> None:
+    path = job.maps[number % len(job.maps)]
+    error = f"{path}: the process that made it ended, twice"
+    facts = {"name": f"{number:06d}", "number": number, "error": error}
+    tell(job, facts | {"split": job.splits[path.name], "label_map": path.name})
+
+
+def _in_processes(job: Job, bar: Any, numbers: Sequence[int], workers: int) -> list[int]:
+    """Make clips; return those that were begun and not finished when a process died."""
     try:
         work_in_processes(
             _work_on,
@@ -55,8 +57,13 @@ def _survives(job: Job, numbers: Sequence[int], workers: int, bar: Any) -> bool:
             begin_with=(job,),
         )
     except BrokenProcessPool:
-        return False
-    return True
+        left = job.left(numbers)
+        begun = [number for number in left if job.part(number).with_suffix("").is_dir()]
+        if not begun and len(left) == len(numbers):
+            what, fix = "processes that can start", "take fewer --workers"
+            raise Seg2VidError(what, got="one that ended before its work", fix=fix) from None
+        return begun
+    return []
 
 
 def _set_up(job: Job) -> None:
