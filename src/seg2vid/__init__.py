@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
-    "diversity": "pick_diverse",
     "pipeline": "Seg2VidPipeline",
     "labels.space": "LabelSpace get_label_space",
     "media.generated": "GeneratedVideo",
     "models.control": "Control",
     "models.first_frame": "interpolate_looks",
     "models.weights": "list_models",
+    "diversity": "pick_diverse",
     "structures": "Clip Latent Look Motion",
     "transfer": "MotionCode encode_motion interpolate_codes place_motion play_motion resample_code",
 }

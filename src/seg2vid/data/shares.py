@@ -19,15 +19,6 @@ UNTOLD = {"command", "version"}
 """Settings that may be others when the work goes on."""
 
 
-def read_share(text: str, command: str) -> tuple[int, int]:
-    """Return i and N of "i/N", a share of the work; raise ``MediaError`` for other text."""
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        what, fix = "--shard-of i/N with i from 1 to N", f"see seg2vid {command} --help"
-        raise MediaError(what, got=text, fix=fix)
-    return int(number), int(count)
-
-
 def check_same(settings: Mapping[str, Any], before: Any) -> None:
     """Raise ``MediaError`` where a dataset was begun with others."""
     plain = json.loads(json.dumps(settings))

@@ -8,13 +8,14 @@ from typing import Any
 from seg2vid.data.annotated.layouts import LAYOUTS
 from seg2vid.data.annotated.settings import DatasetOptions
 from seg2vid.data.prepare.assemble import assign_splits
-from seg2vid.data.shares import PARTS, read_share
+from seg2vid.data.shares import PARTS
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.pictures import FORMATS
 from seg2vid.models.control import ALL, FASTEST, Control
 from seg2vid.models.weights import default_model
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.errors import LabelMapError, MediaError
+from seg2vid.tools.ranges import read_share
 
 RATES = {"cityscapes": 17.0, "kitti-flow": 10.0}
 """Frames per second of the real ones, where they have one rate."""

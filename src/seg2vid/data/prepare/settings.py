@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from seg2vid.data.shares import read_share
-from seg2vid.tools.ranges import MOST_PROCESSES, ranged
+from seg2vid.tools.ranges import MOST_PROCESSES, ranged, read_share
 
 Layout = Literal["auto", "cityscapes", "kitti", "kth", "ucf101", "camvid", "toycity", "folder"]
 Windows = Literal["sliding", "labelled"]
