@@ -2,7 +2,8 @@
 
 A straight street seen from a car, drawn back to front with Pillow. Everything that stands on the
 ground is given by its distance in metres and projected by a pinhole camera, so sizes agree.
-Pixel values are Cityscapes train ids; the palette only makes the file pleasant to look at.
+Pixel values are Cityscapes train ids; the palette only makes the file pleasant to look at. Beside
+it, ``street_instances.png`` numbers cars and people in the order in which they are drawn.
 """
 
 import random
@@ -48,7 +49,14 @@ class Street:
     def __init__(self) -> None:
         self.image = Image.new("P", (WIDTH, HEIGHT), PALETTE["sky"][0])
         self.image.putpalette([value for _, colour in PALETTE.values() for value in colour])
-        self.draw = ImageDraw.Draw(self.image)
+        self.numbers = Image.new("L", self.image.size)
+        self.count = 0
+
+    def fill(self, shape: str, points: object, name: str) -> None:
+        """Fill a shape with a class, and with the number of what is drawn."""
+        number = self.count if name in ("car", "person") else 0
+        for image, value in ((self.image, PALETTE[name][0]), (self.numbers, number)):
+            getattr(ImageDraw.Draw(image), shape)(points, fill=value)
 
     def project(self, right: float, up: float, ahead: float) -> Point:
         """Return the pixel of a point of the world."""
@@ -57,7 +65,7 @@ class Street:
 
     def polygon(self, name: str, points: list[tuple[float, float, float]]) -> None:
         """Fill a polygon of world points with a class."""
-        self.draw.polygon([self.project(*point) for point in points], fill=PALETTE[name][0])
+        self.fill("polygon", [self.project(*point) for point in points], name)
 
     def ground(self, name: str, left: float, right: float, near: float, far: float) -> None:
         """Fill a strip of ground."""
@@ -85,10 +93,11 @@ class Street:
             centre_x, centre_y = self.project(x + generator.uniform(-1, 1) * radius, up, ahead)
             size = generator.uniform(0.35, 0.6) * radius * FOCAL_LENGTH / ahead
             box = (centre_x - size, centre_y - size, centre_x + size, centre_y + size)
-            self.draw.ellipse(box, fill=PALETTE["vegetation"][0])
+            self.fill("ellipse", box, "vegetation")
 
     def car(self, x: float, ahead: float, side: float, length: float = 4.2) -> None:
         """Draw a car seen along the street; ``side`` (-1 or 1) is the flank that shows."""
+        self.count += 1
         body = [(-0.86, 0.12), (0.86, 0.12), (0.9, 0.6), (0.86, 0.92), (0.7, 1.0), (0.56, 1.45)]
         body += [(-0.56, 1.45), (-0.7, 1.0), (-0.86, 0.92), (-0.9, 0.6)]
         flank = [(0.0, 0.12), (0.0, 0.92), (0.3, 1.42), (0.75, 1.4), (1.0, 0.9), (1.0, 0.2)]
@@ -100,6 +109,7 @@ class Street:
 
     def person(self, x: float, ahead: float, stride: float, tall: float = 1.75) -> None:
         """Draw a walking person: legs, trunk, arms and head."""
+        self.count += 1
         hips, shoulders = tall * 0.5, tall * 0.82
         for foot in (-stride, stride):
             legs = [(foot - 0.07, 0.0), (foot + 0.13, 0.0), (0.16, hips), (-0.16, hips)]
@@ -116,7 +126,7 @@ class Street:
         centre_x, centre_y = self.project(x, tall - 0.12, ahead)
         size = 0.13 * FOCAL_LENGTH / ahead
         box = (centre_x - size, centre_y - size * 1.2, centre_x + size, centre_y + size * 1.2)
-        self.draw.ellipse(box, fill=PALETTE["person"][0])
+        self.fill("ellipse", box, "person")
 
     def box(self, name: str, x: float, up: float, ahead: float, wide: float, high: float) -> None:
         """Fill a small upright rectangle whose centre hangs at a height."""
@@ -174,6 +184,7 @@ def main(arguments: list[str]) -> int:
     draw_ground_and_houses(street)
     draw_things(street)
     street.image.save(target, optimize=True)
+    street.numbers.save(target.with_name(f"{target.stem}_instances.png"), optimize=True)
     print(target)
     return 0
 

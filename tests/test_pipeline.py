@@ -13,6 +13,7 @@ from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.generated import GeneratedVideo, join_passes
 from seg2vid.models.checkpoint import save_checkpoint
+from seg2vid.models.control import Control
 from seg2vid.models.weights import find_weights, list_models
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Latent
@@ -479,3 +480,30 @@ def test_weights_of_another_configuration_are_refused(
     save_checkpoint(tmp_path / "model.safetensors", boxes, wider, {})
     with pytest.raises(ModelError, match=r"tensors of first_frame; got .*of another shape"):
         Seg2VidPipeline.from_pretrained(tmp_path)
+
+
+def test_a_loop_leads_back_to_its_first_frame(pipe: Seg2VidPipeline) -> None:
+    control = Control.read(camera="forward=5,turn=15")
+    wishes = {"num_frames": 40, "seed": 3, "control": control}
+    video = pipe(street_map(), loop=True, **wishes)
+    frames = torch.cat((video.first_frame[:, None], video.frames), 1)[0]
+    assert len(frames) == 40 and video.repeats == tuple(range(19, 0, -1))
+    steps = torch.cat((frames, frames[:1])).diff(dim=0).abs().mean((1, 2, 3))
+    assert 0 < steps[-1] <= steps.median(), "from the last to the first"
+    assert torch.equal(frames[1:20], frames[21:].flip(0)), "the way back shows the same"
+    assert video.poses is not None
+    assert np.array_equal(video.poses[0, 1:20], video.poses[0, 21:][::-1])
+    # Midway it is as fast as a video without end, at both ends it stands.
+    way = np.linalg.norm(np.diff(video.poses[0, :21, :3, 3], axis=0), axis=1)
+    assert way.max() == pytest.approx(5 / 12, rel=0.02) and way[0] < 0.1 * way.max()
+    assert way[-1] < 0.1 * way.max()
+    assert video.reference_frames == (0,) * 13 + (12,) * 15 + (0,) * 12
+    passes = list(pipe.stream(street_map(), loop=True, **wishes))
+    assert torch.equal(torch.cat([one.frames for one in passes], 1), video.frames)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5])
+def test_a_short_loop_is_one_too(pipe: Seg2VidPipeline, num_frames: int) -> None:
+    video = pipe(street_map(), num_frames=num_frames, seed=3, loop=True)
+    assert video.frames.shape[1] == num_frames - 1
+    assert len(video.repeats) == max(0, (num_frames - 1) // 2)

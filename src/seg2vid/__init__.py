@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from seg2vid.diversity import pick_diverse as pick_diverse
     from seg2vid.labels.space import LabelSpace as LabelSpace
     from seg2vid.labels.space import get_label_space as get_label_space
     from seg2vid.media.generated import GeneratedVideo as GeneratedVideo
@@ -35,6 +36,7 @@ _NAMES = {
     "models.control": "Control",
     "models.first_frame": "interpolate_looks",
     "models.weights": "list_models",
+    "diversity": "pick_diverse",
     "structures": "Clip Latent Look Motion",
     "transfer": "MotionCode encode_motion interpolate_codes place_motion play_motion resample_code",
 }

@@ -1,7 +1,8 @@
 """The main path, top to bottom: labels → first frame → z → motion → warp → refine."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import index
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seg2vid.labels.space import LabelSpace
-from seg2vid.media.generated import GeneratedVideo, join_passes, show_progress
+from seg2vid.media.generated import GeneratedVideo, join_passes, play_back, show_progress
 from seg2vid.media.given import GivenFrames, GivenMaps, GivenPicture, take_inputs
 from seg2vid.models.animator import (
     Animator,
@@ -19,6 +20,7 @@ from seg2vid.models.animator import (
     choose_instances,
     choose_labels,
     continue_latent,
+    mark_painted,
 )
 from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
@@ -46,6 +48,34 @@ DEFAULT_SECONDS = 3
 """How long a video is where nobody says it."""
 
 
+@dataclass(frozen=True)
+class Pace:
+    """When each frame of a video is, in the model's frames since the first."""
+
+    step: float
+    """From frame to frame."""
+    loop: int = 0
+    """Frames of a loop, on whose way there ``step`` is the largest; 0 for a video without end."""
+
+    def at(self, number: int) -> float:
+        """Return when a frame is."""
+        if self.loop == 0:
+            return number * self.step
+        angle = 2 * math.pi / self.loop
+        return self.step / angle * (1 - math.cos(angle * number))
+
+    def between(self, before: int, after: int) -> float:
+        """Return how much later a frame is than another."""
+        return self.at(after) - self.at(before)
+
+    def reach(self, begin: int, span: int) -> int:
+        """Return the last frame within a ``span`` from frame ``begin``, but at least the next."""
+        end, last = begin + 1, self.loop // 2 if self.loop else math.inf
+        while end < last and self.between(begin, end + 1) <= span + 1e-6 * self.step:
+            end += 1
+        return end
+
+
 class Seg2VidPipeline:
     """A label map in, a moving scene out. Make one with ``from_pretrained``.
 
@@ -66,7 +96,8 @@ class Seg2VidPipeline:
     ``frames_per_second`` (1 to 240) shows the same drive more or less smoothly, ``speed`` (0.01 to
     100) makes it slower or faster than real. ``scale`` says how many times larger first frame and
     maps are than what the networks see: a photo moves at its own size. ``control`` says how camera
-    and objects are to move. ``progress`` shows a bar; by default for long videos on a terminal.
+    and objects are to move. ``loop`` drives there and back, so that the first frame may follow the
+    last. ``progress`` shows a bar; by default for long videos on a terminal.
     """
 
     def __init__(self, first_frame: FirstFrame, animator: Animator, config: ModelConfig) -> None:
@@ -162,6 +193,7 @@ class Seg2VidPipeline:
         speed: float | int = 1,
         scale: SupportsIndex = 1,
         control: Control | None = None,
+        loop: bool = False,
         progress: bool | None = None,
     ) -> GeneratedVideo:
         """Generate a video of ``num_frames`` frames, any number.
@@ -184,6 +216,7 @@ class Seg2VidPipeline:
             speed=speed,
             scale=scale,
             control=control,
+            loop=loop,
         )
         total = self._count(num_frames, frames_per_second)
         if progress is None and total <= 2 * self.num_frames + 2:
@@ -207,11 +240,17 @@ class Seg2VidPipeline:
         speed: float | int = 1,
         scale: SupportsIndex = 1,
         control: Control | None = None,
+        loop: bool = False,
     ) -> Iterator[GeneratedVideo]:
-        """Yield what ``__call__`` returns pass by pass: memory does not grow with length."""
-        count, factor = self._count(num_frames, frames_per_second) - 1, index(scale)
+        """Yield what ``__call__`` returns pass by pass: memory does not grow with length.
+
+        That of a ``loop`` does: the way back shows the passes again.
+        """
+        total, factor = self._count(num_frames, frames_per_second), index(scale)
         rate = float(self.frames_per_second if frames_per_second is None else frames_per_second)
-        self._check_pace(rate, speed, factor)
+        self._check_pace(rate, speed, factor, loop)
+        pace = Pace(speed * self.frames_per_second / rate, total if loop else 0)
+        count = total // 2 if loop else total - 1
         # Inference mode is held around each pass, not around the yields: a caller's own code runs
         # between them.
         with torch.inference_mode():
@@ -224,7 +263,7 @@ class Seg2VidPipeline:
             ids = _for_each(inputs.label_map, len(generators), self.device)
             instance_map = _for_each(inputs.instance_map, len(generators), self.device)
             first_frame = _for_each(inputs.first_frame, len(generators), self.device)
-            self.check_inputs(ids, instance_map, first_frame, count + 1, factor)
+            self.check_inputs(ids, instance_map, first_frame, total, factor)
             if control is not None:
                 self._check_control(control, ids, instance_map)
             # 2. Which pixels belong together
@@ -246,19 +285,17 @@ class Seg2VidPipeline:
             return
         # 5. Key by key, and from each key pass by pass: motion → warp → refine → labels; the last
         # frame that a key is good for is the next one
-        step = speed * self.frames_per_second / rate
-        per_pass, per_key = (
-            max(1, int(passes * self.num_frames / step + 1e-6))
-            for passes in (1, self.animator.passes_per_key)
-        )
-        known, steer = None, None
-        heading = torch.zeros(len(ids))
-        for begin in range(0, count, per_key):
+        known, steer, first_depth = None, None, None
+        passes: list[GeneratedVideo] = []
+        painted, heading = torch.zeros_like(frame[:, :1]), torch.zeros(len(ids))
+        end = 0
+        while end < count:
+            begin, end = end, pace.reach(end, self.animator.passes_per_key * self.num_frames)
             if control is not None:
                 numbers = None if instance_map is None else coarse_labels(instance_map, factor)
-                after = begin * step / self.frames_per_second
+                after = pace.at(begin) / self.frames_per_second
                 maps = coarse_labels(ids, factor), numbers
-                steer = self._steering(control, *maps, after, heading.tolist())
+                steer = self.steering(control, *maps, after, heading.tolist())
             with torch.inference_mode(), fast_arithmetic(self.device):
                 keys = self.animator.begin(
                     frame,
@@ -267,16 +304,22 @@ class Seg2VidPipeline:
                     objects,
                     velocity=velocity,
                     known=known,
-                    until=per_key * step,
+                    until=round(pace.between(begin, end), 6),
                     steer=steer,
                 )
-            for start in range(begin, min(begin + per_key, count), per_pass):
+            depths = [one.inverse_depth for one in keys if one.inverse_depth is not None]
+            if begin == 0 and depths:
+                first_depth = torch.cat(depths)
+            stop = begin
+            while stop < min(end, count):
                 # A pass is made whole: how its frames look does not depend on where a video ends.
-                shown, whole = count - start, min(per_pass, begin + per_key - start)
-                times = torch.arange(1, whole + 1, device=self.device) + (start - begin)
+                start, stop = stop, min(pace.reach(stop, self.num_frames), end)
+                shown = min(stop, count) - start
+                since = [pace.between(begin, number) for number in range(start + 1, stop + 1)]
+                times = torch.tensor(since, dtype=torch.float32, device=self.device)
                 with torch.inference_mode():
                     with fast_arithmetic(self.device):
-                        shows = [key.show(times * step - 1) for key in keys]
+                        shows = [key.show(times - 1) for key in keys]
                     animation = join_batch(shows)
                     motion, label_maps = animation.motion, choose_labels(ids, animation)
                     instance_maps = None
@@ -285,8 +328,9 @@ class Seg2VidPipeline:
                         instance_maps = choose_instances(
                             instance_map, label_maps, animation, things
                         )
-                first = partial(torch.narrow, dim=1, start=0, length=min(shown, whole))
-                yield GeneratedVideo(
+                    marks = mark_painted(painted, motion)
+                first = partial(torch.narrow, dim=1, start=0, length=shown)
+                chunk = GeneratedVideo(
                     first_frame=frame,
                     frames=animation.refined[:, :shown],
                     label_map=ids,
@@ -298,21 +342,29 @@ class Seg2VidPipeline:
                     pass_starts=(start,) if start == begin else (),
                     instance_map=instance_map,
                     instance_maps=None if instance_maps is None else instance_maps[:, :shown],
+                    painted=marks[:, :shown],
+                    first_inverse_depth=first_depth,
                     **about,
                 )
-            if begin + per_key >= count:
-                return
+                yield chunk
+                if loop:
+                    passes.append(chunk)
+            if end >= count:
+                break
             with torch.inference_mode():
-                frame, ids = animation.refined[:, -1], label_maps[:, -1]
+                frame, ids, painted = animation.refined[:, -1], label_maps[:, -1], marks[:, -1]
                 instance_map = None if instance_maps is None else instance_maps[:, -1]
                 objects = self.find_objects(ids, instance_map, factor)
                 z = continue_latent(z, motion, objects)
                 known = None if motion.inverse_depth is None else motion.inverse_depth[:, -1]
                 if (path := motion.camera_path) is not None:
-                    velocity = last_velocity(path, step / self.frames_per_second)
+                    before = stop - 1 if path.shape[1] > 1 else begin
+                    seconds = pace.between(before, stop) / self.frames_per_second
+                    velocity = last_velocity(path, seconds)
                     heading = heading + path[:, -1, 2].cpu()
+        yield from play_back(passes, total - 1 - count)
 
-    def _steering(
+    def steering(
         self,
         control: Control,
         label_map: Labels,
@@ -486,8 +538,8 @@ class Seg2VidPipeline:
             return index(num_frames)
         return max(1, round(DEFAULT_SECONDS * (rate or self.frames_per_second)))
 
-    def _check_pace(self, rate: float | int, speed: float | int, scale: int) -> None:
-        """Raise ``ModelError`` for a rate, speed or scale that is out of range or cannot be had."""
+    def _check_pace(self, rate: float | int, speed: float | int, scale: int, is_loop: bool) -> None:
+        """Raise ``ModelError`` for a pace or scale that is out of range or cannot be had."""
         for name, value, low, high in (
             ("frames_per_second", rate, 1.0, 240.0),
             ("speed", speed, 0.01, 100.0),
@@ -496,9 +548,9 @@ class Seg2VidPipeline:
             if not low <= value <= high:
                 what, fix = f"{name} from {low:g} to {high:g}", "choose a value in that range"
                 raise ModelError(what, got=value, fix=fix)
-        is_usual = scale == 1 and speed == 1 and rate == self.frames_per_second
+        is_usual = scale == speed == 1 and rate == self.frames_per_second and not is_loop
         if not is_usual and self.config.architecture == "paper":
-            what = "a model whose motion is a scene's, for another frame rate, speed or scale"
+            what = "a model whose motion is a scene's, for another rate, speed, scale or a loop"
             raise ModelError(what, got="the architecture paper", fix="leave them at their defaults")
 
 

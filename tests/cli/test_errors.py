@@ -111,7 +111,7 @@ BAD_OPTIONS = {
     "--size big": "Expected WIDTHxHEIGHT for --size; got 'big'; write it like 256x128",
     "--aspect stretch": "one of crop, pad for --aspect; got 'stretch'; choose",
     "--encoding guess": "one of auto, train, raw, colour, instance for --encoding; got 'guess'",
-    "--save shadows": "extras out of flow, visible, .*, poses; got 'shadows'; choose",
+    "--save shadows": "extras out of flow, visible, .*, control-flow; got 'shadows'; choose",
     "--seconds 0": "--seconds from 0.001 to 86400; got 0.0; choose a number in between",
     "--seconds nan": "Expected a number for --seconds; got 'nan'",
     "--seconds 2 --frames 9": "Expected --frames or --seconds; got both; leave one of them out",

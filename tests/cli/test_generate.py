@@ -219,7 +219,7 @@ def test_a_clips_motion_and_wishes_exclude_each_other(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_image(tmp_path / "photo.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-    words = ["--motion-from", str(tmp_path), "--camera", "still", "--model", str(model)]
-    output = str(tmp_path / "a.mp4")
-    assert cli.main(["animate", str(tmp_path / "photo.png"), "-o", output, *words]) == 2
-    assert "wishes for the motion, or --motion-from" in capsys.readouterr().err
+    words = [str(tmp_path / "photo.png"), "-o", str(tmp_path / "a.mp4"), "--model", str(model)]
+    for wish in (["--camera", "still"], ["--loop"]):
+        assert cli.main(["animate", *words, "--motion-from", str(tmp_path), *wish]) == 2
+        assert "wishes for the motion, or --motion-from" in capsys.readouterr().err

@@ -54,7 +54,7 @@ class FakePipeline(Seg2VidPipeline):
             (chunk,) = FakePipeline().stream(label_map, **one)
             motion = chunk.motion.map(lambda tensor: tensor[:, :0])
             frames, maps = chunk.frames[:, :0], chunk.label_maps[:, :0]
-            yield replace(chunk, frames=frames, label_maps=maps, motion=motion)
+            yield replace(chunk, frames=frames, label_maps=maps, motion=motion, painted=None)
         for start in range(0, total, self.num_frames):
             count = min(self.num_frames, total - start)
             numbers = torch.arange(start + 1, start + count + 1).view(1, -1, 1, 1, 1) * 5 / 255
@@ -71,6 +71,7 @@ class FakePipeline(Seg2VidPipeline):
                 pass_starts=(start,),
                 instance_map=given["instance_map"],
                 instance_maps=numbers_of(given["instance_map"], count),
+                painted=torch.zeros(1, count, 1, height, width),
                 seeds=(given["generator"].initial_seed(),),
                 model="tiny",
                 model_sha256="abc",

@@ -17,7 +17,7 @@ from seg2vid.labels.space import get_label_space
 from seg2vid.media.pictures import write_label_map
 from seg2vid.media.video import read_video
 from seg2vid.structures import Motion
-from seg2vid.tools.files import EXTRAS
+from seg2vid.tools.files import CONTROLS, EXTRAS
 from tests.cli.test_main import FakePipeline
 from tests.cli.test_main import pipe as pipe
 from tests.cli.test_segment import brightness as brightness
@@ -119,6 +119,11 @@ def test_all_that_is_known_goes_into_one_folder(pipe: FakePipeline, folder: Path
     poses = np.loadtxt(drive / "poses.txt").reshape(7, 3, 4)
     assert poses[:, 2, 3].tolist() == [0, 1, 2, 3, 4, 5, 6], "of the first frame, through every key"
     assert (poses[:, :, :3] == np.eye(3)).all()
+    boxes = json.loads((drive / "boxes.json").read_text("utf-8"))
+    assert len(boxes) == 7 and {one["class"] for one in boxes[0]} == {"car"}
+    for name in CONTROLS:
+        assert len(read_video(drive / f"{name}.mp4")) == 7
+    assert len(list_recordings(drive)) == 1, "they are no recordings"
     run("generate labels.png -o drive --frames 2")
     assert not (drive / "poses.txt").exists(), "such a folder is seg2vid's own"
 
@@ -126,12 +131,13 @@ def test_all_that_is_known_goes_into_one_folder(pipe: FakePipeline, folder: Path
 def test_all_that_can_be_seen_goes_beside_a_video(
     refused: Refused, pipe: FakePipeline, folder: Path
 ) -> None:
-    every = ",".join(name for name in EXTRAS if name != "source")
+    every = ",".join(name for name in EXTRAS if name not in ("source", "kitti_flow"))
     run(f"generate labels.png -o a.mp4 --frames 3 --instances labels.png --save {every}")
     assert len(np.loadtxt(folder / "a_poses.txt")) == 3
-    (folder / "a_poses.txt").unlink()
-    assert {len(read_video(path)) for path in folder.glob("a*")} == {3}
-    assert len(list(folder.glob("a*"))) == len(EXTRAS) - 1
+    assert len(json.loads((folder / "a_boxes.json").read_text("utf-8"))) == 3
+    videos = [path for path in folder.glob("a*") if path.suffix == ".mp4"]
+    assert {len(read_video(path)) for path in videos} == {3}
+    assert len(videos) == len(EXTRAS) - 3
     assert "a folder for source, which is no picture; got 'b.mp4'; leave the ending out" in refused(
         "generate labels.png -o b.mp4 --save source"
     )
@@ -145,7 +151,7 @@ def test_extras_that_a_video_does_not_have_are_refused(
     monkeypatch.setattr(
         pipe, "motion", lambda flow: Motion(flow, -flow, flow[:, :, :1], flow[:, :, :1])
     )
-    for extra in ("depth", "source", "poses"):
+    for extra in ("depth", "source", "poses", "control-depth"):
         assert cli.main(f"generate labels.png -o a --save {extra}".split()) == 2
         message = f"a model whose motion is a scene's, for {extra}; got one of free flow; take"
         assert message in capsys.readouterr().err

@@ -585,9 +585,9 @@ def test_failed_sink_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_extras_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"out of flow, visible, .*, poses; got 'shadows'"):
+    with pytest.raises(MediaError, match=r"out of flow, visible, .*, control-flow; got 'shadows'"):
         output_paths(tmp_path / "s.mp4", ["shadows"])
-    with pytest.raises(MediaError, match="a label space for labels and overlay; got none"):
+    with pytest.raises(MediaError, match="a label space for labels; got none"):
         VideoSink(tmp_path / "s.mp4", extras=("labels",), frames_per_second=12.0)
     unknown = GeneratedVideo(**{**vars(make_video()), "label_space": "mine"})
     with pytest.raises(LabelMapError, match="got 'mine'"):

@@ -99,18 +99,23 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
         look["look"], look_notes = _read_look(options.look, options.look_labels, pipe)
         yield from look_notes
     rows: dict[str, list[Frame]] = {}
-    for (number, seed), path in outputs.items():
-        if seed == options.seed:
+    seeds: Sequence[int] = range(options.seed, options.seed + options.samples)
+    for (number, own), path in outputs.items():
+        if own == 0:
             inputs, notes = _read_inputs(options, places[number], pipe)
             inputs |= {"num_frames": num_frames, "frames_per_second": rate, "speed": options.speed}
             inputs |= look
             yield from notes
+            if options.diverse is not None:
+                seeds = _pick_seeds(pipe, options.diverse, options.seed, control, inputs)
+                yield f"seeds that move most differently: {', '.join(map(str, seeds))}"
+        seed = seeds[own]
         start = time.perf_counter()
         if motion is not None:
             passes = play_motion(pipe, codes, **inputs, seed=seed)
         else:
             dice = torch.Generator().manual_seed(seed)
-            passes = pipe.stream(**inputs, control=control, generator=dice)
+            passes = pipe.stream(**inputs, control=control, loop=options.loop, generator=dice)
         sink = VideoSink(
             path,
             extras=options.save,
@@ -133,6 +138,16 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
         stacked = {title: np.stack(row) for title, row in rows.items()}
         write_image(options.contact_sheet, contact_sheet(stacked))
         yield f"wrote {options.contact_sheet}"
+
+
+def _pick_seeds(
+    pipe: Seg2VidPipeline, count: int, seed: int, control: Control | None, inputs: dict[str, Any]
+) -> list[int]:
+    from seg2vid.diversity import pick_diverse
+
+    names = ("label_map", "instance_map", "first_frame", "scale")
+    given = {name: inputs[name] for name in names if name in inputs}
+    return pick_diverse(pipe, count=count, seed=seed, control=control, **given)
 
 
 def _list_inputs(options: Generate | Animate) -> list[Path]:
@@ -163,6 +178,8 @@ def _check_options(
     if options.seconds is not None and options.frames is not None:
         what, fix = "--frames or --seconds", "leave one of them out"
         raise MediaError(what, got="both", fix=fix)
+    if options.diverse is not None and options.samples > 1:
+        raise MediaError("--diverse or --samples", got="both", fix="leave one of them out")
     if options.size is not None:
         check_size(options.size)
     outputs = [place for path in paths for place in outer_paths(path, options.save)]
@@ -187,11 +204,13 @@ def _check_options(
 def _read_control(options: Generate | Animate) -> Control | None:
     """Return what a user wishes for the motion, if anything."""
     camera, move, freeze, path = options.camera, options.move, options.freeze, options.control
-    if camera is None and not move and not freeze and path is None:
-        return None
-    if isinstance(options, Animate) and options.motion_from is not None:
+    has_wishes = camera is not None or move or freeze or path is not None
+    has_clip = isinstance(options, Animate) and options.motion_from is not None
+    if has_clip and (has_wishes or options.loop or options.diverse is not None):
         what, fix = "wishes for the motion, or --motion-from", "leave one of them out"
         raise MediaError(what, got="both", fix=fix)
+    if not has_wishes:
+        return None
     if path is None:
         strength = options.strength
         return Control.read(camera=camera, move=move or (), freeze=freeze, strength=strength)

@@ -38,6 +38,8 @@ class VideoOptions:
     """Frames per second (default: the model's): the same drive, more or less smoothly."""
     speed: float = ranged(1.0, 0.01, 100)
     """How fast the scene moves: 0.25 is slow motion."""
+    loop: bool = False
+    """Drive there and back, slowest at both ends, so that the video can go round for ever."""
     camera: str | None = field(default=None, metadata={"metavar": "HOW"})
     """How the camera moves: still, forward=8,right=0,turn=-3 (m/s, degrees/s), x0.5, or a file of
     poses (default: as the seed says, like all that is not told).
@@ -56,6 +58,10 @@ class VideoOptions:
     """The same seed gives the same video, another one another future."""
     samples: int = ranged(1, 1, 10_000)
     """Number of videos, from seeds SEED, SEED + 1 and so on."""
+    diverse: int | None = ranged(None, 1, 1000)
+    """Number of videos, instead of --samples: those of 8 times as many seeds, from SEED on, that
+    move most differently. Motions are compared before anything is painted.
+    """
     instances: Path | None = None
     """Map that tells the objects apart, of the same size as the label map."""
     size: tuple[int, int] | None = None
@@ -65,8 +71,9 @@ class VideoOptions:
     aspect: Aspect = "crop"
     """How other proportions are brought to the size: crop or pad, never stretch."""
     save: tuple[str, ...] = ()
-    """Also write flow, visible, forward_visible, labels, overlay, instances, depth, source, poses:
-    beside the video to look at, in a folder of frames as exact data (docs/conventions.md).
+    """Also write flow, visible, forward_visible, labels, overlay, instances, painted, depth,
+    source, kitti_flow, poses, boxes, control-seg, control-depth, control-flow: beside the video to
+    look at, in a folder of frames as exact data (docs/conventions.md).
     """
     contact_sheet: Path | None = None
     """Also write a picture of evenly spaced frames, for a quick look."""
@@ -83,15 +90,18 @@ class VideoOptions:
     """Refuse weights for non-commercial use only, as SEG2VID_NO_RESTRICTED=1 does everywhere."""
 
     def outputs(self, names: Sequence[str]) -> dict[tuple[int, int], Path]:
-        """The path of each video, by the number of its input and its seed."""
-        paths, seeds = {}, range(self.seed, self.seed + self.samples)
-        for (number, name), seed in product(enumerate(names), seeds):
+        """The path of each video, by the numbers of its input and of its own."""
+        paths, count = {}, self.diverse or self.samples
+        for (number, name), own in product(enumerate(names), range(count)):
             parts = [name] if len(names) > 1 else []
-            parts += [f"seed{seed}"] if self.samples > 1 else []
+            if self.diverse is not None:
+                parts.append(f"diverse{own + 1}")
+            elif count > 1:
+                parts.append(f"seed{self.seed + own}")
             place = self.output
             if parts and place.name:
                 place = place.with_name("_".join([place.stem, *parts]) + place.suffix)
-            paths[number, seed] = place
+            paths[number, own] = place
         return paths
 
 

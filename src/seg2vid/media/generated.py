@@ -6,10 +6,12 @@ them as subfolders, with the exact data. ``docs/conventions.md`` tells what each
 """
 
 import dataclasses
+import json
 from base64 import b64encode
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,21 +25,47 @@ from tqdm import tqdm
 
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import Ids, LabelSpace, get_label_space
+from seg2vid.media.annotations import (
+    ade20k_colours,
+    boxes_in,
+    camera_pose,
+    depth_units,
+    flow_between,
+    grey_of,
+    metres_of,
+)
 from seg2vid.media.drawing import colour_numbers, flow_to_colours, overlay
-from seg2vid.media.pictures import write_flow, write_label_map, write_sixteen_bits
+from seg2vid.media.pictures import (
+    write_flow,
+    write_kitti_flow,
+    write_label_map,
+    write_sixteen_bits,
+)
 from seg2vid.media.video import AllOrNothing, Frame, VideoWriter, frame_rate, video_ending
-from seg2vid.structures import Carrier, Frames, LabelFrames, Labels, Latent, Look, Motion, Pictures
+from seg2vid.structures import (
+    Carrier,
+    Frames,
+    InverseDepth,
+    LabelFrames,
+    Labels,
+    Latent,
+    Look,
+    Masks,
+    Motion,
+    Pictures,
+)
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import EXTRAS, POSES, Replacement, check_place, commit_all
+from seg2vid.tools.files import EXTRAS, ONE_FILE, Replacement, check_place, commit_all
 
 PARTS = {"depth": "inverse_depth", "source": "source", "poses": "camera_path"}
+PARTS |= {"control-depth": "inverse_depth"}
 """The parts of a scene's motion by the extras that show them."""
-NEEDS = {"instances", *PARTS}
-"""Extras that not every video has."""
-DEPTH_UNITS = 256
-"""Of depth files in a metre, as in KITTI's; 0 is unknown or sky, 65535 is 256 m or more."""
-DATA_ALONE = ("labels", "instances", "depth", "source")
+SPACED = {"labels", "overlay", "boxes", "control-seg"}
+"""Extras that need a label space."""
+DATA_ALONE = ("labels", "instances", "depth", "source", "kitti_flow")
 """Extras whose data in a folder are what there is to see: no picture is drawn of them."""
+FOLDER_ALONE = ("source", "kitti_flow")
+"""Extras that are no pictures, nor one file."""
 BRIGHT = 5.0
 """Metres at which depth is drawn white; four times as far it is half as bright."""
 
@@ -47,7 +75,8 @@ class GeneratedVideo(Carrier):
     """A generated scene with everything that is known of it, consistent by construction.
 
     The motion of a video longer than one pass is relative to the first frame of its pass;
-    ``pass_starts`` lists the frames that passes started from (0 = the first frame).
+    ``pass_starts`` lists the frames that passes started from (0 = the first frame). What
+    ``--save`` writes is here under the names that ``docs/conventions.md`` lists.
     """
 
     first_frame: Pictures
@@ -59,8 +88,14 @@ class GeneratedVideo(Carrier):
     frames_per_second: float
     label_space: str
     pass_starts: tuple[int, ...] = (0,)
+    repeats: tuple[int, ...] = ()
+    """Of the last frames, the way back of a loop: the numbers of those that they show again."""
     instance_map: Labels | None = None
     instance_maps: LabelFrames | None = None
+    painted: Masks | None = None
+    """1 where what is shown does not come from the first frame: there it is the refiner's guess."""
+    first_inverse_depth: InverseDepth | None = None
+    """Of the first frame, as in ``Motion``."""
     look: Look | None = None
     """Of the first frame, where it was painted."""
     seeds: tuple[int, ...] = ()
@@ -84,6 +119,43 @@ class GeneratedVideo(Carrier):
                 players.append(f'<video controls autoplay loop muted src="{source}"></video>')
         return "\n".join(players)
 
+    @property
+    def reference_frames(self) -> tuple[int, ...]:
+        """For each frame, the number of the one that its flow, visibility and source refer to."""
+        numbers = range(self.frames.shape[1] + 1 - len(self.repeats))
+        return tuple(reference_of(n, self.pass_starts) for n in (*numbers, *self.repeats))
+
+    @property
+    def depth(self) -> Float[Tensor, "batch frame height width"] | None:
+        """Metres along the camera's axis, the first frame included; 0 is unknown or sky."""
+        first, later = self.first_inverse_depth, self.motion.inverse_depth
+        if first is None or later is None:
+            return None
+        return metres_of(torch.cat((first.unsqueeze(1), later), 1))
+
+    @property
+    def poses(self) -> Float[np.ndarray, "batch frame 4 4"] | None:
+        """What takes points of each frame's camera to those of the first; axes are KITTI's."""
+        if self.motion.camera_path is None:
+            return None
+        samples, count = self.frames.shape[:2]
+        poses = np.tile(np.eye(4), (samples, count + 1, 1, 1))
+        for sample, path in enumerate(self.motion.camera_path.tolist()):
+            for frame, reference in enumerate(self.reference_frames[1:], 1):
+                poses[sample, frame] = poses[sample, reference] @ camera_pose(*path[frame - 1])
+        return poses
+
+    @property
+    def boxes(self) -> list[list[list[dict[str, Any]]]] | None:
+        """For each sample and frame: instance, class, box (x, y, width, height) and pixels."""
+        if self.instance_map is None or self.instance_maps is None:
+            return None
+        space = get_label_space(self.label_space)
+        labels = torch.cat((self.label_map.unsqueeze(1), self.label_maps), 1)
+        numbers = torch.cat((self.instance_map.unsqueeze(1), self.instance_maps), 1)
+        samples = zip(labels.cpu().numpy(), numbers.cpu().numpy(), strict=True)
+        return [[boxes_in(*one, space) for one in zip(*both, strict=True)] for both in samples]
+
     def sample(self, index: int) -> "GeneratedVideo":
         """Return sample ``index`` of the batch, as a batch of one."""
         seeds = self.seeds[index : index + 1]
@@ -99,7 +171,7 @@ class GeneratedVideo(Carrier):
         with the package; never leaves a partial file.
         """
         path, rate = Path(path), self.frames_per_second
-        space = get_label_space(self.label_space) if {"labels", "overlay"} & set(extras) else None
+        space = get_label_space(self.label_space) if SPACED & set(extras) else None
         with VideoSink(path, extras=extras, frames_per_second=rate, label_space=space) as sink:
             sink.write(self.sample(sample))
         return path
@@ -114,14 +186,45 @@ def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:
 
     motions, parts = [chunk.motion for chunk in passes], dataclasses.fields(Motion)
     fields: dict[str, Any] = {part.name: over_time(motions, part.name) for part in parts}
-    names = ("frames", "label_maps", "instance_maps")
+    names = ("frames", "label_maps", "instance_maps", "painted")
     joined: dict[str, Any] = {name: over_time(passes, name) for name in names}
     return dataclasses.replace(
         passes[0],
         motion=Motion(**fields),
         pass_starts=tuple(start for chunk in passes for start in chunk.pass_starts),
+        repeats=tuple(number for chunk in passes for number in chunk.repeats),
         **joined,
     )
+
+
+def play_back(passes: Sequence[GeneratedVideo], count: int) -> Iterator[GeneratedVideo]:
+    """Yield frames ``count`` to 1 of some passes, in that order: the way back of a loop."""
+    end = sum(chunk.frames.shape[1] for chunk in passes)
+    for chunk in reversed(passes):
+        begin = end - chunk.frames.shape[1]
+        last = min(end, count)
+
+        def turned(part: Tensor, kept: int = last - begin) -> Tensor:
+            return part[:, :kept].flip(1)
+
+        if last > begin:
+            numbers, painted = chunk.instance_maps, chunk.painted
+            yield dataclasses.replace(
+                chunk,
+                frames=turned(chunk.frames),
+                label_maps=turned(chunk.label_maps),
+                motion=chunk.motion.map(turned),
+                instance_maps=None if numbers is None else turned(numbers),
+                painted=None if painted is None else turned(painted),
+                pass_starts=(),
+                repeats=tuple(range(last, begin, -1)),
+            )
+        end = begin
+
+
+def reference_of(number: int, starts: Sequence[int]) -> int:
+    """Return the frame that frame ``number`` is read from, where passes start from ``starts``."""
+    return starts[bisect_left(starts, number) - 1] if number else 0
 
 
 def show_progress(
@@ -150,12 +253,12 @@ def output_paths(path: Path, extras: Sequence[str]) -> dict[str, Path]:
         if extra not in EXTRAS:
             what = f"extras out of {', '.join(EXTRAS)}"
             raise MediaError(what, got=repr(extra), fix="choose among them")
-    if "source" in extras and not is_folder:
-        what, fix = "a folder for source, which is no picture", "leave the ending out"
+    for extra in () if is_folder else set(FOLDER_ALONE) & set(extras):
+        what, fix = f"a folder for {extra}, which is no picture", "leave the ending out"
         raise MediaError(what, got=repr(path.name), fix=fix)
     places = {"frames": path}
     for extra in dict.fromkeys(extras):
-        ending = POSES.removeprefix(extra) if extra == "poses" else "" if is_folder else path.suffix
+        ending = ONE_FILE.get(extra, "" if is_folder else path.suffix)
         name = f"{extra}{ending}"
         places[extra] = path / name if is_folder else path.with_name(f"{path.stem}_{name}")
     return places
@@ -194,11 +297,11 @@ class VideoSink(AllOrNothing):
     ) -> None:
         """Open all outputs; ``keep`` lists frames to hold in ``kept`` for a contact sheet.
 
-        ``label_space`` is needed for the extras ``labels`` and ``overlay``; ``command`` is what the
-        user typed, for ``video.json``. Raises ``MediaError``.
+        ``label_space`` is needed for the extras that show classes; ``command`` is what the user
+        typed, for ``video.json``. Raises ``MediaError``.
         """
-        if label_space is None and {"labels", "overlay"} & set(extras):
-            what, fix = "a label space for labels and overlay", "pass label_space"
+        if label_space is None and SPACED & set(extras):
+            what, fix = f"a label space for {', '.join(SPACED & set(extras))}", "pass label_space"
             raise MediaError(what, got="none", fix=fix)
         self.path = path
         self.label_space = label_space
@@ -210,20 +313,25 @@ class VideoSink(AllOrNothing):
         self._flow_scale: float | None = None
         self._starts: list[int] = []
         self._references = [0]
+        self._shown = [0]
         self._poses = [np.eye(4)]
+        self._boxes: list[list[dict[str, Any]]] = []
+        self._grey = (0.0, 1.0)
+        self._before: Motion | None = None
         self._writers: dict[str, VideoWriter] = {}
-        self._text: Replacement | None = None
+        self._texts: dict[str, Replacement] = {}
         try:
             for name, place in self.paths.items():
-                if name == "poses":
-                    self._text = None if self.is_folder else Replacement(place)
+                if name in ("poses", "boxes"):
+                    if not self.is_folder:
+                        self._texts[name] = Replacement(place)
                 elif self.is_folder and name in DATA_ALONE:
                     (self._folder / name).mkdir()
                 else:
                     # Extras of a folder lie inside its temporary folder.
                     is_part = self.is_folder and name != "frames"
                     self._writers[name] = VideoWriter(
-                        self._folder / name if is_part else place,
+                        self._folder / place.name if is_part else place,
                         frames_per_second=frames_per_second,
                         is_part=is_part,
                     )
@@ -250,13 +358,20 @@ class VideoSink(AllOrNothing):
                 "seed": chunk.seeds[0] if chunk.seeds else None,
                 "label_space": chunk.label_space,
             }
+            if (planes := chunk.motion.inverse_depth) is not None and planes.numel():
+                known = planes[0].flatten()
+                if chunk.first_inverse_depth is not None:
+                    known = torch.cat((known, chunk.first_inverse_depth[0].flatten()))
+                self._grey = (float(known.min()), float(known.max()))
             self._write_frame(chunk, None)
         if self._flow_scale is None and chunk.frames.shape[1]:
             largest = chunk.motion.backward_flow[0].norm(dim=1).max()
             self._flow_scale = max(float(largest), 1.0)
         self._starts += chunk.pass_starts
-        for index in range(chunk.frames.shape[1]):
-            reference = self._starts[bisect_left(self._starts, self.count) - 1]
+        end = self.count + chunk.frames.shape[1] - len(chunk.repeats)
+        for index, number in enumerate((*range(self.count, end), *chunk.repeats)):
+            reference = reference_of(number, self._starts)
+            self._shown.append(number)
             self._references.append(reference)
             if (path := chunk.motion.camera_path) is not None:
                 pose = camera_pose(*path[0, index].tolist())
@@ -264,10 +379,13 @@ class VideoSink(AllOrNothing):
             self._write_frame(chunk, index)
 
     def _check(self, chunk: GeneratedVideo) -> None:
-        for extra in self.paths.keys() & NEEDS if chunk.frames.shape[1] else ():
-            if extra == "instances" and chunk.instance_maps is None:
-                what, fix = "an instance map to move along, for instances", "give one"
+        for extra in self.paths if chunk.frames.shape[1] else ():
+            if extra in ("instances", "boxes") and chunk.instance_maps is None:
+                what, fix = f"an instance map to move along, for {extra}", "give one"
                 raise MediaError(what, got="none", fix=f"{fix}, or leave the extra out")
+            if extra == "painted" and chunk.painted is None:
+                what, fix = "a video that tells what was painted", "leave the extra out"
+                raise MediaError(what, got="none", fix=fix)
             if extra in PARTS and getattr(chunk.motion, PARTS[extra]) is None:
                 what, fix = f"a model whose motion is a scene's, for {extra}", "take another"
                 raise MediaError(what, got="one of free flow", fix=f"{fix}, or leave it out")
@@ -291,7 +409,9 @@ class VideoSink(AllOrNothing):
         ids = labels.cpu().numpy()
         if self.is_folder:
             for name in self.paths.keys() & {"flow", *DATA_ALONE}:
-                self._write_data(name, chunk.motion, index, ids, numbers)
+                self._write_data(name, chunk, index, ids, numbers)
+        if "boxes" in self.paths and self.label_space is not None and numbers is not None:
+            self._boxes.append(boxes_in(ids, numbers.cpu().numpy(), self.label_space))
         pictures = {"frames": to_pixels(picture)}
         for name, writer in self._writers.items():
             if name in ("labels", "overlay") and self.label_space is not None:
@@ -300,58 +420,97 @@ class VideoSink(AllOrNothing):
                     pictures[name] = overlay(pictures["frames"], pictures[name])
             elif name == "instances" and numbers is not None:
                 pictures[name] = colour_numbers(numbers.cpu().numpy())
+            elif name == "control-seg" and self.label_space is not None:
+                pictures[name] = ade20k_colours(ids, self.label_space)
+            elif name == "control-flow":
+                flow = self._onward(chunk.motion, index)
+                pictures[name] = to_pixels(flow_to_colours(flow))
             elif name != "frames":
-                pictures[name] = self._draw(name, chunk.motion, index, like=pictures["frames"])
+                pictures[name] = self._draw(name, chunk, index, like=pictures["frames"])
             writer.write(pictures[name])
         if self.count in self._keep:
             for name, row in self.kept.items():
                 row.append(pictures[name])
         self.count += 1
 
-    def _draw(self, name: str, motion: Motion, index: int | None, *, like: Frame) -> Frame:
-        if index is None:
-            return np.full_like(like, 0 if name in NEEDS else 255)
-        if name == "flow":
+    def _draw(self, name: str, chunk: GeneratedVideo, index: int | None, *, like: Frame) -> Frame:
+        motion = chunk.motion
+        if name in ("depth", "control-depth"):
+            if (inverse := _inverse_depth(chunk, index)) is None:
+                return np.zeros_like(like)
+            grey = grey_of(inverse, self._grey)
+            plane = (inverse * BRIGHT).sqrt() if name == "depth" else grey
+        elif index is None:
+            return np.full_like(like, 0 if name == "painted" else 255)
+        elif name == "flow":
             return to_pixels(flow_to_colours(motion.backward_flow[0, index], self._flow_scale))
-        if name == "depth" and motion.inverse_depth is not None:
-            plane = (motion.inverse_depth[0, index] * BRIGHT).sqrt().unsqueeze(0)
+        elif name == "painted" and chunk.painted is not None:
+            plane = chunk.painted[0, index, 0]
         elif name == "forward_visible":
-            plane = motion.forward_visible[0, index]
+            plane = motion.forward_visible[0, index, 0]
         else:
-            plane = motion.backward_visible[0, index]
+            plane = motion.backward_visible[0, index, 0]
         return to_pixels(plane.expand(3, -1, -1))
 
+    def _onward(self, motion: Motion, index: int | None) -> Float[Tensor, "2 height width"]:
+        """Return the flow to this frame from the one before; the first shows that to the next."""
+        if index is None:
+            flows = motion.forward_flow[0]
+            return flows[0] if len(flows) else flows.new_zeros(flows.shape[1:])
+        before, self._before = (
+            self._before,
+            motion.map(partial(torch.narrow, dim=1, start=index, length=1)),
+        )
+        if before is None or self._references[-1] == self._shown[-2]:
+            return self._before.forward_flow[0, 0]
+        if self._references[-2] == self._shown[-1]:
+            return before.backward_flow[0, 0]  # on the way back, to the frame it is read from
+        return flow_between(before, self._before)[0]
+
     def _write_data(
-        self, name: str, motion: Motion, index: int | None, ids: Ids, numbers: Tensor | None
+        self,
+        name: str,
+        chunk: GeneratedVideo,
+        index: int | None,
+        ids: Ids,
+        numbers: Tensor | None,
     ) -> None:
         """Write the exact data of one frame into the folder; of the first one only the maps."""
         # The folder of an extra with pictures is its writer's, until all are moved.
-        writer = self._writers.get(name)
+        motion, writer = chunk.motion, self._writers.get(name)
         folder = self._folder / name if writer is None else writer.replacement.temporary
         stem = folder / f"{self.count:06d}"
         if name == "labels" and self.label_space is not None:
             write_label_map(stem.with_suffix(".png"), ids, self.label_space)
         elif name == "instances" and numbers is not None:
             write_sixteen_bits(stem.with_suffix(".png"), numbers.cpu().numpy())
+        elif name == "depth":
+            if (inverse := _inverse_depth(chunk, index)) is not None:
+                write_sixteen_bits(stem.with_suffix(".png"), depth_units(inverse))
         elif index is None:
             return
-        elif name == "flow":
+        elif name in ("flow", "kitti_flow"):
             for way in ("backward", "forward"):
                 flow = getattr(motion, f"{way}_flow")[0, index]
-                write_flow(stem.with_name(f"{stem.name}_{way}.flo"), flow)
-        elif name == "depth" and motion.inverse_depth is not None:
-            inverse = motion.inverse_depth[0, index].double().cpu()
-            units = (DEPTH_UNITS / inverse.clamp(min=1e-9)).round().clamp(1, 65535)
-            write_sixteen_bits(stem.with_suffix(".png"), units.where(inverse > 0, 0).int().numpy())
+                place = stem.with_name(f"{stem.name}_{way}")
+                if name == "flow":
+                    write_flow(place.with_suffix(".flo"), flow)
+                    continue
+                is_seen = getattr(motion, f"{way}_visible")[0, index, 0] > 0.5
+                planes = flow.float().cpu().numpy(), is_seen.cpu().numpy()
+                write_kitti_flow(place.with_suffix(".png"), *planes)
         elif motion.source is not None:
             np.save(stem.with_suffix(".npy"), motion.source[0, index].int().cpu().numpy())
 
     def close(self) -> list[Path]:
         """Finish all outputs, move them to their places (or raise ``MediaError``), return these."""
-        if "poses" in self.paths:
-            lines = (" ".join(f"{x:.6e}" for x in pose[:3].flat) for pose in self._poses)
-            place = self._folder / POSES if self._text is None else self._text.temporary
-            place.write_text("\n".join(lines) + "\n", "utf-8")
+        lines = [" ".join(f"{x:.6e}" for x in pose[:3].flat) for pose in self._poses]
+        boxes = ",\n".join(map(json.dumps, self._boxes))
+        for name, text in (("poses", "\n".join(lines)), ("boxes", f"[{boxes}]")):
+            if name in self.paths:
+                kept = self._texts.get(name)
+                place = self._folder / self.paths[name].name if kept is None else kept.temporary
+                place.write_text(text + "\n", "utf-8")
         extras = [name for name in self.paths if name != "frames"]
         about = self._about | {"extras": extras, "reference_frames": self._references}
         self._writers["frames"].about = about
@@ -359,28 +518,22 @@ class VideoSink(AllOrNothing):
             writer.finish()
         # The folder of frames holds the folders of its extras, so it moves last.
         moved = [writer.replacement for writer in reversed(self._writers.values())]
-        commit_all([*moved, *([] if self._text is None else [self._text])])
+        commit_all([*moved, *self._texts.values()])
         return list(self.paths.values())
 
     def discard(self) -> None:
         """Stop, and delete what was written so far."""
         for writer in reversed(self._writers.values()):
             writer.discard()
-        if self._text is not None:
-            self._text.discard()
+        for text in self._texts.values():
+            text.discard()
 
 
-def camera_pose(
-    forward: float, rightward: float, yaw: float, pitch: float
-) -> Float[np.ndarray, "4 4"]:
-    """Return the pose of a camera on its path: its points to those of the first camera.
-
-    Axes are KITTI's, x right, y down, z forward. The camera turns right by ``yaw`` radians, then
-    looks up by ``pitch``.
-    """
-    (sine, up), (cosine, level) = np.sin((yaw, pitch)), np.cos((yaw, pitch))
-    turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
-    look = np.array([[1, 0, 0], [0, level, -up], [0, up, level]])
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = turn @ look, (rightward, 0, forward)
-    return pose
+def _inverse_depth(
+    chunk: GeneratedVideo, index: int | None
+) -> Float[Tensor, "height width"] | None:
+    """Return that of frame ``index`` of a pass, None for the one that it starts from."""
+    first, later = chunk.first_inverse_depth, chunk.motion.inverse_depth
+    if index is None:
+        return None if first is None else first[0]
+    return None if later is None else later[0, index]

@@ -1,12 +1,13 @@
-"""Still files: photos, label maps as palette PNG and flow (.flo); written whole or not at all."""
+"""Still files: photos, label maps as palette PNG, flow (.flo, KITTI); written whole or not."""
 
 import math
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -17,6 +18,8 @@ from seg2vid.tools.files import check_regular, replacing
 
 FLOW_MAGIC = b"PIEH"
 """The first four bytes of a Middlebury .flo file: the float 202021.25."""
+FLOW_UNITS, FLOW_ZERO = 64, 1 << 15
+"""Of KITTI's flow files: steps in a pixel, and the value that no motion has."""
 
 MOST_PIXELS = 1 << 25
 """Pixels of a picture, 8192x4096; beyond it, memory would be at stake. A file may claim any."""
@@ -148,3 +151,30 @@ def write_flow(path: Path, flow: Float[Tensor, "2 height width"]) -> None:
     with replacing(path) as temporary:
         sides = np.array([width, height], dtype="<i4").tobytes()
         temporary.write_bytes(FLOW_MAGIC + sides + values.tobytes())
+
+
+def write_kitti_flow(
+    path: Path,
+    flow: Float[np.ndarray, "2 height width"],
+    is_valid: Bool[np.ndarray, "height width"],
+) -> None:
+    """Write flow (dx, dy) as KITTI's PNG of three times 16 bits: dx, dy and whether it is valid.
+
+    What it cannot hold, 512 pixels or more, is not valid.
+    """
+    units = np.rint(flow.astype(np.float64) * FLOW_UNITS + FLOW_ZERO)
+    is_valid = is_valid & ((units >= 0) & (units < 1 << 16)).all(0)
+    values = np.where(is_valid, np.stack((*units, np.ones_like(units[0]))), 0).astype(">u2")
+    _, height, width = values.shape
+    # Pillow writes no colours of 16 bits. Each row begins with its filter, 0 is none.
+    rows = np.moveaxis(values, 0, -1).reshape(height, -1).view(np.uint8)
+    content = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())
+    header = np.array((width, height), ">u4").tobytes() + bytes((16, 2, 0, 0, 0))
+    with replacing(path) as temporary:
+        parts = ((b"IHDR", header), (b"IDAT", content), (b"IEND", b""))
+        temporary.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in parts))
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    check = zlib.crc32(kind + content).to_bytes(4, "big")
+    return len(content).to_bytes(4, "big") + kind + content + check

@@ -26,6 +26,7 @@ from seg2vid.structures import (
     Labels,
     Latent,
     Mask,
+    Masks,
     Motion,
     Objects,
     Pictures,
@@ -40,6 +41,11 @@ Steer = Callable[[int, Drive], Drive]
 @runtime_checkable
 class Key(Protocol):
     """A frame that later ones are read from."""
+
+    @property
+    def inverse_depth(self) -> InverseDepth | None:
+        """Its depth in 1/m, where motion is a scene's."""
+        ...
 
     def show(self, times: Times) -> Animation:
         """Return the frames at some times of it, counted from 0 after it."""
@@ -191,6 +197,7 @@ class _Flow:
 
     animation: Animation
     label_map: Labels
+    inverse_depth = None
 
     def show(self, times: Times) -> Animation:
         maps = choose_labels(self.label_map, self.animation)
@@ -219,6 +226,16 @@ def choose_instances(
     moved = torch.stack([warp_labels(instance_map, f) for f in motion.backward_flow.unbind(1)], 1)
     is_thing = torch.isin(label_maps, label_maps.new_tensor(foreground))
     return torch.where(is_thing & (motion.backward_visible.squeeze(2) > 0.5), moved, 0)
+
+
+def mark_painted(painted: Mask, motion: Motion) -> Masks:
+    """Return 1 where each frame shows what was painted in it, or was in the one it is read from.
+
+    ``painted`` is that of the latter.
+    """
+    ids = painted[:, 0].long()
+    carried = torch.stack([warp_labels(ids, f) for f in motion.backward_flow.unbind(1)], 1)
+    return ((motion.backward_visible <= 0.5) | (carried.unsqueeze(2) > 0)).float()
 
 
 def continue_latent(z: Latent, motion: Motion, objects: Objects) -> Latent:

@@ -17,7 +17,7 @@ from torch import Tensor
 from seg2vid.geometry import MovedScene, Points, Scene, lift_points, move_points, move_scene
 from seg2vid.models.layers import coarse_labels
 from seg2vid.models.motion_decoder import Drive, Times, motion_of
-from seg2vid.structures import Animation, Labels, Mask, Pictures
+from seg2vid.structures import Animation, InverseDepth, Labels, Mask, Pictures
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
 
 Pixels = Int[Tensor, " pixel"]
@@ -60,6 +60,11 @@ class KeyFrame:
         self.factor = label_map.shape[2] // drive.scene.rows.shape[2]
         self.drive = drive if self.factor == 1 else drive.enlarged(label_map)
         self.painted: list[Painted] = []
+
+    @property
+    def inverse_depth(self) -> InverseDepth:
+        """Its own depth, in 1/m."""
+        return self.drive.scene.inverse_depth
 
     def show(self, times: Times) -> Animation:
         """Return the frames at some times, in frames after the key; see ``Drive.at``.

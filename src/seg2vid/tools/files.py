@@ -19,12 +19,15 @@ from seg2vid.tools.errors import MediaError, Seg2VidError
 MARKER = "video.json"
 """The file in a folder of frames that tells what it is and that seg2vid wrote it."""
 _FORMAT = "seg2vid-frames-1"
-POSES = "poses.txt"
-EXTRAS: tuple[str, ...] = ("flow", "visible", "forward_visible", "labels", "overlay")
-EXTRAS += ("instances", "depth", "source", "poses")
+CONTROLS = ("control-seg", "control-depth", "control-flow")
+"""Videos that control models of others."""
+ONE_FILE = {"poses": ".txt", "boxes": ".json", **dict.fromkeys(CONTROLS, ".mp4")}
+"""Ending of the extras that are one file for all frames, whatever the frames are written as."""
+EXTRAS: tuple[str, ...] = ("flow", "visible", "forward_visible", "labels", "overlay", "instances")
+EXTRAS += ("painted", "depth", "source", "kitti_flow", *ONE_FILE)
 """What can be written beside the frames of a video."""
 _OWN_NAME = re.compile(
-    r"video\.json|(?P<extra>[a-z_]+)(\.txt)?|"
+    r"video\.json|(?P<extra>[a-z_-]+)(\.txt|\.json|\.mp4)?|"
     r"((?P<folder>[a-z_]+)/)?(?P<number>\d{6,})(_backward|_forward)?\.(png|flo|npy)"
 )
 """Paths in a folder of frames that seg2vid wrote; with any other in it, it is never replaced."""

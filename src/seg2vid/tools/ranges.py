@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from typing import Any
 
-from seg2vid.tools.errors import Seg2VidError
+from seg2vid.tools.errors import MediaError, Seg2VidError
 
 LARGEST_SEED = (1 << 63) - 1
 MOST_PROCESSES = 512
@@ -58,3 +58,12 @@ def _parts(value: Any) -> Iterator[Any]:
             yield from _parts(part)
     else:
         yield value
+
+
+def read_share(text: str, command: str) -> tuple[int, int]:
+    """Return i and N of "i/N", a share of the work; raise ``MediaError`` for other text."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        what, fix = "--shard-of i/N with i from 1 to N", f"see seg2vid {command} --help"
+        raise MediaError(what, got=text, fix=fix)
+    return int(number), int(count)

@@ -2,6 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +15,17 @@ import pytest
 import torch
 from PIL import Image
 
+from seg2vid.data.annotated import clip as annotated_clip
 from seg2vid.data.annotated import run as annotated
-from seg2vid.data.annotated.layouts import outline, write_kitti_flow
+from seg2vid.data.annotated import work as annotated_work
+from seg2vid.data.annotated.layouts import LAYOUTS, AnnotatedClip, outline
+from seg2vid.data.annotated.plan import Job, make_job
 from seg2vid.data.annotated.settings import DatasetOptions
 from seg2vid.data.recordings import cityscapes, folder
 from seg2vid.data.recordings.recording import read_clip
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.label_maps import read_instance_map
-from seg2vid.media.pictures import write_label_map
+from seg2vid.media.pictures import write_kitti_flow, write_label_map
 from seg2vid.models.control import Control
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.errors import LabelMapError, MediaError, Seg2VidError
@@ -53,10 +60,10 @@ def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     if "slow" in request.keywords:
         return
 
-    def work(job: annotated.Job, left: list[int], workers: int) -> None:
+    def work(job: Job, left: list[int], workers: int) -> None:
         pipe = Seg2VidPipeline.from_pretrained(job.model)
         for number in left:
-            annotated.make_part(job, pipe, number)
+            annotated_clip.make_part(job, pipe, number)
 
     monkeypatch.setattr(annotated, "work", work)
 
@@ -84,8 +91,8 @@ def test_cityscapes_is_read_back_by_its_adapter(maps: Path, model: Path, tmp_pat
     recordings = cityscapes.list_recordings(tmp_path / "d")
     assert [one.split for one in recordings] == [clip["split"] for clip in manifest["clips"]]
     assert {one.split for one in recordings} == {"train", "val"}
-    job, pipe = annotated.make_job(asked(maps, model, tmp_path / "e", "cityscapes", val_share=0.4))
-    clip, _ = annotated.make_clip(job, pipe, 0)
+    job, pipe = make_job(asked(maps, model, tmp_path / "e", "cityscapes", val_share=0.4))
+    clip, _ = annotated_clip.make_clip(job, pipe, 0)
     own = read_clip(recordings[0], 0, num_frames=FRAMES - 1, height=HEIGHT, width=WIDTH)
     assert own.label_maps is not None and own.instance_maps is not None
     assert np.array_equal(own.label_map[0], clip.label_maps[0])
@@ -95,6 +102,16 @@ def test_cityscapes_is_read_back_by_its_adapter(maps: Path, model: Path, tmp_pat
     assert own.instance_map.unique().tolist() == [0, 26000, 26001]
     assert np.array_equal(own.instance_maps[0] > 0, clip.instance_maps[1:] > 0)
     assert own.frames_per_second == 17
+
+
+def test_void_is_unlabelled_in_cityscapes(tmp_path: Path) -> None:
+    pixels, visible = np.zeros((1, 8, 8, 3), np.uint8), np.ones((8, 8), bool)
+    maps = np.full((1, 8, 8), SPACE.void_id)
+    clip = AnnotatedClip(0, "val", SPACE, pixels, maps, maps, np.zeros((2, 8, 8)), visible)
+    LAYOUTS["cityscapes"].write(tmp_path, clip)
+    for kind in ("labelIds", "instanceIds"):
+        (path,) = tmp_path.rglob(f"*_{kind}.png")
+        assert (read_instance_map(path) == 0).all()
 
 
 def test_davis_masks_follow_the_frames(maps: Path, model: Path, tmp_path: Path) -> None:
@@ -176,8 +193,8 @@ def test_kitti_flow_is_what_opencv_reads(maps: Path, model: Path, tmp_path: Path
     place = tmp_path / "d" / "training"
     assert len(list((place / "image_2").iterdir())) == 6
     options = asked(maps, model, tmp_path / "e", "kitti-flow", frames=None)
-    job, pipe = annotated.make_job(options)
-    clip, _ = annotated.make_clip(job, pipe, 1)
+    job, pipe = make_job(options)
+    clip, _ = annotated_clip.make_clip(job, pipe, 1)
     for name, is_valid in (("occ", np.ones_like(clip.is_visible)), ("noc", clip.is_visible)):
         path = place / f"flow_{name}" / "000001_10.png"
         valid, v, u = np.moveaxis(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), -1, 0)
@@ -199,9 +216,9 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(
     maps: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(maps, model, tmp_path / "d", "coco")
-    whole, make = content(tmp_path / "d"), annotated.make_part
+    whole, make = content(tmp_path / "d"), annotated_clip.make_part
 
-    def dying(job: annotated.Job, pipe: Seg2VidPipeline, number: int) -> None:
+    def dying(job: Job, pipe: Seg2VidPipeline, number: int) -> None:
         if number == 1:
             # Files moved, but the clip not told of: as kill -9 may leave it.
             make(job, pipe, number)
@@ -211,7 +228,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(
         make(job, pipe, number)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(annotated, "make_part", dying)
+        patch.setattr(annotated_clip, "make_part", dying)
         made(maps, model, tmp_path / "e", "coco")
     with pytest.raises(MediaError, match="got other seed"):
         made(maps, model, tmp_path / "e", "coco", seed=1)
@@ -248,7 +265,7 @@ def test_wishes_are_drawn_and_kept(maps: Path, model: Path, tmp_path: Path) -> N
     # The third map has no cars.
     assert [clip["error"] for clip in manifest["clips"]] == [None] * 3
     control = Control.read(move=["car=still", "all=x2", "car#5=still"], freeze=["sky", "person"])
-    kept = annotated._fitting(control, street_map(), street_map() * 0, SPACE)
+    kept = annotated_clip._fitting(control, street_map(), street_map() * 0, SPACE)
     assert kept is not None
     assert [name for name, _ in kept.objects] == ["car", "all"] and kept.freeze == ("sky",)
 
@@ -259,7 +276,7 @@ def test_instance_maps_are_taken(maps: Path, model: Path, tmp_path: Path) -> Non
         numbers = (street_map()[0].numpy() == 13) * 7
         Image.fromarray(numbers.astype(np.uint8)).save(tmp_path / "i" / f"{name}.png")
     options = asked(maps, model, tmp_path / "d", "davis", instances=tmp_path / "i")
-    clip, _ = annotated.make_clip(*annotated.make_job(options), 0)
+    clip, _ = annotated_clip.make_clip(*make_job(options), 0)
     assert clip.objects() == [(13, 7)]
 
 
@@ -315,11 +332,33 @@ class Deadly(type(Path())):  # type: ignore[misc]
 
 @pytest.mark.slow
 def test_a_process_that_dies_costs_its_clip_alone(maps: Path, model: Path, tmp_path: Path) -> None:
-    job, _ = annotated.make_job(asked(maps, model, tmp_path / "d", "davis"))
+    job, _ = make_job(asked(maps, model, tmp_path / "d", "davis"))
     job.parts.mkdir(parents=True)
     first, second, third = job.maps
     job = replace(job, maps=(first, Deadly(second), third))
-    annotated.work(job, [0, 1, 2], 2)
+    annotated_work.work(job, [0, 1, 2], 2)
     parts = [json.loads(job.part(number).read_text()) for number in range(3)]
     assert [part["error"] is None for part in parts] == [True, False, True]
     assert "the process that made it ended, twice" in parts[1]["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_a_killed_run_goes_on_to_the_same_bytes(maps: Path, model: Path, tmp_path: Path) -> None:
+    """``kill -9`` in the middle, processes and all, then the same command."""
+
+    def command(output: str) -> list[str]:
+        words = ["dataset", maps, "-o", tmp_path / output, "--layout", "cityscapes", "--count", 12]
+        words += ["--frames", FRAMES, "--model", model, "--workers", 1]
+        return [sys.executable, "-m", "seg2vid", *map(str, words)]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL, start_new_session=True)
+    parts = tmp_path / "killed" / "parts"
+    while process.poll() is None and len(list(parts.glob("*.json"))) < 3:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and parts.is_dir()
+    done = subprocess.run(command("killed"), check=True, capture_output=True, text=True).stdout
+    assert "of 12 clips (" in done and "(0 done before)" not in done
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")

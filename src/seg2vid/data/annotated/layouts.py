@@ -4,7 +4,6 @@ Each layout writes the files of one clip and, when all clips are there, lists of
 """
 
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,8 +15,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
 from seg2vid.labels.space import LabelSpace
+from seg2vid.media.annotations import box_of, objects_in
 from seg2vid.media.drawing import colour_numbers
-from seg2vid.media.pictures import write_image, write_sixteen_bits
+from seg2vid.media.pictures import write_image, write_kitti_flow, write_sixteen_bits
 from seg2vid.tools.errors import LabelMapError
 from seg2vid.tools.files import replacing
 
@@ -26,8 +26,6 @@ Part = Mapping[str, Any]
 CITY = "seg2vid"
 UNKNOWN_OBJECT = 255
 """Of DAVIS: pixels that are not judged; here of all objects after the 254th."""
-FLOW_UNITS, FLOW_ZERO = 64, 1 << 15
-"""Of KITTI's flow files: steps in a pixel, and the value that no motion has."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,7 @@ class AnnotatedClip:
 
     def objects(self) -> list[tuple[int, int]]:
         """Return (class, number) of all objects of the clip, in order."""
-        things = np.isin(self.label_maps, self.space.foreground_ids) & (self.instance_maps > 0)
-        pairs = np.stack((self.label_maps[things], self.instance_maps[things]), -1)
-        return [(int(kind), int(number)) for kind, number in np.unique(pairs, axis=0)]
+        return objects_in(self.label_maps, self.instance_maps, self.space)
 
     def mask(self, one: tuple[int, int], time: int) -> Bool[np.ndarray, "height width"]:
         """Return where an object is at a time."""
@@ -81,7 +77,7 @@ class Cityscapes:
 
     def check(self, space: LabelSpace) -> None:
         """Raise ``LabelMapError`` for classes without raw ids."""
-        without = [channel.name for channel in space.channels if not channel.raw_ids]
+        without = [one.name for one in space.channels if max(one.raw_ids, default=-1) < 0]
         if without:
             what = "raw ids of all classes for the layout cityscapes"
             fix = "take a model of Cityscapes' classes, or another layout"
@@ -93,7 +89,8 @@ class Cityscapes:
         maps = root / "gtFine" / clip.split / CITY
         for folder in (frames, maps):
             folder.mkdir(parents=True, exist_ok=True)
-        raw = np.array([channel.raw_ids[0] for channel in clip.space.channels])
+        # Of void's raw ids the first is -1, which no file can hold.
+        raw = np.array([min(i for i in one.raw_ids if i >= 0) for one in clip.space.channels])
         counts: dict[int, int] = {}
         numbers = {}
         for one in clip.objects():
@@ -255,14 +252,12 @@ def outline(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
 
     Runs go down the columns, 0 first; they are written as COCO's tools compress them.
     """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    x, y = int(columns[0]), int(rows[0])
     flat = np.concatenate(([False], mask.flatten(order="F")))
     edges = np.flatnonzero(flat[1:] != flat[:-1])
     counts = np.diff(np.concatenate(([0], edges, [mask.size]))).tolist()
     return {
         "area": int(mask.sum()),
-        "bbox": [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
+        "bbox": box_of(mask),
         "segmentation": {"size": list(mask.shape), "counts": _compressed(counts)},
     }
 
@@ -278,30 +273,3 @@ def _compressed(counts: Sequence[int]) -> str:
             is_more = value != (-1 if bits & 16 else 0)
             text.append(chr(48 + bits + 32 * is_more))
     return "".join(text)
-
-
-def write_kitti_flow(
-    path: Path,
-    flow: Float[np.ndarray, "2 height width"],
-    is_valid: Bool[np.ndarray, "height width"],
-) -> None:
-    """Write flow (dx, dy) as KITTI's PNG of three times 16 bits: dx, dy and whether it is valid.
-
-    What it cannot hold, 512 pixels or more, is not valid.
-    """
-    units = np.rint(flow.astype(np.float64) * FLOW_UNITS + FLOW_ZERO)
-    is_valid = is_valid & ((units >= 0) & (units < 1 << 16)).all(0)
-    values = np.where(is_valid, np.stack((*units, np.ones_like(units[0]))), 0).astype(">u2")
-    _, height, width = values.shape
-    # Pillow writes no colours of 16 bits. Each row begins with its filter, 0 is none.
-    rows = np.moveaxis(values, 0, -1).reshape(height, -1).view(np.uint8)
-    content = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())
-    header = np.array((width, height), ">u4").tobytes() + bytes((16, 2, 0, 0, 0))
-    with replacing(path) as temporary:
-        parts = ((b"IHDR", header), (b"IDAT", content), (b"IEND", b""))
-        temporary.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in parts))
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    check = zlib.crc32(kind + content).to_bytes(4, "big")
-    return len(content).to_bytes(4, "big") + kind + content + check

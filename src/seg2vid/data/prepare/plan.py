@@ -11,6 +11,7 @@ from typing import Any
 from seg2vid.data.prepare.settings import PrepareOptions
 from seg2vid.data.recordings import find_layout, list_recordings
 from seg2vid.data.recordings.recording import DEFAULT_RATE, Recording, look_at_video
+from seg2vid.data.shares import PARTS
 from seg2vid.data.teachers.flow import get_flow_teacher
 from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import Teachers
@@ -40,7 +41,7 @@ class Plan:
     @property
     def parts(self) -> Path:
         """The folder of the parts, while the dataset is being made."""
-        return self.options.output / "parts"
+        return self.options.output / PARTS
 
     def is_done(self, recording: Recording) -> bool:
         """Say whether the part of a recording is complete."""
@@ -68,14 +69,13 @@ def check_options(options: PrepareOptions) -> None:
     """Raise ``MediaError`` for numbers that make no sense."""
     check_ranges(options, MediaError)
     check_ranges(options.clip, MediaError)
-    (number, count), val, test = options.share, options.val_share, options.test_share
+    _, val, test = options.share, options.val_share, options.test_share
     width, height = options.size
     shares = "--val-share and --test-share of at least 0 and below 1 together"
     are_whole = min(width, height) > 0 and width % 32 == height % 32 == 0
     for what, got, is_right in (
         ("--fps above 0", options.fps, options.fps > 0),
         (shares, f"{val} and {test}", min(val, test) >= 0 and val + test < 1),
-        ("--shard-of i/N with i from 1 to N", f"{number}/{count}", 1 <= number <= count),
         ("--size of multiples of 32", f"{width}x{height}", are_whole),
     ):
         if not is_right:

@@ -5,13 +5,10 @@ all are there. So the same command after a crash goes on where it stopped, and a
 can share the work (``--shard-of i/N``) as long as they write to one folder.
 """
 
-import json
 import re
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from itertools import chain, filterfalse
+from itertools import filterfalse
 from typing import Any
 
 import numpy as np
@@ -25,9 +22,8 @@ from seg2vid.data.prepare.settings import PrepareOptions, choose_step
 from seg2vid.data.prepare.work import work
 from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.data.recordings.recording import Recording
+from seg2vid.data.shares import check_same, claimed, remove_parts
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import replacing, sharing
-from seg2vid.tools.plain import read_plain
 from seg2vid.tools.processes import available_cores
 
 SETTINGS = "settings.json"
@@ -41,8 +37,8 @@ def run(options: PrepareOptions) -> Iterator[str]:
     plan = make_plan(options)
     settings = describe(plan)
     if (options.output / INDEX).is_file():
-        _check_same(settings, read_index(options.output))
-        _remove_parts(plan)
+        check_same(settings, read_index(options.output))
+        remove_parts(options.output)
         yield f"{options.output}: already prepared; nothing to do"
         return
     left = list(filterfalse(plan.is_done, plan.own))
@@ -51,13 +47,7 @@ def run(options: PrepareOptions) -> Iterator[str]:
     yield from _costs(plan, left, workers)
     if options.dry_run:
         return
-    try:
-        plan.parts.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what, got = f"a folder that can be written at {options.output}", str(error)
-        raise MediaError(what, got=got, fix="choose another place") from None
-    with sharing(plan.parts, options.share):
-        _claim(plan, settings)
+    with claimed(options.output, settings, options.share):
         work(plan, left, workers)
         missing = list(filterfalse(plan.is_done, plan.recordings))
         if missing:
@@ -107,31 +97,6 @@ def _time_of_clip(plan: Plan) -> float:
     return seconds
 
 
-def _claim(plan: Plan, settings: dict[str, Any]) -> None:
-    """Write down the settings, or check that they are those that are there."""
-    output = plan.options.output
-    path = output / SETTINGS
-    if path.is_file():
-        _check_same(settings, read_plain(path, "settings", error=MediaError))
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=1, sort_keys=True), "utf-8")
-    for leftover in chain(plan.parts.glob(".*.partial*"), output.glob(".*.partial*")):
-        # Another job's file is younger, or gone by now; what a killed one left is not touched.
-        with suppress(FileNotFoundError):
-            if plan.options.share == (1, 1) or time.time() - leftover.stat().st_mtime > 3600:
-                leftover.unlink()
-
-
-def _check_same(settings: dict[str, Any], before: dict[str, Any]) -> None:
-    plain = json.loads(json.dumps(settings))
-    before = before if isinstance(before, dict) else {}
-    changed = sorted(k for k in plain.keys() - {"command", "version"} if plain[k] != before.get(k))
-    if changed:
-        what, got = "the settings that the dataset was begun with", f"other {', '.join(changed)}"
-        fix = "use the same to go on, or another output folder"
-        raise MediaError(what, got=got, fix=fix)
-
-
 def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
     options, names = plan.options, [recording.name for recording in plan.recordings]
     if options.share != (1, 1):
@@ -156,7 +121,7 @@ def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
         if options.share == (1, 1) or not (options.output / INDEX).is_file():
             raise
         return
-    _remove_parts(plan)
+    remove_parts(options.output)
     for part in parts:
         if part["error"]:
             yield f"warning: {part['name']}: {part['error']} ({len(part['clips'])} clips kept)"
@@ -168,8 +133,3 @@ def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
 def _group(recording: Recording, options: PrepareOptions) -> str:
     found = re.search(options.group, recording.name) if options.group else None
     return found[0] if found else recording.group or recording.name
-
-
-def _remove_parts(plan: Plan) -> None:
-    shutil.rmtree(plan.parts, ignore_errors=True)
-    (plan.options.output / SETTINGS).unlink(missing_ok=True)

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from seg2vid.tools.errors import MediaError
-from seg2vid.tools.ranges import MOST_PROCESSES, ranged
+from seg2vid.tools.ranges import MOST_PROCESSES, ranged, read_share
 
 Layout = Literal["auto", "cityscapes", "kitti", "kth", "ucf101", "camvid", "toycity", "folder"]
 Windows = Literal["sliding", "labelled"]
@@ -107,16 +106,7 @@ class PrepareOptions:
     @property
     def share(self) -> tuple[int, int]:
         """The i and N of ``shard_of``; raises ``MediaError`` for other text."""
-        return read_share(self.shard_of)
-
-
-def read_share(text: str) -> tuple[int, int]:
-    """Return i and N of "i/N", a share of the work; raise ``MediaError`` for other text."""
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal()):
-        what, fix = "i/N for --shard-of", "for example --shard-of 2/8"
-        raise MediaError(what, got=repr(text), fix=fix)
-    return int(number), int(count)
+        return read_share(self.shard_of, "prepare")
 
 
 def choose_step(recording_rate: float, settings: ClipSettings) -> int:

@@ -4,6 +4,7 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
 from tqdm import tqdm
@@ -11,6 +12,7 @@ from tqdm import tqdm
 from seg2vid.data.prepare.part import PartFigures, prepare_recording
 from seg2vid.data.prepare.plan import Plan, load_teachers
 from seg2vid.data.recordings.recording import Recording
+from seg2vid.data.shares import work_through
 from seg2vid.tools.errors import Seg2VidError, expected
 from seg2vid.tools.processes import available_cores, work_in_processes
 
@@ -43,19 +45,24 @@ def work(plan: Plan, recordings: Sequence[Recording], workers: int) -> None:
     left = [names.index(recording.name) for recording in recordings]
     total = sum(plan.frames[recording.name] for recording in recordings)
     with tqdm(total=total, unit="frame", disable=None, file=sys.stderr) as bar:
-        while left:
-            for number in _in_processes(plan, left, workers, bar):
-                if _in_processes(plan, [number], 1, bar):
-                    recording = plan.recordings[number]
-                    what = f"a recording that can be decoded at {recording.source}"
-                    fix = "decode it with another tool and give frames"
-                    figures = PartFigures.of(plan.space)
-                    figures.error = expected(what, got="a crash", fix=fix)
-                    figures.write(plan.parts, recording)
-            left = [number for number in left if not plan.is_done(plan.recordings[number])]
+        work_through(
+            left,
+            workers,
+            attempt=partial(_in_processes, plan, bar),
+            is_done=lambda number: plan.is_done(plan.recordings[number]),
+            give_up=partial(_give_up, plan),
+        )
 
 
-def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) -> list[int]:
+def _give_up(plan: Plan, number: int) -> None:
+    recording, figures = plan.recordings[number], PartFigures.of(plan.space)
+    what = f"a recording that can be decoded at {recording.source}"
+    fix = "decode it with another tool and give frames"
+    figures.error = expected(what, got="a crash", fix=fix)
+    figures.write(plan.parts, recording)
+
+
+def _in_processes(plan: Plan, bar: Any, numbers: Sequence[int], workers: int) -> list[int]:
     """Prepare recordings; return those that were begun and not finished when a process died.
 
     If one did, all others are then left too.
@@ -66,8 +73,8 @@ def _in_processes(plan: Plan, numbers: Sequence[int], workers: int, bar: Any) ->
 
     def remove_partial_files(processes: list[int]) -> None:
         for number in processes:
-            for partial in plan.parts.glob(f".*.{number}.partial*"):
-                partial.unlink(missing_ok=True)
+            for leftover in plan.parts.glob(f".*.{number}.partial*"):
+                leftover.unlink(missing_ok=True)
 
     try:
         work_in_processes(

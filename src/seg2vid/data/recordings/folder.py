@@ -44,7 +44,7 @@ from seg2vid.labels.doctor import Encoding, Picture, diagnose
 from seg2vid.labels.space import LabelSpace, get_label_space, load_label_space
 from seg2vid.media.label_maps import read_picture
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import EXTRAS
+from seg2vid.tools.files import CONTROLS, EXTRAS
 from seg2vid.tools.plain import read_plain
 
 SPACE_FILE = "label_space.yaml"
@@ -92,7 +92,7 @@ def _find(root: Path) -> Iterator[Path]:
         if sum(ending in PICTURES for ending in endings) >= 2:
             yield Path(path)
         for name, ending in zip(files, endings, strict=True):
-            if ending in VIDEOS:
+            if ending in VIDEOS and Path(name).stem not in CONTROLS:
                 yield Path(path, name)
 
 
