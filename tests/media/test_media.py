@@ -353,6 +353,21 @@ def test_unreadable_videos(tmp_path: Path) -> None:
         read_video(tmp_path / "empty")
 
 
+def test_a_gif_cut_off_anywhere_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    images = [Image.new("L", (8, 8), 90 * index) for index in range(3)]
+    images[0].save(path, save_all=True, append_images=images[1:], loop=0)
+    content = path.read_bytes()
+    messages = set()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        try:
+            assert read_video(path).shape[1:] == (8, 8, 3)
+        except MediaError as error:
+            messages.add(str(error).replace(str(path), ""))
+    assert any("index out of range" in one for one in messages)
+
+
 # Places
 
 

@@ -319,7 +319,9 @@ def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
                 frames = [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
         else:
             frames = list(iterate_video(path))
-    except OSError as error:
+    except (MediaError, MemoryError):
+        raise
+    except Exception as error:  # decoders of damaged files raise anything
         raise _unreadable(path, error) from None
     if not frames:
         raise MediaError("frames", got=f"none in {path}", fix="check the file")
