@@ -351,6 +351,10 @@ def test_unreadable_videos(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(MediaError, match="Expected frames; got none in"):
         read_video(tmp_path / "empty")
+    for side in (8, 9):
+        Image.new("RGB", (8, side)).save(tmp_path / "empty" / f"{side}.png")
+    with pytest.raises(MediaError, match="Expected frames of one size; got 8x8 and 8x9 in"):
+        read_video(tmp_path / "empty")
 
 
 def test_a_gif_cut_off_anywhere_is_read_or_refused(tmp_path: Path) -> None:

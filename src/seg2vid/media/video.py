@@ -325,4 +325,7 @@ def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
         raise _unreadable(path, error) from None
     if not frames:
         raise MediaError("frames", got=f"none in {path}", fix="check the file")
+    if len(sizes := {f"{frame.shape[1]}x{frame.shape[0]}" for frame in frames}) > 1:
+        got = f"{' and '.join(sorted(sizes)[:3])} in {path}"
+        raise MediaError("frames of one size", got=got, fix="scale them")
     return np.stack(frames)
