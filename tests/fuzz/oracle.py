@@ -288,7 +288,9 @@ def complaints(
             or (one == "." and name not in before)
             for one in places
         )
-        if "escaped" in name:
+        if (
+            "escaped" in Path(name).parts
+        ):  # but not in "a;touch escaped", which a place may be called
             wrong.append(f"execution: it made {name!r}")
         elif HALVES.search(Path(name).name):
             wrong.append("partial: a half-written file is left")

@@ -145,12 +145,15 @@ def test_what_is_well_is_not_complained_of(wrongs: Wrongs) -> None:
     assert wrongs(whole) == []
 
 
-def test_a_replay_may_print_nan_and_the_folder_itself_be_named(wrongs: Wrongs) -> None:
+def test_what_looks_like_harm_and_is_none(wrongs: Wrongs) -> None:
     assert (
         wrongs(lambda: said(0, f"step 0: SqrtBackward0\n  term {'flow':<24} {math.nan:12.5g}"))
         == []
     )
     assert wrongs(lambda: write("report.txt", b"a"), outputs=["place/.."]) == []
+    named = "place/a;touch escaped"
+    assert wrongs(lambda: write(named, b"a"), outputs=[named]) == []
+    assert wrongs(lambda: write("escaped", b"a")) == ["execution: it made 'escaped'"]
     assert wrongs(lambda: write("precious.png", b"other"), outputs=["place/.."]) == [
         "changed: a file of the user"
     ]
