@@ -35,7 +35,7 @@ from seg2vid.models.layers import (
     find_objects,
 )
 from seg2vid.models.motion_decoder import Drive, last_velocity
-from seg2vid.models.weights import WEIGHTS_FILE, find_weights
+from seg2vid.models.weights import WEIGHTS_FILE, find_weights, is_restricted, read_licence
 from seg2vid.structures import Labels, Latent, Look, Motion, Objects, Pictures, join_batch
 from seg2vid.tools.errors import LabelMapError, ModelError
 from seg2vid.tools.files import digest_of
@@ -138,6 +138,8 @@ class Seg2VidPipeline:
         for box in boxes:
             load_box(getattr(pipeline, box), checkpoint, box)
         pipeline.provenance = checkpoint.provenance
+        if is_restricted(licence := read_licence(path)):
+            pipeline.provenance = {**checkpoint.provenance, "licence": licence}
         pipeline.source = {"model": str(name_or_path), "model_sha256": digest_of(path)}
         weights = checkpoint.weights.items()
         encoder = {name: tensor for name, tensor in weights if name.startswith("motion_encoder.")}

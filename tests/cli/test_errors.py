@@ -99,6 +99,8 @@ BAD_OPTIONS = {
     "--frames many": "Expected a whole number for --frames; got 'many'; write it in digits",
     "--frames 2.5": "Expected a whole number for --frames; got '2.5'",
     "--samples 0": "Expected --samples from 1 to 10000; got 0",
+    "--samples 1000000000": "Expected --samples from 1 to 10000; got 1000000000; choose",
+    "--samples=--": "Expected a value for --samples; got none; write it after the option",
     "--seed -1": "Expected --seed from 0 to .*; got -1",
     "--resample-seed 99999999999999999999": "--resample-seed from 0 to 9223372036854775807; got 9",
     "--resample-seed -1": "--resample-seed from 0 to 9223372036854775807; got -1; ",

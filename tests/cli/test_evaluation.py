@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -323,6 +324,16 @@ def test_a_missing_extra_is_named(
         r"the extra `eval` to be installed; got no torchmetrics; pip install 'seg2vid\[eval\]'"
     )
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_an_evaluation_needs_nothing_of_training() -> None:
+    """It once imported Lightning to measure memory; the extra ``eval`` does not bring that."""
+    code = (
+        "import sys; sys.modules['lightning'] = sys.modules['webdataset'] = None;"
+        "import seg2vid.cli.evaluation, seg2vid.evaluation.run, seg2vid.evaluation.work"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_study_is_made_and_analysed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

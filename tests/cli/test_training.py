@@ -242,6 +242,7 @@ BAD_WORDS = {
     ("train", "motion", "--data", "CLIPS", "-o", "OUT", "--data-weights", "1,2"): "each of 1 d",
     (*MOTION, "--batch-size", "-3"): "--batch-size from 1 to 65536; got -3; choose a number in",
     (*MOTION, "--batch-size", "10000000"): "--batch-size from 1 to 65536; got 10000000; ",
+    (*MOTION, "--model.height", "["): "Expected YAML for --model.height; got no YAML: ",
     (*MOTION, "--workers", "20000"): "--workers from 0 to 512; got 20000; choose a number in",
     (*MOTION, "--accumulate", "0"): "--accumulate of at least 1; got 0; ",
     (*MOTION, "--steps", "0"): "--steps of at least 1; got 0; ",
@@ -256,6 +257,13 @@ BAD_WORDS = {
     ("train", "segmenter", "--data", "CLIPS", "-o", "OUT", "--judges", "x"): "--judges",
     ("train", "everything"): "train everything",
     ("assemble", "nothing", "nothing", "-o", "OUT"): "a weight file or user/name on the hub; got",
+    (
+        "assemble",
+        "a b/c",
+        "nothing",
+        "-o",
+        "OUT",
+    ): "a model of the hub, as in user/name; got 'a b/c'",
 }
 
 
@@ -288,6 +296,9 @@ def test_missing_extra_is_named(
     monkeypatch.setitem(sys.modules, "lightning", None)
     assert run("train", "motion", "--data", clips, "-o", tmp_path / "out", *SHORT) == 2
     message = "the extra `train` to be installed; got no lightning; pip install 'seg2vid[train]'"
+    assert message in capsys.readouterr().err
+    monkeypatch.delitem(sys.modules, "seg2vid.cli.training", raising=False)
+    assert run("train", "replay", tmp_path) == 2
     assert message in capsys.readouterr().err
 
 

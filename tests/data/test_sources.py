@@ -189,7 +189,8 @@ def test_a_dataset_that_was_begun_is_not_taken_for_something_else(places: dict[s
 
 def test_a_place_with_nothing_is_refused(places: dict[str, str]) -> None:
     with pytest.raises(
-        MediaError, match=rf"a folder of clips .* at {places['empty']}; got none; make"
+        MediaError,
+        match=rf"a folder of clips .* at {places['empty']}; got none; make .*seg2vid prepare",
     ):
         only(places["empty"])
     with pytest.raises(MediaError, match=r"a folder of clips .* at nowhere; got no such folder; "):

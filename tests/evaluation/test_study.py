@@ -116,6 +116,9 @@ def test_folders_that_do_not_fit_are_refused(
     page = tmp_path / "study.html"
     assert "two folders or more, of different names; got ours;" in refused(folders[:1], page)
     assert "of different names; got ours, ours;" in refused([folders[0], folders[0]], page)
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert "loop" in refused([folders[0], loop], page)
     write(tmp_path / "strange" / "q", 0)
     assert "videos of the same names in" in refused([folders[0], tmp_path / "strange"], page)
     write(tmp_path / "small" / "a", 0, size=(16, 16))

@@ -31,6 +31,8 @@ MEGABYTES = 2048
 LONGEST_LINE = 2000
 HALVES = re.compile(r"\.partial|\.older$|^\.tmp\w{6}$|\.tmp$")
 """Names of files that are being written."""
+TERM = re.compile(r"^  (term|gradient of) \S+ +nan$", re.MULTILINE)
+"""What a replay of a diverged step is for."""
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {
     *(
@@ -282,9 +284,13 @@ def complaints(
             one.startswith(f"{name}/")
             or name == one
             or name.startswith((f"{one}/", f"{os.path.splitext(one)[0]}_"))
+            # In the folder of the case itself lie a user's files, which stay.
+            or (one == "." and name not in before)
             for one in places
         )
-        if "escaped" in name:
+        if (
+            "escaped" in Path(name).parts
+        ):  # but not in "a;touch escaped", which a place may be called
             wrong.append(f"execution: it made {name!r}")
         elif HALVES.search(Path(name).name):
             wrong.append("partial: a half-written file is left")
@@ -335,7 +341,7 @@ def _complaints_of_speech(outcome: Outcome, *, chatters: bool) -> Iterator[str]:
     )
     if odd:
         yield f"speech: control characters {', '.join(odd)[:60]}"
-    if re.search(r"(?<![\w./'-])nan(?![\w./'-])", outcome.out):
+    if re.search(r"(?<![\w./'-])nan(?![\w./'-])", TERM.sub("", outcome.out)):
         yield "nan: printed"
     for one in [] if chatters else outcome.warned:
         yield f"warning of Python: {one[:100]}"

@@ -6,6 +6,7 @@ Each failure is printed with its number. ``SEG2VID_FUZZ_MINUTES`` bounds the tim
 """
 
 import json
+import math
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from tests.fuzz.oracle import Guard, Hang, complaints, observe, snapshot
 from tests.fuzz.seeds import street
 from tests.fuzz.sessions import run_cases
 
-Wrongs = Callable[[Callable[[], int]], list[str]]
+Wrongs = Callable[..., list[str]]
 LINE = "seg2vid: Expected a file; got none; name one."
 
 
@@ -113,10 +115,10 @@ def wrongs(tmp_path: Path, guard: Guard, monkeypatch: pytest.MonkeyPatch) -> Wro
     monkeypatch.setattr(oracle, "SECONDS", 0.4)
     monkeypatch.setattr(oracle, "TICK", 0.1)
 
-    def run(call: Callable[[], int], **more: bool) -> list[str]:
+    def run(call: Callable[[], int], **more: Any) -> list[str]:
         before = snapshot(folder)
         outcome = observe(call, folder, scratch, guard)
-        return complaints(outcome, folder, before, outputs=["place/out.png"], **more)
+        return complaints(outcome, folder, before, **({"outputs": ["place/out.png"]} | more))
 
     return run
 
@@ -141,6 +143,20 @@ def test_what_is_well_is_not_complained_of(wrongs: Wrongs) -> None:
         return said(0, "wrote it")
 
     assert wrongs(whole) == []
+
+
+def test_what_looks_like_harm_and_is_none(wrongs: Wrongs) -> None:
+    assert (
+        wrongs(lambda: said(0, f"step 0: SqrtBackward0\n  term {'flow':<24} {math.nan:12.5g}"))
+        == []
+    )
+    assert wrongs(lambda: write("report.txt", b"a"), outputs=["place/.."]) == []
+    named = "place/a;touch escaped"
+    assert wrongs(lambda: write(named, b"a"), outputs=[named]) == []
+    assert wrongs(lambda: write("escaped", b"a")) == ["execution: it made 'escaped'"]
+    assert wrongs(lambda: write("precious.png", b"other"), outputs=["place/.."]) == [
+        "changed: a file of the user"
+    ]
 
 
 def loud(text: str) -> int:

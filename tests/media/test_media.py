@@ -351,6 +351,25 @@ def test_unreadable_videos(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(MediaError, match="Expected frames; got none in"):
         read_video(tmp_path / "empty")
+    for side in (8, 9):
+        Image.new("RGB", (8, side)).save(tmp_path / "empty" / f"{side}.png")
+    with pytest.raises(MediaError, match="Expected frames of one size; got 8x8 and 8x9 in"):
+        read_video(tmp_path / "empty")
+
+
+def test_a_gif_cut_off_anywhere_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    images = [Image.new("L", (8, 8), 90 * index) for index in range(3)]
+    images[0].save(path, save_all=True, append_images=images[1:], loop=0)
+    content = path.read_bytes()
+    messages = set()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        try:
+            assert read_video(path).shape[1:] == (8, 8, 3)
+        except MediaError as error:
+            messages.add(str(error).replace(str(path), ""))
+    assert any("index out of range" in one for one in messages)
 
 
 # Places

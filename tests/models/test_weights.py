@@ -13,6 +13,7 @@ from seg2vid.models import weights
 from seg2vid.models.checkpoint import assemble, save_checkpoint
 from seg2vid.models.config import to_dict
 from seg2vid.models.weights import NO_RESTRICTED, SEGMENTER, find_weights, read_licence
+from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.errors import ModelError
 from tests.evaluation_runs import write_model as write_whole_model
 from tests.tiny import CONFIG, write_clips
@@ -92,6 +93,21 @@ def test_assembled_weights_keep_a_restriction(tmp_path: Path) -> None:
     (tmp_path / "a" / "README.md").write_text("license: cc-by-nc-4.0")
     assemble(first, second, tmp_path / "bound" / "model.safetensors")
     assert read_licence(tmp_path / "bound" / "model.safetensors") == "cc-by-nc-4.0"
+
+
+def test_a_restricted_model_that_is_saved_again_stays_restricted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_whole_model(tmp_path / "model")
+    (tmp_path / "model" / "README.md").write_text("license: cc-by-nc-4.0")
+    saved = tmp_path / "model"
+    for name in ("again", "and_again"):
+        saved = Seg2VidPipeline.from_pretrained(saved).save_pretrained(tmp_path / name).parent
+        assert read_licence(saved / "model.safetensors") == "cc-by-nc-4.0"
+    weights._say_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        Seg2VidPipeline.from_pretrained(saved)
+    assert f"the weights of {saved} are not free: cc-by-nc-4.0" in caplog.text
 
 
 def test_training_notes_the_restriction_of_what_it_begins_with(

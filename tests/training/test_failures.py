@@ -1,5 +1,6 @@
 """What stops a run in one line; a diverged step is kept and can be computed again."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,15 @@ def test_a_damaged_run_cannot_be_replayed(
     copy = shutil.copytree(run, tmp_path / "run")
     (copy / name).write_bytes(content)
     with pytest.raises(TrainingError, match=message):
+        replay(copy)
+
+
+def test_a_pipe_in_place_of_the_state_is_not_waited_for(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    state = copy / "diverged" / "state.safetensors"
+    state.unlink()
+    os.mkfifo(state)
+    with pytest.raises(TrainingError, match="which is a pipe or device; copy it to a file first"):
         replay(copy)
 
 

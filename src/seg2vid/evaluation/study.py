@@ -8,6 +8,7 @@ the answers: an answers file is all that the analysis needs.
 import base64
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -103,7 +104,7 @@ def make_page(
     from seg2vid.evaluation.video_pairs import list_futures, list_videos
     from seg2vid.media.video import read_video
 
-    titles = tuple(folder.resolve().name for folder in folders)
+    titles = tuple(os.path.basename(os.path.abspath(folder)) for folder in folders)
     if len(set(titles)) < max(2, len(titles)):
         fix = "name the first, and those it is compared with"
         raise MediaError("two folders or more, of different names", got=", ".join(titles), fix=fix)

@@ -67,12 +67,13 @@ def distinct(
 ) -> tuple[Int[np.ndarray, " value"], Int[np.ndarray, " value"]]:
     """Return the values that occur, in order, and how often each does.
 
-    Values that lie close together are counted, for sorting a large picture takes minutes.
+    Values that lie close together are counted, for sorting a large picture takes minutes; few that
+    lie far apart, such as the colours of a small one, are sorted.
     """
     if not values.size:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     low, high = int(values.min()), int(values.max())
-    if high - low >= SPAN:
+    if high - low >= min(SPAN, 16 * values.size):
         found, counts = np.unique(values, return_counts=True)
         return found.astype(np.int64), counts
     counts = np.zeros(high - low + 1, dtype=np.int64)

@@ -72,7 +72,7 @@ def _lacks_rows(image: Image.Image) -> bool:
     if image.format != "PNG" or any(image.crop(last).tobytes()):
         return False
     with Image.open(image.filename, formats=["PNG"]) as again:  # type: ignore[attr-defined]
-        again.im = Image.core.fill(again.mode, again.size, 1)  # type: ignore[attr-defined]
+        again.im = Image.new(again.mode, again.size, 1).im
         again.load()
         return any(again.crop(last).tobytes())
 

@@ -319,8 +319,13 @@ def read_video(path: Path) -> UInt8[np.ndarray, "time height width 3"]:
                 frames = [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
         else:
             frames = list(iterate_video(path))
-    except OSError as error:
+    except (MediaError, MemoryError):
+        raise
+    except Exception as error:  # decoders of damaged files raise anything
         raise _unreadable(path, error) from None
     if not frames:
         raise MediaError("frames", got=f"none in {path}", fix="check the file")
+    if len(sizes := {f"{frame.shape[1]}x{frame.shape[0]}" for frame in frames}) > 1:
+        got = f"{' and '.join(sorted(sizes)[:3])} in {path}"
+        raise MediaError("frames of one size", got=got, fix="scale them")
     return np.stack(frames)

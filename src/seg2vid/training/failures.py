@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from seg2vid.labels.space import LabelSpace
 from seg2vid.structures import Camera, Clip, Motion
 from seg2vid.tools.errors import DivergenceError, TrainingError
+from seg2vid.tools.files import check_regular
 from seg2vid.tools.plain import read_plain
 from seg2vid.training.config import STAGE_NAMES
 from seg2vid.training.folder import save_tensors, write_text
@@ -95,7 +96,7 @@ def replay(
     a folder that kept nothing.
     """
     kept = run / "diverged"
-    path = kept / f"batch_{process}.safetensors"
+    path, state = kept / f"batch_{process}.safetensors", kept / "state.safetensors"
     if not path.is_file():
         fix = "replay a run that stopped because it diverged"
         raise TrainingError(f"a kept batch in {kept}", got="none", fix=fix)
@@ -109,11 +110,12 @@ def replay(
     space = LabelSpace.from_dict(recipe.model.label_space)
     training: Any = replace(recipe.training, accumulate=1)
     stage = make_stage(training, recipe.model, space=space, judges=judges, vgg19=vgg19).train()
+    what = f"the state and batch of this run in {kept}"
+    check_regular(state, what, TrainingError)
     try:
-        stage.load_state_dict(load_file(kept / "state.safetensors"))
+        stage.load_state_dict(load_file(state))
         clip = read_batch(path)
     except (SafetensorError, OSError, RuntimeError, TypeError) as error:
-        what = f"the state and batch of this run in {kept}"
         raise TrainingError(what, got=error, fix=fix) from None
     stage.measures_gradients = True
     step, cause = int(stage.step), ""
