@@ -1,4 +1,4 @@
-"""Make the pictures of ``docs/gallery.md``: ``python examples/make_gallery.py SHARED_DATA [target]``.
+"""Make the pictures of ``docs/gallery.md``: ``python examples/make_gallery.py SHARED_DATA``.
 
 Each is one call of ``seg2vid``, which the page shows. ``SHARED_DATA`` holds the label maps and
 photographs; what is made of them is committed, they are not.
@@ -10,37 +10,22 @@ from pathlib import Path
 
 MAPS = "label_maps"
 PHOTOS = "driving_clips"
+FRANKFURT, STUTTGART = f"{MAPS}/frankfurt_", f"{MAPS}/stuttgart_00_"
 ENTRIES = (
-    ("Frankfurt", f"generate {MAPS}/frankfurt_000000_000576_gtFine_labelIds.png --seed 3"),
+    ("Frankfurt", f"generate {FRANKFURT}000000_000576_gtFine_labelIds.png --seed 3"),
+    ("A square", f"generate {FRANKFURT}000000_011810_gtFine_labelIds.png --seed 1"),
+    ("A wide road", f"generate {FRANKFURT}000001_015328_gtFine_labelIds.png --seed 1"),
+    ("A street", f"generate {FRANKFURT}000001_032711_gtFine_labelIds.png --seed 2"),
+    ("Stuttgart", f"generate {STUTTGART}000001_gtFine_labelIds.png --seed 1"),
+    ("A moment later", f"generate {STUTTGART}000011_gtFine_labelIds.png --seed 4"),
+    ("Stuttgart with another look", f"generate {STUTTGART}000001_gtFine_labelIds.png --seed 7"),
     (
-        "Frankfurt, a square",
-        f"generate {MAPS}/frankfurt_000000_011810_gtFine_labelIds.png --seed 1",
-    ),
-    (
-        "Frankfurt, a wide road",
-        f"generate {MAPS}/frankfurt_000001_015328_gtFine_labelIds.png --seed 1",
-    ),
-    (
-        "Frankfurt, a street",
-        f"generate {MAPS}/frankfurt_000001_032711_gtFine_labelIds.png --seed 2",
-    ),
-    ("Stuttgart", f"generate {MAPS}/stuttgart_00_000001_gtFine_labelIds.png --seed 1"),
-    (
-        "Stuttgart, a moment later",
-        f"generate {MAPS}/stuttgart_00_000011_gtFine_labelIds.png --seed 4",
-    ),
-    (
-        "The same map, another look",
-        f"generate {MAPS}/stuttgart_00_000001_gtFine_labelIds.png --seed 7",
-    ),
-    (
-        "Told to drive slowly and turn right",
-        f"generate {MAPS}/frankfurt_000001_032711_gtFine_labelIds.png --seed 2 "
-        "--camera forward=4,turn=4",
+        "Told to drive slowly and to turn right",
+        f"generate {FRANKFURT}000001_032711_gtFine_labelIds.png --seed 2 --camera forward=4,turn=4",
     ),
     (
         "The camera stands, the others move",
-        f"generate {MAPS}/frankfurt_000000_000576_gtFine_labelIds.png --seed 3 --camera still",
+        f"generate {FRANKFURT}000000_000576_gtFine_labelIds.png --seed 3 --camera still",
     ),
     (
         "A photograph that moves",
@@ -49,15 +34,16 @@ ENTRIES = (
     ),
     (
         "The toy city's model, free for any use",
-        f"generate {MAPS}/stuttgart_00_000001_gtFine_labelIds.png --model toycity --seed 1",
+        f"generate {STUTTGART}000001_gtFine_labelIds.png --model toycity --seed 1",
     ),
 )
 COMMON = "--frames 25 --overwrite"
 PAGE = """# Gallery
 
-Videos of the bundled models at their own size, 256 x 128, 25 frames. None of the label maps or photographs was trained on; seeds
-were not picked from many. Made by `python examples/make_gallery.py SHARED_DATA`; each entry is one command. The models'
-cards say what they were trained on: pictures of `street` are for non-commercial research.
+Videos of the bundled models at their own size, 256 x 128, 25 frames. None of the label maps or
+photographs was trained on; seeds were not picked from many. `python examples/make_gallery.py
+SHARED_DATA` makes them; each entry is one command. Pictures of `street` are for non-commercial
+research: its card says what it was trained on.
 """
 
 
