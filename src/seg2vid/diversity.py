@@ -40,7 +40,8 @@ def pick_diverse(
     """Return ``count`` seeds whose videos move most differently, of ``draws`` from ``seed`` on.
 
     By default eight times ``count`` are drawn. None of their frames is made, only one first frame,
-    from ``seed``, unless there is one. The other arguments are the pipeline's. Raises as that does.
+    from ``seed``, unless ``first_frame`` is given. ``label_map``, ``instance_map``, ``scale`` and
+    ``control`` are the pipeline's, and what it raises is raised here.
     """
     draws = DRAWS * count if draws is None else draws
     if not 1 <= count <= draws:

@@ -374,7 +374,10 @@ class Seg2VidPipeline:
         begin: float,
         headings: list[float],
     ) -> Steer:
-        """Return what changes the drive of each sample as wished; see ``Control.steer``."""
+        """Return what changes the drive of each sample as wished; see ``Control.steer``.
+
+        ``begin`` counts seconds of the video, ``headings`` are the cameras' turns by then (rad).
+        """
 
         def steer(number: int, drive: Drive) -> Drive:
             own = slice(number, number + 1)
