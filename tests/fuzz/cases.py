@@ -72,7 +72,6 @@ WRONG = (
     "1e400",
     "9" * 41,
     "9" * 5000,
-    "\x00",
     "٣",
     "1_0",
     " 1",
@@ -116,7 +115,8 @@ class Case:
         source, dice = self.dice.choice(variants), self.dice
         stem = name or f"{kind}{len(self.harm)}{len(list(place.iterdir()))}"
         if not name and self.damaged and dice.random() < 0.08:
-            stem = dice.choice(NAMES)
+            odd = dice.choice(NAMES)
+            stem = stem if (place / odd).exists() else odd
         path = place / f"{stem}{'' if source.is_dir() else source.suffix}"
         if source.is_dir():
             shutil.copytree(source, path)
@@ -260,7 +260,10 @@ class Empty:
 
 def is_word(text: str) -> bool:
     """Say whether a text can be a word of a command."""
-    return "http" not in text and text != "\ud800"  # bytes that are no text are other surrogates
+    # No word of a command can hold a NUL.
+    return (
+        "http" not in text and "\x00" not in text and text != "\ud800"
+    )  # bytes that are no text are other surrogates
 
 
 def _fifo(path: Path, aside: Path) -> None:

@@ -31,8 +31,11 @@ MEGABYTES = 2048
 LONGEST_LINE = 2000
 HALVES = re.compile(r"\.partial|\.older$|^\.tmp\w{6}$|\.tmp$")
 """Names of files that are being written."""
-TERM = re.compile(r"^  (term|gradient of) \S+ +nan$", re.MULTILINE)
-"""What a replay of a diverged step is for."""
+TERM = re.compile(
+    r"^(  (term|gradient of) \S+ +nan|step \d+: .* returned nan values in .*|  \w+: .* → nan)$",
+    re.M,
+)
+"""What a replay of a diverged step is for, and what a report tells of where it was made."""
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {
     *(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from seg2vid.models.config import to_dict
+from seg2vid.data.clips import rate_of
+from seg2vid.models.config import SegmenterConfig, to_dict
+from seg2vid.models.segmenter import Segmenter
 from seg2vid.structures import Clip
 from seg2vid.tools.environment import describe_environment
-from seg2vid.tools.errors import TrainingError
+from seg2vid.tools.errors import MediaError, ModelError, TrainingError
 from seg2vid.training import folder as run_folder
 from seg2vid.training import run as train
 from seg2vid.training.config import FirstFrameTrainingConfig, MotionTrainingConfig
@@ -173,6 +176,21 @@ def test_damaged_state_is_passed_over(tmp_path: Path, damage: Any) -> None:
 
 
 # A full disk.
+
+
+def test_a_rate_or_state_or_segmenter_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    for name in ("state", "state.older"):
+        about = {"format": run_folder.FORMAT, "optimizers": "[]", "notes": "{}"}
+        tensors = {"animator.a": torch.tensor([1.0, torch.inf])}
+        run_folder.save_tensors(tensors, tmp_path / f"{name}.safetensors", about)
+    with pytest.raises(TrainingError, match=r"a whole state in .*; got a damaged file"):
+        run_folder.read_state(tmp_path)
+    for wrong in ({"widths": (4, 4)}, {"dropout": 1.1}):
+        with pytest.raises(ModelError, match="one width more than blocks and a dropout from 0"):
+            Segmenter(SegmenterConfig(**wrong), num_classes=3)
+    file = SimpleNamespace(metadata=lambda: {"frames_per_second": "1e999"})
+    with pytest.raises(MediaError, match="frames per second of a clip above 0; got 1e999"):
+        rate_of(file)
 
 
 def test_full_disk_leaves_the_state_that_was_there(tmp_path: Path) -> None:

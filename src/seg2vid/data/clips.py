@@ -1,5 +1,6 @@
 """Clips on disk → ``Clip`` carriers, and the batches of training."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -133,7 +134,11 @@ def open_clip(path: Path) -> Iterator[Any]:
 
 def rate_of(file: Any) -> float:
     """Return the frames per second of an open clip."""
-    return float((file.metadata() or {}).get("frames_per_second", 12.0))
+    given = (file.metadata() or {}).get("frames_per_second", 12.0)
+    if not 0 < (rate := float(given)) < math.inf:
+        fix = "render it again"
+        raise MediaError("frames per second of a clip above 0", got=f"{given}"[:40], fix=fix)
+    return rate
 
 
 def clip_from_arrays(arrays: Mapping[str, Tensor], frames_per_second: float) -> Clip:

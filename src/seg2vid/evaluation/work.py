@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from tqdm import tqdm
 
 from seg2vid.evaluation.candidates import (
@@ -164,7 +164,9 @@ class Setup:
 
     def read_units(self, candidate: str) -> list[Unit]:
         """Read the arrays of one candidate on all clips, in their order."""
-        return [load_file(self.unit_file(case, candidate)) for case in self.cases.names]
+        # As bytes: safetensors opens no path that is not UTF-8.
+        paths = [self.unit_file(case, candidate) for case in self.cases.names]
+        return [load(path.read_bytes()) for path in paths]
 
     def read_digests(self) -> list[str]:
         """Read the digests of the pixels that were shown, clip by clip."""

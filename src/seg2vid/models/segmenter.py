@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seg2vid.models.config import SegmenterConfig
 from seg2vid.models.layers import ConvolutionBlock, ResidualBlock, coordinates, upsample
 from seg2vid.structures import Features, Pictures
+from seg2vid.tools.errors import ModelError
 
 MULTIPLE = 16
 """Height and width of a picture are multiples of this."""
@@ -22,6 +23,9 @@ class Segmenter(nn.Module):
     def __init__(self, config: SegmenterConfig, *, num_classes: int) -> None:
         super().__init__()
         widths = config.widths
+        if len(widths) < 2 or len(widths) != len(config.blocks) + 1 or not 0 <= config.dropout <= 1:
+            what = "a segmenter of one width more than blocks and a dropout from 0 to 1"
+            raise ModelError(what, got=str(config), fix="correct its fields")
         self.enter = ConvolutionBlock(3, widths[0], stride=2)
         self.down = nn.ModuleList(
             nn.Sequential(

@@ -108,6 +108,8 @@ def _read_state(path: Path) -> RunState:
         if about.get("format") != FORMAT:
             raise ValueError(f"{path} is of format {about.get('format')}")
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if not all(one.isfinite().all() for one in found.values() if one.is_floating_point()):
+        raise ValueError(f"{path} holds nan or inf")
     groups = json.loads(about["optimizers"])
     optimizers: list[dict[str, Any]] = [{"state": {}, "param_groups": group} for group in groups]
     for name in [name for name in found if name.startswith("optimizer.")]:

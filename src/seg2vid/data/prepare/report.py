@@ -56,4 +56,4 @@ def write_report(index: Mapping[str, Any], previews: Path, path: Path) -> None:
         picture=picture,
     )
     with replacing(path) as temporary:
-        temporary.write_text(page, "utf-8")
+        temporary.write_text(page, "utf-8", "backslashreplace")

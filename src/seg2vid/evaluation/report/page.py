@@ -23,7 +23,7 @@ def write_evaluation_report(report: Entry, strips: Path, path: Path) -> None:
     """
     page = render(report, read_gallery(report, strips))
     with replacing(path) as temporary:
-        temporary.write_text(page, "utf-8")
+        temporary.write_text(page, "utf-8", "backslashreplace")
 
 
 def render(report: Entry, gallery: Gallery) -> str:
