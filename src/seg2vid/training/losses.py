@@ -64,7 +64,7 @@ def pre_refinement_loss(
     """Masked reconstruction of every frame before refinement (Eq. 3, second part; code L_pre).
 
     Σ o_b(x) |I_t(x) - I_0(x + w_b(x))|, a mean over all pixels, so that hiding a pixel is cheap
-    here and dear in ``mask_penalty``.
+    here and costs in ``mask_penalty``.
     """
     warped = warp_clip(first_frame, motion.backward_flow, padding=padding)
     return (motion.backward_visible * (warped - frames).abs()).mean()
