@@ -32,7 +32,8 @@ LONGEST_LINE = 2000
 HALVES = re.compile(r"\.partial|\.older$|^\.tmp\w{6}$|\.tmp$")
 """Names of files that are being written."""
 TERM = re.compile(
-    r"^(  (term|gradient of) \S+ +nan|step \d+: .* returned nan values in .*|  \w+: .* → nan)$",
+    r"^(  (term|gradient of) \S+ +nan|step \d+: .* (returned nan values in|= nan;) .*|"
+    r"  \w+: .* → nan)$",
     re.M,
 )
 """What a replay of a diverged step is for, and what a report tells of where it was made."""
