@@ -14,6 +14,7 @@ from PIL import Image
 from seg2vid.data.sample import decode_clip, encode_clip, still_of
 from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip
+from seg2vid.tools.errors import MediaError
 from tests.data.test_clips import assert_same
 from tests.shards import NUM_FRAMES, SIZE, SPACE, make_clip
 
@@ -184,3 +185,14 @@ def test_a_still_needs_no_motion_to_be_read() -> None:
 def test_the_still_of_a_clip_whose_later_frames_are_not_labelled_is_its_first() -> None:
     clip = replace(make_clip(9), label_maps=None)
     assert_same(still_of(clip, 2), still_of(clip, 0))
+
+
+@pytest.mark.parametrize("kind", ["labels", "instances"])
+def test_maps_of_another_size_than_their_frames_are_refused(kind: str) -> None:
+    files = dict(FILES)
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(files[f"01.{kind}.png"])).resize((2, 31), 0).save(buffer, "PNG")
+    files[f"01.{kind}.png"] = buffer.getvalue()
+    message = r"got ValueError: maps of shape \(31, 2\), frames of .*; copy the dataset again"
+    with pytest.raises(MediaError, match=message):
+        decode_clip(files, SPACE, 1)

@@ -391,7 +391,8 @@ def test_what_is_no_report_is_said(content: str | None, words: str, tmp_path: Pa
     ("part", "value"),
     [
         ("protocol", 3), ("candidates", [{}]), ("candidates", 4), ("metrics", [3]), ("clips", {}),
-        ("figures", [{"candidate": "a", "metric": "b", "value": "x"}]), ("provenance", []),
+        ("figures", [{"candidate": "a", "metric": "b", "frames": "1", "value": "x"}]),
+        ("figures", [{"candidate": "a", "metric": "b", "value": 1.0}]), ("provenance", []),
     ],
 )  # fmt: skip
 def test_reports_of_wrong_types_are_one_line(tmp_path: Path, part: str, value: object) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from seg2vid.evaluation.candidates import Model
 from seg2vid.evaluation.cases import Cases, digest_of, digest_of_all
 from seg2vid.evaluation.judges import (
     JUDGE_FILES,
@@ -210,6 +213,18 @@ def test_a_folder_that_was_begun_goes_on_with_the_same_settings_only(
     lines = list(run(given, workers=1, threads=1))
     assert lines[0].startswith("tiny-v1: 0 of 2 clips to do")
     assert read(tmp_path / "report")["cost"]["clips_in_this_go"] == 0
+
+
+def test_names_that_are_not_utf8_are_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = os.fsdecode(b"tiny_\xff")  # safetensors opens no such path
+    monkeypatch.chdir(Path(write_model(tmp_path / "tiny")).rename(tmp_path / model).parent)
+    assert Model(f"./{model}", TINY).title == r"tiny_\udcff"
+    monkeypatch.setattr(sys, "argv", ["seg2vid", "evaluate", model])
+    given = Setup(replace(TINY, baselines=("truth", "repeat")), tmp_path / "report")
+    assert list(run(given, workers=1, threads=1)) and list(run(given, workers=1, threads=1))
+    assert read(tmp_path / "report")["provenance"]["command"][-1] == model
 
 
 def test_changes_to_the_protocol_are_told(tmp_path: Path) -> None:

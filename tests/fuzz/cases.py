@@ -149,6 +149,7 @@ class Case:
         self.must_fail |= is_all and change in ("absent", "loop", "dangling")
         self.harm.append(f"{path.name!r}: {change}")
         if change == "other":
+            self.must_fail = False  # with the file what was done to it before is gone
             kinds = [one for one in self.seeds.rglob("*") if one.is_file()]
             shutil.copy(dice.choice(sorted(kinds)), path)
         elif change == "empty":
@@ -179,7 +180,7 @@ class Case:
         self.harm.append(f"output: {change}")
         if change == "name":
             return (
-                self.dice.choice((*NAMES, "..", ".", "", "n" * 300, "\x00", "CON", "a" * 250))
+                self.dice.choice((*NAMES, "..", ".", "", "n" * 300, "\x01", "CON", "a" * 250))
                 + suffix
             )
         if change == "there":

@@ -32,10 +32,11 @@ LONGEST_LINE = 2000
 HALVES = re.compile(r"\.partial|\.older$|^\.tmp\w{6}$|\.tmp$")
 """Names of files that are being written."""
 TERM = re.compile(
-    r"^(  (term|gradient of) \S+ +nan|step \d+: .* returned nan values in .*|  \w+: .* → nan)$",
+    r"^(  (term|gradient of) \S+ +nan|step \d+: .* (returned nan values in|= nan;) .*|"
+    r"  \w+: .* → nan|wrote nan\b.*)$",
     re.M,
 )
-"""What a replay of a diverged step is for, and what a report tells of where it was made."""
+"""What a replay of a diverged step is for, where a report was made, and what a place is called."""
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {
     *(

@@ -151,6 +151,8 @@ def test_what_looks_like_harm_and_is_none(wrongs: Wrongs) -> None:
         == []
     )
     assert wrongs(lambda: write("report.txt", b"a"), outputs=["place/.."]) == []
+    line = "step 0: Expected finite losses at step 0; got depth = nan; see what was kept."
+    assert wrongs(lambda: said(0, line)) == []
     named = "place/a;touch escaped"
     assert wrongs(lambda: write(named, b"a"), outputs=[named]) == []
     assert wrongs(lambda: write("escaped", b"a")) == ["execution: it made 'escaped'"]

@@ -484,6 +484,20 @@ def test_problem_names_the_file(tmp_path: Path) -> None:
         read_label_map(path, space=CITYSCAPES)
 
 
+def test_a_palette_may_end_within_a_colour() -> None:
+    image = Image.fromarray(street().astype(np.uint8)).convert("P")
+    image.putpalette(bytes(range(250)))
+    palette = read_picture(image).palette
+    assert (
+        palette is not None
+        and palette.shape == (83, 3)
+        and palette[-1].tolist()
+        == [
+            *(246, 247, 248),
+        ]
+    )
+
+
 @pytest.mark.parametrize(
     ("pixels", "expected"),
     [

@@ -111,6 +111,13 @@ def test_folders_are_made(tmp_path: Path) -> None:
 # What is wrong is said: expected, got, what to do.
 
 
+def test_negative_variances_are_refused_by_name(tmp_path: Path) -> None:
+    norm, path = nn.BatchNorm2d(2), tmp_path / "model.safetensors"
+    norm.running_var[1] = -1e-4  # finite, and its root is not
+    save_checkpoint(path, {"norm": norm}, CONFIG, {})
+    assert "; got a negative one in norm.running_var; " in message(path)
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "nowhere.safetensors"
     assert message(path) == f"Expected a weight file at {path}; got no such file; check the path."

@@ -96,3 +96,4 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 
 def test_messages_show_a_part_of_what_is_long() -> None:
     assert len(expected("a number", got="9" * 10**6, fix="correct it")) < 700
+    assert len(expected("a number", got="none", fix=f"use {'9' * 10**6}")) < 700

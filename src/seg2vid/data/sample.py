@@ -98,17 +98,22 @@ def _decode(files: Mapping[str, bytes], space: LabelSpace, only: int | None) -> 
     pictures.sort(key=lambda match: int(match[1]))  # 99 comes before 100
     if only is not None:
         pictures = [pictures[only % len(pictures)]]
+    frames = _read([files[match[0]] for match in pictures])
     label_maps = _read([files[f"{match[1]}.labels.png"] for match in pictures])
     ids = np.stack([from_file_ids(values, space) for values in label_maps])
-    objects = [f"{match[1]}.instances.png" for match in pictures]
+    names = [f"{match[1]}.instances.png" for match in pictures]
+    objects = _read([files[name] for name in names]) if names[0] in files else None
+    for maps in (ids, objects):
+        if maps is not None and maps.shape != frames.shape[:3]:
+            raise ValueError(f"maps of shape {maps.shape[1:]}, frames of {frames.shape[1:3]}")
     known: dict[str, Any] = {}
     if only is None:
         known["frames_per_second"] = float(json.loads(files["json"])["frames_per_second"])
         known["motion"] = _read_motion(files)
     return clip_of(
-        torch.from_numpy(_read([files[match[0]] for match in pictures])),
+        torch.from_numpy(frames),
         torch.from_numpy(ids),
-        torch.from_numpy(_read([files[o] for o in objects])) if objects[0] in files else None,
+        None if objects is None else torch.from_numpy(objects),
         **known,
     )
 

@@ -24,7 +24,7 @@ from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import BOXES, Seg2VidPipeline
 from seg2vid.structures import Carrier, Clip, Motion
-from seg2vid.tools.errors import ModelError
+from seg2vid.tools.errors import ModelError, printable
 from seg2vid.tools.files import digest_of
 from seg2vid.tools.seeds import make_generators
 from seg2vid.transfer import encode_motion, play_motion
@@ -204,7 +204,7 @@ class Model:
     def title(self) -> str:
         """Name of the model, without its folders."""
         path = Path(self.name)
-        return path.parent.name if path.name == WEIGHTS_FILE else path.name
+        return printable(path.parent.name if path.name == WEIGHTS_FILE else path.name)
 
     def candidate(self, key: str, role: Role) -> Candidate:
         """Return the model as a candidate of an evaluation."""
@@ -331,7 +331,8 @@ def video_folder(pairs: VideoPairs | VideosOfClips) -> Candidate:
         return Output(pairs.read_futures(number).to(clip.first_frame))
 
     about = f"{pairs.samples} videos of each, as they lie in the folder"
-    return Candidate("model", pairs.videos.resolve().name, "model", about, make, pairs.digest)
+    title = printable(pairs.videos.resolve().name)
+    return Candidate("model", title, "model", about, make, pairs.digest)
 
 
 def _can_encode(model: Model) -> bool:

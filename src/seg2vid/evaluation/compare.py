@@ -117,6 +117,7 @@ class _Metric:
 class _Figure:
     candidate: str
     metric: str
+    frames: str
     value: float | None
     low: float | None = None
     high: float | None = None

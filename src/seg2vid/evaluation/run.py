@@ -356,4 +356,5 @@ def _write_json(values: Mapping[str, Any], path: Path) -> None:
     """Write JSON, whole or not at all; a number that is none is an error."""
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        # What is no letter, in a name that is not UTF-8, as JSON writes it: \udcff.
+        temporary.write_text(text + "\n", "utf-8", "backslashreplace")

@@ -26,7 +26,8 @@ def read_picture(given: Path | Image.Image) -> Picture:
     if image.mode == "P" and image.palette is not None:
         entries = image.palette.getdata()[1] if image.palette.rawmode else image.palette.palette
         width = 4 if image.palette.mode == "RGBA" else 3
-        palette = np.frombuffer(bytes(entries), np.uint8).reshape(-1, width)[:, :3]
+        whole = len(entries) // width * width  # a damaged one may end within a colour
+        palette = np.frombuffer(bytes(entries[:whole]), np.uint8).reshape(-1, width)[:, :3]
     pixels = np.asarray(image.convert("L") if image.mode == "LA" else image)
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8)

@@ -80,7 +80,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a file that ``save_checkpoint`` wrote, floats back to single precision.
 
     Raises ``ModelError`` where the file is missing, damaged or of another kind, or holds weights
-    that are not finite: those make pictures of nothing.
+    that are not finite, or negative variances: those make pictures of nothing.
     """
     if not path.is_file():
         raise ModelError(f"a weight file at {path}", got="no such file", fix="check the path")
@@ -98,6 +98,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if not _is_finite(tensor):
             what, fix = f"finite weights in {path}", "fetch it again, or take weights saved earlier"
             raise ModelError(what, got=f"nan or inf in {name}", fix=fix)
+        if name.endswith(".running_var") and (tensor < 0).any():
+            what, fix = f"variances from 0 in {path}", "fetch it again"
+            raise ModelError(what, got=f"a negative one in {name}", fix=fix)
         if tensor.dtype == torch.float16:
             weights[name] = tensor.float()
     try:

@@ -1,7 +1,7 @@
 """The project's errors: every one says what was expected, what came and what to do, in one line."""
 
 LONGEST = 600
-"""Letters of what came that a message shows: a file may hold anything."""
+"""Letters of each part of a message that are shown: a file may hold anything."""
 
 
 class Seg2VidError(ValueError):
@@ -49,10 +49,10 @@ def printable(text: str) -> str:
 def expected(what: str, *, got: object, fix: str) -> str:
     """Return the one-line message "Expected <what>; got <got>; <fix>." with white space folded.
 
-    ``what`` and ``fix`` are prose without a full stop at the end; ``got`` is anything printable, of
-    which at most ``LONGEST`` letters are shown.
+    ``what`` and ``fix`` are prose without a full stop at the end; ``got`` is anything printable. At
+    most ``LONGEST`` letters of each are shown.
     """
-    got = str(got)
-    got = got if len(got) <= LONGEST else f"{got[: LONGEST - 3]}..."
+    parts = (what, str(got), fix)
+    what, got, fix = (p if len(p) <= LONGEST else f"{p[: LONGEST - 3]}..." for p in parts)
     text = f"Expected {what}; got {got}; {fix}"
     return " ".join(text.split()).rstrip(".") + "."

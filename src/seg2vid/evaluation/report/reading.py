@@ -65,7 +65,7 @@ class Reading:
     @cached_property
     def _figures(self) -> dict[tuple[str, str, str], Entry]:
         figures = self.report["figures"]
-        return {(f["candidate"], f["metric"], str(f["frames"])): f for f in figures}
+        return {(f["candidate"], f["metric"], f["frames"]): f for f in figures}
 
     def figure(self, candidate: str, metric: str, frames: str) -> Entry:
         """Return the figure, or one without a value where there is none."""
