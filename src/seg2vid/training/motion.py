@@ -41,6 +41,8 @@ Times = Int[Tensor, " chosen"]
 
 DRAWS = 2
 """Paths drawn for each clip, that are to be as likely as its own."""
+ABSURD = 1e6
+"""Metres, radians or 1/m that only a diverged network says."""
 
 
 class MotionStage(Stage):
@@ -152,6 +154,11 @@ class MotionStage(Stage):
                 )
             # Exact motion, where it is known: taught on a young decoder's the refiner would learn
             # to distrust what is visible and to blur it.
+            parts = (scene.inverse_depth, scene.paths.camera, scene.paths.objects)
+            lost = [part for part in parts if not bool((part.abs() < ABSURD).all())]
+            if lost and clip.motion is None:
+                # It cannot be rendered: the run ends by a loss that says so.
+                return terms | {"flow": lost[0].sum() * torch.inf}
             motion = clip.motion or render(scene)
         else:
             motion = self.run_box(decoder, decoder, *given)
