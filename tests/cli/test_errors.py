@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from seg2vid.cli import main as cli
@@ -331,6 +332,11 @@ def test_too_little_memory_is_one_line(
     monkeypatch.setattr("seg2vid.cli.models.list_all", fail)
     assert cli.main(["models"]) == 2
     assert "Expected enough memory; got too little; take a smaller" in capsys.readouterr().err
+    # PyTorch says it in words of its own.
+    monkeypatch.setattr("seg2vid.cli.models.list_all", lambda options: torch.empty(2**50))
+    assert cli.main(["models"]) == 2
+    error = capsys.readouterr().err
+    assert "Expected enough memory; got " in error and "allocate" in error
 
 
 def test_unforeseen_file_errors_are_one_line(

@@ -156,6 +156,8 @@ def _serve(connection: Connection, root: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
+    # Commands may start processes, which what is to end with its parent is not allowed to.
+    multiprocessing.process.current_process()._config["daemon"] = False
     fuzzer = Fuzzer(root)
     limit_memory()
     connection.send("ready")

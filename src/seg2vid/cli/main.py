@@ -149,19 +149,26 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"seg2vid: {error}", file=sys.stderr)
         return 2
     except MemoryError as error:
-        what, fix = "enough memory", "take a smaller size, network or file"
-        got = str(error) or "too little"
-        print(f"seg2vid: {Seg2VidError(what, got=got, fix=fix)}", file=sys.stderr)
-        return 2
+        return _too_little_memory(error)
     except OSError as error:
         got = f"{error.filename or 'a file'}: {error.strerror or error}"
         what, fix = "files that can be read and written", "check place and space"
         print(f"seg2vid: {Seg2VidError(what, got=got, fix=fix)}", file=sys.stderr)
         return 2
     except Exception as error:
+        # PyTorch has no class of error for a processor that is out of memory.
+        if "DefaultCPUAllocator" in str(error):
+            return _too_little_memory(error)
         print(f"seg2vid: {_unforeseen(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _too_little_memory(error: Exception) -> int:
+    what, fix = "enough memory", "take a smaller size, network or file"
+    got = str(error) or "too little"
+    print(f"seg2vid: {Seg2VidError(what, got=got, fix=fix)}", file=sys.stderr)
+    return 2
 
 
 def _unforeseen(error: Exception) -> Seg2VidError:
