@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from seg2vid.cli import main as cli
 from seg2vid.data.clips import TrainingBatches
@@ -142,6 +143,16 @@ def test_a_pipe_in_place_of_the_state_is_not_waited_for(run: Path, tmp_path: Pat
     state.unlink()
     os.mkfifo(state)
     with pytest.raises(TrainingError, match="which is a pipe or device; copy it to a file first"):
+        replay(copy)
+
+
+def test_a_kept_batch_of_other_classes_is_refused(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = copy / "diverged" / "batch_0.safetensors"
+    batch = load_file(path)
+    batch["label_map"][0, 0, 0] = 10**12
+    save_file(batch, path)
+    with pytest.raises(TrainingError, match=f"got class {10**12} in it; fetch the folder again"):
         replay(copy)
 
 

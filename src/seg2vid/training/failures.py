@@ -117,6 +117,10 @@ def replay(
         clip = read_batch(path)
     except (SafetensorError, OSError, RuntimeError, TypeError) as error:
         raise TrainingError(what, got=error, fix=fix) from None
+    maps = [one for one in (clip.label_map, clip.label_maps) if one is not None]
+    ids = range(space.num_channels)
+    if strays := [i for one in maps for i in one.unique().tolist() if i not in ids]:
+        raise TrainingError(what, got=f"class {strays[0]} in it", fix=fix)
     stage.measures_gradients = True
     step, cause = int(stage.step), ""
     terms: dict[str, Any] = {}
