@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import tarfile
@@ -305,7 +306,8 @@ def complaints(
         elif outcome.status == 0 and name in after:
             wrong += [f"output: {Path(name).suffix} {one}" for one in _look(folder / name)]
     if "escaped" in os.listdir("/tmp"):
-        os.remove("/tmp/escaped")
+        remove = shutil.rmtree if os.path.isdir("/tmp/escaped") else os.remove
+        remove("/tmp/escaped")
         wrong.append("execution: it made /tmp/escaped")
     return list(dict.fromkeys(wrong))
 
