@@ -53,6 +53,8 @@ def expected(what: str, *, got: object, fix: str) -> str:
     most ``LONGEST`` letters of each are shown.
     """
     parts = (what, str(got), fix)
-    what, got, fix = (p if len(p) <= LONGEST else f"{p[: LONGEST - 3]}..." for p in parts)
+    what, got, fix = (
+        part if len(part) <= LONGEST else f"{part[: LONGEST - 3]}..." for part in parts
+    )
     text = f"Expected {what}; got {got}; {fix}"
     return " ".join(text.split()).rstrip(".") + "."

@@ -240,7 +240,7 @@ def object_loss(
     Metres, but of objects that are farther than ten of them tenths of their distance; and twice the
     radians. A mean over times and samples.
     """
-    error = (_near_by(predicted.objects - exact, predicted.pivots)).abs().sum(-1)
+    error = _near_by(predicted.objects - exact, predicted.pivots).abs().sum(-1)
     return (error * is_seen).sum(1).mean()
 
 

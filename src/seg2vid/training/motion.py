@@ -152,13 +152,13 @@ class MotionStage(Stage):
                         ),
                     }
                 )
-            # Exact motion, where it is known: taught on a young decoder's the refiner would learn
-            # to distrust what is visible and to blur it.
             parts = (scene.inverse_depth, scene.paths.camera, scene.paths.objects)
             lost = [part for part in parts if not bool((part.abs() < ABSURD).all())]
             if lost and clip.motion is None:
-                # It cannot be rendered: the run ends by a loss that says so.
+                # Such a scene cannot be rendered: the run ends by a loss that says so.
                 return terms | {"flow": lost[0].sum() * torch.inf}
+            # Exact motion, where it is known: taught on a young decoder's the refiner would learn
+            # to distrust what is visible and to blur it.
             motion = clip.motion or render(scene)
         else:
             motion = self.run_box(decoder, decoder, *given)
