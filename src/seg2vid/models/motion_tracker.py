@@ -7,12 +7,12 @@ ones. (Engel et al., Direct Sparse Odometry, TPAMI 2018, with depth that is know
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from seg2vid.geometry import Scene, place_points, rays_of
@@ -40,8 +40,8 @@ LEAST_CONTRAST = 0.05
 """Contrast that is noise."""
 DIFFERENCE = 0.03
 """Difference of colour, of 1, from which on a pixel counts less."""
-NUDGE = 1e-3
-"""Change of a number that shows where it takes pixels."""
+NUDGE = 4e-3
+"""Change of a number, of a way in metres or of a turn in radians, that shows what it does."""
 CAMERA_USUAL = ((2.0, 0.4), (0.1, 0.05), (1.0, 0.6), (0.3, 0.3))
 """Standard deviation of each velocity in units of CAMERA_SPEED, and of its change between knots."""
 OBJECT_USUAL = ((1.5, 0.4), (1.0, 0.3), (0.3, 0.3))
@@ -99,7 +99,7 @@ def _track(
         return torch.cat((camera.expand(len(own), -1, -1), own), -1)
 
     given = (scene.inverse_depth[0], scene.camera)
-    background = _Pictures(video, *given, -moves, scene.paths.pivots[0])
+    background = _Pictures(video, *given, -moves, scene.paths.pivots[0], slice(0, 4))
     coarse, tried = background.shrunk(4), []
     for speed, turn in CAMERA_STARTS:
         start = video.new_tensor([speed, 0.0, turn, 0.0]) / video.new_tensor(CAMERA_SPEED)
@@ -113,7 +113,7 @@ def _track(
     count = int(scene.rows.max())
     if not count:
         return paths
-    things = replace(background, groups=scene.rows[0] - 1)
+    things = replace(background, groups=scene.rows[0] - 1, sought=slice(4, 7))
     coarse = things.shrunk(2)
     starts = video.new_tensor(OBJECT_STARTS) / video.new_tensor(OBJECT_SPEED)
     stages = ((2, 3), (4, 3), (every, 4))
@@ -168,6 +168,8 @@ class _Pictures:
     groups: Groups
     """What each pixel goes with, -1 for what does not count."""
     pivots: Float[Tensor, "object 2"]
+    sought: slice
+    """Which numbers of the ways are sought, of ``place_points``: the camera's or the object's."""
 
     @cached_property
     def slopes(self) -> Float[Tensor, "time 6 height width"]:
@@ -190,6 +192,7 @@ class _Pictures:
             Camera(self.camera.focal_length / factor, (self.camera.centre + 0.5) / factor - 0.5),
             torch.where(lowest == highest, highest, -1),
             self.pivots,
+            self.sought,
         )
 
     def align(
@@ -217,17 +220,6 @@ class _Pictures:
                 )
         return numbers, cost
 
-    def _places(
-        self,
-        points: Float[Tensor, "4 point"],
-        group: Int[Tensor, " point"],
-        ways_of: WaysOf,
-        frames: int,
-        numbers: Numbers,
-    ) -> tuple[Float[Tensor, "2 time point"], Bool[Tensor, "time point"]]:
-        ways = ways_of(numbers)[:, :frames]
-        return place_points(points, self.pivots[group], ways[group], self.camera)
-
     def _look(
         self, numbers: Numbers, ways_of: WaysOf, usual: Squares, frames: int
     ) -> tuple[PerGroup, Float[Tensor, "group number number"], Numbers]:
@@ -241,8 +233,14 @@ class _Pictures:
         rays = rays_of(self.camera, height, width)[0]
         points = torch.cat((rays, self.inverse_depth.view(1, -1)))[:, pixels]
 
-        places = partial(self._places, points, group, ways_of, frames)
-        place, is_before = places(numbers)
+        # Where each pixel comes to, then where if each number of its way were a little larger.
+        ways = ways_of(numbers)[:, :frames]
+        nudges = NUDGE * torch.eye(ways.shape[2], device=ways.device)[self.sought]
+        tried = torch.cat((ways.unsqueeze(0), ways + nudges.view(-1, 1, 1, ways.shape[2])))
+        repeated = points.repeat(1, len(tried)), self.pivots[group].repeat(len(tried), 1)
+        places, before = place_points(*repeated, tried[:, group].flatten(0, 1), self.camera)
+        place, *nudged = places.chunk(len(tried), 2)
+        is_before = before[:, : len(pixels)]
         x, y = place
         inside = is_before & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
         pictures = torch.cat((self.video[1 : frames + 1], self.slopes[:frames]), 1)
@@ -257,19 +255,24 @@ class _Pictures:
         cost = cost / seen.clamp(min=1) * size * len(x)
         cost = torch.where(seen < 0.1 * size * len(x), torch.inf, cost)
         cost = cost + ((numbers @ usual) * numbers).sum(1) / 2
-        nudges = NUDGE * torch.eye(numbers.shape[1], device=zeros.device)
-        nudged = torch.stack([(places(numbers + nudge)[0] - place) / NUDGE for nudge in nudges])
-        change = nudged[:, 0].unsqueeze(2) * across + nudged[:, 1].unsqueeze(2) * down
+        moved = (torch.stack(nudged) - place) / NUDGE
+        change = moved[:, 0].unsqueeze(2) * across + moved[:, 1].unsqueeze(2) * down
         weight = inside / (1 + squared) / (3 * DIFFERENCE**2)
         both = torch.cat((change, gap.unsqueeze(0)))
         if len(numbers) == 1:
             # The same as below, which would be slow.
-            whole = (both * weight.sqrt().unsqueeze(1)).flatten(1)
-            total = (whole @ whole.t()).unsqueeze(0)
+            whole = (both * weight.sqrt().unsqueeze(1)).transpose(0, 1).flatten(2)
+            total = (whole @ whole.mT).unsqueeze(0)
         else:
-            each = torch.einsum("atcn,btcn,tn->nab", both, both, weight)
+            each = torch.einsum("atcn,btcn,tn->ntab", both, both, weight)
             total = each.new_zeros(len(numbers), *each.shape[1:]).index_add(0, group, each)
-        left, right = total[:, :-1, :-1] + usual, total[:, :-1, -1] + numbers @ usual
+        # From ways at each time to the numbers that say them.
+        own = NUDGE * torch.eye(numbers.shape[1], device=ways.device)
+        varied = ways_of((numbers.unsqueeze(1) + own).flatten(0, 1))[:, :frames, self.sought]
+        varied = varied.unflatten(0, numbers.shape) - ways[:, None, :, self.sought]
+        varied = varied / NUDGE
+        left = torch.einsum("gatm,gtmk,gbtk->gab", varied, total[..., :-1, :-1], varied) + usual
+        right = torch.einsum("gatm,gtm->ga", varied, total[..., :-1, -1]) + numbers @ usual
         return cost / size, left, right
 
 
