@@ -274,7 +274,11 @@ def complaints(
     ``chatters`` reports progress on standard error.
     """
     wrong = list(_complaints_of_speech(outcome, chatters=chatters))
-    wrong += outcome.trespasses
+    places = [os.path.normpath(place) for place in outputs]
+    told = [os.path.basename(place) for place in places if os.path.dirname(place) == "/tmp"]
+    # What is being written has a dot before its name.
+    theirs = [re.compile(rf" /tmp/\.?{re.escape(Path(name).stem)}\b") for name in told]
+    wrong += [one for one in outcome.trespasses if not any(name.search(one) for name in theirs)]
     if outcome.megabytes > MEGABYTES:
         wrong.append(f"memory: {outcome.megabytes:.0f} MB")
     if must_fail and outcome.status == 0:
@@ -283,7 +287,6 @@ def complaints(
     changed = sorted(
         name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
     )
-    places = [os.path.normpath(place) for place in outputs]
     for name in changed:
         is_ours = any(
             one.startswith(f"{name}/")
@@ -308,7 +311,8 @@ def complaints(
     if "escaped" in os.listdir("/tmp"):
         remove = shutil.rmtree if os.path.isdir("/tmp/escaped") else os.remove
         remove("/tmp/escaped")
-        wrong.append("execution: it made /tmp/escaped")
+        if "escaped" not in told:
+            wrong.append("execution: it made /tmp/escaped")
     return list(dict.fromkeys(wrong))
 
 
