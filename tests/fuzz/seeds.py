@@ -19,6 +19,7 @@ from PIL import Image
 
 from seg2vid.cli import arguments
 from seg2vid.cli import main as cli
+from seg2vid.data.annotated import work as annotated_work
 from seg2vid.data.clips import ClipFolder, render_toycity
 from seg2vid.data.prepare import work as prepare_work
 from seg2vid.data.toycity import dataset as toycity_dataset
@@ -81,7 +82,7 @@ def light() -> Iterator[None]:
         return real[2](*given, **named) if is_drawn else ""
 
     real = evaluation_work.load_judges, figures.interval_of, page.line_chart
-    places = (prepare_work, evaluation_work, toycity_dataset)
+    places = (prepare_work, annotated_work, evaluation_work, toycity_dataset)
     pools = [place.work_in_processes for place in places]
     evaluation_work.load_judges = lambda _: Judges(Guesser())
     figures.interval_of = lambda *given, **named: real[1](*given, **(named | {"replicates": 4}))

@@ -91,6 +91,13 @@ def test_photo_is_turned_flattened_and_eight_bit(tmp_path: Path) -> None:
         read_image(tmp_path / "deep.png")
 
 
+def test_damaged_exif_data_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    cut = b"Exif\0\0II*\0\x08\0\0\0\x01\0abcd"
+    Image.new("RGB", (4, 2), "red").save(path, exif=cut, dpi=(72, 72))
+    assert read_image(path).shape == (2, 4, 3)
+
+
 def test_what_decoders_remark_of_damage_is_not_printed(tmp_path: Path) -> None:
     path = tmp_path / "a.tiff"
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(path)

@@ -81,7 +81,10 @@ def read_image(given: Path | Image.Image) -> UInt8[np.ndarray, "height width 3"]
     """Read a photo as RGB, turned as its EXIF data say; transparent parts become white. Raises
     ``MediaError`` for what is no 8-bit picture.
     """
-    image = ImageOps.exif_transpose(open_picture(given, "a photo"))
+    image = open_picture(given, "a photo")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of EXIF data that are damaged
+        image = ImageOps.exif_transpose(image)
     if image.mode not in EIGHT_BIT_MODES:
         got = f"{image_name(given)} with pixels of mode {image.mode} (more than 8 bits each)"
         raise MediaError("an 8-bit photo", got=got, fix="export it with 8 bits a channel")
