@@ -175,6 +175,23 @@ def test_damaged_state_is_passed_over(tmp_path: Path, damage: Any) -> None:
         read_state(tmp_path)
 
 
+def test_a_state_with_other_settings_is_refused(tmp_path: Path) -> None:
+    stage = first_frame()
+    given = [optimizer.state_dict() for optimizer in stage.make_optimizers()]
+    for wrong in ([5], [{**given[0]["param_groups"][0], "betas": 0.9}], [{"params": [0]}]):
+        write_state(tmp_path, RunState({}, [{"state": {}, "param_groups": wrong}], {}))
+        found = read_state(tmp_path)
+        assert found is not None
+        stage.optimizer_states = found.optimizers
+        with pytest.raises(TrainingError, match=r"state of a run; got settings .* start anew"):
+            stage.configure_optimizers()
+    about = {"format": run_folder.FORMAT, "optimizers": "5", "notes": "{}"}
+    for name in ("state", "state.older"):
+        run_folder.save_tensors({}, tmp_path / f"{name}.safetensors", about)
+    with pytest.raises(TrainingError, match="got a damaged file"):
+        read_state(tmp_path)
+
+
 # A full disk.
 
 

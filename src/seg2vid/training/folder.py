@@ -94,7 +94,7 @@ def read_state(folder: Path) -> RunState | None:
     for path in there:
         try:
             return _read_state(path)
-        except (SafetensorError, OSError, KeyError, ValueError):
+        except (SafetensorError, OSError, LookupError, ValueError):
             continue
     if there:
         what, fix = f"a whole state in {folder}", "delete it to start anew, or fetch it again"
@@ -110,12 +110,14 @@ def _read_state(path: Path) -> RunState:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if not all(one.isfinite().all() for one in found.values() if one.is_floating_point()):
         raise ValueError(f"{path} holds nan or inf")
-    groups = json.loads(about["optimizers"])
+    groups, notes = json.loads(about["optimizers"]), json.loads(about["notes"])
+    if not isinstance(groups, list) or not isinstance(notes, dict):
+        raise ValueError(f"{path} holds other metadata")
     optimizers: list[dict[str, Any]] = [{"state": {}, "param_groups": group} for group in groups]
     for name in [name for name in found if name.startswith("optimizer.")]:
         _, number, index, key = name.split(".")
         optimizers[int(number)]["state"].setdefault(int(index), {})[key] = found.pop(name)
-    return RunState(found, optimizers, json.loads(about["notes"]))
+    return RunState(found, optimizers, notes)
 
 
 def claim(folder: Path, resolved: dict[str, Any], *, writes: bool = True) -> None:

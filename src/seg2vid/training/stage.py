@@ -1,5 +1,6 @@
 """What all training stages share: one step with its dice, its gradients and its guard."""
 
+import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -139,9 +140,16 @@ class Stage(lightning.LightningModule):
         return find_objects(label_map, instances, foreground=foreground, factor=OBJECT_FACTOR)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Make the optimisers and load the states that a resumed run left on the stage."""
+        """Make the optimisers and load the states that a resumed run left on the stage.
+
+        Raises ``TrainingError`` for states that are damaged.
+        """
         optimizers = self.make_optimizers()
         for optimizer, state in zip(optimizers, self.optimizer_states, strict=False):
+            own = json.loads(json.dumps(optimizer.state_dict()["param_groups"]))
+            if _kinds(state["param_groups"]) != _kinds(own):
+                what, got = "the state of a run", "settings of an optimiser that do not fit"
+                raise TrainingError(what, got=got, fix="start anew in another folder")
             optimizer.load_state_dict(state)
         self.optimizer_states = []
         return optimizers
@@ -318,3 +326,10 @@ def make_adam(
     for group in optimizer.param_groups:
         group["initial_lr"] = rate
     return optimizer
+
+
+def _kinds(value: Any) -> Any:
+    """Return plain values with the type in place of each."""
+    if isinstance(value, dict):
+        return {key: _kinds(one) for key, one in value.items()}
+    return [_kinds(one) for one in value] if isinstance(value, list) else type(value)
