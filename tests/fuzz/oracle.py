@@ -275,9 +275,13 @@ def complaints(
     """
     wrong = list(_complaints_of_speech(outcome, chatters=chatters))
     places = [os.path.normpath(place) for place in outputs]
-    told = [os.path.basename(place) for place in places if os.path.dirname(place) == "/tmp"]
-    # What is being written has a dot before its name.
-    theirs = [re.compile(rf" /tmp/\.?{re.escape(Path(name).stem)}\b") for name in told]
+    # The command line may name places outside; what is being written has a dot before its name.
+    told = [os.path.normpath(folder / place) for place in places]
+    theirs = [
+        re.compile(rf" {re.escape(os.path.dirname(place))}/\.?{re.escape(Path(place).stem)}\b")
+        for place in told
+        if not place.startswith(f"{folder}/")
+    ]
     wrong += [one for one in outcome.trespasses if not any(name.search(one) for name in theirs)]
     if outcome.megabytes > MEGABYTES:
         wrong.append(f"memory: {outcome.megabytes:.0f} MB")
@@ -311,7 +315,7 @@ def complaints(
     if "escaped" in os.listdir("/tmp"):
         remove = shutil.rmtree if os.path.isdir("/tmp/escaped") else os.remove
         remove("/tmp/escaped")
-        if "escaped" not in told:
+        if "/tmp/escaped" not in told:
             wrong.append("execution: it made /tmp/escaped")
     return list(dict.fromkeys(wrong))
 

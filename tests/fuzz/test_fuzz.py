@@ -157,6 +157,8 @@ def test_what_looks_like_harm_and_is_none(wrongs: Wrongs) -> None:
     assert wrongs(lambda: write(named, b"a"), outputs=[named]) == []
     assert wrongs(lambda: write("escaped", b"a")) == ["execution: it made 'escaped'"]
     assert wrongs(lambda: write("/tmp/escaped", b"a"), outputs=["/tmp/escaped"]) == []
+    assert wrongs(lambda: write("../new.txt", b"a"), outputs=[".."]) == []
+    assert any("writes outside" in one for one in wrongs(lambda: write("../new.txt", b"a")))
     assert "execution: it made /tmp/escaped" in wrongs(lambda: write("/tmp/escaped", b"a"))
     assert wrongs(lambda: write("precious.png", b"other"), outputs=["place/.."]) == [
         "changed: a file of the user"
