@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seg2vid.geometry import Scene, move_scene
+from seg2vid.models.animator import mark_painted
 from seg2vid.models.key_frame import KeyFrame, _fill, _halving
 from seg2vid.models.motion_decoder import FINENESS, Drive
 from seg2vid.structures import Camera, ScenePaths
@@ -67,7 +68,7 @@ def test_what_is_seen_is_the_key_itself_read_once(painter: Painter) -> None:
     shown = key.show(torch.arange(PASS))
     moved = move_scene(turning.at(torch.arange(PASS))).motion
     warped = warp_clip(picture(turning), moved.backward_flow, mode="bicubic").clamp(0, 1)
-    seen = (moved.backward_visible > 0).expand_as(warped)
+    seen = (shown.motion.source >= 0).unsqueeze(2).expand_as(warped)
     assert torch.equal(shown.refined[seen], warped[seen])
     assert torch.equal(shown.motion.backward_visible, moved.backward_visible)
 
@@ -116,6 +117,31 @@ def test_labels_of_what_is_painted_are_the_refiners(painter: Painter) -> None:
     assert (maps[-1][hidden[-1]] == MADE).all()
     assert (maps[4][hidden[4]] == MADE).float().mean() > 0.9
     assert not (maps[~hidden] == MADE).any()
+
+
+def test_what_a_thing_has_stained_is_painted_where_it_leaves(painter: Painter) -> None:
+    still = drive(turn=0.0)
+    rows = torch.zeros_like(still.scene.rows)
+    rows[:, 16:26, 40:48] = 1
+    depth = torch.where(rows > 0, 1 / 8, still.scene.inverse_depth)
+    steps = still.scene.paths.camera.shape[1]
+    aside = torch.zeros(1, 1, steps, 3)
+    aside[..., 1] = torch.arange(steps) / (PASS * FINENESS)
+    paths = ScenePaths(torch.zeros(1, steps, 4), aside, torch.tensor([[[8.0, 0.8]]]))
+    labels = torch.where(rows > 0, 4, still.scene.surfaces)
+    scene = Scene(depth, rows, labels, still.scene.camera, paths)
+    moving = Drive(scene, PASS, seconds=PASS / 12, foreground=(4,), void_id=9)
+    first = picture(moving)
+    key = KeyFrame(moving, first, labels, painter)
+    shown = key.show(torch.arange(PASS))
+    hidden = shown.motion.backward_visible[0, -1, 0] == 0
+    assert hidden[18:24, 40:44].all(), "the hole that it leaves"
+    stained = (shown.motion.source[0, -1] < 0) & ~hidden
+    assert stained[18:24, 38:40].all() and not stained[:, :38].any()
+    changed = (shown.refined[0, -1] != first[0]).any(0)
+    assert changed[stained].all()
+    assert torch.equal(shown.label_maps[0, -1][stained], labels[0][stained])
+    assert mark_painted(torch.zeros(1, 1, HEIGHT, WIDTH), shown.motion)[0, -1, 0][stained].all()
 
 
 def test_without_a_refiner_nothing_is_painted() -> None:

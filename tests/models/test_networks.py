@@ -423,7 +423,7 @@ def test_animator_decodes_then_finishes() -> None:
     again = animator().finish(frame, label_map, motion)
     torch.testing.assert_close(animation.warped, again.warped)
     # What is seen is the same; what is hidden is painted once, and not in every frame.
-    seen = (motion.backward_visible > 0).expand_as(again.refined)
+    seen = (animation.motion.source >= 0).unsqueeze(2).expand_as(again.refined)
     torch.testing.assert_close(animation.refined[seen], again.warped[seen])
     assert animation.label_maps.shape == (2, TIME, *SIZE)
     assert again.label_logits.shape == (2, TIME, CHANNELS, SIZE[0] // 2, SIZE[1] // 2)

@@ -235,7 +235,10 @@ def mark_painted(painted: Mask, motion: Motion) -> Masks:
     """
     ids = painted[:, 0].long()
     carried = torch.stack([warp_labels(ids, f) for f in motion.backward_flow.unbind(1)], 1)
-    return ((motion.backward_visible <= 0.5) | (carried.unsqueeze(2) > 0)).float()
+    hidden = motion.backward_visible <= 0.5
+    if motion.source is not None:
+        hidden = motion.source.unsqueeze(2) < 0
+    return (hidden | (carried.unsqueeze(2) > 0)).float()
 
 
 def continue_latent(z: Latent, motion: Motion, objects: Objects) -> Latent:

@@ -7,7 +7,7 @@ does. (Paper Sec. 3.3 paints every frame by itself.)
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,10 @@ Pixels = Int[Tensor, " pixel"]
 Refine = Callable[[Pictures, Mask, Labels, Pictures], tuple[Pictures, Tensor | None]]
 """What a refiner does: warped frames, visibility, labels, first frame → frames and logits."""
 
+FRINGE = 2
+"""Pixels around a near thing that have taken on some of its colour, at the networks' size."""
+STEP = 1.15
+"""How many times nearer than its surroundings a thing is that leaves a fringe on them."""
 BARE = 0.002
 """Share of a picture that may be filled from around; more is painted."""
 
@@ -60,6 +64,7 @@ class KeyFrame:
         self.factor = label_map.shape[2] // drive.scene.rows.shape[2]
         self.drive = drive if self.factor == 1 else drive.enlarged(label_map)
         self.painted: list[Painted] = []
+        self.fringe = self._find_fringe()
 
     @property
     def inverse_depth(self) -> InverseDepth:
@@ -81,12 +86,30 @@ class KeyFrame:
         maps = self.label_map.expand(len(times), -1, -1)
         label_maps = warp_labels(maps, motion.backward_flow[0])
         hidden = moved.source[0] < 0
+        # Beside a hole, what the thing that left it has stained is painted with it.
+        stained = self.fringe[moved.source[0].clamp(min=0)] & self._grown(hidden) & ~hidden
+        motion = replace(motion, source=torch.where(stained, -1, moved.source))
+        hidden = hidden | stained
         frames = warped[0].clone()
         if (refine := self.refine) is not None:
             for time in _halving(len(times)):
                 shown = (frames[time], label_maps[time], hidden[time])
-                frames[time], label_maps[time] = self._finish(refine, scene, moved, time, *shown)
+                frames[time], classes = self._finish(refine, scene, moved, time, *shown)
+                # Whatever its colour, what a stained pixel shows is known.
+                label_maps[time] = torch.where(stained[time], label_maps[time], classes)
         return Animation(motion, warped, frames.unsqueeze(0), label_maps=label_maps.unsqueeze(0))
+
+    def _grown(self, mask: Bool[Tensor, "time height width"]) -> Bool[Tensor, "time height width"]:
+        """Return a mask with all that is within reach of a fringe of it."""
+        reach = FRINGE * self.factor
+        return F.max_pool2d(mask.float(), 2 * reach + 1, 1, reach) > 0
+
+    def _find_fringe(self) -> Bool[Tensor, " pixel"]:
+        """Say of each pixel whether it lies behind or below the edge of a thing beside it."""
+        scene, reach = self.drive.scene, FRINGE * self.factor
+        nearest = F.max_pool2d(scene.inverse_depth, 2 * reach + 1, 1, reach)
+        beside = self._grown(scene.rows > 0) & (scene.rows == 0)
+        return (beside | (nearest > STEP * scene.inverse_depth)).flatten()
 
     def _finish(
         self,
