@@ -12,10 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.models.config import preset
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import DivergenceError, TrainingError
 from seg2vid.training import fine_tune
+from seg2vid.training.config import OBJECTIVES
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.motion import MotionStage
 from seg2vid.training.stage import LONG_STEPS, Stage, Terms, make_adam
@@ -506,3 +508,23 @@ def test_states_of_a_stopped_run_are_given_to_its_optimisers_once(clip: Clip) ->
         for index, values in before.items():
             assert all(torch.equal(after[index][name], values[name]) for name in values)
     assert stage.optimizer_states == []
+
+
+@pytest.mark.slow
+def test_a_step_of_the_papers_networks_in_bfloat16_is_finite() -> None:
+    """On every processor: where it is not, replay the step with oneDNN off to find the kernel."""
+    model = replace(preset("paper"), label_space=CONFIG.label_space, num_frames=2)
+    training = replace(OBJECTIVES["paper"], batch_size=1, features=0.0, perceptual=0.0)
+    city = ToyCityConfig(height=128, width=256, num_frames=2)
+    torch.manual_seed(0)
+    stage = MotionStage(model, training).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = stage.compute_losses(stack([render_toycity(0, city)]))
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(loss.isfinite() for loss in terms.values())
+    wrong = [
+        name
+        for name, one in stage.named_parameters()
+        if one.grad is not None and not one.grad.isfinite().all()
+    ]
+    assert wrong == []
