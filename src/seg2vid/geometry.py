@@ -50,6 +50,12 @@ STEEPEST = 0.5
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 CELLS = 3
 """Times that cells double in which a surface is looked for that the camera has torn apart."""
+BEHIND_CELLS = 6
+"""The same, where what lies behind a hole is looked for."""
+EDGE = 3
+"""Pixels from an edge within which a surface counts as standing before what is beyond it."""
+NEARER = 1.15
+"""How many times nearer than that it is at least."""
 REACH = 2.5
 """Pixels of the first frame by which neighbours may differ and still be one surface."""
 MOST_PIXELS = 2**19
@@ -454,13 +460,14 @@ def move_scene(scene: Scene) -> MovedScene:
     batch, height, width = scene.inverse_depth.shape
     planes = surface_planes(scene.inverse_depth, scene.surfaces, scene.camera)
     count, together = scene.paths.camera.shape[1], max(1, MOST_PIXELS // (height * width))
+    is_before = _stands_before(scene).flatten(1)
     samples = []
     for sample in range(batch):
         parts = []
         for first in range(0, count, together):
             times = slice(first, min(first + together, count))
             moments = whole.moments(sample, times, planes, (height, width))
-            flat = (whole.inverse_depth[sample], whole.fixed[sample])
+            flat = (whole.inverse_depth[sample], whole.fixed[sample], is_before[sample])
             parts.append(_render(moments, *flat, scene.detail))
         samples.append([torch.cat(part) for part in zip(*parts, strict=True)])
     forward, backward, seen, shown, distance, source, behind = (
@@ -468,6 +475,14 @@ def move_scene(scene: Scene) -> MovedScene:
     )
     motion = Motion(forward, backward, seen.unsqueeze(2), shown.unsqueeze(2))
     return MovedScene(motion, distance, source, behind)
+
+
+@torch.no_grad()
+def _stands_before(scene: Scene) -> Bool[Tensor, "batch height width"]:
+    """Return what something else lies behind: objects, and the near side of an upright edge."""
+    reach = EDGE * scene.detail
+    farthest = -F.max_pool2d(-scene.inverse_depth, (1, 2 * reach + 1), 1, (0, reach))
+    return (scene.rows > 0) | (scene.inverse_depth > NEARER * farthest)
 
 
 def lift_points(scene: Scene, moved: MovedScene, time: int, pixels: Indices) -> Points:
@@ -527,13 +542,14 @@ def _render(
     moments: _Moments,
     depth: Float[Tensor, " pixel"],
     fixed: Bool[Tensor, " pixel"],
+    is_before: Bool[Tensor, " pixel"],
     detail: int,
 ) -> tuple[Tensor, ...]:
     """Return both flows, both visibilities, inverse depth and source of each moment."""
     grid, width, pixels = moments.grid, moments.width, moments.grid.shape[1]
     start = moments.start
     with torch.no_grad():
-        source, behind = _find_sources(moments, start, depth, detail)
+        source, behind = _find_sources(moments, start, depth, is_before, detail)
         seen = _still_seen(moments, start, source).view(-1, pixels) | fixed
     landed, distance = moments.land(moments.rays, start + behind)
     own = torch.arange(pixels, device=grid.device)
@@ -554,11 +570,15 @@ def _render(
 
 
 def _find_sources(
-    moments: _Moments, start: Indices, depth: Float[Tensor, " pixel"], detail: int
+    moments: _Moments,
+    start: Indices,
+    depth: Float[Tensor, " pixel"],
+    is_before: Bool[Tensor, " pixel"],
+    detail: int,
 ) -> tuple[Indices, Indices]:
     """Return the nearest surface that each pixel of a moment shows, -1 where none is.
 
-    Also returns, for every pixel that shows nothing, the surface farthest back around it.
+    Also returns, for every pixel that shows nothing, the surface that lies behind.
 
     Each pixel of the first frame is put where its centre falls. From what fell on a pixel, or else
     around it, its ray walks to the surface in whose footprint it lands. Where surfaces that fell
@@ -594,9 +614,46 @@ def _find_sources(
     own = torch.where(best < 0, -1, best & LOW_WORD)
     for _ in range(1 + detail // 2):
         own = _close_cracks(moments, start, own, detail // 2)
-    distances = depth[candidates]
-    farthest = candidates.gather(0, distances.argmin(0, keepdim=True)).squeeze(0)
-    return own, own.index_put((hard,), torch.where(own[hard] < 0, farthest, own[hard]))
+    return own, _look_behind(own, first, depth, is_before, moments.height, moments.width)
+
+
+def _look_behind(
+    own: Indices,
+    first: Indices,
+    depth: Float[Tensor, " pixel"],
+    is_before: Bool[Tensor, " pixel"],
+    height: int,
+    width: int,
+) -> Indices:
+    """Return what each pixel shows or, where it shows nothing, what lies behind.
+
+    That is the farthest of what is around and not ``is_before`` something: within a cell or beside
+    it, of the smallest cells where anything is; if nowhere, what the search began with.
+    """
+    hole = (own < 0).nonzero().squeeze(1)
+    if not len(hole):
+        return own
+    behind, time, pixel = own.clone(), hole // (height * width), hole % (height * width)
+    row, column = pixel // width, pixel % width
+    nothing = torch.iinfo(torch.long).max
+    shown = own.clamp(min=0)
+    keys = _key(depth[shown], own).masked_fill((own < 0) | is_before[shown], nothing)
+    level = keys.view(-1, height, width)
+    for size in range(1, BEHIND_CELLS + 1):
+        odd = (0, level.shape[2] % 2, 0, level.shape[1] % 2)
+        level = F.pad(level, odd, value=nothing) if any(odd) else level
+        level = torch.minimum(level[:, ::2], level[:, 1::2])
+        level = torch.minimum(level[..., ::2], level[..., 1::2])
+        found = torch.full_like(hole, nothing)
+        for down, right in ((0, 0), *AROUND):
+            near_row = ((row >> size) + down).clamp(0, level.shape[1] - 1)
+            near_column = ((column >> size) + right).clamp(0, level.shape[2] - 1)
+            found = torch.minimum(found, level[time, near_row, near_column])
+        is_found = found < nothing
+        behind[hole[is_found]] = found[is_found] & LOW_WORD
+        hole, time, row, column = (one[~is_found] for one in (hole, time, row, column))
+    behind[hole] = first[hole]
+    return behind
 
 
 def _splat(

@@ -106,14 +106,23 @@ def test_only_void_that_reaches_the_lower_border_is_the_own_car() -> None:
 
 def test_stray_pixels_of_an_object_are_held_near_its_mean() -> None:
     rows = torch.zeros(1, 4, 4, dtype=torch.long)
-    rows[:, :, 2:] = 1
+    rows[:, 2:] = 1
     depth = torch.full((1, 4, 4), 0.1)
-    depth[0, 0, 0], depth[0, 0, 2], depth[0, 1, 2] = 1.0, 0.3, 0.001
+    depth[0, 0, 0], depth[0, 2, 0], depth[0, 2, 1] = 1.0, 0.3, 0.001
     held = hold_together(depth, rows)
-    mean = depth[0, :, 2:].mean()
+    mean = depth[0, 2:].mean()
     assert held[0, 0, 0] == 1.0, "the background keeps its own"
-    assert torch.isclose(held[0, 0, 2], mean * 1.4) and torch.isclose(held[0, 1, 2], mean / 1.4)
+    assert torch.isclose(held[0, 2, 0], mean * 1.4) and torch.isclose(held[0, 2, 1], mean / 1.4)
     assert held[0, 3, 3] == depth[0, 3, 3]
+
+
+def test_what_is_taller_than_wide_is_flat() -> None:
+    rows = torch.zeros(1, 8, 4, dtype=torch.long)
+    rows[:, 1:7, 1:3] = 1
+    depth = torch.linspace(0.05, 0.15, 32).view(1, 8, 4)
+    held = hold_together(depth, rows)
+    torch.testing.assert_close(held[rows > 0], depth[rows > 0].mean().expand(12))
+    assert torch.equal(held[rows == 0], depth[rows == 0])
 
 
 # Paths.

@@ -127,7 +127,8 @@ class KeyFrame:
             return frame, label_map
         if bare.float().mean() <= BARE:
             return _fill(frame, label_map, bare)
-        painted, classes = self._paint(refine, frame[None], label_map[None], ~bare)
+        behind = self.label_map[0].flatten()[moved.behind[0, time]]
+        painted, classes = self._paint(refine, frame[None], label_map[None], ~bare, behind)
         frame = torch.where(bare, painted[0].to(frame.dtype), frame)
         label_map = torch.where(bare, classes[0], label_map)
         pixels = bare.flatten().nonzero().squeeze(1)
@@ -141,8 +142,12 @@ class KeyFrame:
         frame: Pictures,
         label_map: Labels,
         known: Bool[Tensor, "height width"],
+        behind: Int[Tensor, "height width"],
     ) -> tuple[Pictures, Labels]:
-        """Return the refiner's picture and labels, which it paints on its own grid."""
+        """Return the refiner's picture and labels, which it paints on its own grid.
+
+        Where no object lies ``behind`` none is painted: it would be more of what left the hole.
+        """
         factor, shown = self.factor, known.float()[None, None]
         if factor == 1:
             painted, logits = refine(frame, shown, label_map, self.picture)
@@ -155,8 +160,13 @@ class KeyFrame:
             painted = F.interpolate(painted, scale_factor=factor, mode="bilinear")
         if logits is None:
             return painted, label_map
-        classes = logits.argmax(1).repeat_interleave(2 * factor, 1)
-        return painted, classes.repeat_interleave(2 * factor, 2)
+        things = behind.new_tensor(self.drive.foreground)
+        stuff = logits.index_fill(1, things, -torch.inf)
+        classes, others = (
+            one.argmax(1).repeat_interleave(2 * factor, 1).repeat_interleave(2 * factor, 2)
+            for one in (logits, stuff)
+        )
+        return painted, torch.where(torch.isin(behind, things), classes, others)
 
     def _recall(
         self,

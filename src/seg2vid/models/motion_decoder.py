@@ -43,6 +43,7 @@ from seg2vid.structures import (
     Pictures,
     ScenePaths,
 )
+from seg2vid.warp import pixel_grid
 
 Times = Shaped[Tensor, " time"]
 
@@ -73,6 +74,8 @@ GAP = 7.0
 """Metres that are left to a vehicle in front, where there were more."""
 NEAR = 2.5
 """Metres within which a vehicle is beside the camera rather than in front of it."""
+TALL = 1.3
+"""How many times taller than wide an object is that is seen as flat."""
 LENGTHS = 1.4
 """How many times nearer or farther than its middle the ends of an object may be."""
 Velocity = Float[Tensor, "batch 4"]
@@ -450,10 +453,16 @@ def _pivots(middle: Float[Tensor, "batch object 3"]) -> Float[Tensor, "batch obj
 
 
 def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
-    """Keep the depth of an object's pixels near its mean: stray ones fly off when it moves."""
-    mean = pool_rows(inverse_depth.unsqueeze(1), rows, MAX_OBJECTS + 1)
-    own = spread_rows(mean, rows).squeeze(1)
-    held = torch.minimum(torch.maximum(inverse_depth, own / LENGTHS), own * LENGTHS)
+    """Keep the depth of an object's pixels near its mean: stray ones fly off when it moves.
+
+    What is taller than wide, as people are, is flat: it frays where its depth is uneven.
+    """
+    grid = pixel_grid(*rows.shape[1:], like=inverse_depth).expand(len(rows), -1, -1, -1)
+    about = torch.cat((inverse_depth.unsqueeze(1), grid, grid.square()), 1)
+    mean, x, y, xx, yy = pool_rows(about, rows, MAX_OBJECTS + 1).unbind(2)
+    lengths = torch.where(yy - y.square() > TALL**2 * (xx - x.square()), 1.0, LENGTHS)
+    own, length = spread_rows(torch.stack((mean, lengths), 2), rows).unbind(1)
+    held = torch.minimum(torch.maximum(inverse_depth, own / length), own * length)
     return torch.where(rows > 0, held, inverse_depth)
 
 
