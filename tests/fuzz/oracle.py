@@ -283,7 +283,8 @@ def complaints(
         if not place.startswith(f"{folder}/")
     ]
     wrong += [one for one in outcome.trespasses if not any(name.search(one) for name in theirs)]
-    if outcome.megabytes > MEGABYTES:
+    # What was asked for may be right and too large for this machine, where that is said.
+    if outcome.megabytes > MEGABYTES and "Expected enough memory" not in outcome.err:
         wrong.append(f"memory: {outcome.megabytes:.0f} MB")
     if must_fail and outcome.status == 0:
         wrong.append("silent: damage that must be seen was not")
