@@ -25,9 +25,7 @@ Refine = Callable[[Pictures, Mask, Labels, Pictures], tuple[Pictures, Tensor | N
 """What a refiner does: warped frames, visibility, labels, first frame → frames and logits."""
 
 FRINGE = 2
-"""Pixels around a near thing that have taken on some of its colour, at the networks' size."""
-STEP = 1.15
-"""How many times nearer than its surroundings a thing is that leaves a fringe on them."""
+"""Pixels around an object that have taken on some of its colour, at the networks' size."""
 BARE = 0.002
 """Share of a picture that may be filled from around; more is painted."""
 
@@ -105,11 +103,9 @@ class KeyFrame:
         return F.max_pool2d(mask.float(), 2 * reach + 1, 1, reach) > 0
 
     def _find_fringe(self) -> Bool[Tensor, " pixel"]:
-        """Say of each pixel whether it lies behind or below the edge of a thing beside it."""
-        scene, reach = self.drive.scene, FRINGE * self.factor
-        nearest = F.max_pool2d(scene.inverse_depth, 2 * reach + 1, 1, reach)
-        beside = self._grown(scene.rows > 0) & (scene.rows == 0)
-        return (beside | (nearest > STEP * scene.inverse_depth)).flatten()
+        """Say of each pixel whether it lies beside an object."""
+        is_object = self.drive.scene.rows > 0
+        return (self._grown(is_object) & ~is_object).flatten()
 
     def _finish(
         self,
