@@ -20,13 +20,12 @@ from seg2vid.evaluation.compare import (
     Change,
     Comparison,
     compare,
-    comparison_lines,
     independent_difference,
     read_report,
-    table_lines,
     verdict_of,
     what_differs,
 )
+from seg2vid.evaluation.comparison_table import comparison_lines, table_lines
 from seg2vid.evaluation.metrics.intervals import Interval
 from seg2vid.tools.errors import Seg2VidError
 from tests.evaluation_samples import make_report

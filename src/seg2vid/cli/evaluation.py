@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from seg2vid.cli.options import Compare, Evaluate, StudyAnalyse, StudyMake
 from seg2vid.evaluation.compare import compare as compare_reports
-from seg2vid.evaluation.compare import comparison_lines, read_report, table_lines
+from seg2vid.evaluation.compare import read_report
+from seg2vid.evaluation.comparison_table import comparison_lines, table_lines
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.evaluation.study import make_page, preference_lines
 from seg2vid.tools.errors import Seg2VidError
