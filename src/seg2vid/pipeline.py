@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import index
@@ -27,16 +28,18 @@ from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.control import Control
 from seg2vid.models.first_frame import FirstFrame, check_same_kind
-from seg2vid.models.layers import (
-    OBJECT_FACTOR,
-    coarse_labels,
-    count_rows,
-    fast_arithmetic,
-    find_objects,
-)
+from seg2vid.models.layers import OBJECT_FACTOR, coarse_labels, count_rows, find_objects
 from seg2vid.models.motion_decoder import Drive, last_velocity
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights, is_restricted, read_licence
 from seg2vid.structures import Labels, Latent, Look, Motion, Objects, Pictures, join_batch
+from seg2vid.tools.computing import PrecisionName
+from seg2vid.tools.devices import (
+    check_compiler,
+    choose_device,
+    choose_precision,
+    fast_arithmetic,
+    precision_here,
+)
 from seg2vid.tools.errors import LabelMapError, ModelError
 from seg2vid.tools.files import digest_of
 from seg2vid.tools.seeds import Generators, Seeds, make_generators, seeded
@@ -110,6 +113,7 @@ class Seg2VidPipeline:
         self.frames_per_second = config.frames_per_second
         self.default_frames = max(1, round(DEFAULT_SECONDS * config.frames_per_second))
         self.device = torch.device("cpu")
+        self.precision: PrecisionName = "auto"
         self.provenance: dict[str, Any] = {}
         self.source: dict[str, str] = {}
         self.motion_encoder_weights: dict[str, Tensor] = {}
@@ -168,13 +172,41 @@ class Seg2VidPipeline:
         place = f"{self.label_space.name}, on {self.device}"
         return f"Seg2VidPipeline({name!r}, {self.width}x{self.height}, {passes}, {place})"
 
-    def to(self: Pipeline, device: str | torch.device) -> Pipeline:
-        """Move the networks to a device; results are returned there."""
-        self.device = torch.device(device)
+    def to(
+        self: Pipeline, device: str | torch.device, *, precision: PrecisionName | None = None
+    ) -> Pipeline:
+        """Move the networks to a device (``auto``, ``cpu``, ``cuda``, ``mps`` ...).
+
+        Results are returned there. ``precision`` is what they compute in from then on: ``auto``,
+        which a pipeline begins with, is bfloat16 where it is fast, else float32. Raises
+        ``Seg2VidError`` for a device that is not there, and for what it cannot compute in.
+        """
+        self.device = choose_device(device)
+        self.precision = self.precision if precision is None else precision
+        choose_precision(self.precision, self.device)
         self.first_frame.to(self.device)
         self.animator.to(self.device)
         if self.appearance_encoder is not None:
             self.appearance_encoder.to(self.device)
+        return self
+
+    @property
+    def computes_in(self) -> PrecisionName:
+        """What the networks compute in here and now."""
+        return precision_here(self.device, self.precision)
+
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """Let networks compute in that within the block."""
+        return fast_arithmetic(self.device, self.precision)
+
+    def compile(self: Pipeline) -> Pipeline:
+        """Compile the networks where they are first used, which takes a minute or two.
+
+        Raises ``ModelError`` where there is no compiler. Results stay the same within rounding.
+        """
+        check_compiler()
+        self.first_frame.compile()
+        self.animator.compile_boxes()
         return self
 
     @torch.inference_mode()
@@ -274,14 +306,15 @@ class Seg2VidPipeline:
             # 3. Label map → first frame, unless the user brings one
             small = coarse_labels(ids, factor)
             worn = self.draw_look(small, objects, generators, resample, resample_seed, look)
-            with fast_arithmetic(self.device):
+            with self.arithmetic():
                 frame = self.first_frame(ids, objects, worn) if first_frame is None else first_frame
             # 4. z ~ N(0, I), unless the user brings one
             pairs = zip(torch.split(objects, 1), generators, strict=True)
             drawn = join_batch([self.animator.flow_decoder.draw(*pair) for pair in pairs])
             z, velocity = drawn if z is None else z, None
         about: dict[str, Any] = {"seeds": tuple(one.initial_seed() for one in generators)}
-        about |= self.source | ({"look": worn} if first_frame is None else {})
+        about |= self.source | {"device": self.device.type, "precision": self.computes_in}
+        about |= {"look": worn} if first_frame is None else {}
         if count == 0:
             yield self._still(frame, ids, instance_map, z, about)
             return
@@ -298,7 +331,7 @@ class Seg2VidPipeline:
                 after = pace.at(begin) / self.frames_per_second
                 maps = coarse_labels(ids, factor), numbers
                 steer = self.steering(control, *maps, after, heading.tolist())
-            with torch.inference_mode(), fast_arithmetic(self.device):
+            with torch.inference_mode(), self.arithmetic():
                 keys = self.animator.begin(
                     frame,
                     ids,
@@ -320,7 +353,7 @@ class Seg2VidPipeline:
                 since = [pace.between(begin, number) for number in range(start + 1, stop + 1)]
                 times = torch.tensor(since, dtype=torch.float32, device=self.device)
                 with torch.inference_mode():
-                    with fast_arithmetic(self.device):
+                    with self.arithmetic():
                         shows = [key.show(times - 1) for key in keys]
                     animation = join_batch(shows)
                     motion, label_maps = animation.motion, choose_labels(ids, animation)
@@ -436,7 +469,7 @@ class Seg2VidPipeline:
         self.check_inputs(ids, None, picture, 1)
         objects = self.find_objects(ids, None)
         rows = self.first_frame.segments(ids, objects)
-        with fast_arithmetic(self.device):
+        with self.arithmetic():
             if self.appearance_encoder is not None:
                 look = self.appearance_encoder(picture, ids, rows).mean
             else:

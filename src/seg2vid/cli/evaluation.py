@@ -7,6 +7,7 @@ from seg2vid.evaluation.compare import compare as compare_reports
 from seg2vid.evaluation.compare import comparison_lines, read_report, table_lines
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.evaluation.study import make_page, preference_lines
+from seg2vid.tools.devices import choose_device
 from seg2vid.tools.errors import Seg2VidError
 
 
@@ -48,7 +49,8 @@ def evaluate(options: Evaluate) -> Iterator[str]:
         limit=options.clips,
         pairs=pairs,
         videos=videos if pairs is None else None,
-        device=evaluation.choose_device(options.device),
+        device=str(choose_device(options.device)),
+        precision=options.precision,
     )
     how = ("workers", "threads", "keep_work")
     yield from evaluation.run(setup, **{name: getattr(options, name) for name in how})

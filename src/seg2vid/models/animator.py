@@ -128,6 +128,15 @@ class Animator(nn.Module):
             for one, pair in zip(drives, pairs, strict=True)
         ]
 
+    def compile_boxes(self) -> None:
+        """Compile what takes long: see ``Seg2VidPipeline.compile``."""
+        if isinstance(self.flow_decoder, MotionDecoder):
+            self.flow_decoder.depth.compile_network()
+        else:
+            self.flow_decoder.compile()
+        if self.refiner is not None:
+            self.refiner.compile()
+
     @property
     def passes_per_key(self) -> int:
         """Passes that are read from one frame: a scene carries further than a flow."""
