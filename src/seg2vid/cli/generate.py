@@ -86,7 +86,6 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     places = _list_inputs(options)
     outputs = options.outputs([place.stem for place in places])
     _check_options(options, places, list(outputs.values()))
-    choose_precision(options.precision, choose_device(options.device))
     pipe = Seg2VidPipeline.from_pretrained(options.model or default_model())
     pipe.to(options.device, precision=options.precision)
     if options.compile:
@@ -185,6 +184,7 @@ def _check_options(
         raise MediaError(what, got="both", fix=fix)
     if options.diverse is not None and options.samples > 1:
         raise MediaError("--diverse or --samples", got="both", fix="leave one of them out")
+    choose_precision(options.precision, choose_device(options.device))
     if options.size is not None:
         check_size(options.size)
     outputs = [place for path in paths for place in outer_paths(path, options.save)]
