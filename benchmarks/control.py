@@ -26,9 +26,10 @@ from seg2vid.data.teachers.flow import RaftFlow
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.media.generated import GeneratedVideo
 from seg2vid.models.control import Control
-from seg2vid.models.layers import OBJECT_FACTOR, exact_arithmetic
+from seg2vid.models.layers import OBJECT_FACTOR
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip
+from seg2vid.tools.devices import exact_arithmetic
 
 FIRST_SEED = 900_000
 SMALLEST = 60

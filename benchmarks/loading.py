@@ -70,7 +70,7 @@ def need(dataset: PreparedDataset, batch_size: int, threads: int) -> float:
     stage = MotionStage(model, MotionTrainingConfig(batch_size=batch_size))
     counts: dict[str, Any] = {"batch_size": batch_size, "steps": 1, "start": 0, "seed": 0}
     batches = TrainingBatches([(dataset, 1.0)], stills=False, **counts)
-    settings = RunConfig(precision="bf16-mixed")
+    settings = RunConfig(precision="bfloat16")
     cost = measure_cost(stage, batches, settings, [], device=torch.device("cpu"))
     return batch_size / cost["seconds_per_step"]
 

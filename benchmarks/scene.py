@@ -19,10 +19,10 @@ from seg2vid.data.clips import render_toycity
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.evaluation.metrics.scene import depth_errors, path_errors, sharpness_by_frame
 from seg2vid.models.depth import own_car
-from seg2vid.models.layers import exact_arithmetic
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip
+from seg2vid.tools.devices import exact_arithmetic
 from seg2vid.transfer import encode_motion
 from seg2vid.warp import follow_passes
 

@@ -84,7 +84,7 @@ class Worker:
         start = self.clock()
         torch.manual_seed(number)
         kind = torch.device(self.device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
             turns = self._turns(batch)
             for optimizer in self.optimizers:
                 terms = self._timed("forward", lambda: next(turns))
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, help="by default a few are rendered")
     parser.add_argument("--judges", type=Path, help="without it the perceptual terms are left out")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--profile", action="store_true", help="print the parts of a step, too")

@@ -78,7 +78,7 @@ def short_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Force what the processor would choose: both branches run on every machine."""
     is_fast = request.param == "bfloat16"
-    monkeypatch.setattr("seg2vid.models.layers.has_fast_bfloat16", lambda device: is_fast)
+    monkeypatch.setattr("seg2vid.tools.devices.has_fast_bfloat16", lambda device: is_fast)
     return request.param
 
 

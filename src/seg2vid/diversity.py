@@ -10,9 +10,9 @@ from torch import Tensor
 
 from seg2vid.geometry import scene_flow
 from seg2vid.media.given import GivenMaps
-from seg2vid.models.control import Control
+from seg2vid.models.control import Control, steering
 from seg2vid.models.key_frame import KeyFrame
-from seg2vid.models.layers import OBJECT_FACTOR, coarse_labels, fast_arithmetic
+from seg2vid.models.layers import OBJECT_FACTOR, coarse_labels
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Pictures
 from seg2vid.tools.errors import ModelError
@@ -84,10 +84,10 @@ def draw_flows(
         one = slice(number, number + 1)
         steer = None
         if control is not None:
-            things = None if numbers is None else numbers[one]
-            steer = pipeline.steering(control, ids[one], things, 0.0, [0.0])
+            maps = ids[one], None if numbers is None else numbers[one]
+            steer = steering(control, pipeline.label_space, maps, 0.0, [0.0])
         z = still.z.sample(number)
-        with fast_arithmetic(pipeline.device):
+        with pipeline.arithmetic():
             (key,) = pipeline.animator.begin(frame, ids[one], z, objects[one], steer=steer)
         if isinstance(key, KeyFrame):
             flow = scene_flow(key.drive.at(last))

@@ -1,9 +1,8 @@
 """The main path, top to bottom: labels → first frame → z → motion → warp → refine."""
 
-import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from operator import index
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar
@@ -16,27 +15,24 @@ from seg2vid.media.generated import GeneratedVideo, join_passes, play_back, show
 from seg2vid.media.given import GivenFrames, GivenMaps, GivenPicture, take_inputs
 from seg2vid.models.animator import (
     Animator,
-    Steer,
-    choose_instances,
-    choose_labels,
-    continue_latent,
-    mark_painted,
 )
 from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.control import Control
 from seg2vid.models.first_frame import FirstFrame, check_same_kind
-from seg2vid.models.layers import (
-    OBJECT_FACTOR,
-    coarse_labels,
-    count_rows,
-    fast_arithmetic,
-    find_objects,
-)
-from seg2vid.models.motion_decoder import Drive, last_velocity
+from seg2vid.models.layers import OBJECT_FACTOR, coarse_labels, count_rows, find_objects
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights, is_restricted, read_licence
+from seg2vid.session import Pace, Session
 from seg2vid.structures import Labels, Latent, Look, Motion, Objects, Pictures, join_batch
+from seg2vid.tools.computing import PrecisionName
+from seg2vid.tools.devices import (
+    check_compiler,
+    choose_device,
+    choose_precision,
+    fast_arithmetic,
+    precision_here,
+)
 from seg2vid.tools.errors import LabelMapError, ModelError
 from seg2vid.tools.files import digest_of
 from seg2vid.tools.seeds import Generators, Seeds, make_generators, seeded
@@ -46,34 +42,6 @@ Pipeline = TypeVar("Pipeline", bound="Seg2VidPipeline")
 BOXES = ("first_frame", "animator")
 DEFAULT_SECONDS = 3
 """How long a video is where nobody says it."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """When each frame of a video is, in the model's frames since the first."""
-
-    step: float
-    """From frame to frame."""
-    loop: int = 0
-    """Frames of a loop, on whose way there ``step`` is the largest; 0 for a video without end."""
-
-    def at(self, number: int) -> float:
-        """Return when a frame is."""
-        if self.loop == 0:
-            return number * self.step
-        angle = 2 * math.pi / self.loop
-        return self.step / angle * (1 - math.cos(angle * number))
-
-    def between(self, before: int, after: int) -> float:
-        """Return how much later a frame is than another."""
-        return self.at(after) - self.at(before)
-
-    def reach(self, begin: int, span: int) -> int:
-        """Return the last frame within a ``span`` from frame ``begin``, but at least the next."""
-        end, last = begin + 1, self.loop // 2 if self.loop else math.inf
-        while end < last and self.between(begin, end + 1) <= span + 1e-6 * self.step:
-            end += 1
-        return end
 
 
 class Seg2VidPipeline:
@@ -110,6 +78,7 @@ class Seg2VidPipeline:
         self.frames_per_second = config.frames_per_second
         self.default_frames = max(1, round(DEFAULT_SECONDS * config.frames_per_second))
         self.device = torch.device("cpu")
+        self.precision: PrecisionName = "auto"
         self.provenance: dict[str, Any] = {}
         self.source: dict[str, str] = {}
         self.motion_encoder_weights: dict[str, Tensor] = {}
@@ -168,13 +137,41 @@ class Seg2VidPipeline:
         place = f"{self.label_space.name}, on {self.device}"
         return f"Seg2VidPipeline({name!r}, {self.width}x{self.height}, {passes}, {place})"
 
-    def to(self: Pipeline, device: str | torch.device) -> Pipeline:
-        """Move the networks to a device; results are returned there."""
-        self.device = torch.device(device)
+    def to(
+        self: Pipeline, device: str | torch.device, *, precision: PrecisionName | None = None
+    ) -> Pipeline:
+        """Move the networks to a device (``auto``, ``cpu``, ``cuda``, ``mps`` ...).
+
+        Results are returned there. ``precision`` is what they compute in from then on: ``auto``,
+        which a pipeline begins with, is bfloat16 where it is fast, else float32. Raises
+        ``Seg2VidError`` for a device that is not there, and for what it cannot compute in.
+        """
+        self.device = choose_device(device)
+        self.precision = self.precision if precision is None else precision
+        choose_precision(self.precision, self.device)
         self.first_frame.to(self.device)
         self.animator.to(self.device)
         if self.appearance_encoder is not None:
             self.appearance_encoder.to(self.device)
+        return self
+
+    @property
+    def computes_in(self) -> PrecisionName:
+        """What the networks compute in here and now."""
+        return precision_here(self.device, self.precision)
+
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """Let networks compute in that within the block."""
+        return fast_arithmetic(self.device, self.precision)
+
+    def compile(self: Pipeline) -> Pipeline:
+        """Compile the networks where they are first used, which takes a minute or two.
+
+        Raises ``ModelError`` where there is no compiler. Results stay the same within rounding.
+        """
+        check_compiler()
+        self.first_frame.compile()
+        self.animator.compile_boxes()
         return self
 
     @torch.inference_mode()
@@ -248,144 +245,106 @@ class Seg2VidPipeline:
 
         That of a ``loop`` does: the way back shows the passes again.
         """
-        total, factor = self._count(num_frames, frames_per_second), index(scale)
-        rate = float(self.frames_per_second if frames_per_second is None else frames_per_second)
-        self._check_pace(rate, speed, factor, loop)
-        pace = Pace(speed * self.frames_per_second / rate, total if loop else 0)
+        total = self._count(num_frames, frames_per_second)
+        session = self.start(
+            label_map,
+            instance_map=instance_map,
+            first_frame=first_frame,
+            z=z,
+            seed=seed,
+            generator=generator,
+            resample=resample,
+            resample_seed=resample_seed,
+            look=look,
+            frames_per_second=frames_per_second,
+            speed=speed,
+            scale=scale,
+        )
+        if control is not None:
+            session.check(control)
+        if loop:
+            self._check_architecture("a loop")
+            session.pace = replace(session.pace, loop=total)
         count = total // 2 if loop else total - 1
-        # Inference mode is held around each pass, not around the yields: a caller's own code runs
-        # between them.
-        with torch.inference_mode():
-            # 1. Check inputs, put them on the device
-            size = {"height": factor * self.height, "width": factor * self.width}
-            inputs = take_inputs(
-                label_map, instance_map, first_frame, space=self.label_space, **size
-            )
-            generators = make_generators(len(inputs.label_map), seed, generator)
-            ids = _for_each(inputs.label_map, len(generators), self.device)
-            instance_map = _for_each(inputs.instance_map, len(generators), self.device)
-            first_frame = _for_each(inputs.first_frame, len(generators), self.device)
-            self.check_inputs(ids, instance_map, first_frame, total, factor)
-            if control is not None:
-                self._check_control(control, ids, instance_map)
-            # 2. Which pixels belong together
-            objects = self.find_objects(ids, instance_map, factor)
-            z = None if z is None else self._take_z(z, objects)
-            # 3. Label map → first frame, unless the user brings one
-            small = coarse_labels(ids, factor)
-            worn = self.draw_look(small, objects, generators, resample, resample_seed, look)
-            with fast_arithmetic(self.device):
-                frame = self.first_frame(ids, objects, worn) if first_frame is None else first_frame
-            # 4. z ~ N(0, I), unless the user brings one
-            pairs = zip(torch.split(objects, 1), generators, strict=True)
-            drawn = join_batch([self.animator.flow_decoder.draw(*pair) for pair in pairs])
-            z, velocity = drawn if z is None else z, None
-        about: dict[str, Any] = {"seeds": tuple(one.initial_seed() for one in generators)}
-        about |= self.source | ({"look": worn} if first_frame is None else {})
         if count == 0:
-            yield self._still(frame, ids, instance_map, z, about)
+            yield session.first
             return
-        # 5. Key by key, and from each key pass by pass: motion → warp → refine → labels; the last
-        # frame that a key is good for is the next one
-        known, steer, first_depth = None, None, None
         passes: list[GeneratedVideo] = []
-        painted, heading = torch.zeros_like(frame[:, :1]), torch.zeros(len(ids))
-        end = 0
-        while end < count:
-            begin, end = end, pace.reach(end, self.animator.passes_per_key * self.num_frames)
-            if control is not None:
-                numbers = None if instance_map is None else coarse_labels(instance_map, factor)
-                after = pace.at(begin) / self.frames_per_second
-                maps = coarse_labels(ids, factor), numbers
-                steer = self.steering(control, *maps, after, heading.tolist())
-            with torch.inference_mode(), fast_arithmetic(self.device):
-                keys = self.animator.begin(
-                    frame,
-                    ids,
-                    z,
-                    objects,
-                    velocity=velocity,
-                    known=known,
-                    until=round(pace.between(begin, end), 6),
-                    steer=steer,
-                )
-            depths = [one.inverse_depth for one in keys if one.inverse_depth is not None]
-            if begin == 0 and depths:
-                first_depth = torch.cat(depths)
-            stop = begin
-            while stop < min(end, count):
-                # A pass is made whole: how its frames look does not depend on where a video ends.
-                start, stop = stop, min(pace.reach(stop, self.num_frames), end)
-                shown = min(stop, count) - start
-                since = [pace.between(begin, number) for number in range(start + 1, stop + 1)]
-                times = torch.tensor(since, dtype=torch.float32, device=self.device)
-                with torch.inference_mode():
-                    with fast_arithmetic(self.device):
-                        shows = [key.show(times - 1) for key in keys]
-                    animation = join_batch(shows)
-                    motion, label_maps = animation.motion, choose_labels(ids, animation)
-                    instance_maps = None
-                    if instance_map is not None:
-                        things = self.label_space.foreground_ids
-                        instance_maps = choose_instances(
-                            instance_map, label_maps, animation, things
-                        )
-                    marks = mark_painted(painted, motion)
-                first = partial(torch.narrow, dim=1, start=0, length=shown)
-                chunk = GeneratedVideo(
-                    first_frame=frame,
-                    frames=animation.refined[:, :shown],
-                    label_map=ids,
-                    label_maps=label_maps[:, :shown],
-                    motion=motion.map(first),
-                    z=z,
-                    frames_per_second=rate,
-                    label_space=self.label_space.name,
-                    pass_starts=(start,) if start == begin else (),
-                    instance_map=instance_map,
-                    instance_maps=None if instance_maps is None else instance_maps[:, :shown],
-                    painted=marks[:, :shown],
-                    first_inverse_depth=first_depth,
-                    **about,
-                )
-                yield chunk
-                if loop:
-                    passes.append(chunk)
-            if end >= count:
-                break
-            with torch.inference_mode():
-                frame, ids, painted = animation.refined[:, -1], label_maps[:, -1], marks[:, -1]
-                instance_map = None if instance_maps is None else instance_maps[:, -1]
-                objects = self.find_objects(ids, instance_map, factor)
-                z = continue_latent(z, motion, objects)
-                known = None if motion.inverse_depth is None else motion.inverse_depth[:, -1]
-                if (path := motion.camera_path) is not None:
-                    before = stop - 1 if path.shape[1] > 1 else begin
-                    seconds = pace.between(before, stop) / self.frames_per_second
-                    velocity = last_velocity(path, seconds)
-                    heading = heading + path[:, -1, 2].cpu()
+        while session.count < count:
+            chunk = session.make_pass(count, control)
+            yield chunk
+            if loop:
+                passes.append(chunk)
         yield from play_back(passes, total - 1 - count)
 
-    def steering(
+    @torch.inference_mode()
+    def start(
         self,
-        control: Control,
-        label_map: Labels,
-        instance_map: Labels | None,
-        begin: float,
-        headings: list[float],
-    ) -> Steer:
-        """Return what changes the drive of each sample as wished; see ``Control.steer``.
+        label_map: GivenMaps,
+        *,
+        instance_map: GivenMaps | None = None,
+        first_frame: GivenFrames | None = None,
+        z: Latent | None = None,
+        seed: Seeds = None,
+        generator: Generators = None,
+        resample: Collection[str] = (),
+        resample_seed: int = 0,
+        look: Look | None = None,
+        frames_per_second: float | int | None = None,
+        speed: float | int = 1,
+        scale: SupportsIndex = 1,
+    ) -> Session:
+        """Make the first frame, from which ``session.step(control)`` goes on frame by frame.
 
-        ``begin`` counts seconds of the video, ``headings`` are the cameras' turns by then (rad).
+        Raises as ``__call__`` does.
         """
-
-        def steer(number: int, drive: Drive) -> Drive:
-            own = slice(number, number + 1)
-            things = None if instance_map is None else instance_map[own]
-            given = (label_map[own], things, self.label_space)
-            return control.steer(drive, *given, begin=begin, heading=headings[number])
-
-        return steer
+        factor = index(scale)
+        rate = float(self.frames_per_second if frames_per_second is None else frames_per_second)
+        self._check_pace(rate, speed, factor)
+        # 1. Check inputs, put them on the device
+        size = {"height": factor * self.height, "width": factor * self.width}
+        inputs = take_inputs(label_map, instance_map, first_frame, space=self.label_space, **size)
+        generators = make_generators(len(inputs.label_map), seed, generator)
+        ids = _for_each(inputs.label_map, len(generators), self.device)
+        numbers = _for_each(inputs.instance_map, len(generators), self.device)
+        frame = _for_each(inputs.first_frame, len(generators), self.device)
+        self.check_inputs(ids, numbers, frame, scale=factor)
+        # 2. Which pixels belong together
+        objects = self.find_objects(ids, numbers, factor)
+        given = None if z is None else self._take_z(z, objects)
+        # 3. Label map → first frame, unless the user brings one
+        small = coarse_labels(ids, factor)
+        worn = self.draw_look(small, objects, generators, resample, resample_seed, look)
+        painted = frame is None
+        if frame is None:
+            with self.arithmetic():
+                frame = self.first_frame(ids, objects, worn)
+        # 4. z ~ N(0, I), unless the user brings one
+        pairs = zip(torch.split(objects, 1), generators, strict=True)
+        drawn = join_batch([self.animator.flow_decoder.draw(*pair) for pair in pairs])
+        about: dict[str, Any] = dict(self.source)
+        empty = (frame.new_zeros(len(frame), 0, n, *frame.shape[2:]) for n in (2, 2, 1, 1))
+        first = GeneratedVideo(
+            first_frame=frame,
+            frames=frame.unsqueeze(1)[:, :0],
+            label_map=ids,
+            label_maps=ids.unsqueeze(1)[:, :0],
+            motion=Motion(*empty),
+            z=drawn if given is None else given,
+            frames_per_second=rate,
+            label_space=self.label_space.name,
+            instance_map=numbers,
+            instance_maps=None if numbers is None else numbers.unsqueeze(1)[:, :0],
+            look=worn if painted else None,
+            seeds=tuple(one.initial_seed() for one in generators),
+            device=self.device.type,
+            precision=self.computes_in,
+            **about,
+        )
+        # 5. From there on, key by key and pass by pass: motion → warp → refine → labels
+        pace = Pace(speed * self.frames_per_second / rate)
+        how: Any = {"space": self.label_space, "pace": pace, "arithmetic": self.arithmetic}
+        return Session(self.animator, first, objects, **how)
 
     def draw_look(
         self,
@@ -433,10 +392,10 @@ class Seg2VidPipeline:
         picture = _for_each(inputs.first_frame, 1, self.device)
         if picture is None or len(ids) != 1 or len(picture) != 1:
             raise ModelError("one photograph and its label map", got="others", fix="give one pair")
-        self.check_inputs(ids, None, picture, 1)
+        self.check_inputs(ids, None, picture)
         objects = self.find_objects(ids, None)
         rows = self.first_frame.segments(ids, objects)
-        with fast_arithmetic(self.device):
+        with self.arithmetic():
             if self.appearance_encoder is not None:
                 look = self.appearance_encoder(picture, ids, rows).mean
             else:
@@ -445,30 +404,6 @@ class Seg2VidPipeline:
         is_there = count_rows(rows[:, 1::2, 1::2], look.segments.shape[1]) > 0
         kinds = torch.where(is_there, self.first_frame.kinds(ids, objects), -1)
         return replace(look.map(Tensor.float), kinds=kinds)
-
-    def _still(
-        self,
-        frame: Pictures,
-        ids: Labels,
-        instance_map: Labels | None,
-        z: Latent,
-        about: dict[str, Any],
-    ) -> GeneratedVideo:
-        """Return a video of the first frame alone, for which no motion is decoded."""
-        planes = (frame.new_zeros(len(frame), 0, n, *frame.shape[2:]) for n in (2, 2, 1, 1))
-        return GeneratedVideo(
-            first_frame=frame,
-            frames=frame.unsqueeze(1)[:, :0],
-            label_map=ids,
-            label_maps=ids.unsqueeze(1)[:, :0],
-            motion=Motion(*planes),
-            z=z,
-            frames_per_second=self.frames_per_second,
-            label_space=self.label_space.name,
-            instance_map=instance_map,
-            instance_maps=None if instance_map is None else instance_map.unsqueeze(1)[:, :0],
-            **about,
-        )
 
     def _take_z(self, z: Latent, objects: Objects) -> Latent:
         """Return a user's z for each sample; raise ``ModelError`` where it does not fit."""
@@ -488,7 +423,6 @@ class Seg2VidPipeline:
         label_map: Labels,
         instance_map: Labels | None,
         first_frame: Pictures | None,
-        num_frames: int,
         scale: int = 1,
     ) -> None:
         """Raise ``LabelMapError`` or ``ModelError`` for inputs that do not fit."""
@@ -502,9 +436,6 @@ class Seg2VidPipeline:
             what = f"ids 0 ... {self.label_space.void_id} of {self.label_space.name}"
             fix = "see what the map holds with: seg2vid labels check FILE"
             raise LabelMapError(what, got=f"{low} ... {high}", fix=fix)
-        if num_frames < 1:
-            what, fix = "num_frames of at least 1", "the first frame counts: 1 is that one alone"
-            raise ModelError(what, got=num_frames, fix=fix)
         if instance_map is not None and instance_map.shape[1:] != label_map.shape[1:]:
             what = f"an instance map of the label map's size {width}x{height}"
             size = "x".join(map(str, instance_map.shape[:0:-1]))
@@ -523,14 +454,6 @@ class Seg2VidPipeline:
             got_range = f"{darkest:.3g} ... {brightest:.3g}"
             raise ModelError("colours in [0, 1]", got=got_range, fix="divide by 255")
 
-    def _check_control(
-        self, control: Control, label_map: Labels, instance_map: Labels | None
-    ) -> None:
-        if self.config.architecture == "paper":
-            what = "a model whose motion is a scene's, for wishes about it"
-            raise ModelError(what, got="the architecture paper", fix="leave them out")
-        control.check(label_map, instance_map, self.label_space)
-
     def find_objects(
         self, label_map: Labels, instance_map: Labels | None, scale: int = 1
     ) -> Objects:
@@ -539,11 +462,15 @@ class Seg2VidPipeline:
         return find_objects(label_map, instance_map, foreground=things, factor=cell)
 
     def _count(self, num_frames: SupportsIndex | None, rate: float | int | None) -> int:
-        if num_frames is not None:
-            return index(num_frames)
-        return max(1, round(DEFAULT_SECONDS * (rate or self.frames_per_second)))
+        """Return the number of frames asked for; raise ``ModelError`` for none."""
+        if num_frames is None:
+            return max(1, round(DEFAULT_SECONDS * (rate or self.frames_per_second)))
+        if (count := index(num_frames)) < 1:
+            what, fix = "num_frames of at least 1", "the first frame counts: 1 is that one alone"
+            raise ModelError(what, got=count, fix=fix)
+        return count
 
-    def _check_pace(self, rate: float | int, speed: float | int, scale: int, is_loop: bool) -> None:
+    def _check_pace(self, rate: float | int, speed: float | int, scale: int) -> None:
         """Raise ``ModelError`` for a pace or scale that is out of range or cannot be had."""
         for name, value, low, high in (
             ("frames_per_second", rate, 1.0, 240.0),
@@ -553,10 +480,13 @@ class Seg2VidPipeline:
             if not low <= value <= high:
                 what, fix = f"{name} from {low:g} to {high:g}", "choose a value in that range"
                 raise ModelError(what, got=value, fix=fix)
-        is_usual = scale == speed == 1 and rate == self.frames_per_second and not is_loop
-        if not is_usual and self.config.architecture == "paper":
-            what = "a model whose motion is a scene's, for another rate, speed, scale or a loop"
-            raise ModelError(what, got="the architecture paper", fix="leave them at their defaults")
+        if not scale == speed == 1 or rate != self.frames_per_second:
+            self._check_architecture("another rate, speed or scale")
+
+    def _check_architecture(self, wish: str) -> None:
+        if self.config.architecture == "paper":
+            what, fix = f"a model whose motion is a scene's, for {wish}", "leave it out"
+            raise ModelError(what, got="the architecture paper", fix=fix)
 
 
 def _for_each(given: Planes, count: int, device: torch.device) -> Planes:

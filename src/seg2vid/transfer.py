@@ -66,7 +66,7 @@ def encode_motion(
         raise ModelError(what, got=got, fix="fit both with seg2vid.labels.fit")
     clip = clip.to(pipeline.device)[:, :needed]
     label_map = label_map.to(pipeline.device)
-    pipeline.check_inputs(label_map, instance_map, None, 1)
+    pipeline.check_inputs(label_map, instance_map, None)
     objects = pipeline.find_objects(label_map, instance_map)
     weights = pipeline.motion_encoder_weights
     if not weights:

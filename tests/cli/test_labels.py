@@ -87,7 +87,7 @@ def test_photo_is_taken_at_its_word(pipe: FakePipeline, monkeypatch, tmp_path: P
     from seg2vid.cli import segment
 
     monkeypatch.setattr(
-        segment, "segment_photo", lambda pixels, space: np.zeros(pixels.shape[:2], int)
+        segment, "segment_photo", lambda pixels, space, _: np.zeros(pixels.shape[:2], int)
     )
     assert run("generate", DRAWING, "-o", tmp_path / "a.gif", "--photo") == 0
     assert pipe.calls[0]["first_frame"] is not None

@@ -44,6 +44,10 @@ class FakePipeline(Seg2VidPipeline):
         self.num_frames, self.frames_per_second = 4, 12.0
         self.calls: list[dict[str, object]] = []
 
+    def to(self, device: object, *, precision: object = None) -> "FakePipeline":
+        self.place = device, precision
+        return self
+
     def stream(self, label_map: Tensor, **given: object) -> Iterator[GeneratedVideo]:
         self.calls.append({"label_map": label_map, **given})
         total, first = given["num_frames"] - 1, given["first_frame"]

@@ -147,7 +147,7 @@ def test_confidence_is_the_probability_of_the_winner() -> None:
 
 @pytest.fixture
 def brightness(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment, "get_label_teacher", lambda name: BrightnessTeacher())
+    monkeypatch.setattr(segment, "get_label_teacher", lambda name, _: BrightnessTeacher())
 
 
 def test_segment_writes_a_palette_of_train_ids(brightness, tmp_path: Path, capsys) -> None:
@@ -238,7 +238,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the brightness teacher stand for the bundled one."""
-    monkeypatch.setattr(segment, "get_label_teacher", lambda name: BrightnessTeacher())
+    monkeypatch.setattr(segment, "get_label_teacher", lambda name, _: BrightnessTeacher())
 
 
 @pytest.mark.parametrize("verb", ["generate", "animate"])
@@ -275,7 +275,7 @@ def test_another_first_frame_wins_over_the_photo(
 def test_a_label_map_is_not_taken_for_a_photo(
     pipe: FakePipeline, monkeypatch, tmp_path: Path, capsys
 ) -> None:
-    def refuse(name: str) -> LabelTeacher:
+    def refuse(name: str, _: object) -> LabelTeacher:
         raise AssertionError("nothing is to be segmented")
 
     monkeypatch.setattr(segment, "get_label_teacher", refuse)

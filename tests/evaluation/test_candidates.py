@@ -22,11 +22,11 @@ from seg2vid.evaluation.candidates import (
     still_start,
 )
 from seg2vid.evaluation.cases import Cases
-from seg2vid.models import layers
 from seg2vid.models.checkpoint import save_checkpoint
-from seg2vid.models.layers import exact_arithmetic
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip
+from seg2vid.tools import devices
+from seg2vid.tools.devices import exact_arithmetic
 from seg2vid.tools.errors import ModelError
 from seg2vid.tools.files import digest_of
 from seg2vid.transfer import encode_motion
@@ -344,7 +344,7 @@ def test_models_compute_exactly_where_they_are_told_to(
     @contextmanager
     def processor(has_bfloat16: bool) -> Iterator[None]:
         with monkeypatch.context() as patch:
-            patch.setattr(layers, "has_fast_bfloat16", lambda device: has_bfloat16)
+            patch.setattr(devices, "has_fast_bfloat16", lambda device: has_bfloat16)
             yield
 
     single = replace(model, protocol=replace(TINY, samples=1, num_frames=1))

@@ -24,7 +24,6 @@ from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.evaluation.run import (
     changes,
-    choose_device,
     figure_of,
     run,
     share_cores,
@@ -284,12 +283,6 @@ def test_settings_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(Seg2VidError, match=r"--clips of at least 1; got 0; use --clips 1 or more"):
         evaluate(None, tmp_path / "report", limit=0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(Seg2VidError, match=r"a device that is there; got cuda; use --device cpu"):
-        choose_device("cuda")
-    assert choose_device("auto") == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto") == "cuda"
     assert not (tmp_path / "report").exists()
     (tmp_path / "file").touch()
     with pytest.raises(MediaError, match=r"a folder that can be written; got .*file: File exists"):

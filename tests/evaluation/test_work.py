@@ -23,10 +23,10 @@ from seg2vid.data.stills import StillFolder
 from seg2vid.evaluation.candidates import Candidate, Output
 from seg2vid.evaluation.cases import Cases, digest_of
 from seg2vid.evaluation.protocol import Protocol, get_protocol
-from seg2vid.evaluation.run import choose_device, run
+from seg2vid.evaluation.run import run
 from seg2vid.evaluation.work import Setup, work
-from seg2vid.models.layers import fast_arithmetic
 from seg2vid.structures import Clip
+from seg2vid.tools.devices import choose_device, fast_arithmetic
 from seg2vid.tools.errors import MediaError, ModelError, Seg2VidError
 from tests.data.test_stills import write_still
 from tests.evaluation_runs import SPACE, TINY, quick_setup, still_protocol, write_model
@@ -281,7 +281,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def evaluate_here(protocol: Path, model: str, output: Path) -> Any:
     """Evaluate, or go on, in this process; return the report."""
-    setup = Setup(get_protocol(protocol), output, model=model, device=choose_device("auto"))
+    setup = Setup(get_protocol(protocol), output, model=model, device=str(choose_device("auto")))
     with pytest.MonkeyPatch.context() as patch:
         for name in ALONE:
             patch.setenv(name, ALONE[name])

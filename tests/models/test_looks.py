@@ -13,16 +13,11 @@ from seg2vid.labels.space import get_label_space
 from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.config import FirstFrameConfig
 from seg2vid.models.first_frame import FirstFrame, KnownLooks, interpolate_looks
-from seg2vid.models.layers import (
-    MAX_OBJECTS,
-    OBJECT_FACTOR,
-    coarse_labels,
-    exact_arithmetic,
-    find_objects,
-)
+from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, coarse_labels, find_objects
 from seg2vid.models.patch_discriminator import PatchDiscriminator, augment
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Look
+from seg2vid.tools.devices import exact_arithmetic
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import FirstFrameTrainingConfig
 from seg2vid.training.first_frame import FirstFrameStage

@@ -8,6 +8,7 @@ from seg2vid.evaluation.compare import read_report
 from seg2vid.evaluation.comparison_table import comparison_lines, table_lines
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.evaluation.study import make_page, preference_lines
+from seg2vid.tools.devices import choose_device
 from seg2vid.tools.errors import Seg2VidError
 
 
@@ -49,7 +50,8 @@ def evaluate(options: Evaluate) -> Iterator[str]:
         limit=options.clips,
         pairs=pairs,
         videos=videos if pairs is None else None,
-        device=evaluation.choose_device(options.device),
+        device=str(choose_device(options.device)),
+        precision=options.precision,
     )
     how = ("workers", "threads", "keep_work")
     yield from evaluation.run(setup, **{name: getattr(options, name) for name in how})

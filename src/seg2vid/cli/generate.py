@@ -27,6 +27,7 @@ from seg2vid.models.control import Control
 from seg2vid.models.weights import default_model
 from seg2vid.pipeline import DEFAULT_SECONDS, Seg2VidPipeline
 from seg2vid.structures import Look
+from seg2vid.tools.devices import choose_device, choose_precision
 from seg2vid.tools.errors import LabelMapError, MediaError
 
 SIZE_STEP = 32
@@ -86,6 +87,9 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     outputs = options.outputs([place.stem for place in places])
     _check_options(options, places, list(outputs.values()))
     pipe = Seg2VidPipeline.from_pretrained(options.model or default_model())
+    pipe.to(options.device, precision=options.precision)
+    if options.compile:
+        pipe.compile()
     rate = options.fps or pipe.frames_per_second
     num_frames = options.frames or max(1, round((options.seconds or DEFAULT_SECONDS) * rate))
     if motion is not None:
@@ -96,7 +100,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
             _look_at(options, place, pipe.label_space)
     look = {}
     if isinstance(options, Generate) and options.look is not None:
-        look["look"], look_notes = _read_look(options.look, options.look_labels, pipe)
+        look["look"], look_notes = _read_look(options, options.look, pipe)
         yield from look_notes
     rows: dict[str, list[Frame]] = {}
     seeds: Sequence[int] = range(options.seed, options.seed + options.samples)
@@ -180,6 +184,7 @@ def _check_options(
         raise MediaError(what, got="both", fix=fix)
     if options.diverse is not None and options.samples > 1:
         raise MediaError("--diverse or --samples", got="both", fix="leave one of them out")
+    choose_precision(options.precision, choose_device(options.device))
     if options.size is not None:
         check_size(options.size)
     outputs = [place for path in paths for place in outer_paths(path, options.save)]
@@ -233,13 +238,16 @@ def _check_look(options: Generate) -> None:
         read_picture(options.look_labels)
 
 
-def _read_look(photo: Path, labels: Path | None, pipe: Seg2VidPipeline) -> tuple[Look, list[str]]:
+def _read_look(options: Generate, photo: Path, pipe: Seg2VidPipeline) -> tuple[Look, list[str]]:
     """Return the look of a photo, and what was found."""
-    space, pixels = pipe.label_space, read_image(photo)
+    space, pixels, labels = pipe.label_space, read_image(photo), options.look_labels
     if labels is None:
         from seg2vid.cli.segment import segment_photo
 
-        ids, notes = segment_photo(pixels, space), [f"{photo}: segmented; its look is taken"]
+        ids, notes = (
+            segment_photo(pixels, space, options),
+            [f"{photo}: segmented; its look is taken"],
+        )
     else:
         read = read_label_map(labels, space=space)
         ids, notes = read.ids, [f"{photo}: its look is taken, {labels}: {read.diagnosis.summary}"]
@@ -269,7 +277,7 @@ def _read_inputs(
     picture, found = _look_at(options, place, own)
     if found.ids is None:
         is_given = photo is not None and photo != place
-        found = _segment(picture, own, "" if is_given else "; it becomes the first frame")
+        found = _segment(options, picture, own, "" if is_given else "; it becomes the first frame")
         photo = photo or place
     ids, lost = translate_ids(cast(Ids, found.ids), own, space)
     pixels = None if photo is None else read_image(photo)
@@ -318,11 +326,13 @@ def _look_at(
     return picture, found
 
 
-def _segment(picture: Picture, space: LabelSpace, use: str) -> Diagnosis:
+def _segment(
+    options: Generate | Animate, picture: Picture, space: LabelSpace, use: str
+) -> Diagnosis:
     """Return the label map of a photo, as the bundled segmenter sees it."""
     from seg2vid.cli.segment import segment_photo
 
-    ids = segment_photo(read_image(Path(picture.name)), space)
+    ids = segment_photo(read_image(Path(picture.name)), space, options)
     plain = replace(picture, pixels=to_file_ids(ids, space), mode="P", palette=None)
     found = diagnose(plain, space=space, encoding="train")
     return replace(found, ids=ids, kind="train ids", detail=f"a photo, segmented first{use}")

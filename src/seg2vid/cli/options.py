@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from seg2vid.cli.arguments import POSITIONAL
+from seg2vid.tools.computing import Computing, DeviceName
 from seg2vid.tools.ranges import LARGEST_SEED, MOST_PROCESSES, ranged
 from seg2vid.training.config import (
     FirstFrameTrainingConfig,
@@ -23,7 +24,7 @@ Palette = Literal["known", "nearest"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions:
+class VideoOptions(Computing):
     """What every verb that makes videos is told."""
 
     output: Path
@@ -85,7 +86,8 @@ class VideoOptions:
     """Name (see `seg2vid labels spaces`) or .yaml file of its classes (default: the model's)."""
     overwrite: bool = False
     """Replace files that exist. A folder is replaced if seg2vid wrote all of it, else never."""
-
+    compile: bool = False
+    """Compile the networks first, which takes a minute or two: for many or long videos."""
     no_restricted: bool = False
     """Refuse weights for non-commercial use only, as SEG2VID_NO_RESTRICTED=1 does everywhere."""
 
@@ -212,7 +214,7 @@ class LabelsConvert(LabelsCheck):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment:
+class Segment(Computing):
     """Make a label map from a photo."""
 
     photo: Path = field(metadata=POSITIONAL)
@@ -336,10 +338,12 @@ class TrainReplay:
     """File of VGG-19, where the run was given one."""
     process: int = ranged(0, 0)
     """Number of the process whose batch is taken."""
+    device: DeviceName = "auto"
+    """What computes it, in float32: auto takes a GPU where there is one, else the processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
+class Evaluate(Computing):
     """Measure a model, or videos of any model, under a protocol; the same command resumes."""
 
     output: Path
@@ -370,8 +374,6 @@ class Evaluate:
     """Processes (default: one for each core)."""
     threads: int | None = ranged(None, 1, 1024)
     """Threads in each process (default: the cores shared out)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Auto takes a GPU where there is one."""
     keep_work: bool = False
     """Keep what was measured of every clip beside the report."""
 

@@ -19,6 +19,7 @@ from seg2vid.labels.space import LabelSpace
 from seg2vid.media.drawing import overlay as draw_overlay
 from seg2vid.media.given import to_planes
 from seg2vid.media.pictures import read_image, write_image, write_label_map
+from seg2vid.tools.computing import Computing
 from seg2vid.tools.errors import MediaError
 
 Photo = UInt8[np.ndarray, "height width 3"]
@@ -47,9 +48,9 @@ def label_photo(
     return whole[0].astype(np.int64), whole[1]
 
 
-def segment_photo(photo: Photo, space: LabelSpace) -> LabelMap:
+def segment_photo(photo: Photo, space: LabelSpace, computing: Computing | None = None) -> LabelMap:
     """Label a photo with the bundled segmenter; raise ``MediaError`` for other classes."""
-    teacher = get_label_teacher("segmenter")
+    teacher = get_label_teacher("segmenter", computing)
     if teacher.space.names != space.names:
         what = f"a model of the label space {teacher.space.name}, to label a photo for it"
         fix = "give the photo's label map: seg2vid animate PHOTO --labels MAP, or --look-labels MAP"
@@ -66,7 +67,7 @@ def segment(options: Segment) -> Iterator[str]:
         check_picture_place(path)
     outputs = [output, *pictures]
     check_apart(outputs, [options.photo])
-    pixels, teacher = read_image(options.photo), get_label_teacher(options.labels)
+    pixels, teacher = read_image(options.photo), get_label_teacher(options.labels, options)
     check_replaced(outputs, overwrite=options.overwrite)
     if find_flat_colours(pixels, teacher.space, {}):
         yield f"warning: {options.photo} has few flat colours, as a drawing or a label map"

@@ -70,7 +70,8 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
 
 def train_replay(options: TrainReplay) -> Iterator[str]:
     """Compute the step at which a run diverged again, and name the cause."""
-    found = replay(options.run, judges=options.judges, vgg19=options.vgg19, process=options.process)
+    names = ("judges", "vgg19", "process", "device")
+    found = replay(options.run, **{name: getattr(options, name) for name in names})
     yield f"step {found.step}: {found.cause or 'finite this time: it was the precision or chance'}"
     for title, values in (("term", found.terms), ("gradient of", found.gradient_norms)):
         for name, value in values.items():

@@ -19,7 +19,6 @@ from seg2vid.evaluation.video_pairs import VideoPairs, VideosOfClips
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.generated import GeneratedVideo, join_passes
 from seg2vid.models.depth import Depth
-from seg2vid.models.layers import fast_arithmetic
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import BOXES, Seg2VidPipeline
@@ -265,7 +264,7 @@ class Model:
         ids = clip.label_map.expand(len(seeds), -1, -1)
         objects = pipeline.find_objects(ids, None)
         look = pipeline.draw_look(ids, objects, make_generators(len(seeds), seeds, None))
-        with fast_arithmetic(pipeline.device):
+        with pipeline.arithmetic():
             return pipeline.first_frame(ids, objects, look).clamp(0, 1).unsqueeze(1)
 
 

@@ -81,17 +81,6 @@ def run(
         yield f"wrote {output / REPORT} and {output / PAGE}"
 
 
-def choose_device(name: str) -> str:
-    """Return the device of a name, for ``auto`` a GPU where there is one.
-
-    Raises ``Seg2VidError`` for a GPU that is not there.
-    """
-    has_gpu = torch.cuda.is_available()
-    if name not in ("auto", "cpu") and not has_gpu:
-        raise Seg2VidError("a device that is there", got=name, fix="use --device cpu")
-    return name if name != "auto" else "cuda" if has_gpu else "cpu"
-
-
 def share_cores(
     setup: Setup, workers: int | None = None, threads: int | None = None
 ) -> tuple[int, int]:
@@ -156,7 +145,7 @@ def make_report(setup: Setup, cost: Mapping[str, int | float]) -> Report:
             **environment,
             **describe_machine(),
             "device": setup.device,
-            "precision": protocol.precision,
+            "precision": setup.computes_in,
             "seeds": f"{protocol.seed} + 1000 x number of the clip + number of the sample",
             "data_sha256": data,
             "data_is_as_frozen": is_frozen,
@@ -177,6 +166,8 @@ def changes(setup: Setup) -> dict[str, str]:
     taken, every = len(setup.cases.names), max(len(setup.cases.every_name), protocol.clips)
     if taken < every:
         found["clips"] = f"{taken} of {every}"
+    if setup.computes_in != protocol.precision:
+        found["precision"] = setup.computes_in
     digests = judge_digests(setup.judges)
     absent = sorted(name for name in protocol.judges if name not in digests)
     if absent:
@@ -309,6 +300,7 @@ def _settings(setup: Setup) -> dict[str, Any]:
         "clips": list(setup.cases.names),
         "judges": judge_digests(setup.judges),
         "device": setup.device,
+        "precision": setup.computes_in,
         "commit": describe_environment()["commit"],
     }
 

@@ -7,7 +7,6 @@ there is not done again.
 
 import sys
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +32,8 @@ from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs, VideosOfClips
 from seg2vid.media.generated import to_pixels
 from seg2vid.media.pictures import write_image
-from seg2vid.models.layers import exact_arithmetic
+from seg2vid.tools.computing import PrecisionName
+from seg2vid.tools.devices import choose_precision, within_precision
 from seg2vid.tools.environment import peak_memory
 from seg2vid.tools.errors import Seg2VidError
 from seg2vid.tools.files import replacing
@@ -65,11 +65,19 @@ class Setup:
     videos: Path | None = None
     """Videos of the protocol's clips, in place of models."""
     device: str = "cpu"
+    precision: PrecisionName = "auto"
+    """In which networks compute; auto is the protocol's."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             fix = "use --clips 1 or more"
             raise Seg2VidError("--clips of at least 1", got=self.limit, fix=fix)
+        choose_precision(self.precision, torch.device(self.device))
+
+    @property
+    def computes_in(self) -> PrecisionName:
+        """What networks compute in."""
+        return self.protocol.precision if self.precision == "auto" else self.precision
 
     @property
     def work(self) -> Path:
@@ -146,8 +154,7 @@ class Setup:
         with replacing(self.units / case / DIGEST) as temporary:
             temporary.write_text(digest_of(clip))
         clip = clip.to(self.device)
-        is_exact = self.protocol.precision == "float32"
-        with exact_arithmetic() if is_exact else nullcontext():
+        with within_precision(self.computes_in):
             for candidate in self.missing(number):
                 output = candidate.make(clip, number)
                 unit = self.measurement.measure(output, clip, is_real=candidate.key == "truth")

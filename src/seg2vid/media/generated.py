@@ -103,6 +103,10 @@ class GeneratedVideo(Carrier):
     model: str | None = None
     """Name or path of the model, where it was loaded."""
     model_sha256: str | None = None
+    device: str | None = None
+    """Where it was made: cpu, cuda ..."""
+    precision: str | None = None
+    """What the networks computed in."""
 
     def __repr__(self) -> str:
         count, frames, _, height, width = self.frames.shape
@@ -355,6 +359,8 @@ class VideoSink(AllOrNothing):
             self._about |= {
                 "model": chunk.model,
                 "model_sha256": chunk.model_sha256,
+                "device": chunk.device,
+                "precision": chunk.precision,
                 "seed": chunk.seeds[0] if chunk.seeds else None,
                 "label_space": chunk.label_space,
             }

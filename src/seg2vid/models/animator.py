@@ -120,13 +120,22 @@ class Animator(nn.Module):
         drive = decoder.drive(small, *shown, hints, velocity=velocity, known=known, until=until)
         refine = None if self.refiner is None else self._refine
         pairs = zip(first_frame.split(1), label_map.split(1), strict=True)
-        drives = [drive.sample(number) for number in range(len(label_map))]
-        if steer is not None:
-            drives = [steer(number, one) for number, one in enumerate(drives)]
-        return [
-            KeyFrame(one, *pair, refine, is_gated=self.config.gate_flow)
-            for one, pair in zip(drives, pairs, strict=True)
-        ]
+        keys = []
+        for number, pair in enumerate(pairs):
+            own = drive.sample(number)
+            steered = own if steer is None else steer(number, own)
+            gated = self.config.gate_flow
+            keys.append(KeyFrame(steered, *pair, refine, is_gated=gated, unsteered=own))
+        return keys
+
+    def compile_boxes(self) -> None:
+        """Compile what takes long: see ``Seg2VidPipeline.compile``."""
+        if isinstance(self.flow_decoder, MotionDecoder):
+            self.flow_decoder.depth.compile_network()
+        else:
+            self.flow_decoder.compile()
+        if self.refiner is not None:
+            self.refiner.compile()
 
     @property
     def passes_per_key(self) -> int:

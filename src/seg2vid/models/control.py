@@ -7,7 +7,7 @@ then its class, then ``all``. What nobody wishes for moves as z says.
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -272,6 +272,28 @@ class Control:
             if row and fitting:
                 found[row] = fitting[0]
         return found
+
+
+def steering(
+    control: Control,
+    space: LabelSpace,
+    maps: tuple[Labels, Labels | None],
+    begin: float,
+    headings: list[float],
+) -> Callable[[int, Drive], Drive]:
+    """Return what changes the drive of each sample as wished; see ``Control.steer``.
+
+    ``maps`` are label map and instance map; ``begin`` counts seconds of the video, ``headings`` are
+    the cameras' turns by then (rad).
+    """
+    label_map, instance_map = maps
+
+    def steer(number: int, drive: Drive) -> Drive:
+        own = slice(number, number + 1)
+        given = label_map[own], None if instance_map is None else instance_map[own], space
+        return control.steer(drive, *given, begin=begin, heading=headings[number])
+
+    return steer
 
 
 def turned(rates: Way, angle: float) -> Way:

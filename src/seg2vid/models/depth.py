@@ -82,6 +82,10 @@ class DepthNetwork(nn.Module):
         if self.to_depth.bias is not None:
             nn.init.constant_(self.to_depth.bias, -3.0)
 
+    def compile_network(self) -> None:
+        """Compile what ``see`` does."""
+        self.see = torch.compile(self.see)  # type: ignore[method-assign]
+
     def forward(self, picture: Pictures | None, label_map: Labels) -> Depth:
         """Predict from RGB in [0, 1] and labels, or from labels alone."""
         return self.see(picture, label_map)[0]

@@ -6,6 +6,7 @@ between show it from there. So nothing is painted twice, and what is painted mov
 does. (Paper Sec. 3.3 paints every frame by itself.)
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from seg2vid.geometry import MovedScene, Points, Scene, lift_points, move_points, move_scene
 from seg2vid.models.layers import coarse_labels
-from seg2vid.models.motion_decoder import Drive, Times, motion_of
+from seg2vid.models.motion_decoder import FINENESS, Drive, Times, go_on, motion_of
 from seg2vid.structures import Animation, InverseDepth, Labels, Mask, Pictures
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
 
@@ -51,16 +52,18 @@ class KeyFrame:
         refine: Refine | None,
         *,
         is_gated: bool = False,
+        unsteered: Drive | None = None,
     ) -> None:
         """``picture`` and ``label_map`` may be larger than the drive's grid by a whole factor.
 
         ``refine`` is a refiner, or stands for one; without it nothing is painted. ``is_gated``: see
-        ``gate_flow``.
+        ``gate_flow``. ``unsteered`` is the drive before it was changed as wished.
         """
         self.picture, self.label_map, self.refine = picture, label_map, refine
         self.is_gated = is_gated
         self.factor = label_map.shape[2] // drive.scene.rows.shape[2]
         self.drive = drive if self.factor == 1 else drive.enlarged(label_map)
+        self.unsteered = unsteered or drive
         self.painted: list[Painted] = []
         self.fringe = self._find_fringe()
 
@@ -68,6 +71,15 @@ class KeyFrame:
     def inverse_depth(self) -> InverseDepth:
         """Its own depth, in 1/m."""
         return self.drive.scene.inverse_depth
+
+    def steer(self, steer: Callable[[Drive], Drive], since: float) -> None:
+        """Move on, from ``since`` frames after the key, as ``steer`` changes the drive.
+
+        What moved until then stays, so that nothing jumps. Motion has to be a scene's.
+        """
+        wished = steer(self.unsteered).scene.paths
+        paths = go_on(self.drive.scene.paths, wished, math.ceil(since * FINENESS - 1e-6))
+        self.drive = replace(self.drive, scene=replace(self.drive.scene, paths=paths))
 
     def show(self, times: Times) -> Animation:
         """Return the frames at some times, in frames after the key; see ``Drive.at``.

@@ -1,10 +1,5 @@
 """Blocks used by more than one box of the figure."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -183,28 +178,3 @@ def perceptron(
         nn.init.normal_(last.weight, std=0.01)
     layers = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
     return nn.Sequential(layers[0], nn.LeakyReLU(0.2), layers[1], nn.LeakyReLU(0.2), last)
-
-
-_IS_EXACT = ContextVar("is_exact", default=False)
-
-
-@contextmanager
-def exact_arithmetic() -> Iterator[None]:
-    """Compute in float32 within the block, so that figures do not depend on the processor."""
-    token = _IS_EXACT.set(True)
-    try:
-        yield
-    finally:
-        _IS_EXACT.reset(token)
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Say whether bfloat16 is faster than float32 there: GPUs, processors with AVX-512 BF16."""
-    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
-
-
-def fast_arithmetic(device: torch.device) -> AbstractContextManager[Any]:
-    """Use bfloat16 where it is fast, but not within ``exact_arithmetic``."""
-    if _IS_EXACT.get() or not has_fast_bfloat16(device):
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)

@@ -15,7 +15,15 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from seg2vid.geometry import MovedScene, Scene, enlarge_scene, move_scene, rays_of, way_of
+from seg2vid.geometry import (
+    MovedScene,
+    Scene,
+    enlarge_scene,
+    move_scene,
+    rates_of,
+    rays_of,
+    way_of,
+)
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car
@@ -406,6 +414,20 @@ class Drive(Carrier):
             residual = residual * part.view(1, -1, 1, 1, 1)
         paths = replace(paths, camera=between(paths.camera), objects=between(paths.objects))
         return replace(self.scene, paths=paths, residual=residual)
+
+
+def go_on(before: ScenePaths, after: ScenePaths, step: int) -> ScenePaths:
+    """Join paths of one scene: until a step as the first say, from there on at the others' pace.
+
+    The camera drives on where it points by then.
+    """
+    rates = [rates_of(paths.camera, 1.0) for paths in (before, after)]
+    moves = [paths.objects.diff(dim=-2) for paths in (before, after)]
+    camera, objects = (
+        torch.cat((first[..., :step, :], last[..., step:, :]), -2) for first, last in (rates, moves)
+    )
+    objects = F.pad(objects.cumsum(-2), (0, 0, 1, 0))
+    return replace(before, camera=way_of(camera, 1.0), objects=objects)
 
 
 def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> ScenePaths:

@@ -1,11 +1,10 @@
 """How stages are trained and how a run is carried out: frozen dataclasses, each field an option."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from seg2vid.tools.computing import DeviceName, PrecisionName
 from seg2vid.tools.ranges import LARGEST_SEED, MOST_PROCESSES, ranged
 
-Precision = Literal["32-true", "bf16-mixed"]
 LARGEST_BATCH = 65_536
 
 
@@ -230,8 +229,12 @@ class RunConfig:
     """Figure of the validation by which the best weights are chosen (default: the stage's own)."""
     log_every: int = ranged(10, 1)
     """Steps between two lines of the log."""
-    precision: Precision = "32-true"
-    """bf16-mixed is half again as fast on processors that have it; newer GPUs have it, too."""
+    device: DeviceName = "auto"
+    """What trains: auto takes GPUs where there are some (cuda, then mps), else the processor."""
+    precision: PrecisionName = "auto"
+    """What networks compute in: auto is float32; bfloat16 is half again as fast on processors that
+    have it, and newer GPUs have it, too.
+    """
     devices: int = ranged(0, 0)
     """Processes on each machine: GPUs where there are some; 0 for every GPU, or one process."""
     nodes: int = ranged(1, 1)

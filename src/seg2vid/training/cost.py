@@ -121,7 +121,7 @@ def _kept_for_gradient(twin: Stage, clip: Clip, settings: RunConfig) -> int:
         return tensor
 
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    is_half = settings.precision.startswith("bf16")
+    is_half = settings.precision == "bfloat16"
     with hooks, torch.autocast(twin.step.device.type, torch.bfloat16, enabled=is_half):
         terms = twin(clip.to(twin.step.device))
     del terms
@@ -141,7 +141,7 @@ def _step(
     twin: Stage, optimizers: list[Any], batches: TrainingBatches, settings: RunConfig
 ) -> None:
     """Let the copy take one step, with all its batches, in the precision of the run."""
-    is_half = settings.precision.startswith("bf16")
+    is_half = settings.precision == "bfloat16"
     for part in range(twin.training_config.accumulate):
         clip = batches[part].to(twin.step.device)
         with torch.autocast(twin.step.device.type, torch.bfloat16, enabled=is_half):
@@ -234,7 +234,7 @@ def foretell(
         "classes_seen": [name for name in names if counts.get(name)],
         "classes_absent": [name for name in names[:-1] if not counts.get(name)],
         "devices": f"{world} x {named} ({torch.get_num_threads()} threads)",
-        "precision": settings.precision,
+        "precision": "bfloat16" if settings.precision == "bfloat16" else "float32",
         "batch": batch,
         "size": f"{model.width}x{model.height}{frames}",
         **cost,

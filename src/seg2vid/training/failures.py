@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from seg2vid.labels.space import LabelSpace
 from seg2vid.structures import Camera, Clip, Motion
+from seg2vid.tools.computing import DeviceName
+from seg2vid.tools.devices import choose_device
 from seg2vid.tools.errors import DivergenceError, TrainingError
 from seg2vid.tools.files import check_regular
 from seg2vid.tools.plain import read_plain
@@ -87,13 +89,18 @@ class Replay:
 
 
 def replay(
-    run: Path, *, judges: Path | None = None, vgg19: Path | None = None, process: int = 0
+    run: Path,
+    *,
+    judges: Path | None = None,
+    vgg19: Path | None = None,
+    process: int = 0,
+    device: DeviceName = "cpu",
 ) -> Replay:
     """Compute the step at which ``run`` diverged again, in single precision, and find the cause.
 
     ``judges`` is the folder of LPIPS and VGG weights that the run was given, ``vgg19`` its file of
     VGG-19; ``process`` the number of the process whose batch is taken. Raises ``TrainingError`` for
-    a folder that kept nothing.
+    a folder that kept nothing, ``Seg2VidError`` for a ``device`` that is not there.
     """
     kept = run / "diverged"
     path, state = kept / f"batch_{process}.safetensors", kept / "state.safetensors"
@@ -121,6 +128,8 @@ def replay(
     ids = range(space.num_channels)
     if strays := [i for one in maps for i in one.unique().tolist() if i not in ids]:
         raise TrainingError(what, got=f"class {strays[0]} in it", fix=fix)
+    place = choose_device(device)
+    stage, clip = stage.to(place), clip.to(place)
     stage.measures_gradients = True
     step, cause = int(stage.step), ""
     terms: dict[str, Any] = {}

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from seg2vid.data.clips import ClipSource, TrainingBatches, stack
 from seg2vid.models.config import ModelConfig, to_dict
 from seg2vid.structures import Clip
+from seg2vid.tools.devices import choose_device
 from seg2vid.tools.errors import MediaError, Seg2VidError, TrainingError
 from seg2vid.tools.ranges import check_ranges
 from seg2vid.training import folder as run_folder
@@ -152,13 +153,17 @@ def _make_trainer(output: Path, settings: RunConfig) -> Any:
     """Return Lightning's trainer: it decides on devices, and starts the other processes."""
     # Its advertisements and greetings; warnings stay.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    has_gpu = torch.cuda.is_available()
+    if settings.precision == "float16":
+        fix = "use bfloat16"
+        raise TrainingError("a precision to train in", got="float16: gradients vanish", fix=fix)
+    kind = choose_device(settings.device).type
+    has_gpu = kind == "cuda"
     devices = settings.devices or (torch.cuda.device_count() if has_gpu else 1)
     is_alone = devices * settings.nodes == 1
     log = [] if settings.dry_run else [CSVLogger(output, name="log", flush_logs_every_n_steps=1)]
     board = [TensorBoardLogger(output, name="log", version=log[0].version) for _ in log]
     return lightning.Trainer(
-        accelerator="gpu" if has_gpu else "cpu",
+        accelerator=kind,
         devices=devices,
         num_nodes=settings.nodes,
         # Generator and discriminator take turns: in each, some parameters have no gradient.
@@ -166,7 +171,7 @@ def _make_trainer(output: Path, settings: RunConfig) -> Any:
         sync_batchnorm=has_gpu and not is_alone,
         use_distributed_sampler=False,
         max_epochs=1,
-        precision=settings.precision,
+        precision="bf16-mixed" if settings.precision == "bfloat16" else "32-true",
         logger=[*log, *board],
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -410,7 +410,7 @@ class FlatTeacher:
 
 @pytest.fixture
 def flat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare_plan, "get_label_teacher", lambda name: FlatTeacher())
+    monkeypatch.setattr(prepare_plan, "get_label_teacher", lambda name, _: FlatTeacher())
 
 
 def label_values(dataset: Path, number: int = 0) -> list[list[int]]:

@@ -21,8 +21,8 @@ from seg2vid.data.teachers.teacher import LabelTeacher, label_clip
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.checkpoint import save_checkpoint
 from seg2vid.models.config import ModelConfig, SegmenterConfig
-from seg2vid.models.layers import fast_arithmetic
 from seg2vid.models.segmenter import Segmenter
+from seg2vid.tools.devices import fast_arithmetic
 from seg2vid.tools.errors import ModelError, Seg2VidError
 
 SPACE = get_label_space("cityscapes")

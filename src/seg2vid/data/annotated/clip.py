@@ -64,7 +64,7 @@ def make_clip(job: Job, pipe: Seg2VidPipeline, number: int) -> tuple[AnnotatedCl
         seed=seed,
         control=control,
         progress=False,
-    )
+    ).to("cpu")
     instance_maps = instance_map[:, None]
     if video.instance_maps is not None:
         instance_maps = torch.cat([instance_maps, video.instance_maps], 1)

@@ -58,6 +58,12 @@ class Job:
         return [number for number in numbers if not self.part(number).is_file()]
 
 
+def load_model(name: str, options: DatasetOptions) -> Seg2VidPipeline:
+    """Load a model to where it is to compute."""
+    pipe = Seg2VidPipeline.from_pretrained(name)
+    return pipe.to(options.device, precision=options.precision)
+
+
 def make_job(options: DatasetOptions) -> tuple[Job, Seg2VidPipeline]:
     """Say what is to be made, and with which model; raise ``Seg2VidError`` for what cannot be."""
     read_share(options.shard_of, "dataset")
@@ -83,7 +89,7 @@ def make_job(options: DatasetOptions) -> tuple[Job, Seg2VidPipeline]:
         what = "--camera-speed and --camera-turn, or a camera in --control"
         raise MediaError(what, got="both", fix="leave one of them out")
     model = options.model or default_model()
-    pipe = Seg2VidPipeline.from_pretrained(model)
+    pipe = load_model(model, options)
     LAYOUTS[options.layout].check(pipe.label_space)
     if control is not None:
         _check_names(control, pipe.label_space)
@@ -123,6 +129,8 @@ def describe(job: Job, pipe: Seg2VidPipeline) -> dict[str, Any]:
         "count": options.count,
         "model": job.model,
         "model_sha256": pipe.source["model_sha256"],
+        "device": pipe.device.type,
+        "precision": pipe.computes_in,
         "label_space": pipe.label_space.name,
         "space_of_maps": job.space.name,
         "width": pipe.width,

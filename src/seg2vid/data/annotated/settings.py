@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from seg2vid.tools.computing import Computing
 from seg2vid.tools.ranges import LARGEST_SEED, MOST_PROCESSES, ranged
 
 Layout = Literal["cityscapes", "kitti-flow", "davis", "coco"]
@@ -13,7 +14,7 @@ _RANGE = {"metavar": "X,X"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetOptions:
+class DatasetOptions(Computing):
     """Make an annotated video dataset from label maps; the same command resumes.
 
     Clip k is made from the label maps in turn, with seed SEED + k. docs/dataset.md shows the files.

@@ -10,9 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from seg2vid.data.annotated.clip import make_part, tell
-from seg2vid.data.annotated.plan import Job
+from seg2vid.data.annotated.plan import Job, load_model
 from seg2vid.data.shares import work_through
-from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.errors import Seg2VidError
 from seg2vid.tools.processes import work_in_processes
 
@@ -67,7 +66,7 @@ def _in_processes(job: Job, bar: Any, numbers: Sequence[int], workers: int) -> l
 
 
 def _set_up(job: Job) -> None:
-    _STATE.update(job=job, pipe=Seg2VidPipeline.from_pretrained(job.model))
+    _STATE.update(job=job, pipe=load_model(job.model, job.options))
 
 
 def _work_on(number: int) -> None:

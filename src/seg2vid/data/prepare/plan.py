@@ -16,6 +16,7 @@ from seg2vid.data.teachers.flow import get_flow_teacher
 from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import Teachers
 from seg2vid.labels.space import LabelSpace, get_label_space
+from seg2vid.tools.devices import choose_device, choose_precision
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.ranges import check_ranges
 
@@ -59,8 +60,8 @@ def load_teachers(plan: Plan) -> Teachers:
     flow = plan.options.flow
     return Teachers(
         plan.space,
-        None if plan.labels == "none" else get_label_teacher(plan.labels),
-        None if flow == "none" else get_flow_teacher(flow, plan.options.judges),
+        None if plan.labels == "none" else get_label_teacher(plan.labels, plan.options),
+        None if flow == "none" else get_flow_teacher(flow, plan.options.judges, plan.options),
         None if flow == "none" else get_flow_teacher("dis"),
     )
 
@@ -105,7 +106,7 @@ def make_plan(options: PrepareOptions) -> Plan:
         fix = "prepare them one by one: a dataset has one label space"
         raise MediaError(what, got=got, fix=fix)
     space = next(iter(spaces.values()), None)
-    teacher = None if options.labels == "none" else get_label_teacher(options.labels)
+    teacher = None if options.labels == "none" else get_label_teacher(options.labels, options)
     notes = [f"{options.source}: layout {layout}, {len(recordings)} recordings"]
     labels = options.labels
     if teacher is not None and space is not None and teacher.space.names != space.names:
@@ -146,6 +147,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "label_space": plan.space.to_dict(),
         "label_teacher": plan.labels_by,
         "flow_teacher": options.flow,
+        "precision": choose_precision(options.precision, choose_device(options.device)),
         "clip": asdict(options.clip),
         "split_shares": [options.val_share, options.test_share],
         "group": options.group,

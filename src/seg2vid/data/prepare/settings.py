@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from seg2vid.tools.computing import Computing
 from seg2vid.tools.ranges import MOST_PROCESSES, ranged, read_share
 
 Layout = Literal["auto", "cityscapes", "kitti", "kth", "ucf101", "camvid", "toycity", "folder"]
@@ -47,7 +48,7 @@ class ClipSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions:
+class PrepareOptions(Computing):
     """Turn videos or a known dataset into clips with label maps; the same command resumes.
 
     SOURCE is a video, a folder of videos or of folders of frames (labels/ and instances/ in them

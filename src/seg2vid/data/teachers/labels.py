@@ -14,9 +14,10 @@ from torch import Tensor
 from seg2vid.data.teachers.teacher import LabelTeacher, Pictures, Probabilities
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.checkpoint import load_box, load_checkpoint
-from seg2vid.models.layers import fast_arithmetic
 from seg2vid.models.segmenter import MULTIPLE, Segmenter
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
+from seg2vid.tools.computing import Computing, PrecisionName
+from seg2vid.tools.devices import choose_device, choose_precision, fast_arithmetic
 from seg2vid.tools.environment import import_extra
 from seg2vid.tools.errors import ModelError, Seg2VidError
 from seg2vid.tools.files import check_regular, digest_of
@@ -53,14 +54,19 @@ ALIASES = {
 class BundledTeacher:
     """Our own network: the bundled one, or a weight file or folder of ours.
 
-    It looks at ``pixels`` pixels of a picture of any size. Raises ``ModelError`` where there is
-    none.
+    It looks at ``pixels`` pixels of a picture of any size, on a ``device`` of its own or, without,
+    on the pictures'. Raises ``ModelError`` where there is none.
     """
 
     def __init__(
-        self, folder_or_name: str | Path = SEGMENTER, *, pixels: int = WORKING_PIXELS
+        self,
+        folder_or_name: str | Path = SEGMENTER,
+        *,
+        pixels: int = WORKING_PIXELS,
+        device: torch.device | None = None,
+        precision: PrecisionName = "auto",
     ) -> None:
-        self.pixels = pixels
+        self.pixels, self.device, self.precision = pixels, device, precision
         path = find_weights(str(folder_or_name))
         checkpoint = load_checkpoint(path)
         config = checkpoint.config
@@ -78,9 +84,10 @@ class BundledTeacher:
         scale = math.sqrt(self.pixels / (size[0] * size[1]))
         working = [max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in size]
         shown = F.interpolate(pictures.float(), working, mode="bicubic", antialias=True)
-        with fast_arithmetic(pictures.device):
-            logits = self.network.to(pictures.device)(shown.clamp(0, 1))
-        return _resize(logits.float().softmax(1), size)
+        device = self.device or pictures.device
+        with fast_arithmetic(device, self.precision):
+            logits = self.network.to(device)(shown.clamp(0, 1).to(device))
+        return _resize(logits.float().softmax(1), size).to(pictures.device)
 
 
 class OnnxTeacher:
@@ -134,11 +141,19 @@ class OnnxTeacher:
 class HubTeacher:
     """A semantic segmenter of the Hugging Face hub or in a folder; its classes match by name.
 
-    Raises ``ModelError`` where it cannot be loaded or knows none of the classes, and
-    ``Seg2VidError`` where transformers is not installed.
+    It computes on a ``device`` of its own or, without, on the pictures'. Raises ``ModelError``
+    where it cannot be loaded or knows none of the classes, and ``Seg2VidError`` where transformers
+    is not installed.
     """
 
-    def __init__(self, id_or_folder: str | Path) -> None:
+    def __init__(
+        self,
+        id_or_folder: str | Path,
+        *,
+        device: torch.device | None = None,
+        precision: PrecisionName = "auto",
+    ) -> None:
+        self.device, self.precision = device, precision
         transformers = import_extra("transformers", "label")
         source = str(id_or_folder)
         self.name = f"hf:{source}"
@@ -161,17 +176,17 @@ class HubTeacher:
     @torch.no_grad()
     def probabilities(self, pictures: Pictures) -> Probabilities:
         """Return how likely each class is at each pixel, for RGB in [0, 1] of any size."""
-        device, size = pictures.device, list(pictures.shape[2:])
+        device, size = self.device or pictures.device, list(pictures.shape[2:])
         wanted = [self.height, self.height * size[1] / size[0]]
         shown = _resize(pictures, [max(1, round(s / HUB_MULTIPLE)) * HUB_MULTIPLE for s in wanted])
-        shown = (shown - self.mean.to(device)) / self.deviation.to(device)
-        with fast_arithmetic(device):
+        shown = (shown.to(device) - self.mean.to(device)) / self.deviation.to(device)
+        with fast_arithmetic(device, self.precision):
             logits = self.network.to(device)(pixel_values=shown).logits
         # Classes that the label space has not are left out before the probabilities are made.
         likely = _resize(logits.float()[:, list(self.pairs)], size).softmax(1)
         targets = torch.tensor(list(self.pairs.values()), device=device)
         joined = likely.new_zeros(len(pictures), self.space.void_id, *size)
-        return joined.index_add_(1, targets, likely)
+        return joined.index_add_(1, targets, likely).to(pictures.device)
 
 
 def match_classes(names: Mapping[int, str], space: LabelSpace) -> dict[int, int]:
@@ -194,18 +209,23 @@ def match_classes(names: Mapping[int, str], space: LabelSpace) -> dict[int, int]
     return pairs
 
 
-def get_label_teacher(name: str) -> LabelTeacher:
+def get_label_teacher(name: str, computing: Computing | None = None) -> LabelTeacher:
     """Return the teacher of this name.
 
     ``segmenter`` is the bundled one; else a path of an .onnx file, ``hf:ID_OR_FOLDER``, or a
-    weight file or folder of ours. Raises ``Seg2VidError`` for anything else.
+    weight file or folder of ours. ``computing`` says where it computes, by default where pictures
+    are; an .onnx file does on the processor. Raises ``Seg2VidError`` for anything else.
     """
+    how: dict[str, Any] = {}
+    if computing is not None:
+        device = choose_device(computing.device)
+        how = {"device": device, "precision": choose_precision(computing.precision, device)}
     if name.startswith("hf:"):
-        return HubTeacher(name.removeprefix("hf:"))
+        return HubTeacher(name.removeprefix("hf:"), **how)
     if name.endswith(".onnx"):
         return OnnxTeacher(Path(name))
     if name == SEGMENTER or Path(name).exists():
-        return BundledTeacher(name)
+        return BundledTeacher(name, **how)
     what = f"a label teacher: {SEGMENTER}, FILE.onnx, hf:NAME, or a weight file of seg2vid"
     raise Seg2VidError(what, got=repr(name), fix="choose one, or check the path")
 

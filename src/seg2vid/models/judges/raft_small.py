@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from seg2vid.models.judges.files import find_judge, frozen
-from seg2vid.models.layers import fast_arithmetic
 from seg2vid.structures import Features, Flow, Pictures
+from seg2vid.tools.devices import fast_arithmetic
 from seg2vid.tools.errors import ModelError
 from seg2vid.warp import pixel_grid
 

@@ -1,0 +1,237 @@
+"""A scene that goes on: pass by pass for a video, or frame by frame under changing control.
+
+Everything is read from key frames (``models/key_frame.py``): each serves for some passes, and the
+last frame that was read from it is the next one.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from math import cos, inf, pi
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seg2vid.labels.space import LabelSpace
+from seg2vid.media.generated import GeneratedVideo
+from seg2vid.models.animator import (
+    Animator,
+    Key,
+    choose_instances,
+    choose_labels,
+    continue_latent,
+    mark_painted,
+)
+from seg2vid.models.control import Control, steering
+from seg2vid.models.key_frame import KeyFrame
+from seg2vid.models.layers import OBJECT_FACTOR, coarse_labels, find_objects
+from seg2vid.models.motion_decoder import Drive, last_velocity
+from seg2vid.structures import Objects, join_batch
+from seg2vid.tools.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When each frame of a video is, in the model's frames since the first."""
+
+    step: float
+    """From frame to frame."""
+    loop: int = 0
+    """Frames of a loop, on whose way there ``step`` is the largest; 0 for a video without end."""
+
+    def at(self, number: int) -> float:
+        """Return when a frame is."""
+        if self.loop == 0:
+            return number * self.step
+        angle = 2 * pi / self.loop
+        return self.step / angle * (1 - cos(angle * number))
+
+    def between(self, before: int, after: int) -> float:
+        """Return how much later a frame is than another."""
+        return self.at(after) - self.at(before)
+
+    def reach(self, begin: int, span: int) -> int:
+        """Return the last frame within a ``span`` from frame ``begin``, but at least the next."""
+        end, last = begin + 1, self.loop // 2 if self.loop else inf
+        while end < last and self.between(begin, end + 1) <= span + 1e-6 * self.step:
+            end += 1
+        return end
+
+
+class Session:
+    """A scene in motion, made by ``Seg2VidPipeline.start``; memory does not grow with its length.
+
+    ``step`` makes the next frame; what control says may be another each time. The same seed and
+    control give the same frames.
+    """
+
+    def __init__(
+        self,
+        animator: Animator,
+        first: GeneratedVideo,
+        objects: Objects,
+        *,
+        space: LabelSpace,
+        pace: Pace,
+        arithmetic: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        """``first`` is the video of the first frame alone; networks run in ``arithmetic()``."""
+        self.animator, self.space, self.arithmetic = animator, space, arithmetic
+        self.first = first
+        """The first frame, with all that is known of it."""
+        self.count = 0
+        """Frames made after the first."""
+        self.pace = pace
+        self._factor = first.label_map.shape[2] // (OBJECT_FACTOR * objects.shape[2])
+        self._objects = objects
+        self._control: Control | None = None
+        # The key frames of all samples, the first and last frame that they serve, and what is known
+        # of them; up to which frame is painted; what was made last.
+        self._keys: Sequence[Key] = ()
+        self._begin = self._end = self._painted_until = 0
+        self._key = self._last = first
+        self._marks = torch.zeros_like(first.first_frame[:, :1])
+        # The camera's last places after the key, and how far it had turned by the key.
+        self._path: Tensor | None = None
+        self._heading = torch.zeros(len(objects))
+
+    @property
+    def seconds(self) -> float:
+        """When the last frame is, since the first."""
+        return self.pace.at(self.count) / self.animator.config.frames_per_second
+
+    def step(self, control: Control | None = None) -> GeneratedVideo:
+        """Make the next frame and return it as a video of that frame, with all that is known of it.
+
+        ``control`` holds from the frame before on; what it leaves out is as z says. It may name
+        what the first frame has. Raises ``LabelMapError`` and ``ModelError`` for wishes that cannot
+        be had.
+        """
+        if control != self._control and control is not None:
+            self.check(control)
+        with torch.inference_mode():
+            self._follow(control)
+            number, last = self.count + 1, self.count + 1
+            if self.count >= self._painted_until:
+                # What comes into view in a while is painted first, and whole: frames until then
+                # show it from there.
+                last = min(self.pace.reach(self.count, self.animator.config.num_frames), self._end)
+                self._painted_until = last
+            return self._show([number] if last == number else [number, last], shown=1)
+
+    def make_pass(self, until: int, control: Control | None = None) -> GeneratedVideo:
+        """Make the frames of the next pass, but none after frame ``until``."""
+        with torch.inference_mode():
+            self._follow(control)
+            stop = min(self.pace.reach(self.count, self.animator.config.num_frames), self._end)
+            # A pass is made whole: how its frames look does not depend on where a video ends.
+            return self._show(range(self.count + 1, stop + 1), shown=min(stop, until) - self.count)
+
+    def check(self, control: Control) -> None:
+        """Raise ``LabelMapError`` or ``ModelError`` for wishes that do not fit the first frame."""
+        if self.animator.config.architecture == "paper":
+            what = "a model whose motion is a scene's, for wishes about it"
+            raise ModelError(what, got="the architecture paper", fix="leave them out")
+        control.check(self.first.label_map, self.first.instance_map, self.space)
+
+    def _follow(self, control: Control | None) -> None:
+        """Let what comes next be as ``control`` says."""
+        changed = control != self._control
+        before, self._control = self._control, control
+        since = self.pace.between(self._begin, self.count)
+        if self.count == self._end:
+            self._begin_key()
+        elif changed:
+            frozen = [() if one is None else one.freeze for one in (before, control)]
+            steers = self._steering(control)
+            keys = [key for key in self._keys if isinstance(key, KeyFrame)]
+            if frozen[0] == frozen[1] and all(key.drive.has_ground for key in keys):
+                for number, key in enumerate(keys):
+                    key.steer(partial(steers, number), since)
+            else:
+                # What rested in the picture would jump to where it were had it moved.
+                self._begin_key()
+
+    def _begin_key(self) -> None:
+        """Make the last frame the next key; the first time that is the first frame."""
+        velocity, known, seen = None, None, self._last
+        if self.count:
+            number_maps = seen.instance_maps
+            key = replace(
+                self._key,
+                first_frame=seen.frames[:, -1],
+                label_map=seen.label_maps[:, -1],
+                instance_map=None if number_maps is None else number_maps[:, -1],
+            )
+            things, cell = self.space.foreground_ids, OBJECT_FACTOR * self._factor
+            maps = (key.label_map, key.instance_map)
+            self._objects = find_objects(*maps, foreground=things, factor=cell)
+            self._key = replace(key, z=continue_latent(key.z, seen.motion, self._objects))
+            self._marks = self._marks if seen.painted is None else seen.painted[:, -1]
+            depth = seen.motion.inverse_depth
+            known = None if depth is None else depth[:, -1]
+            if (path := self._path) is not None:
+                seconds = self.pace.between(self.count - 1, self.count)
+                velocity = last_velocity(path, seconds / self.animator.config.frames_per_second)
+                self._heading = self._heading + path[:, -1, 2].cpu()
+        self._begin, self._path = self.count, None
+        span = self.animator.passes_per_key * self.animator.config.num_frames
+        self._end = self._painted_until = self.count
+        self._end = self.pace.reach(self.count, span)
+        with self.arithmetic():
+            self._keys = self.animator.begin(
+                self._key.first_frame,
+                self._key.label_map,
+                self._key.z,
+                self._objects,
+                velocity=velocity,
+                known=known,
+                until=round(self.pace.between(self._begin, self._end), 6),
+                steer=None if self._control is None else self._steering(self._control),
+            )
+        depths = [one.inverse_depth for one in self._keys if one.inverse_depth is not None]
+        if self.count == 0 and depths:
+            self._key = replace(self._key, first_inverse_depth=torch.cat(depths))
+
+    def _steering(self, control: Control | None) -> Callable[[int, Drive], Drive]:
+        """Return what changes the drive of each sample as wished."""
+        numbers = self._key.instance_map
+        numbers = None if numbers is None else coarse_labels(numbers, self._factor)
+        begin = self.pace.at(self._begin) / self.animator.config.frames_per_second
+        maps = coarse_labels(self._key.label_map, self._factor), numbers
+        given = maps, begin, self._heading.tolist()
+        return steering(control or Control(), self.space, *given)
+
+    def _show(self, numbers: Sequence[int], *, shown: int) -> GeneratedVideo:
+        """Make frames of the key, in this order, and return the first so many."""
+        start, key = self.count, self._key
+        since = [self.pace.between(self._begin, number) for number in numbers]
+        times = torch.tensor(since, dtype=torch.float32, device=key.first_frame.device)
+        with self.arithmetic():
+            shows = [one.show(times - 1) for one in self._keys]
+        animation = join_batch(shows)
+        label_maps, instance_maps = choose_labels(key.label_map, animation), None
+        if key.instance_map is not None:
+            things = self.space.foreground_ids
+            instance_maps = choose_instances(key.instance_map, label_maps, animation, things)
+        marks = mark_painted(self._marks, animation.motion)
+
+        def first(tensor: Tensor) -> Tensor:
+            return tensor[:, :shown]
+
+        self._last = replace(
+            key,
+            frames=first(animation.refined),
+            label_maps=first(label_maps),
+            motion=animation.motion.map(first),
+            pass_starts=(start,) if start == self._begin else (),
+            instance_maps=None if instance_maps is None else first(instance_maps),
+            painted=first(marks),
+        )
+        self.count += shown
+        if (path := self._last.motion.camera_path) is not None:
+            paths = [path] if self._path is None else [self._path, path]
+            self._path = torch.cat(paths, 1)[:, -2:]
+        return self._last
