@@ -85,7 +85,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     places = _list_inputs(options)
     outputs = options.outputs([place.stem for place in places])
     _check_options(options, places, list(outputs.values()))
-    pipe = Seg2VidPipeline.from_pretrained(options.model or default_model())
+    pipe = _load(options)
     rate = options.fps or pipe.frames_per_second
     num_frames = options.frames or max(1, round((options.seconds or DEFAULT_SECONDS) * rate))
     if motion is not None:
@@ -138,6 +138,15 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
         stacked = {title: np.stack(row) for title, row in rows.items()}
         write_image(options.contact_sheet, contact_sheet(stacked))
         yield f"wrote {options.contact_sheet}"
+
+
+def _load(options: Generate | Animate) -> Seg2VidPipeline:
+    model = options.model or default_model()
+    if options.runtime == "torch":
+        return Seg2VidPipeline.from_pretrained(model)
+    from seg2vid.export.graphs import open_export
+
+    return open_export(model, options.runtime)
 
 
 def _pick_seeds(
