@@ -68,8 +68,8 @@ def test_each_box_computes_what_the_pipeline_does(
 
 def test_errors_are_shares_of_the_largest_output(calls: Calls) -> None:
     inputs, outputs = calls["depth"][0]
-    largest = float(outputs[0].abs().max())
-    assert largest > 1
+    largest = float(outputs[0][:1].abs().max())  # of one sample alone, and of all
+    assert 1 < largest <= float(outputs[0].abs().max())
 
     def shifted(given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         count = len(given[0])
@@ -129,7 +129,8 @@ def test_served_boxes_are_all_that_computes(model: Path, maps: torch.Tensor) -> 
     own = Seg2VidPipeline.from_pretrained(model)
     boxes = boxes_of(own)
     pipe = serve(own, run)
-    assert torch.equal(pipe(maps, num_frames=2).frames, own(maps, num_frames=2).frames)
+    given = {"num_frames": 2, "seed": [0, 1, 2]}
+    assert torch.equal(pipe(maps, **given).frames, own(maps, **given).frames)
     assert set(asked) >= boxes.keys() - {"refiner"}
 
 

@@ -10,6 +10,7 @@ from seg2vid.cli.options import Export
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.export.graphs import export_model
+from seg2vid.export.web import export_site
 from seg2vid.labels.convert import translate_ids
 from seg2vid.labels.fit import fit_label_map
 from seg2vid.labels.space import LabelSpace, get_label_space
@@ -29,13 +30,19 @@ def export(options: Export) -> Iterator[str]:
     config = load_checkpoint(find_weights(options.model)).config
     space, size = LabelSpace.from_dict(config.label_space), (config.width, config.height)
     maps = read_maps(options.maps, space, size) if options.maps else toy_maps(space, size)
+    if options.to == "web":
+        is_half = options.half is not False
+        package, bound = options.ort, options.bound
+        about = (options.model, options.output, maps)
+        yield from export_site(*about, package=package, is_half=is_half, bound=bound)
+        return
     label_maps = torch.stack(list(maps.values()))
     yield from export_model(
         options.model,
         options.output,
         label_maps if len(label_maps) > 1 else label_maps.expand(2, -1, -1),
         to=options.to,
-        is_half=options.half,
+        is_half=bool(options.half),
         bound=options.bound,
     )
     yield f"wrote {options.output}"

@@ -159,17 +159,29 @@ class Export:
 
     model: str = field(metadata=POSITIONAL)
     """Name (see `seg2vid models`) or path of a model."""
-    to: Literal["onnx", "openvino", "torch"] = "onnx"
-    """What to write: ONNX graphs, OpenVINO's files or PyTorch's exported programs."""
+    to: Literal["onnx", "openvino", "torch", "web"] = "onnx"
+    """What to write: ONNX graphs, OpenVINO's files, PyTorch's exported programs, or a site that
+    makes videos in the browser.
+    """
     output: Path
-    """The folder to write: a model for `generate --model FOLDER --runtime onnx` or openvino."""
+    """The folder to write: a model for `generate --model FOLDER --runtime onnx` or openvino, or the
+    site.
+    """
     maps: Path | None = None
-    """Folder of label maps to check with, at least one (default: three toy-city frames)."""
-    half: bool = False
-    """Store weights as float16, in half the space; they are computed with as float32."""
+    """Folder of label maps to check with, at least one, which the site offers too (default: three
+    toy-city frames).
+    """
+    half: bool | None = None
+    """Store weights as float16, in half the space; they are computed with as float32 (default: for
+    the site).
+    """
+    ort: Path | None = None
+    """The npm package onnxruntime-web 1.30.0 for the site, a .tgz or its folder (default: fetched
+    by npm).
+    """
     bound: float | None = ranged(None, 0, 1000)
     """Largest error of a box, as a share of the largest number of its output, or of 1; above it
-    nothing is written (default: 0.0001, with --half 0.02).
+    nothing is written (default: 0.0001, with float16 0.02).
     """
 
 

@@ -6,7 +6,7 @@ beside them and ``export.json``, which tells of these.
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seg2vid.export import onnx, openvino
 from seg2vid.export import torch as programs
-from seg2vid.export.boxes import Box, Tensors, boxes_of, record_calls, serve
+from seg2vid.export.boxes import Box, Calls, Tensors, boxes_of, record_calls, serve
 from seg2vid.export.sessions import Session
 from seg2vid.models.layers import exact_arithmetic
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
@@ -76,28 +76,15 @@ def export_model(
     an error is above ``bound``.
     """
     pipe, weights = Seg2VidPipeline.from_pretrained(model), find_weights(model)
-    limit = bound if bound is not None else HALF_BOUND if is_half else BOUND
-    boxes, form = boxes_of(pipe), FORMATS[to]
+    boxes = boxes_of(pipe)
     with replacing(folder, is_folder=True) as place:
         calls = record_calls(pipe, label_maps)
         exported = {}
-        for name, box in boxes.items():
-            path = place / f"{name}{form.SUFFIX}"
-            form.save(trace(box, calls[name]), box, path, is_half=is_half)
-            with exact_arithmetic():
-                error = largest_error(form.Session(path), calls[name])
-            size = sum(one.stat().st_size for one in place.glob(f"{name}.*")) / 1e6
-            line = f"{name:<12} {size:6.2f} MB  largest error {error:.1e}"
-            if not error <= limit:
-                what = f"errors of at most {limit:g} in every box"
-                fix = "nothing is kept; allow it with --bound, or export float32"
-                raise ModelError(what, got=line, fix=fix)
-            yield f"{line} of {len(calls[name])} calls"
-            shapes = zip(box.inputs, calls[name][0][0], strict=True)
-            inputs: dict[str, list[int | str]] = {
-                key: ["batch", *one.shape[1:]] for key, one in shapes
-            }
-            exported[name] = Exported(path.name, inputs, list(box.outputs), error)
+        for line, name, box in checked_boxes(
+            boxes, calls, FORMATS[to], place, is_half=is_half, bound=bound
+        ):
+            yield line
+            exported[name] = box
         opset = None if to == "torch" else onnx.OPSET
         kind: Literal["float32", "float16"] = "float16" if is_half else "float32"
         manifest = Manifest(to, digest_of(weights), kind, exported, opset)
@@ -105,6 +92,39 @@ def export_model(
         shutil.copy(weights, place / WEIGHTS_FILE)
         if weights.with_name(CARD).is_file():
             shutil.copy(weights.with_name(CARD), place / CARD)
+
+
+def checked_boxes(
+    boxes: Mapping[str, Box],
+    calls: Calls,
+    form: Any,
+    place: Path,
+    *,
+    is_half: bool,
+    bound: float | None,
+) -> Iterator[tuple[str, str, Exported]]:
+    """Write the graphs of boxes and check each; yield a line to print, its name and what it is.
+
+    Raises ``ModelError`` where an error is above ``bound``.
+    """
+    limit = bound if bound is not None else HALF_BOUND if is_half else BOUND
+    for name, box in boxes.items():
+        path = place / f"{name}{form.SUFFIX}"
+        form.save(trace(box, calls[name]), box, path, is_half=is_half)
+        with exact_arithmetic():
+            error = largest_error(form.Session(path), calls[name])
+        size = sum(one.stat().st_size for one in place.glob(f"{name}.*")) / 1e6
+        line = f"{name:<12} {size:6.2f} MB  largest error {error:.1e}"
+        if not error <= limit:
+            what = f"errors of at most {limit:g} in every box"
+            fix = "nothing is kept; allow it with --bound, or export weights as float32"
+            raise ModelError(what, got=line, fix=fix)
+        shapes: dict[str, list[int | str]] = {
+            key: ["batch", *one.shape[1:]]
+            for key, one in zip(box.inputs, calls[name][0][0], strict=True)
+        }
+        exported = Exported(path.name, shapes, list(box.outputs), error)
+        yield f"{line} of {len(calls[name])} calls", name, exported
 
 
 def trace(box: Box, calls: Sequence[tuple[Tensors, Tensors]]) -> torch.export.ExportedProgram:
@@ -160,8 +180,8 @@ def open_export(folder: str | Path, runtime: Runtime) -> Seg2VidPipeline:
     """Return a pipeline whose boxes a runtime computes, on the processor.
 
     It is used like any other, at the model's own size; OpenVINO computes in bfloat16 where that is
-    fast, unless this is called within ``exact_arithmetic``. Raises ``ModelError`` where the folder holds
-    no graphs for that runtime: OpenVINO reads ONNX too.
+    fast, unless this is called within ``exact_arithmetic``, and reads ONNX too. Raises
+    ``ModelError`` where the folder holds no graphs for that runtime.
     """
     place = Path(folder)
     manifest = read_manifest(place)

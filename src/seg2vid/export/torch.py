@@ -23,5 +23,6 @@ class Session:
 
     def __call__(self, inputs: Tensors) -> Tensors:
         """Compute the box."""
-        outputs = self.module(*inputs)
+        with torch.no_grad():
+            outputs = self.module(*inputs)
         return outputs if isinstance(outputs, tuple) else (outputs,)
