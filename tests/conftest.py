@@ -36,6 +36,7 @@ WHOLE_RUNS = {
     *("test_readme.py", "test_run.py", "test_keeper.py", "test_fine_tune.py", "test_segmenter.py"),
     *("test_work.py", "test_page.py", "test_evaluation.py", "test_prepare.py", "test_failures.py"),
     *("test_training.py", "test_recipes.py", "test_golden_curves.py", "test_processes.py"),
+    *("test_graphs.py", "test_web.py"),
 }
 """Files whose tests train, evaluate or prepare from end to end. They call thousands of times what
 other files test with shapes checked; here the checks would take a third of the time."""

@@ -86,10 +86,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     places = _list_inputs(options)
     outputs = options.outputs([place.stem for place in places])
     _check_options(options, places, list(outputs.values()))
-    pipe = Seg2VidPipeline.from_pretrained(options.model or default_model())
-    pipe.to(options.device, precision=options.precision)
-    if options.compile:
-        pipe.compile()
+    pipe = _load(options)
     rate = options.fps or pipe.frames_per_second
     num_frames = options.frames or max(1, round((options.seconds or DEFAULT_SECONDS) * rate))
     if motion is not None:
@@ -142,6 +139,22 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
         stacked = {title: np.stack(row) for title, row in rows.items()}
         write_image(options.contact_sheet, contact_sheet(stacked))
         yield f"wrote {options.contact_sheet}"
+
+
+def _load(options: Generate | Animate) -> Seg2VidPipeline:
+    model = options.model or default_model()
+    if options.runtime == "torch":
+        pipe = Seg2VidPipeline.from_pretrained(model)
+        pipe.to(options.device, precision=options.precision)
+        if options.compile:
+            pipe.compile()
+        return pipe
+    if options.device not in ("auto", "cpu") or options.precision != "auto" or options.compile:
+        what, fix = "--device, --precision and --compile with PyTorch", "leave them out"
+        raise MediaError(what, got=f"--runtime {options.runtime}", fix=fix)
+    from seg2vid.export.graphs import open_export
+
+    return open_export(model, options.runtime)
 
 
 def _pick_seeds(

@@ -39,6 +39,7 @@ VERBS: dict[str, tuple[type, str]] = {
     "train motion": (options.TrainMotion, "seg2vid.cli.training.train_stage"),
     "train segmenter": (options.TrainSegmenter, "seg2vid.cli.training.train_stage"),
     "train replay": (options.TrainReplay, "seg2vid.cli.training.train_replay"),
+    "export": (options.Export, "seg2vid.cli.export.export"),
     "assemble": (options.Assemble, "seg2vid.cli.models.assemble"),
     "convert": (options.Convert, "seg2vid.cli.models.convert"),
     "evaluate": (options.Evaluate, "seg2vid.cli.evaluation.evaluate"),

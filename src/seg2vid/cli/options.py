@@ -31,6 +31,8 @@ class VideoOptions(Computing):
     """Where to: .mp4, .webm, .gif, .webp, or a folder name for png frames."""
     model: str | None = None
     """Name (see `seg2vid models`) or path of a model."""
+    runtime: Literal["torch", "onnx", "openvino"] = "torch"
+    """What computes the networks; onnx and openvino need a --model that `seg2vid export` wrote."""
     frames: int | None = ranged(None, 1)
     """Frames of the video, the first one included; 1 paints that one alone."""
     seconds: float | None = ranged(None, 0.001, 86_400)
@@ -151,6 +153,38 @@ class Animate(VideoOptions):
 @dataclass(frozen=True, kw_only=True)
 class Models:
     """List the models that can be used at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write the networks of a model as graphs for other runtimes, each checked against PyTorch."""
+
+    model: str = field(metadata=POSITIONAL)
+    """Name (see `seg2vid models`) or path of a model."""
+    to: Literal["onnx", "openvino", "torch", "web"] = "onnx"
+    """What to write: ONNX graphs, OpenVINO's files, PyTorch's exported programs, or a site that
+    makes videos in the browser.
+    """
+    output: Path
+    """The folder to write: a model for `generate --model FOLDER --runtime onnx` or openvino, or the
+    site.
+    """
+    maps: Path | None = None
+    """Folder of label maps to check with, at least one, which the site offers too (default: three
+    toy-city frames).
+    """
+    half: bool | None = None
+    """Store weights as float16, in half the space; they are computed with as float32 (default: for
+    the site).
+    """
+    ort: Path | None = None
+    """The npm package onnxruntime-web 1.30.0 for the site, a .tgz or its folder (default: fetched
+    by npm).
+    """
+    bound: float | None = ranged(None, 0, 1000)
+    """Largest error of a box, as a share of the largest number of its output, or of 1; above it
+    nothing is written (default: 0.0001, with float16 0.02).
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,10 @@ from seg2vid.models.layers import (
     join,
     upsample,
 )
-from seg2vid.structures import Camera, Carrier, Features, InverseDepth, Labels, Pictures
+from seg2vid.structures import Camera, Carrier, InverseDepth, Labels, Pictures
 
 Coarse = Float[Tensor, "batch channel coarse_height coarse_width"]
+Feet = Float[Tensor, "batch 3 height width"]
 
 FOCAL_LENGTH = 1.08
 """Usual focal length in picture widths: that of the toy city and of Cityscapes."""
@@ -92,14 +93,23 @@ class DepthNetwork(nn.Module):
 
     def see(self, picture: Pictures | None, label_map: Labels) -> tuple[Depth, Coarse]:
         """As ``forward``, with ``feature_channels`` features at an eighth of the resolution."""
+        batch, height, width = label_map.shape
+        if picture is None:
+            picture = self.embedding.table.new_zeros(batch, 3, height, width)
+        logarithm, guess, eighth = self.predict(picture, label_map, stand(label_map, self.ground))
+        return Depth(self._depth(logarithm, label_map), _camera(guess, height, width)), eighth
+
+    def predict(
+        self, picture: Pictures, label_map: Labels, feet: Feet
+    ) -> tuple[InverseDepth, Float[Tensor, "batch 2"], Coarse]:
+        """Return logarithms of inverse depth, what ``_camera`` reads, and features.
+
+        A picture that is black stands for none; ``feet`` as ``stand`` gives them.
+        """
         labels = self.embedding(label_map)
-        batch, _, height, width = labels.shape
-        seen = labels.new_zeros(batch, 4, height, width)
-        if picture is not None:
-            is_there = picture.flatten(1).amax(1).gt(0).to(labels.dtype).view(-1, 1, 1, 1)
-            seen = torch.cat(((4 * picture - 2) * is_there, is_there.expand_as(seen[:, :1])), 1)
-        feet = stand(label_map, self.ground).to(labels.dtype)
-        features = self.enter(join(seen, labels, coordinates(labels), feet))
+        is_there = picture.flatten(1).amax(1).gt(0).to(labels.dtype).view(-1, 1, 1, 1)
+        seen = torch.cat(((4 * picture - 2) * is_there, is_there.expand_as(picture[:, :1])), 1)
+        features = self.enter(join(seen, labels, coordinates(labels), feet.to(labels.dtype)))
         skips = []
         for down in self.down:
             skips.append(features)
@@ -113,13 +123,11 @@ class DepthNetwork(nn.Module):
                 eighth = features
         with torch.autocast(pooled.device.type, enabled=False):
             guess = self.to_camera(pooled)
-        camera = _camera(guess, height, width)
-        return Depth(self._depth(features, label_map), camera), eighth
+        return self.to_depth(features).squeeze(1).float(), guess, eighth
 
-    def _depth(self, features: Features, label_map: Labels) -> InverseDepth:
+    def _depth(self, logarithm: InverseDepth, label_map: Labels) -> InverseDepth:
         # Between half a metre and the haze of the horizon.
-        logarithm = self.to_depth(features).squeeze(1).float().clamp(-8.0, 0.7)
-        inverse_depth = logarithm.exp()
+        inverse_depth = logarithm.clamp(-8.0, 0.7).exp()
         if self.thin:
             is_thin = torch.isin(label_map, label_map.new_tensor(self.thin))
             inverse_depth = torch.where(is_thin, stand_up(inverse_depth, is_thin), inverse_depth)
@@ -134,7 +142,7 @@ def _camera(guess: Float[Tensor, "batch 2"], height: int, width: int) -> Camera:
     return Camera(focal_length, torch.stack((middle, horizon), 1))
 
 
-def stand(label_map: Labels, ground: tuple[int, ...]) -> Float[Tensor, "batch 3 height width"]:
+def stand(label_map: Labels, ground: tuple[int, ...]) -> Feet:
     """Say where what each pixel shows may stand: how far away it is follows from its foot.
 
     How far below the usual horizon the next ground of its column begins; the same of its class's

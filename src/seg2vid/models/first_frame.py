@@ -249,7 +249,11 @@ class FirstFrame(nn.Module):
 
     def forward(self, label_map: Labels, objects: Objects, look: Look) -> Pictures:
         """Paint RGB in [0, 1]; ``objects`` are numbered as by ``find_objects``."""
-        conditions = self._conditions(label_map, self.segments(label_map, objects), look)
+        return self.paint(label_map, self.segments(label_map, objects), look)
+
+    def paint(self, label_map: Labels, segments: Labels, look: Look) -> Pictures:
+        """As ``forward``, with ``segments`` that are known."""
+        conditions = self._conditions(label_map, segments, look)
         features = self.enter(conditions[-1])
         grain = look.grain
         for level in reversed(range(len(self.blocks))):

@@ -165,9 +165,11 @@ def commit_all(replacements: Sequence[Replacement]) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file, which becomes ``path`` if the block succeeds, else is deleted."""
-    replacement = Replacement(path)
+def replacing(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
+    """Give a temporary file, or folder, which becomes ``path`` if the block succeeds, else is
+    deleted.
+    """
+    replacement = Replacement(path, is_folder=is_folder)
     try:
         with _told_of(path):
             yield replacement.temporary

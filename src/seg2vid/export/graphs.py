@@ -1,0 +1,207 @@
+"""A folder of graphs: written and checked against the pipeline, and opened as a pipeline.
+
+The folder is a model folder like any other, weights and card inside, with a graph of each box
+beside them and ``export.json``, which tells of these.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from seg2vid.export import onnx, openvino
+from seg2vid.export import torch as programs
+from seg2vid.export.boxes import Box, Calls, Tensors, boxes_of, record_calls, serve
+from seg2vid.export.sessions import Session
+from seg2vid.models.layers import exact_arithmetic
+from seg2vid.models.weights import WEIGHTS_FILE, find_weights
+from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.structures import Labels
+from seg2vid.tools.errors import ModelError
+from seg2vid.tools.files import digest_of, replacing
+from seg2vid.tools.plain import build, read_plain
+
+Target = Literal["onnx", "openvino", "torch"]
+Runtime = Literal["onnx", "openvino"]
+FORMATS: dict[str, Any] = {"onnx": onnx, "openvino": openvino, "torch": programs}
+MANIFEST = "export.json"
+CARD = "README.md"
+BOUND, HALF_BOUND = 1e-4, 2e-2
+"""Largest error that is let pass, with weights as float32 and as float16."""
+LARGEST_BATCH = 1 << 16
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A box in the folder."""
+
+    file: str
+    inputs: dict[str, list[int | str]]
+    """Name → shape, batch first."""
+    outputs: list[str]
+    largest_error: float
+    """Against the pipeline: see ``largest_error``."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``export.json`` tells."""
+
+    to: Target
+    model_sha256: str
+    weights: Literal["float32", "float16"]
+    boxes: dict[str, Exported]
+    opset: int | None = None
+    """Version of ONNX's operators."""
+
+
+def export_model(
+    model: str,
+    folder: Path,
+    label_maps: Labels,
+    *,
+    to: Target = "onnx",
+    is_half: bool = False,
+    bound: float | None = None,
+) -> Iterator[str]:
+    """Write every box of a model into a new folder; yield a line with the error of each.
+
+    Errors are those of what the boxes compute while videos of ``label_maps`` are made, at least
+    two. ``is_half`` stores weights as float16. Raises ``ModelError``, and leaves no folder, where
+    an error is above ``bound``.
+    """
+    pipe, weights = Seg2VidPipeline.from_pretrained(model), find_weights(model)
+    boxes = boxes_of(pipe)
+    with replacing(folder, is_folder=True) as place:
+        calls = record_calls(pipe, label_maps)
+        exported = {}
+        for line, name, box in checked_boxes(
+            boxes, calls, FORMATS[to], place, is_half=is_half, bound=bound
+        ):
+            yield line
+            exported[name] = box
+        opset = None if to == "torch" else onnx.OPSET
+        kind: Literal["float32", "float16"] = "float16" if is_half else "float32"
+        manifest = Manifest(to, digest_of(weights), kind, exported, opset)
+        (place / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n", "utf-8")
+        shutil.copy(weights, place / WEIGHTS_FILE)
+        if weights.with_name(CARD).is_file():
+            shutil.copy(weights.with_name(CARD), place / CARD)
+
+
+def checked_boxes(
+    boxes: Mapping[str, Box],
+    calls: Calls,
+    form: Any,
+    place: Path,
+    *,
+    is_half: bool,
+    bound: float | None,
+) -> Iterator[tuple[str, str, Exported]]:
+    """Write the graphs of boxes and check each; yield a line to print, its name and what it is.
+
+    Raises ``ModelError`` where an error is above ``bound``.
+    """
+    limit = bound if bound is not None else HALF_BOUND if is_half else BOUND
+    for name, box in boxes.items():
+        path = place / f"{name}{form.SUFFIX}"
+        form.save(trace(box, calls[name]), box, path, is_half=is_half)
+        with exact_arithmetic():
+            error = largest_error(form.Session(path), calls[name])
+        size = sum(one.stat().st_size for one in place.glob(f"{name}.*")) / 1e6
+        line = f"{name:<12} {size:6.2f} MB  largest error {error:.1e}"
+        if not error <= limit:
+            what = f"errors of at most {limit:g} in every box"
+            fix = "nothing is kept; allow it with --bound, or export weights as float32"
+            raise ModelError(what, got=line, fix=fix)
+        shapes: dict[str, list[int | str]] = {
+            key: ["batch", *one.shape[1:]]
+            for key, one in zip(box.inputs, calls[name][0][0], strict=True)
+        }
+        exported = Exported(path.name, shapes, list(box.outputs), error)
+        yield f"{line} of {len(calls[name])} calls", name, exported
+
+
+def trace(box: Box, calls: Sequence[tuple[Tensors, Tensors]]) -> torch.export.ExportedProgram:
+    """Return the program of a box, its batch of any size, from the largest batch it was given."""
+    inputs, _ = max(calls, key=lambda call: len(call[0][0]))
+    inputs = tuple(one.clone() for one in inputs)  # no longer of inference mode
+    batch = {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)}
+    with torch.no_grad(), exact_arithmetic():
+        return torch.export.export(
+            box.module.eval(), inputs, dynamic_shapes=tuple(batch for _ in inputs)
+        )
+
+
+def largest_error(session: Session, calls: Sequence[tuple[Tensors, Tensors]]) -> float:
+    """Return by how much a session's outputs differ from those of the pipeline at most.
+
+    As a share of the largest number of an output, or of 1 where that is smaller. Of a batch the
+    first sample is also computed alone.
+    """
+    error = 0.0
+    for inputs, outputs in calls:
+        for count in {1, len(inputs[0])}:
+            found = session(tuple(one[:count] for one in inputs))
+            pairs = zip(found, (one[:count] for one in outputs), strict=True)
+            error = max([error, *(_difference(*pair) for pair in pairs)])
+    return error
+
+
+def _difference(found: Tensor, wanted: Tensor) -> float:
+    if not bool(found.isfinite().all()):
+        return float("inf")
+    return float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return what a folder holds; raise ``ModelError`` for one that ``export_model`` did not write.
+
+    The same where its weights are others by now.
+    """
+    path, fix = folder / MANIFEST, "write one with: seg2vid export MODEL --to onnx -o FOLDER"
+    what = "a folder that seg2vid export wrote"
+    if not path.is_file():
+        raise ModelError(what, got=f"{folder} without {MANIFEST}", fix=fix)
+    values = read_plain(path, what, error=ModelError, fix=fix)
+    manifest = build(Manifest, values, str(path), error=ModelError, fix=fix)
+    if digest_of(find_weights(str(folder))) != manifest.model_sha256:
+        got = f"other weights in {folder}"
+        raise ModelError("the weights that the graphs were made of", got=got, fix="export again")
+    return manifest
+
+
+def open_export(folder: str | Path, runtime: Runtime) -> Seg2VidPipeline:
+    """Return a pipeline whose boxes a runtime computes, on the processor.
+
+    It is used like any other, at the model's own size; OpenVINO computes in bfloat16 where that is
+    fast, unless this is called within ``exact_arithmetic``, and reads ONNX too. Raises
+    ``ModelError`` where the folder holds no graphs for that runtime.
+    """
+    place = Path(folder)
+    manifest = read_manifest(place)
+    if manifest.to != runtime and (manifest.to, runtime) != ("onnx", "openvino"):
+        fix = f"export with --to {runtime}"
+        raise ModelError(f"graphs for {runtime}", got=f"those for {manifest.to}", fix=fix)
+    sessions: dict[str, Session] = {}
+    for name, box in manifest.boxes.items():
+        path = place / Path(box.file).name
+        if not path.is_file():
+            raise ModelError(f"a file {path}", got="none", fix="export again")
+        sessions[name] = FORMATS[runtime].Session(path)
+
+    def run(name: str, inputs: Tensors) -> Tensors:
+        device = inputs[0].device
+        plain = tuple(one.float() if one.is_floating_point() else one for one in inputs)
+        return tuple(one.to(device) for one in sessions[name](plain))
+
+    pipe = serve(Seg2VidPipeline.from_pretrained(place), run)
+    if lacking := boxes_of(pipe).keys() - sessions.keys():
+        what, got = f"graphs of {', '.join(boxes_of(pipe))}", f"none of {', '.join(lacking)}"
+        raise ModelError(what, got=got, fix="export again")
+    return pipe

@@ -1,0 +1,53 @@
+"""Boxes as OpenVINO's own files, and OpenVINO, which computes them."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch.export import ExportedProgram
+
+from seg2vid.export import onnx
+from seg2vid.export.boxes import Box, Tensors
+from seg2vid.export.sessions import check_shapes, reading
+from seg2vid.models.layers import fast_arithmetic
+from seg2vid.tools.environment import import_extra
+
+SUFFIX = ".xml"
+
+
+def save(program: ExportedProgram, box: Box, path: Path, *, is_half: bool = False) -> None:
+    """Write the graph of a box, its weights beside it; with ``is_half`` these as float16."""
+    openvino = import_extra("openvino", "export")
+    with TemporaryDirectory() as folder:
+        graph = Path(folder) / f"{path.stem}.onnx"
+        onnx.save(program, box, graph)
+        model = openvino.convert_model(graph)
+    openvino.save_model(model, path, compress_to_fp16=is_half)
+
+
+class Session:
+    """One box in OpenVINO, on the processor: in bfloat16 where that is fast."""
+
+    def __init__(self, path: Path) -> None:
+        openvino = import_extra("openvino", "export")
+        is_fast = not isinstance(fast_arithmetic(torch.device("cpu")), nullcontext)
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if is_fast else "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self.name = path.stem
+        core = openvino.Core()
+        with reading("OpenVINO", path):
+            self.model = core.compile_model(core.read_model(path), "CPU", settings)
+        self.shapes = [
+            [None if size.is_dynamic else size.get_length() for size in port.partial_shape]
+            for port in self.model.inputs
+        ]
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        """Compute the box; raise ``ModelError`` for inputs of another size than it is made for."""
+        check_shapes(self.name, inputs, self.shapes)
+        found = self.model([one.cpu().numpy() for one in inputs])
+        return tuple(torch.from_numpy(found[port].copy()) for port in self.model.outputs)

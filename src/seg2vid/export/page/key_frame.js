@@ -1,0 +1,188 @@
+// A frame that later ones are read from, and all that was painted since, as in key_frame.py.
+
+import { driveAt } from "./motion.js";
+import { liftPoints, movePoints, moveScene, round } from "./scene.js";
+
+const BARE = 0.002;
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+export class KeyFrame {
+  constructor(boxes, model, drive, picture, labels) {
+    Object.assign(this, { boxes, model, drive, picture, labels });
+    this.painted = [];
+  }
+
+  /** Return the frames of some times after the key, and the motion of the last of them. */
+  async show(times) {
+    const { drive, model } = this;
+    const frames = times.map((time) => {
+      const moment = driveAt(drive, time);
+      const moved = moveScene(drive, moment.rigid, moment.residual);
+      const { flow } = moved;
+      if (model.isGated) {
+        moved.source.forEach((source, pixel) => {
+          if (source < 0) flow[pixel] = flow[pixel + drive.pixels] = 0;
+        });
+      }
+      const picture = warpBicubic(this.picture, flow, model.width, model.height);
+      const labels = warpLabels(this.labels, flow, model.width, model.height);
+      const hidden = moved.source.map((source) => (source < 0 ? 1 : 0));
+      return { time, moment, moved, picture, labels, hidden };
+    });
+    if (this.boxes.refiner) for (const number of halving(times.length)) await this.finish(frames[number]);
+    return frames;
+  }
+
+  /** Show what was painted before, and paint what is still bare. */
+  async finish(frame) {
+    const { width, height } = this.model;
+    const pixels = width * height;
+    this.recall(frame);
+    const bare = [];
+    frame.hidden.forEach((one, pixel) => one && bare.push(pixel));
+    if (!bare.length) return;
+    if (bare.length / pixels <= BARE) {
+      fill(frame, width, height);
+      return;
+    }
+    const visible = Float32Array.from(frame.hidden, (one) => 1 - one);
+    const given = { warped: frame.picture, visible, labels: frame.labels };
+    const found = await this.boxes.refiner({ ...given, first_frame: this.picture });
+    const classes = found.logits.length / (pixels / 4);
+    for (const pixel of bare) {
+      for (let colour = 0; colour < 3; colour++) {
+        frame.picture[colour * pixels + pixel] = found.picture[colour * pixels + pixel];
+      }
+      const x = (pixel % width) >> 1;
+      const at = (Math.floor(pixel / width) >> 1) * (width / 2) + x;
+      let best = 0;
+      for (let one = 1; one < classes; one++) {
+        const [score, most] = [one, best].map((kind) => found.logits[(kind * pixels) / 4 + at]);
+        if (score > most) best = one;
+      }
+      frame.labels[pixel] = best;
+    }
+    const points = liftPoints(this.drive, frame.moment.rigid, frame.moved, bare);
+    const { picture, labels } = frame;
+    this.painted.push({ picture: picture.slice(), labels: labels.slice(), points, pixels: bare });
+  }
+
+  /** Show in hidden pixels what was painted at other times; these are hidden no more. */
+  recall(frame) {
+    if (!this.painted.length || !frame.hidden.includes(1)) return;
+    const { width, height } = this.model;
+    const pixels = width * height;
+    const all = { rows: [], x: [], y: [], z: [], depth: [] };
+    const origin = [];
+    this.painted.forEach((one, layer) => {
+      for (const name of Object.keys(all)) for (const v of one.points[name]) all[name].push(v);
+      for (const pixel of one.pixels) origin.push([layer, pixel]);
+    });
+    const { found, offset } = movePoints(this.drive, frame.moment.rigid, all);
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      if (!frame.hidden[pixel] || found[pixel] < 0) continue;
+      const [layer, own] = origin[found[pixel]];
+      const painted = this.painted[layer];
+      const x = clamp((own % width) + offset[pixel], 0, width - 1);
+      const y = clamp(Math.floor(own / width) + offset[pixels + pixel], 0, height - 1);
+      const [x0, y0] = [Math.floor(x), Math.floor(y)];
+      const [x1, y1] = [Math.min(x0 + 1, width - 1), Math.min(y0 + 1, height - 1)];
+      for (let colour = 0; colour < 3; colour++) {
+        const plane = painted.picture.subarray(colour * pixels, (colour + 1) * pixels);
+        const top = plane[y0 * width + x0] * (1 - x + x0) + plane[y0 * width + x1] * (x - x0);
+        const low = plane[y1 * width + x0] * (1 - x + x0) + plane[y1 * width + x1] * (x - x0);
+        frame.picture[colour * pixels + pixel] = top * (1 - y + y0) + low * (y - y0);
+      }
+      frame.labels[pixel] = painted.labels[round(y) * width + round(x)];
+      frame.hidden[pixel] = 0;
+    }
+  }
+}
+
+/** Return the order of a pass: the last of `count` times, the one midway, then those between. */
+export function halving(count) {
+  const order = [count - 1];
+  const spans = [[-1, count - 1]];
+  while (spans.length) {
+    const [begin, end] = spans.shift();
+    const middle = Math.floor((begin + end) / 2);
+    if (middle <= begin) continue;
+    order.push(middle);
+    spans.push([begin, middle], [middle, end]);
+  }
+  return order;
+}
+
+/** Read a picture of three planes where flow says, with a cubic kernel; beyond it its border. */
+export function warpBicubic(picture, flow, width, height) {
+  const pixels = width * height;
+  const warped = new Float32Array(3 * pixels);
+  const weights = (t) => {
+    const near = (d) => (1.25 * d - 2.25) * d * d + 1;
+    const far = (d) => ((-0.75 * d + 3.75) * d - 6) * d + 3;
+    return [far(1 + t), near(t), near(1 - t), far(2 - t)];
+  };
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    const x = (pixel % width) + flow[pixel];
+    const y = Math.floor(pixel / width) + flow[pixels + pixel];
+    const left = Math.floor(x);
+    const top = Math.floor(y);
+    const across = weights(x - left);
+    const down = weights(y - top);
+    for (let row = 0; row < 4; row++) {
+      const line = clamp(top + row - 1, 0, height - 1) * width;
+      for (let column = 0; column < 4; column++) {
+        const weight = down[row] * across[column];
+        const at = line + clamp(left + column - 1, 0, width - 1);
+        warped[pixel] += weight * picture[at];
+        warped[pixels + pixel] += weight * picture[pixels + at];
+        warped[2 * pixels + pixel] += weight * picture[2 * pixels + at];
+      }
+    }
+  }
+  return warped.map((one) => clamp(one, 0, 1));
+}
+
+/** Read the nearest id where flow says. */
+export function warpLabels(labels, flow, width, height) {
+  const pixels = width * height;
+  return labels.map((_, pixel) => {
+    const x = clamp(round((pixel % width) + flow[pixel]), 0, width - 1);
+    const y = clamp(round(Math.floor(pixel / width) + flow[pixels + pixel]), 0, height - 1);
+    return labels[y * width + x];
+  });
+}
+
+/** Fill a few hidden pixels with the mean of what is around, and the largest label there. */
+function fill(frame, width, height) {
+  const pixels = width * height;
+  const { picture, labels, hidden } = frame;
+  let bare = [];
+  hidden.forEach((one, pixel) => one && bare.push(pixel));
+  while (bare.length) {
+    const ready = [];
+    for (const pixel of bare) {
+      const x = pixel % width;
+      const y = Math.floor(pixel / width);
+      const sum = [0, 0, 0];
+      let [count, label] = [0, -1];
+      for (let row = Math.max(y - 1, 0); row <= Math.min(y + 1, height - 1); row++) {
+        for (let column = Math.max(x - 1, 0); column <= Math.min(x + 1, width - 1); column++) {
+          const at = row * width + column;
+          if (hidden[at]) continue;
+          count += 1;
+          label = Math.max(label, labels[at]);
+          sum.forEach((_, colour) => (sum[colour] += picture[colour * pixels + at]));
+        }
+      }
+      if (count) ready.push([pixel, label, sum.map((one) => one / count)]);
+    }
+    if (!ready.length) return;
+    for (const [pixel, label, colours] of ready) {
+      labels[pixel] = label;
+      colours.forEach((one, colour) => (picture[colour * pixels + pixel] = one));
+      hidden[pixel] = 0;
+    }
+    bare = bare.filter((pixel) => hidden[pixel]);
+  }
+}

@@ -1,0 +1,453 @@
+// Camera, depth and moved scenes: the same geometry as in Python (geometry.py tells why).
+//
+// Axes: x right, y down, z forward, in metres, of the first camera. Inverse depth is 0 on the sky.
+
+const NEAREST = 1e-3;
+const CLOSEST = 1.5;
+const FOOTPRINT = 0.6;
+const STEEPEST = 0.5;
+const CELL_LEVELS = 3;
+const REACH = 2.5;
+const WALKS = 3;
+const AROUND = [[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]];
+
+/** Round to the nearest whole number, halves to the even one. */
+export function round(value) {
+  const nearest = Math.round(value);
+  return nearest - value === 0.5 && nearest % 2 ? nearest - 1 : nearest;
+}
+
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+/** Give every pixel its plane n: inverse depth is n · ray there, exact on planes. */
+export function surfacePlanes(depth, surfaces, camera, width, height) {
+  const pixels = width * height;
+  const planes = new Float32Array(3 * pixels);
+  for (let axis = 0; axis < 2; axis++) {
+    const [stride, size] = axis ? [width, height] : [1, width];
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      const at = axis ? Math.floor(pixel / width) : pixel % width;
+      let before = Infinity;
+      let after = Infinity;
+      if (at > 0 && surfaces[pixel] === surfaces[pixel - stride]) {
+        before = depth[pixel] - depth[pixel - stride];
+      }
+      if (at < size - 1 && surfaces[pixel] === surfaces[pixel + stride]) {
+        after = depth[pixel + stride] - depth[pixel];
+      }
+      const isBefore = Math.abs(before) <= Math.abs(after);
+      const near = isBefore ? before : after;
+      const far = isBefore ? after : before;
+      const agree = near * far > 0 && Math.abs(far) < 1.25 * Math.abs(near);
+      const slope = agree ? (near + far) / 2 : near;
+      const isEdge = !(Math.abs(slope) <= STEEPEST * depth[pixel]);
+      planes[axis * pixels + pixel] = isEdge ? 0 : slope * camera.focal;
+    }
+  }
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    const x = ((pixel % width) - camera.x) / camera.focal;
+    const y = (Math.floor(pixel / width) - camera.y) / camera.focal;
+    planes[2 * pixels + pixel] =
+      depth[pixel] - planes[pixel] * x - planes[pixels + pixel] * y;
+  }
+  return planes;
+}
+
+/** Join camera and objects at one time: how the points of each row move. Row 0 is the ground. */
+export function rigidMotion(camera, objects, pivots) {
+  const [forward, rightward, yaw, pitch] = camera;
+  const rows = objects.length / 3 + 1;
+  const rigid = { pitch };
+  for (const name of ["cosine", "sine", "right", "ahead"]) rigid[name] = new Float32Array(rows);
+  for (let row = 0; row < rows; row++) {
+    let [along, aside, turn, ahead, beside] = [0, 0, 0, 0, 0];
+    if (row) {
+      [along, aside, turn] = objects.subarray(3 * row - 3, 3 * row);
+      [ahead, beside] = pivots.subarray(2 * row - 2, 2 * row);
+    }
+    const sine = Math.sin(turn);
+    const cosine = Math.cos(turn);
+    const x = beside + aside - (cosine * beside + sine * ahead) - rightward;
+    const z = ahead + along - (cosine * ahead - sine * beside) - forward;
+    const away = Math.sin(yaw);
+    const towards = Math.cos(yaw);
+    rigid.cosine[row] = Math.cos(turn - yaw);
+    rigid.sine[row] = Math.sin(turn - yaw);
+    rigid.right[row] = towards * x - away * z;
+    rigid.ahead[row] = away * x + towards * z;
+  }
+  return rigid;
+}
+
+/**
+ * Move a scene to one time: where every pixel of that frame reads, and from which surface.
+ *
+ * Returns flow (dx, dy planes), inverse depth now, source (-1 where nothing is seen) and behind:
+ * the same, but the farthest surface around where nothing is seen.
+ */
+export function moveScene(scene, rigid, residual) {
+  const moment = new Moment(scene, rigid, residual);
+  const { own, behind } = moment.findSources();
+  const { width, height, depth, fixed } = scene;
+  const pixels = width * height;
+  const flow = new Float32Array(2 * pixels);
+  const distance = new Float32Array(pixels);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    if (fixed[pixel]) {
+      own[pixel] = behind[pixel] = pixel;
+      distance[pixel] = depth[pixel];
+      continue;
+    }
+    moment.land(pixel, behind[pixel]);
+    flow[pixel] = clamp(moment.x, -2 * width, 3 * width) - (pixel % width);
+    flow[pixels + pixel] =
+      clamp(moment.y, -2 * width, 3 * width) - Math.floor(pixel / width);
+    distance[pixel] = Math.max(moment.distance, 0);
+  }
+  return { flow, distance, source: own, behind };
+}
+
+/** One moment of a scene: for every pixel of the first frame its place and its plane. */
+class Moment {
+  constructor(scene, rigid, residual) {
+    const { width, height, depth, rows, fixed, camera, planes } = scene;
+    const pixels = width * height;
+    Object.assign(this, { width, height, pixels, camera, depth });
+    for (const name of ["placeX", "placeY", "inverse", "gain"]) {
+      this[name] = new Float32Array(pixels);
+    }
+    for (const name of ["cosine", "sine", "shiftX", "shiftZ", "planeX", "planeY", "planeZ"]) {
+      this[name] = new Float32Array(pixels);
+    }
+    for (const name of ["besideX", "besideY", "besideZ", "rayX", "rayY", "rayZ"]) {
+      this[name] = new Float32Array(pixels);
+    }
+    this.shown = new Uint8Array(pixels);
+    const up = Math.sin(rigid.pitch);
+    const level = Math.cos(rigid.pitch);
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      const x = ((pixel % width) - camera.x) / camera.focal;
+      const y = (Math.floor(pixel / width) - camera.y) / camera.focal;
+      const row = rows[pixel];
+      const cosine = rigid.cosine[row];
+      const sine = rigid.sine[row];
+      const right = rigid.right[row];
+      const ahead = rigid.ahead[row];
+      const own = depth[pixel];
+      const column = cosine * x + sine + own * right;
+      let z = cosine - sine * x + own * ahead;
+      const down = level * y + up * z;
+      z = level * z - up * y;
+      const isShown = z > NEAREST && !fixed[pixel];
+      z = Math.max(z, NEAREST);
+      this.shown[pixel] = isShown && own < CLOSEST * z ? 1 : 0;
+      const asideX = residual ? residual[pixel] : 0;
+      const asideY = residual ? residual[pixels + pixel] : 0;
+      this.placeX[pixel] = (column * camera.focal) / z + camera.x + asideX;
+      this.placeY[pixel] = (down * camera.focal) / z + camera.y + asideY;
+      this.inverse[pixel] = own / z;
+      const shiftX = cosine * right - sine * ahead;
+      const shiftZ = sine * right + cosine * ahead;
+      let [n0, n1, n2] = [planes[pixel], planes[pixels + pixel], planes[2 * pixels + pixel]];
+      const facing = 1 + n0 * shiftX + n2 * shiftZ;
+      const share = 1 / Math.max(facing, NEAREST);
+      if (fixed[pixel]) [n0, n1, n2] = [0, 0, 1];
+      this.gain[pixel] = facing > NEAREST && !fixed[pixel] ? share : -1;
+      this.cosine[pixel] = cosine;
+      this.sine[pixel] = sine;
+      this.shiftX[pixel] = shiftX * share;
+      this.shiftZ[pixel] = shiftZ * share;
+      this.planeX[pixel] = n0 * cosine + n2 * sine;
+      this.planeY[pixel] = n1;
+      this.planeZ[pixel] = n2 * cosine - n0 * sine;
+      this.besideX[pixel] = asideX / camera.focal;
+      this.besideY[pixel] = (level * asideY) / camera.focal;
+      this.besideZ[pixel] = (up * asideY) / camera.focal;
+      this.rayX[pixel] = x;
+      this.rayY[pixel] = level * y - up;
+      this.rayZ[pixel] = up * y + level;
+    }
+  }
+
+  /** Follow a pixel's ray back through a plane: sets x, y and distance, -1 where it misses. */
+  land(pixel, plane) {
+    let x = this.rayX[pixel] - this.besideX[plane];
+    const y = this.rayY[pixel] - this.besideY[plane];
+    let z = this.rayZ[pixel] - this.besideZ[plane];
+    const rise = this.planeX[plane] * x + this.planeY[plane] * y + this.planeZ[plane] * z;
+    const turn = this.cosine[plane];
+    const away = this.sine[plane];
+    const turned = turn * x - away * z - this.shiftX[plane] * rise;
+    z = away * x + turn * z - this.shiftZ[plane] * rise;
+    x = turned;
+    const distance = rise * this.gain[plane];
+    const scale = this.camera.focal / Math.max(z, NEAREST);
+    this.x = x * scale + this.camera.x;
+    this.y = y * scale + this.camera.y;
+    this.distance = z > NEAREST && distance < CLOSEST ? Math.fround(distance) : -1;
+  }
+
+  /** Follow a ray through the plane of `source`; return whether it lands there, and where else. */
+  visit(pixel, source) {
+    this.land(pixel, source);
+    const offX = Math.abs(this.x - (source % this.width));
+    const offY = Math.abs(this.y - Math.floor(source / this.width));
+    this.fits = Math.max(offX, offY) <= FOOTPRINT && this.distance >= 0;
+    const x = clamp(round(this.x), 0, this.width - 1);
+    const y = clamp(round(this.y), 0, this.height - 1);
+    this.next = y * this.width + x;
+  }
+
+  /** Put each pixel where its centre falls, the nearest on top; and so for cells of 2, 4, 8. */
+  splat() {
+    const { width, height, pixels, inverse } = this;
+    const buffer = new Int32Array(pixels).fill(-1);
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      if (!this.shown[pixel]) continue;
+      const column = round(this.placeX[pixel]);
+      const row = round(this.placeY[pixel]);
+      if (column < 0 || column >= width || row < 0 || row >= height) continue;
+      const target = row * width + column;
+      if (buffer[target] < 0 || inverse[pixel] >= inverse[buffer[target]]) buffer[target] = pixel;
+    }
+    const levels = [{ cells: buffer, wide: width, tall: height }];
+    for (let level = 0; level < CELL_LEVELS; level++) {
+      const below = levels[level];
+      const wide = Math.ceil(below.wide / 2);
+      const tall = Math.ceil(below.tall / 2);
+      const cells = new Int32Array(wide * tall).fill(-1);
+      below.cells.forEach((source, at) => {
+        if (source < 0) return;
+        const x = (at % below.wide) >> 1;
+        const y = Math.floor(at / below.wide) >> 1;
+        const cell = y * wide + x;
+        if (cells[cell] < 0 || this.isNearer(source, cells[cell])) cells[cell] = source;
+      });
+      levels.push({ cells, wide, tall });
+    }
+    return levels;
+  }
+
+  isNearer(one, other) {
+    const { inverse } = this;
+    return inverse[one] > inverse[other] || (inverse[one] === inverse[other] && one > other);
+  }
+
+  findSources() {
+    const { width, height, pixels, depth } = this;
+    const levels = this.splat();
+    const buffer = levels[0].cells;
+    const cellAt = (level, pixel) => {
+      const { cells, wide } = levels[level];
+      const x = (pixel % width) >> level;
+      return cells[(Math.floor(pixel / width) >> level) * wide + x];
+    };
+    const first = new Int32Array(pixels);
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      let source = buffer[pixel];
+      for (let level = 1; source < 0 && level <= CELL_LEVELS; level++) {
+        source = cellAt(level, pixel);
+      }
+      first[pixel] = source < 0 ? pixel : source;
+    }
+    const apart = this.tornApart(first, cellAt);
+    const own = new Int32Array(pixels).fill(-1);
+    const behind = new Int32Array(pixels);
+    const candidates = new Int32Array(5 + CELL_LEVELS);
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      let source = first[pixel];
+      let best = -1;
+      let nearest = -1;
+      for (let walk = 0; walk < WALKS; walk++) {
+        this.visit(pixel, source);
+        if (this.fits) {
+          best = source;
+          nearest = this.distance;
+          break;
+        }
+        source = this.next;
+      }
+      if (best < 0 || apart[pixel]) {
+        const x = pixel % width;
+        const y = Math.floor(pixel / width);
+        candidates[0] = first[pixel];
+        candidates[1] = buffer[y * width + Math.max(x - 1, 0)];
+        candidates[2] = buffer[y * width + Math.min(x + 1, width - 1)];
+        candidates[3] = buffer[Math.max(y - 1, 0) * width + x];
+        candidates[4] = buffer[Math.min(y + 1, height - 1) * width + x];
+        for (let level = 1; level <= CELL_LEVELS; level++) {
+          candidates[4 + level] = cellAt(level, pixel);
+        }
+        let farthest = first[pixel];
+        for (let one = 1; one < candidates.length; one++) {
+          if (candidates[one] < 0) candidates[one] = first[pixel];
+          if (depth[candidates[one]] < depth[farthest]) farthest = candidates[one];
+          if (candidates.indexOf(candidates[one]) < one) continue;
+          source = candidates[one];
+          for (let walk = 0; walk < WALKS - 1; walk++) {
+            this.visit(pixel, source);
+            if (this.fits) {
+              const isNearer =
+                this.distance > nearest || (this.distance === nearest && source > best);
+              if (best < 0 || isNearer) {
+                best = source;
+                nearest = this.distance;
+              }
+              break;
+            }
+            source = this.next;
+          }
+        }
+        behind[pixel] = farthest;
+      }
+      own[pixel] = best;
+    }
+    const closed = this.closeCracks(own);
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      if (closed[pixel] >= 0) behind[pixel] = closed[pixel];
+    }
+    return { own: closed, behind };
+  }
+
+  /** Mark where surfaces that fell nearby are no neighbours in the first frame. */
+  tornApart(first, cellAt) {
+    const { width, height, pixels } = this;
+    const apart = new Uint8Array(pixels);
+    const columnOf = (source) => source % width;
+    const rowOf = (source) => Math.floor(source / width);
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      const x = columnOf(first[pixel]);
+      const y = rowOf(first[pixel]);
+      const beside = pixel % width < width - 1 ? pixel + 1 : -1;
+      const below = pixel + width < pixels ? pixel + width : -1;
+      for (const other of [beside, below]) {
+        if (other < 0) continue;
+        const gapX = Math.abs(columnOf(first[other]) - x);
+        if (gapX > REACH || Math.abs(rowOf(first[other]) - y) > REACH) {
+          apart[pixel] = apart[other] = 1;
+        }
+      }
+      for (let level = 1; level <= CELL_LEVELS; level++) {
+        const cell = cellAt(level, pixel);
+        if (cell < 0) continue;
+        const far = 1.5 * (2 ** level + 1);
+        if (Math.abs(columnOf(cell) - x) > far || Math.abs(rowOf(cell) - y) > far) {
+          apart[pixel] = 1;
+        }
+      }
+    }
+    return apart;
+  }
+
+  /** Give a pixel that shows nothing, while nearly all around do, the best of their planes. */
+  closeCracks(own) {
+    const { width, height, pixels } = this;
+    const closed = own.slice();
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      if (own[pixel] >= 0) continue;
+      const x = pixel % width;
+      const y = Math.floor(pixel / width);
+      const near = [];
+      for (const [down, right] of AROUND) {
+        if (y + down < 0 || y + down >= height || x + right < 0 || x + right >= width) continue;
+        const source = own[pixel + down * width + right];
+        if (source >= 0) near.push(source);
+      }
+      if (near.length < 6) continue;
+      let nearest = Infinity;
+      for (const source of near) {
+        this.land(pixel, source);
+        const offX = Math.abs(this.x - (source % width));
+        const off = Math.max(offX, Math.abs(this.y - Math.floor(source / width)));
+        if (this.distance >= 0 && off < nearest) {
+          nearest = off;
+          closed[pixel] = source;
+        }
+      }
+    }
+    return closed;
+  }
+}
+
+/** Lift pixels of a moved frame into the scene: they lie on the surfaces behind. */
+export function liftPoints(scene, rigid, moved, pixels) {
+  const { width, rows, camera } = scene;
+  const count = pixels.length;
+  const points = { rows: new Int32Array(count) };
+  for (const name of ["x", "y", "z", "depth"]) points[name] = new Float32Array(count);
+  const up = Math.sin(rigid.pitch);
+  const level = Math.cos(rigid.pitch);
+  pixels.forEach((pixel, at) => {
+    const row = rows[moved.behind[pixel]];
+    const depth = moved.distance[pixel];
+    const slope = (Math.floor(pixel / width) - camera.y) / camera.focal;
+    const y = level * slope - up;
+    const z = up * slope + level - rigid.ahead[row] * depth;
+    const x = ((pixel % width) - camera.x) / camera.focal - rigid.right[row] * depth;
+    points.rows[at] = row;
+    points.x[at] = rigid.cosine[row] * x - rigid.sine[row] * z;
+    points.y[at] = y;
+    points.z[at] = rigid.sine[row] * x + rigid.cosine[row] * z;
+    points.depth[at] = depth;
+  });
+  return points;
+}
+
+/**
+ * Move points to a time: the nearest at or beside each pixel, -1 where none is, and how far the
+ * pixel lies from its place, in pixels of the frame that the point was lifted from.
+ */
+export function movePoints(scene, rigid, points) {
+  const { width, height, camera } = scene;
+  const pixels = width * height;
+  const count = points.rows.length;
+  const buffer = new Int32Array(pixels).fill(-1);
+  const placeX = new Float32Array(count);
+  const placeY = new Float32Array(count);
+  const depths = new Float32Array(count);
+  const scales = new Float32Array(count);
+  const up = Math.sin(rigid.pitch);
+  const level = Math.cos(rigid.pitch);
+  const isNearer = (one, other) =>
+    depths[one] > depths[other] || (depths[one] === depths[other] && one > other);
+  for (let at = 0; at < count; at++) {
+    const row = points.rows[at];
+    const depth = points.depth[at];
+    const px = points.x[at];
+    const x = rigid.cosine[row] * px + rigid.sine[row] * points.z[at] + rigid.right[row] * depth;
+    const far = rigid.cosine[row] * points.z[at] - rigid.sine[row] * px + rigid.ahead[row] * depth;
+    const y = level * points.y[at] + up * far;
+    let z = level * far - up * points.y[at];
+    const isBefore = z > NEAREST;
+    z = Math.max(z, NEAREST);
+    scales[at] = z;
+    depths[at] = depth / z;
+    placeX[at] = (x / z) * camera.focal + camera.x;
+    placeY[at] = (y / z) * camera.focal + camera.y;
+    const column = round(placeX[at]);
+    const line = round(placeY[at]);
+    if (!isBefore || column < 0 || column >= width || line < 0 || line >= height) continue;
+    const target = line * width + column;
+    if (buffer[target] < 0 || isNearer(at, buffer[target])) buffer[target] = at;
+  }
+  const found = buffer.slice();
+  const offset = new Float32Array(2 * pixels);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    const x = pixel % width;
+    const y = Math.floor(pixel / width);
+    if (buffer[pixel] < 0) {
+      for (const [down, right] of AROUND) {
+        if (y + down < 0 || y + down >= height || x + right < 0 || x + right >= width) continue;
+        const other = buffer[pixel + down * width + right];
+        if (other >= 0 && (found[pixel] < 0 || isNearer(other, found[pixel]))) {
+          found[pixel] = other;
+        }
+      }
+    }
+    const here = found[pixel];
+    if (here < 0) continue;
+    offset[pixel] = (x - placeX[here]) * scales[here];
+    offset[pixels + pixel] = (y - placeY[here]) * scales[here];
+  }
+  return { found, offset };
+}

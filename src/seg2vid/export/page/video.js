@@ -1,0 +1,135 @@
+// The main path: labels → first frame → z → motion → warp → refine, as in pipeline.py.
+
+import { KeyFrame } from "./key_frame.js";
+import { CELL, MOST_OBJECTS, findObjects, objectClasses, poolRows } from "./labels.js";
+import { rowsOf, segmentsOf } from "./labels.js";
+import { KEY_PASSES, decodeDrive, lastVelocity } from "./motion.js";
+import { drawNormal, makeDice } from "./random.js";
+import { round } from "./scene.js";
+
+const ROWS = MOST_OBJECTS + 1;
+
+/** Draw the look of a first frame, about looks of training pictures where the model has these. */
+export function drawLook(model, labels, rows, dice) {
+  const { channels, wholeNoise, segmentNoise, grainSize, known } = model;
+  const look = {
+    whole: drawNormal(wholeNoise, dice),
+    looks: drawNormal((channels + MOST_OBJECTS) * segmentNoise, dice),
+  };
+  if (known && known.pictures) wearKnown(model, look, objectClasses(labels, rows, model), dice);
+  if (grainSize) look.grain = drawNormal(grainSize[0] * grainSize[1], dice);
+  return look;
+}
+
+function wearKnown({ channels, wholeNoise, segmentNoise, known }, look, classes, dice) {
+  const picture = Math.floor(dice() * known.pictures);
+  const near = (noise, at, base, start) => noise[at] * known.spread[start] + base;
+  for (let at = 0; at < wholeNoise; at++) {
+    look.whole[at] = near(look.whole, at, known.whole[picture * wholeNoise + at], at);
+  }
+  for (let row = 0; row < channels + MOST_OBJECTS; row++) {
+    let from = picture * channels + row; // this picture's own class
+    if (row >= channels) {
+      const kind = classes[row - channels];
+      if (!known.filled[kind]) continue; // never seen: N(0, I) is the best guess
+      const which = Math.floor(dice() * known.filled[kind]);
+      from = (known.count + which) * channels + kind;
+    }
+    for (let number = 0; number < segmentNoise; number++) {
+      const base = known.segments[from * segmentNoise + number];
+      const at = row * segmentNoise + number;
+      look.looks[at] = near(look.looks, at, base, wholeNoise + number);
+    }
+  }
+}
+
+/** Draw z: one code for the background, one for each object. */
+export function drawMotion(model, objects, dice) {
+  const cells = objects.length;
+  const foreground = new Float32Array(model.foregroundCode * cells);
+  const background = drawNormal(model.backgroundCode, dice);
+  const table = drawNormal(ROWS * model.foregroundCode, dice);
+  objects.forEach((row, cell) => {
+    for (let number = 0; row > 0 && number < model.foregroundCode; number++) {
+      foreground[number * cells + cell] = table[row * model.foregroundCode + number];
+    }
+  });
+  return { background, foreground };
+}
+
+/** Carry z to the last frame of a key: objects take their codes along. */
+function continueMotion(model, z, flow, objects) {
+  const { width, height } = model;
+  const wide = width / CELL;
+  const cells = objects.length;
+  const codes = z.foreground.length / cells;
+  const moved = new Float32Array(z.foreground.length);
+  const carries = new Float32Array(cells);
+  for (let cell = 0; cell < cells; cell++) {
+    const [column, row] = [cell % wide, Math.floor(cell / wide)];
+    const mean = [0, 0];
+    for (let y = row * CELL; y < (row + 1) * CELL; y++) {
+      for (let x = column * CELL; x < (column + 1) * CELL; x++) {
+        mean[0] += flow[y * width + x];
+        mean[1] += flow[width * height + y * width + x];
+      }
+    }
+    const [dx, dy] = mean.map((sum) => sum / CELL ** 3);
+    const x = Math.min(Math.max(round(column + dx), 0), wide - 1);
+    const y = Math.min(Math.max(round(row + dy), 0), cells / wide - 1);
+    for (let code = 0; code < codes; code++) {
+      const value = z.foreground[code * cells + y * wide + x];
+      moved[code * cells + cell] = value;
+      if (value !== 0) carries[cell] = 1;
+    }
+  }
+  const table = poolRows(moved, codes, objects, ROWS);
+  const share = poolRows(carries, 1, objects, ROWS);
+  const foreground = new Float32Array(moved.length);
+  objects.forEach((row, cell) => {
+    for (let code = 0; row > 0 && code < codes; code++) {
+      foreground[code * cells + cell] = table[row * codes + code] / Math.max(share[row], 1e-3);
+    }
+  });
+  return { background: z.background, foreground };
+}
+
+/**
+ * Make a video; yields the first frame, then each frame as it is finished.
+ *
+ * `frames` counts the first one too. `seed` draws look and z, unless they are given:
+ * look {whole, looks, grain?}, z {background, foreground}. Pictures are three planes in [0, 1].
+ */
+export async function* makeVideo(boxes, model, labels, { frames, seed = 0, look, z }) {
+  let objects = findObjects(labels, model);
+  let rows = rowsOf(labels, objects, model);
+  // Two dice: with another number of looks the same seed still moves alike.
+  const worn = look ?? drawLook(model, labels, rows, makeDice(seed));
+  let code = z ?? drawMotion(model, objects, makeDice(seed ^ 0x5eed));
+  const segments = segmentsOf(labels, rows, model);
+  let { picture } = await boxes.first_frame({ labels, segments, ...worn });
+  yield { picture, labels };
+  const reach = KEY_PASSES * model.numFrames;
+  const before = { until: reach };
+  for (let begin = 0; begin < frames - 1; begin += reach) {
+    const drive = await decodeDrive(boxes, model, picture, labels, objects, rows, code, before);
+    const key = new KeyFrame(boxes, model, drive, picture, labels);
+    let shown = [];
+    for (let start = begin; start < Math.min(begin + reach, frames - 1); start += model.numFrames) {
+      const times = Array.from({ length: model.numFrames }, (_, at) => start - begin + at);
+      shown = await key.show(times);
+      for (const frame of shown.slice(0, frames - 1 - start)) {
+        yield { picture: frame.picture, labels: frame.labels, depth: drive.depth };
+      }
+    }
+    const last = shown.at(-1);
+    const previous = shown.at(-2)?.moment.camera ?? [0, 0, 0, 0]; // as the key itself
+    ({ picture, labels } = last);
+    objects = findObjects(labels, model);
+    rows = rowsOf(labels, objects, model);
+    code = continueMotion(model, code, last.moved.flow, objects);
+    before.known = last.moved.distance;
+    const seconds = (shown.length > 1 ? 1 : reach) / model.framesPerSecond;
+    before.velocity = lastVelocity(previous, [...last.moment.camera], seconds);
+  }
+}
