@@ -237,7 +237,7 @@ def _read_look(photo: Path, labels: Path | None, pipe: Seg2VidPipeline) -> tuple
     """Return the look of a photo, and what was found."""
     space, pixels = pipe.label_space, read_image(photo)
     if labels is None:
-        from seg2vid.cli.segment import segment_photo
+        from seg2vid.data.teachers.photos import segment_photo
 
         ids, notes = segment_photo(pixels, space), [f"{photo}: segmented; its look is taken"]
     else:
@@ -320,7 +320,7 @@ def _look_at(
 
 def _segment(picture: Picture, space: LabelSpace, use: str) -> Diagnosis:
     """Return the label map of a photo, as the bundled segmenter sees it."""
-    from seg2vid.cli.segment import segment_photo
+    from seg2vid.data.teachers.photos import segment_photo
 
     ids = segment_photo(read_image(Path(picture.name)), space)
     plain = replace(picture, pixels=to_file_ids(ids, space), mode="P", palette=None)
