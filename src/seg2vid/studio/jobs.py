@@ -14,6 +14,7 @@ from seg2vid.tools.errors import Seg2VidError
 
 LOGGER = logging.getLogger(__name__)
 State = Literal["waiting", "working", "done", "failed", "cancelled"]
+OVER = ("done", "failed", "cancelled")
 LONGEST_WAIT = 3600.0
 """Seconds after which what was made is forgotten, and a job that nobody watches cancelled."""
 
@@ -61,7 +62,7 @@ class Job:
     @property
     def is_over(self) -> bool:
         """Whether nothing more will come."""
-        return self.state in ("done", "failed", "cancelled")
+        return self.state in OVER
 
     @property
     def ready(self) -> int:

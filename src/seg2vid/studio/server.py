@@ -32,7 +32,7 @@ from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.studio import layers
 from seg2vid.studio.doors import Doors, Guard
 from seg2vid.studio.ground import find_ground
-from seg2vid.studio.jobs import Job, Limits, StudioError, Workshop
+from seg2vid.studio.jobs import OVER, Job, Limits, StudioError, Workshop
 from seg2vid.studio.routes import describe, render
 from seg2vid.studio.uploads import NAMES, TEMPLATES, Canvas, Uploads, draw_toy_city, read_template
 from seg2vid.studio.wishes import MOST_FRAMES, Recipe, Scene, Wishes
@@ -293,28 +293,28 @@ class Studio:
         try:
             async with asyncio.timeout(self.limits.upload_seconds):
                 found = await parser.parse()
-                files, wishes = {}, "{}"
-                for name, value in found.multi_items():
-                    content = value
-                    if isinstance(value, UploadFile):
-                        content = await value.read()
-                    if name == "wishes":
-                        wishes = content if isinstance(content, str) else content.decode("utf-8")
-                    elif name not in names or not isinstance(content, bytes) or name in files:
-                        what = f"Expected files in the fields {', '.join(sorted(names))}"
-                        raise Refused(f"{what}, once each; got others; see /api.", 400)
-                    else:
-                        files[name] = content
+                parts = [(name, await _content(value)) for name, value in found.multi_items()]
+                await found.close()
         except TimeoutError:
             seconds = f"{self.limits.upload_seconds:g} seconds"
             raise Refused(f"Expected a form within {seconds}; got part of it.", 408) from None
-        except UnicodeDecodeError:
-            raise Refused("Expected wishes in UTF-8; got other bytes; see /api.", 400) from None
         except (MultiPartException, ClientDisconnect):
             raise Refused(
                 "Expected a whole form; got one that breaks off; see /api.", 400
             ) from None
-        return Form(files, wishes)
+        files, wishes = {}, b"{}"
+        for name, content in parts:
+            if name == "wishes":
+                wishes = content
+            elif name in names and name not in files:
+                files[name] = content
+            else:
+                what = f"Expected files in the fields {', '.join(sorted(names))}"
+                raise Refused(f"{what}, once each; got others; see /api.", 400)
+        try:
+            return Form(files, wishes.decode())
+        except UnicodeDecodeError:
+            raise Refused("Expected wishes in UTF-8; got other bytes; see /api.", 400) from None
 
     # Videos.
 
@@ -359,8 +359,10 @@ class Studio:
         return JSONResponse(self._told(self._job(request)))
 
     async def cancel(self, request: Request) -> Response:
-        """Stop a video, or forget it."""
-        self.workshop.cancel(self._job(request))
+        """Stop a video, or forget it; one that is not known any more is no mistake."""
+        job = self.workshop.find(request.path_params["id"])
+        if job is not None:
+            self.workshop.cancel(job)
         return Response(status_code=204)
 
     async def events(self, request: Request) -> Response:
@@ -374,7 +376,7 @@ class Studio:
                 if now != before:
                     before = now
                     yield f"data: {json.dumps(now)}\n\n"
-                if job.is_over:
+                if now["state"] in OVER:
                     return
                 try:
                     async with asyncio.timeout(HEARTBEAT):
@@ -477,6 +479,10 @@ class Studio:
             file.writestr("command.txt", f"{recipe.line}\n")
             file.writestr("scene.py", recipe.python)
         return target
+
+
+async def _content(value: UploadFile | str) -> bytes:
+    return await value.read() if isinstance(value, UploadFile) else value.encode()
 
 
 def _passes(job: Job) -> list[GeneratedVideo]:

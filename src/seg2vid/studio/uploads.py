@@ -90,13 +90,15 @@ class Uploads:
                 warnings.simplefilter("ignore")
                 with Image.open(io.BytesIO(content), formats=READ_FORMATS) as image:
                     (width, height), form = image.size, image.format or ""
+        except Image.DecompressionBombError:
+            (width, height), form = (self.most_pixels + 1, 1), ""
         except Exception:  # decoders of damaged files raise anything
             got = "a file that is none, or damaged" if content else "an empty file (0 bytes)"
             fix = "export it again as PNG"
             raise MediaError(f"a picture as {what}", got=got, fix=fix) from None
         if width * height > self.most_pixels:
-            got, fix = f"{width}x{height}", "scale it down"
-            raise MediaError(f"at most {self.most_pixels:,} pixels in {what}", got=got, fix=fix)
+            limit = f"at most {self.most_pixels:,} pixels in {what}"
+            raise MediaError(limit, got="more", fix="scale it down")
         with TemporaryDirectory(dir=self.folder) as folder:
             path = Path(folder) / f"{name}{ENDINGS.get(form, '')}"
             path.write_bytes(content)
