@@ -84,10 +84,10 @@ def test_a_mask_of_one_object_can_be_animated(pipe: FakePipeline, tmp_path: Path
 
 
 def test_photo_is_taken_at_its_word(pipe: FakePipeline, monkeypatch, tmp_path: Path) -> None:
-    from seg2vid.cli import segment
+    from seg2vid.data.teachers import photos
 
     monkeypatch.setattr(
-        segment, "segment_photo", lambda pixels, space, _: np.zeros(pixels.shape[:2], int)
+        photos, "segment_photo", lambda pixels, space, _: np.zeros(pixels.shape[:2], int)
     )
     assert run("generate", DRAWING, "-o", tmp_path / "a.gif", "--photo") == 0
     assert pipe.calls[0]["first_frame"] is not None

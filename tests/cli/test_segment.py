@@ -13,8 +13,9 @@ from torch import Tensor
 
 from seg2vid.cli import main as cli
 from seg2vid.cli import segment
-from seg2vid.cli.segment import label_photo, segment_photo
+from seg2vid.data.teachers import photos
 from seg2vid.data.teachers.labels import WORKING_PIXELS, get_label_teacher
+from seg2vid.data.teachers.photos import label_photo, segment_photo
 from seg2vid.data.teachers.teacher import LabelTeacher
 from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_image
@@ -90,7 +91,7 @@ def test_our_network_looks_at_as_many_pixels_of_any_photo(size: tuple[int, int])
 
 
 def test_a_large_photo_costs_no_more_memory_than_a_million_pixels(monkeypatch) -> None:
-    monkeypatch.setattr(segment, "MOST_PIXELS", 64 * 98)
+    monkeypatch.setattr(photos, "MOST_PIXELS", 64 * 98)
     teacher = BrightnessTeacher()
     ids = label_photo(street_photo(), teacher)[0]
     assert teacher.shown[0].shape == (1, 3, 64, 98)
@@ -238,7 +239,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the brightness teacher stand for the bundled one."""
-    monkeypatch.setattr(segment, "get_label_teacher", lambda name, _: BrightnessTeacher())
+    monkeypatch.setattr(photos, "get_label_teacher", lambda name, _: BrightnessTeacher())
 
 
 @pytest.mark.parametrize("verb", ["generate", "animate"])
@@ -278,7 +279,7 @@ def test_a_label_map_is_not_taken_for_a_photo(
     def refuse(name: str, _: object) -> LabelTeacher:
         raise AssertionError("nothing is to be segmented")
 
-    monkeypatch.setattr(segment, "get_label_teacher", refuse)
+    monkeypatch.setattr(photos, "get_label_teacher", refuse)
     ids = np.full((64, 128), 7, np.uint8)
     ids[:20] = 23
     Image.fromarray(ids).save(tmp_path / "raw.png")

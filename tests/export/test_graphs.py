@@ -11,8 +11,8 @@ from seg2vid.cli.main import main
 from seg2vid.export import graphs
 from seg2vid.export.boxes import Calls, boxes_of, record_calls, serve
 from seg2vid.models.config import PRESETS
-from seg2vid.models.layers import exact_arithmetic
 from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.tools.devices import exact_arithmetic
 from seg2vid.tools.errors import ModelError, Seg2VidError
 from tests.tiny import CONFIG, HEIGHT, WIDTH, street_map
 

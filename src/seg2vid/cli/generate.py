@@ -255,7 +255,7 @@ def _read_look(options: Generate, photo: Path, pipe: Seg2VidPipeline) -> tuple[L
     """Return the look of a photo, and what was found."""
     space, pixels, labels = pipe.label_space, read_image(photo), options.look_labels
     if labels is None:
-        from seg2vid.cli.segment import segment_photo
+        from seg2vid.data.teachers.photos import segment_photo
 
         ids, notes = (
             segment_photo(pixels, space, options),
@@ -343,7 +343,7 @@ def _segment(
     options: Generate | Animate, picture: Picture, space: LabelSpace, use: str
 ) -> Diagnosis:
     """Return the label map of a photo, as the bundled segmenter sees it."""
-    from seg2vid.cli.segment import segment_photo
+    from seg2vid.data.teachers.photos import segment_photo
 
     ids = segment_photo(read_image(Path(picture.name)), space, options)
     plain = replace(picture, pixels=to_file_ids(ids, space), mode="P", palette=None)

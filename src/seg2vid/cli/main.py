@@ -27,6 +27,7 @@ from seg2vid.tools.errors import Seg2VidError, printable
 VERBS: dict[str, tuple[type, str]] = {
     "generate": (options.Generate, "seg2vid.cli.generate.make_videos"),
     "animate": (options.Animate, "seg2vid.cli.generate.make_videos"),
+    "studio": (options.Studio, "seg2vid.cli.studio.run"),
     "models": (options.Models, "seg2vid.cli.models.list_all"),
     "labels check": (options.LabelsCheck, "seg2vid.cli.labels.check"),
     "labels convert": (options.LabelsConvert, "seg2vid.cli.labels.convert"),
@@ -59,7 +60,7 @@ HELP = """seg2vid: one semantic label map in, a moving scene out.
 
 Try:  seg2vid generate labels.png -o scene.mp4"""
 
-EXTRAS = {"train": "train", "evaluate": "eval", "study": "eval"}
+EXTRAS = {"train": "train", "evaluate": "eval", "study": "eval", "studio": "studio"}
 """What has to be installed for some verbs, by their first word."""
 
 

@@ -270,6 +270,24 @@ class Segment(Computing):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Studio:
+    """Paint a label map in the browser and see it move."""
+
+    model: str | None = None
+    """Name (see `seg2vid models`) or path of a model."""
+    host: str = "127.0.0.1"
+    """Address to listen on; for any other than this machine's own a token is asked for, which
+    stands in the address that is printed.
+    """
+    port: int = ranged(8765, 0, 65535)
+    """Port to listen on; 0 takes a free one."""
+    open: bool = True
+    """Open the page in a browser."""
+    no_restricted: bool = False
+    """Refuse weights for non-commercial use only, as SEG2VID_NO_RESTRICTED=1 does everywhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToyCity:
     """Render toy-city clips with exact labels, objects, flow and visibility."""
 

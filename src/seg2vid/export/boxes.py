@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from seg2vid.models.depth import DepthNetwork
 from seg2vid.models.first_frame import FirstFrame
-from seg2vid.models.layers import exact_arithmetic
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Labels, Look, Pictures
+from seg2vid.tools.devices import exact_arithmetic
 from seg2vid.tools.errors import ModelError
 
 Tensors = tuple[Tensor, ...]

@@ -18,10 +18,10 @@ from seg2vid.export import onnx, openvino
 from seg2vid.export import torch as programs
 from seg2vid.export.boxes import Box, Calls, Tensors, boxes_of, record_calls, serve
 from seg2vid.export.sessions import Session
-from seg2vid.models.layers import exact_arithmetic
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Labels
+from seg2vid.tools.devices import exact_arithmetic
 from seg2vid.tools.errors import ModelError
 from seg2vid.tools.files import digest_of, replacing
 from seg2vid.tools.plain import build, read_plain

@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from seg2vid.export import onnx
 from seg2vid.export.boxes import Box, Tensors
 from seg2vid.export.sessions import check_shapes, reading
-from seg2vid.models.layers import fast_arithmetic
+from seg2vid.tools.devices import fast_arithmetic
 from seg2vid.tools.environment import import_extra
 
 SUFFIX = ".xml"

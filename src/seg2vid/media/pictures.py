@@ -103,18 +103,27 @@ def write_image(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:
         Image.fromarray(image).save(temporary, FORMATS[path.suffix.lower()], quality=92)
 
 
-def write_label_map(path: Path, ids: Int[np.ndarray, "height width"], space: LabelSpace) -> None:
-    """Write a palette PNG that holds train ids (void = ``file_value``) and shows the class colours.
-    Raises ``MediaError`` for another ending or place, ``LabelMapError`` for ids outside the space.
+def draw_label_map(ids: Int[np.ndarray, "height width"], space: LabelSpace) -> Image.Image:
+    """Return a palette picture that holds train ids (void = ``file_value``) and shows the class
+    colours. Raises ``LabelMapError`` for ids outside the space.
     """
-    if path.suffix.lower() != ".png":
-        what, got = "a label map file ending in .png", repr(path.name)
-        raise MediaError(what, got=got, fix="change the ending: other formats lose ids")
     image = Image.fromarray(to_file_ids(ids, space))
     palette = np.zeros((256, 3), dtype=np.uint8)
     palette[: space.void_id] = space.colours[:-1]
     palette[space.file_value] = space.colours[-1]
     image.putpalette(palette.tobytes())
+    return image
+
+
+def write_label_map(path: Path, ids: Int[np.ndarray, "height width"], space: LabelSpace) -> None:
+    """Write what ``draw_label_map`` returns as PNG.
+
+    Raises ``MediaError`` for another ending or place, ``LabelMapError`` for ids outside the space.
+    """
+    if path.suffix.lower() != ".png":
+        what, got = "a label map file ending in .png", repr(path.name)
+        raise MediaError(what, got=got, fix="change the ending: other formats lose ids")
+    image = draw_label_map(ids, space)
     with replacing(path) as temporary:
         image.save(temporary, "PNG")
 

@@ -1,0 +1,733 @@
+// The page: what is painted is sent as soon as painting pauses, and plays as it is made.
+
+import { Drawing, emptyRoad } from "/page/drawing.js";
+import { Keeper, fromLink, toLink } from "/page/keep.js";
+import { Painter } from "/page/painter.js";
+import { Player } from "/page/player.js";
+import { greyPng, palettePng } from "/page/png.js";
+import { Server, Video } from "/page/server.js";
+import { START, tidied, tidiedPaths, toWishes, usualGround } from "/page/wishes.js";
+
+const PAUSE = 120; // ms without a change after which a video is asked for
+const REST = 500; // ms after a video until its three siblings are asked for
+const PREVIEW_FRAMES = 9;
+const LARGEST_PHOTO = 2048; // pixels on its longer side; larger ones are scaled here
+const LONGEST_LINK = 300000;
+
+const $ = (id) => document.getElementById(id);
+const make = (tag, words = {}, ...inner) => {
+  const element = Object.assign(document.createElement(tag), words);
+  element.append(...inner);
+  return element;
+};
+
+const server = new Server();
+let about, drawing, painter, player, ground, keeper;
+let state = structuredClone(START);
+const photos = { first: null, look: null };
+let timer = 0;
+let siblingTimer = 0;
+let siblings = [];
+let changes = 0;
+
+// Words for the user.
+function trouble(text) {
+  $("trouble").hidden = !text;
+  $("trouble").querySelector("span").textContent = text;
+}
+const say = (text) => ($("status").textContent = text);
+
+// Asking for videos.
+async function formOf(wishes) {
+  const { width, height } = drawing;
+  const values = about.classes.map((one) => [one.value, one.colour]);
+  const form = new FormData();
+  form.append("labels", await palettePng(width, height, drawing.values(), values), "labels.png");
+  if (drawing.objects.some(Boolean))
+    form.append("instances", await greyPng(width, height, drawing.objects), "instances.png");
+  if (photos.first && state.begins) form.append("first_frame", photos.first, "photo.png");
+  else if (photos.look) form.append("look", photos.look, "look");
+  form.append("wishes", JSON.stringify(wishes));
+  return form;
+}
+
+// Something changed that the video shows: ask once it rests.
+function changed() {
+  changes++;
+  clearTimeout(timer);
+  clearTimeout(siblingTimer);
+  timer = setTimeout(run, PAUSE);
+}
+
+async function run() {
+  clearTimeout(timer);
+  for (const one of siblings) one.drop();
+  siblings = [];
+  if (!painter.begun) drawing.settle();
+  if (drawing.labels.every((id) => id === drawing.voidId)) {
+    player.next?.drop();
+    player.next = null;
+    return veil("Paint something: it will move here.");
+  }
+  const video = new Video(server);
+  video.wishes = toWishes(state, drawing, painter.paths, about, ground);
+  video.change = changes;
+  video.base = state.seed;
+  video.addEventListener("told", () => follow(video));
+  player.take(video);
+  follow(video);
+  const form = await formOf(video.wishes);
+  if (player.next === video) video.start(form);
+}
+
+function veil(text) {
+  $("veil").hidden = !text;
+  $("veil").textContent = text;
+}
+
+function follow(video) {
+  if (video !== player.next && video !== player.video) return;
+  const { told } = video;
+  const share = told.state === "done" ? 1 : told.ready / told.total;
+  $("progress").value = share;
+  $("cancel").hidden = video.isOver;
+  if (told.state === "failed") {
+    if (told.status === 404) return changed(); // forgotten: ask again
+    if (told.status === 503 || !told.status) setTimeout(() => video.change === changes && !server.isGone && changed(), 3000);
+    if (told.status !== 0) trouble(told.error);
+    return progress("not made");
+  }
+  if (told.state === "sending") return progress("sending…");
+  if (told.state === "waiting") return progress(`number ${told.place} in the queue`);
+  if (told.state === "cancelled") return progress("stopped");
+  trouble("");
+  if (told.state === "working") return progress(told.ready ? `${told.ready} of ${told.total} frames` : "painting…");
+  progress(`${told.total} frames in ${told.seconds.toFixed(1)} s`);
+  learnGround(video);
+  if (!$("take").hidden && $("take").open) showRecipe();
+  clearTimeout(siblingTimer);
+  siblingTimer = setTimeout(showFutures, REST);
+}
+
+function progress(text) {
+  $("progress-text").textContent = text;
+}
+
+async function learnGround(video) {
+  if (painter.tool !== "path" && !painter.guided && !painter.paths.size) return;
+  try {
+    const found = await server.json(`/api/videos/${video.id}/ground`, { signal: video.stopper.signal });
+    ground = found;
+    painter.horizon = found.horizon / drawing.height;
+    painter.drawOver();
+  } catch {
+    // It stays as it was: the usual ground serves too.
+  }
+}
+
+// Four futures: this seed's and its next three.
+function drawFutures() {
+  const first = state.first ?? state.seed;
+  const buttons = [...$("futures").children];
+  buttons.forEach((button, n) => {
+    const isChosen = first + n === state.seed;
+    button.setAttribute("aria-checked", String(isChosen));
+    button.tabIndex = isChosen ? 0 : -1;
+    button.querySelector("span").textContent = `seed ${first + n}`;
+    button.setAttribute("aria-label", `Future of seed ${first + n}`);
+  });
+}
+
+async function showFutures() {
+  const first = state.first ?? state.seed;
+  const mine = changes;
+  for (let n = 0; n < 4; n++) {
+    const button = $("futures").children[n];
+    if (first + n === state.seed) {
+      button.video = player.video;
+      continue;
+    }
+    const wishes = { ...player.video.wishes, seed: first + n, frames: PREVIEW_FRAMES, background: true };
+    delete wishes.loop;
+    const video = new Video(server);
+    siblings.push(video);
+    video.addEventListener("told", () => video.fetch("frames"));
+    video.addEventListener("frames", () => (button.video = video));
+    const form = await formOf(wishes);
+    if (mine !== changes) return video.drop();
+    await video.start(form);
+  }
+}
+
+function turnFutures(now) {
+  const number = Math.floor(now / (1000 / about.frames_per_second));
+  for (const button of $("futures").children) {
+    const ready = button.video ? Math.min(PREVIEW_FRAMES, button.video.here("frames")) : 0;
+    if (!ready) continue;
+    const canvas = button.querySelector("canvas");
+    const shown = player.isPlaying ? number % ready : 0;
+    button.video.draw(canvas.getContext("2d"), "frames", shown, canvas.width, canvas.height);
+  }
+  requestAnimationFrame(turnFutures);
+}
+
+function chooseSeed(seed, isNew) {
+  state.seed = seed;
+  if (isNew) state.first = seed;
+  $("seed").value = seed;
+  drawFutures();
+  changed();
+  keep();
+}
+
+// Panels.
+function drawPanels() {
+  const present = drawing.present();
+  const there = about.classes.filter((one) => present.has(one.id) && one.id !== drawing.voidId);
+  const signature = there.map((one) => one.id).join();
+  if (drawPanels.signature !== signature) {
+    drawPanels.signature = signature;
+    const moving = there.filter((one) => one.moves);
+    $("speeds").replaceChildren(...moving.map(speedOf));
+    $("freeze").replaceChildren(...there.map(freezeOf));
+    if (!there.length) $("freeze").append(make("span", { className: "hint", textContent: "Nothing is painted yet." }));
+  }
+  for (const label of $("speeds").children) label.show();
+  for (const label of $("freeze").querySelectorAll("input")) label.checked = state.freeze.includes(label.name);
+  const items = [...painter.paths].map(([number]) => [number, drawing.objectOf(number)]).filter(([, one]) => one);
+  $("paths").replaceChildren(...items.map(([number, object]) => {
+    const button = make("button", { type: "button", textContent: "Remove" });
+    button.setAttribute("aria-label", `Remove the path of ${object.name}`);
+    button.onclick = () => {
+      painter.paths.delete(number);
+      painter.drawOver();
+      told();
+    };
+    return make("li", {}, make("span", { textContent: object.name }), button);
+  }));
+  $("no-paths").hidden = items.length > 0;
+  for (const name of ["steers", "loop", "begins"]) $({ steers: "steer", loop: "loop", begins: "begin" }[name]).checked = state[name];
+  for (const name of ["forward", "turn", "speed", "seed", "seconds"]) $(name).value = state[name];
+  $("forward-text").textContent = `${state.forward} m/s`;
+  $("turn-text").textContent = `${state.turn} °/s`;
+  $("speed-text").textContent = `${state.speed}×`;
+  $("camera").classList.toggle("off", !state.steers);
+  $("knob").style.left = `${((state.turn + 30) / 60) * 100}%`;
+  $("knob").style.top = `${100 - ((state.forward + 5) / 25) * 100}%`;
+  $("begin-row").hidden = !photos.first;
+  $("look-clear").hidden = !photos.look;
+  $("look-name").textContent = photos.look ? "a photo's light, weather and materials" : "";
+  $("anew-list").textContent = state.anew.length ? `anew: ${state.anew.join(", ")}` : "";
+  $("anew-clear").hidden = !state.anew.length;
+  $("undo").disabled = !drawing.done.length;
+  $("redo").disabled = !drawing.undone.length;
+  drawFutures();
+}
+
+function speedOf(one) {
+  const input = make("input", { type: "range", min: "0", max: "3", step: "0.1" });
+  const output = make("output");
+  const label = make("label", {}, `Of each ${one.name} `, output, input);
+  label.show = () => {
+    const share = state.shares[one.name] ?? 1;
+    input.value = share;
+    output.textContent = share ? `${share}×` : "still";
+  };
+  input.oninput = () => {
+    state.shares[one.name] = Number(input.value);
+    told();
+  };
+  return label;
+}
+
+function freezeOf(one) {
+  const input = make("input", { type: "checkbox", name: one.name });
+  input.onchange = () => {
+    state.freeze = state.freeze.filter((name) => name !== one.name).concat(input.checked ? one.name : []);
+    told();
+  };
+  return make("label", { className: "inline" }, input, one.name);
+}
+
+// A wish changed.
+function told() {
+  drawPanels();
+  changed();
+  keep();
+}
+
+// What outlives the page.
+let keepTimer = 0;
+function keep() {
+  clearTimeout(keepTimer);
+  keepTimer = setTimeout(keepNow, 300);
+}
+async function keepNow() {
+  clearTimeout(keepTimer);
+  try {
+    await keeper?.write({ state, paths: [...painter.paths], photos, size: [drawing.width, drawing.height] }, drawing);
+  } catch (error) {
+    say(`the browser keeps nothing: ${error.message}`);
+  }
+}
+
+function takeState(kept) {
+  state = { ...tidied(kept.state || {}, about.classes) };
+  painter.paths = tidiedPaths(kept.paths);
+}
+
+// Beginnings.
+async function begin() {
+  about = await server.json("/api/about");
+  drawing = new Drawing(about.width, about.height, about.classes);
+  painter = new Painter(drawing, $("stage"));
+  player = new Player($("screen"), about.width, about.height, about.frames_per_second);
+  ground = usualGround(drawing);
+  const licence = about.licence ? `, ${about.licence}` : "";
+  $("about").textContent = `seg2vid ${about.version}, model ${about.model} (${about.label_space}${licence})`;
+  fillLists();
+  listen();
+  requestAnimationFrame(turnFutures);
+  const link = location.hash.startsWith("#s=") ? location.hash.slice(3) : "";
+  const hasLink = link && (await openLink(link));
+  try {
+    keeper = new Keeper();
+    const kept = await keeper.begin();
+    if (!hasLink && kept && String(kept.size) === String([drawing.width, drawing.height])) openKept(kept);
+  } catch {
+    keeper = null; // a browser that keeps nothing
+  }
+  drawPanels();
+  document.body.dataset.state = "ready";
+  if (drawing.labels.some((id) => id !== drawing.voidId)) changed();
+}
+
+function openKept(kept) {
+  takeState(kept);
+  Object.assign(photos, kept.photos);
+  drawing.done = kept.done;
+  drawing.undone = kept.undone;
+  drawing.restore(kept);
+}
+
+async function openLink(link) {
+  try {
+    if (link.length > LONGEST_LINK) throw new Error("too long");
+    const found = await fromLink(link, drawing.width, drawing.height);
+    if (found.labels.some((id) => id > drawing.voidId)) throw new Error("other classes");
+    takeState(found.state);
+    drawing.replace(found.labels, found.objects);
+    return true;
+  } catch (error) {
+    trouble(`The link does not open here (${error.message}): it was made for another model, or is cut off. Ask for it again.`);
+    return false;
+  } finally {
+    history.replaceState(null, "", location.pathname);
+  }
+}
+
+const planes = (canvas) => {
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const objects = bytes(canvas.instances);
+  return [bytes(canvas.labels), new Uint16Array(objects.buffer)];
+};
+
+async function openCanvas(canvas) {
+  painter.paths.clear();
+  photos.first = canvas.photo ? await (await dataBlob(canvas.photo)) : null;
+  state.begins = Boolean(photos.first);
+  drawing.replace(...planes(canvas));
+  say(canvas.notes.join("; "));
+  told();
+}
+
+function dataBlob(address) {
+  const bytes = Uint8Array.from(atob(address.split(",")[1]), (letter) => letter.charCodeAt(0));
+  return new Blob([bytes], { type: "image/png" });
+}
+
+async function openTemplate(name) {
+  if (name === "empty") {
+    painter.paths.clear();
+    photos.first = null;
+    state.begins = false;
+    const id = (word) => {
+      const found = about.classes.findIndex((one) => one.name === word);
+      return found < 0 ? drawing.voidId : found;
+    };
+    const ids = { sky: id("sky"), building: id("building"), road: id("road"), sidewalk: id("sidewalk") };
+    drawing.replace(emptyRoad(drawing, ids), new Uint16Array(drawing.labels.length));
+    return told();
+  }
+  const seed = name === "toycity" ? `?seed=${Math.floor(Math.random() * 1e6)}` : "";
+  await attempt(async () => openCanvas(await server.json(`/api/templates/${name}${seed}`)), "Opening…");
+}
+
+// Do what may fail, and say so.
+async function attempt(action, words) {
+  trouble("");
+  if (words) say(words);
+  try {
+    await action();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    say("");
+    if (error.status !== 0) trouble(error.message);
+  }
+}
+
+// A photo as it is, or scaled where it is large.
+async function shrunk(file) {
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  if (!bitmap || Math.max(bitmap.width, bitmap.height) <= LARGEST_PHOTO) return file;
+  const share = LARGEST_PHOTO / Math.max(bitmap.width, bitmap.height);
+  const canvas = new OffscreenCanvas(Math.round(bitmap.width * share), Math.round(bitmap.height * share));
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return canvas.convertToBlob({ type: "image/png" });
+}
+
+async function openFile(file) {
+  await attempt(async () => {
+    const form = new FormData();
+    // A photo may be scaled, a label map never: its ids would mix.
+    const isPhoto = /jpe?g|heic|avif/.test(file.type);
+    form.append("picture", isPhoto ? await shrunk(file) : file, "picture");
+    await openCanvas(await server.json("/api/canvas", { method: "POST", body: form }));
+  }, "Reading…");
+}
+
+function download(blob, name) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
+async function copy(text, what) {
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else {
+    const field = make("textarea", { value: text });
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+  say(`copied: ${what}`);
+}
+
+async function showRecipe() {
+  const { video } = player;
+  if (!video?.id || server.isGone) return;
+  await attempt(async () => {
+    const recipe = await server.json(`/api/videos/${video.id}/recipe`, { signal: video.stopper.signal });
+    $("command").textContent = recipe.command;
+    $("python").textContent = recipe.python;
+  });
+}
+
+async function save(ending) {
+  await attempt(async () => {
+    if (!player.video?.id) throw new Error("Nothing is painted yet: paint something, then save it.");
+    const answer = await server.ask(`/api/videos/${player.video.id}/scene.${ending}`);
+    download(await answer.blob(), `scene.${ending}`);
+    say(`saved scene.${ending}`);
+  }, `Making scene.${ending}…`);
+}
+
+// Lists and switches that are made once.
+function fillLists() {
+  $("palette").replaceChildren(...about.classes.map((one) => {
+    const swatch = make("canvas", { width: 1, height: 1 });
+    const pen = swatch.getContext("2d");
+    pen.fillStyle = `rgb(${one.colour.join(" ")})`;
+    pen.fillRect(0, 0, 1, 1);
+    const button = make("button", { type: "button" }, swatch, one.name);
+    button.setAttribute("role", "radio");
+    button.onclick = () => chooseClass(one.id);
+    return button;
+  }));
+  $("layers").replaceChildren(...Object.entries(about.layers).map(([name, title], n) => {
+    const button = make("button", { type: "button", textContent: name, title: `${title} (${n + 1})` });
+    button.setAttribute("role", "radio");
+    button.onclick = () => chooseLayer(name);
+    return button;
+  }));
+  $("futures").replaceChildren(...Array.from({ length: 4 }, (_, n) => {
+    const button = make("button", { type: "button" }, make("canvas", { width: 192, height: 96 }), make("span"));
+    button.setAttribute("role", "radio");
+    button.onclick = () => chooseSeed((state.first ?? state.seed) + n);
+    return button;
+  }));
+  const kinds = about.classes.filter((one) => one.id !== drawing.voidId);
+  $("anew").replaceChildren(...kinds.map((one) => make("option", { value: one.name, textContent: one.name })));
+  const first = about.classes.find((one) => one.name === "road") || about.classes[0];
+  chooseClass(first.id);
+  chooseLayer("frames");
+  for (const group of [$("palette"), $("layers"), $("futures")]) group.addEventListener("keydown", walk);
+}
+
+// Arrow keys in a group of choices.
+function walk(event) {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (!step) return;
+  const shown = [...event.currentTarget.children].filter((one) => !one.hidden);
+  const next = shown[(shown.indexOf(event.target) + step + shown.length) % shown.length];
+  next.focus();
+  next.click();
+  event.preventDefault();
+}
+
+function mark(group, chosen) {
+  [...group.children].forEach((button, n) => {
+    button.setAttribute("aria-checked", String(n === chosen));
+    button.tabIndex = n === chosen ? 0 : -1;
+  });
+}
+
+function chooseClass(id) {
+  painter.id = id;
+  mark($("palette"), id);
+  if (painter.tool === "eraser" || painter.tool === "pick") painter.choose("brush");
+  say(about.classes[id].name);
+}
+
+function chooseLayer(name) {
+  player.see(name);
+  mark($("layers"), Object.keys(about.layers).indexOf(name));
+}
+
+function search(text) {
+  const shown = [...$("palette").children];
+  shown.forEach((button, n) => (button.hidden = !about.classes[n].name.includes(text.trim().toLowerCase())));
+  return shown.findIndex((button) => !button.hidden);
+}
+
+function zoom(step) {
+  painter.zoomBy(step);
+}
+
+function setSize(size) {
+  painter.size = Math.min(48, Math.max(1, size));
+  $("size").value = painter.size;
+  painter.drawOver();
+}
+
+function setCompare() {
+  const isSo = $("compare").checked;
+  $("split").disabled = !isSo;
+  $("divider").hidden = !isSo;
+  $("divider").style.left = `${$("split").value}%`;
+  player.compare(isSo, Number($("split").value) / 100);
+}
+
+function showTime() {
+  const { ready, number, rate } = player;
+  $("scrub").max = Math.max(0, ready - 1);
+  $("scrub").value = number;
+  $("time").textContent = ready ? `${(number / rate).toFixed(2)} s, frame ${number}` : "0.00 s";
+  $("play").textContent = player.isPlaying ? "❚❚" : "▶";
+}
+
+function listen() {
+  drawing.addEventListener("change", () => changed());
+  drawing.addEventListener("step", () => {
+    drawPanels();
+    keep();
+  });
+  painter.addEventListener("pick", (event) => chooseClass(event.detail));
+  painter.addEventListener("say", (event) => say(event.detail));
+  painter.addEventListener("paths", told);
+  painter.addEventListener("tool", () => {
+    for (const button of $("tools").querySelectorAll("[data-tool]"))
+      button.setAttribute("aria-pressed", String(button.dataset.tool === painter.tool));
+    if (painter.tool === "path" && player.video?.told.state === "done") learnGround(player.video);
+  });
+  player.addEventListener("frame", showTime);
+  player.addEventListener("video", () => {
+    veil("");
+    document.body.dataset.videos = Number(document.body.dataset.videos || 0) + 1;
+  });
+  for (const button of $("tools").querySelectorAll("[data-tool]")) button.onclick = () => painter.choose(button.dataset.tool);
+  $("undo").onclick = () => drawing.undo();
+  $("redo").onclick = () => drawing.redo();
+  $("zoom-in").onclick = () => zoom(1);
+  $("zoom-out").onclick = () => zoom(-1);
+  $("size").oninput = () => setSize(Number($("size").value));
+  $("guide").onchange = () => {
+    painter.guided = $("guide").checked;
+    painter.drawOver();
+    if (painter.guided && player.video?.told.state === "done") learnGround(player.video);
+  };
+  $("mirror").onchange = () => (painter.mirrored = $("mirror").checked);
+  $("search").oninput = () => search($("search").value);
+  $("search").onkeydown = (event) => {
+    if (event.key !== "Enter") return;
+    const first = search($("search").value);
+    if (first < 0) return say("no class of that name");
+    chooseClass(first);
+    $("search").value = "";
+    search("");
+    $("stage").focus();
+  };
+  $("template").onchange = async () => {
+    const name = $("template").value;
+    $("template").value = "";
+    if (name) await openTemplate(name);
+  };
+  for (const [button, input, take] of [["import", "import-file", openFile], ["look-photo", "look-file", takeLook]]) {
+    $(button).onclick = () => $(input).click();
+    $(input).onchange = async () => {
+      const [file] = $(input).files;
+      $(input).value = "";
+      if (file) await take(file);
+    };
+  }
+  for (const name of ["dragover", "drop"])
+    addEventListener(name, (event) => {
+      event.preventDefault();
+      const [file] = name === "drop" ? event.dataTransfer.files : [];
+      if (file) openFile(file);
+    });
+  $("export").onclick = async () => {
+    const values = about.classes.map((one) => [one.value, one.colour]);
+    download(await palettePng(drawing.width, drawing.height, drawing.values(), values), "labels.png");
+  };
+  $("copy-link").onclick = () => attempt(async () => {
+    const link = await toLink({ state, paths: [...painter.paths] }, drawing);
+    await copy(`${location.origin}/#s=${link}`, photos.look || photos.first ? "a link, without the photo" : "a link to this state");
+  });
+  $("theme").onclick = () => {
+    const isDark = document.documentElement.dataset.theme
+      ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    document.documentElement.dataset.theme = isDark ? "light" : "dark";
+    localStorage.setItem("theme", document.documentElement.dataset.theme);
+  };
+  $("help").onclick = () => $("keys").showModal();
+  $("trouble").querySelector("button").onclick = () => trouble("");
+  $("cancel").onclick = () => {
+    clearTimeout(timer);
+    const video = player.next || player.video;
+    video?.stopper.abort();
+    if (video?.id) fetch(`/api/videos/${video.id}`, { method: "DELETE" }).catch(() => server.lose());
+    video?.events?.close();
+    if (video) video.told = { ...video.told, state: "cancelled" };
+    if (video === player.next) player.next = null;
+    $("cancel").hidden = true;
+    progress("stopped");
+  };
+  $("play").onclick = () => player.play();
+  $("scrub").oninput = () => {
+    player.play(false);
+    player.go(Number($("scrub").value));
+  };
+  $("compare").onchange = $("split").oninput = setCompare;
+  $("others").onclick = () => chooseSeed((state.first ?? state.seed) + 4, true);
+  $("seed").onchange = () => chooseSeed(Math.min(999999999, Math.max(0, Math.floor(Number($("seed").value) || 0))), true);
+  const fields = { steer: "steers", loop: "loop", begin: "begins" };
+  for (const [id, name] of Object.entries(fields))
+    $(id).onchange = () => {
+      state[name] = $(id).checked;
+      told();
+    };
+  for (const id of ["forward", "turn"])
+    $(id).oninput = () => {
+      state[id] = Number($(id).value);
+      state.steers = true;
+      told();
+    };
+  for (const id of ["speed", "seconds"])
+    $(id).oninput = () => {
+      state[id] = Number($(id).value);
+      told();
+    };
+  const steer = (event) => {
+    if (!(event.buttons & 1)) return;
+    $("pad").setPointerCapture(event.pointerId);
+    const box = $("pad").getBoundingClientRect();
+    const across = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+    const up = 1 - Math.min(1, Math.max(0, (event.clientY - box.top) / box.height));
+    Object.assign(state, { turn: Math.round(across * 60 - 30), forward: Math.round(up * 50 - 10) / 2, steers: true });
+    told();
+  };
+  $("pad").onpointerdown = $("pad").onpointermove = steer;
+  $("look-clear").onclick = () => {
+    photos.look = null;
+    told();
+  };
+  $("roll").onclick = () => {
+    if (!state.anew.includes($("anew").value)) state.anew.push($("anew").value);
+    state.anewSeed++;
+    told();
+  };
+  $("anew-clear").onclick = () => {
+    Object.assign(state, { anew: [], anewSeed: 0 });
+    told();
+  };
+  $("take").ontoggle = () => $("take").open && showRecipe();
+  for (const button of $("saves").children) button.onclick = () => save(button.dataset.ending);
+  for (const button of document.querySelectorAll("[data-copy]"))
+    button.onclick = () => copy($(button.dataset.copy).textContent, button.dataset.copy);
+  server.addEventListener("gone", () => {
+    $("gone").hidden = false;
+    $("gone").textContent = "The studio's server is gone. Start it again with: seg2vid studio. Your picture is safe here, and you may go on painting.";
+  });
+  server.addEventListener("back", () => {
+    $("gone").hidden = true;
+    changed();
+  });
+  server.addEventListener("other", () => {
+    $("gone").hidden = false;
+    $("gone").textContent = "The studio was started anew with another token. Open the address that the terminal shows: your picture is kept in this browser.";
+  });
+  addEventListener("keydown", keys);
+  addEventListener("pagehide", () => {
+    keepNow();
+    for (const one of [player.next, player.video, ...siblings]) if (one && !one.isOver) one.drop();
+  });
+}
+
+async function takeLook(file) {
+  await attempt(async () => {
+    photos.look = await shrunk(file);
+    state.begins = false;
+    told();
+  });
+}
+
+// Keys that hold everywhere but in fields.
+function keys(event) {
+  const isField = event.target.matches("input:not([type=range]):not([type=checkbox]), select, textarea, pre");
+  if ((event.ctrlKey || event.metaKey) && !isField) {
+    const key = event.key.toLowerCase();
+    if (key === "z" || key === "y") {
+      (key === "y" || event.shiftKey ? drawing.redo() : drawing.undo());
+      event.preventDefault();
+    }
+    return;
+  }
+  if (isField || event.altKey || event.ctrlKey || event.metaKey || $("keys").open) return;
+  const tool = Painter.toolOf(event.key);
+  const actions = {
+    "[": () => setSize(painter.size - 1),
+    "]": () => setSize(painter.size + 1),
+    "+": () => zoom(1),
+    "=": () => zoom(1),
+    "-": () => zoom(-1),
+    "/": () => $("search").focus(),
+    k: () => player.play(),
+    ",": () => player.play(false) ?? player.go(player.number - 1),
+    ".": () => player.play(false) ?? player.go(player.number + 1),
+    "?": () => $("keys").showModal(),
+  };
+  const layer = Object.keys(about.layers)[Number(event.key) - 1];
+  if (tool) painter.choose(tool);
+  else if (layer) chooseLayer(layer);
+  else if (actions[event.key]) actions[event.key]();
+  else return;
+  event.preventDefault();
+}
+
+const theme = localStorage.getItem("theme");
+if (theme) document.documentElement.dataset.theme = theme;
+begin().catch((error) => trouble(`The studio cannot begin: ${error.message}`));
