@@ -191,6 +191,21 @@ def test_a_new_key_frame_does_not_pop(toycity: Seg2VidPipeline) -> None:
     assert float(changes[24]) < 1.5 * float(usual)
 
 
+def test_a_camera_that_stands_needs_few_key_frames(pipe: Seg2VidPipeline) -> None:
+    span = pipe.animator.passes_per_key * NUM_FRAMES
+    for control, count in ((DRIVE, 4), (STAND, 1)):
+        passes = pipe.stream(street_map(), num_frames=4 * span + 1, seed=0, control=control)
+        assert sum(len(one.pass_starts) for one in passes) == count
+    # It drives off: then keys are as long as usual, and at once where one has served longer.
+    session, starts = pipe.start(street_map(), seed=0), []
+    for number in range(3 * span):
+        starts += session.step(STAND if number < 2 else DRIVE).pass_starts
+    assert starts == [0, span, 2 * span]
+    session = pipe.start(street_map(), seed=0)
+    made = [session.step(STAND if number < span + 2 else DRIVE) for number in range(span + 4)]
+    assert [number for number, one in enumerate(made) if one.pass_starts] == [0, span + 2]
+
+
 def test_wishes_that_cannot_be_had_are_refused(pipe: Seg2VidPipeline) -> None:
     session = pipe.start(street_map(), seed=1)
     with pytest.raises(LabelMapError, match=r"a class of the label map that can move: car; got "):

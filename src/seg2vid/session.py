@@ -31,6 +31,9 @@ from seg2vid.models.motion_decoder import Drive, last_velocity
 from seg2vid.structures import Objects, join_batch
 from seg2vid.tools.errors import ModelError
 
+STANDING = 4
+"""How many times longer a key frame serves a camera that stands: it shows little that is new."""
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -147,12 +150,21 @@ class Session:
             frozen = [() if one is None else one.freeze for one in (before, control)]
             steers = self._steering(control)
             keys = [key for key in self._keys if isinstance(key, KeyFrame)]
-            if frozen[0] == frozen[1] and all(key.drive.has_ground for key in keys):
+            # A camera that drives off needs keys more often.
+            self._end = min(self._end, self.pace.reach(self._begin, self._span()))
+            goes_on = frozen[0] == frozen[1] and self.count < self._end
+            if goes_on and all(key.drive.has_ground for key in keys):
                 for number, key in enumerate(keys):
                     key.steer(partial(steers, number), since)
             else:
                 # What rested in the picture would jump to where it were had it moved.
                 self._begin_key()
+
+    def _span(self) -> int:
+        """Return how long a key frame serves, in the model's frames."""
+        span = self.animator.passes_per_key * self.animator.config.num_frames
+        stands = self._control is not None and self._control.camera_stands
+        return span * (STANDING if stands else 1)
 
     def _begin_key(self) -> None:
         """Make the last frame the next key; the first time that is the first frame."""
@@ -177,9 +189,8 @@ class Session:
                 velocity = last_velocity(path, seconds / self.animator.config.frames_per_second)
                 self._heading = self._heading + path[:, -1, 2].cpu()
         self._begin, self._path = self.count, None
-        span = self.animator.passes_per_key * self.animator.config.num_frames
         self._end = self._painted_until = self.count
-        self._end = self.pace.reach(self.count, span)
+        self._end = self.pace.reach(self.count, self._span())
         with self.arithmetic():
             self._keys = self.animator.begin(
                 self._key.first_frame,

@@ -142,6 +142,11 @@ class Control:
     strength: float = 1.0
     """From 0, as z says, to 1, as wished."""
 
+    @property
+    def camera_stands(self) -> bool:
+        """Whether the camera is to stand, whatever z says."""
+        return self.strength == 1 and self.camera in (Wish(0.0, 0.0, 0.0), Wish(share=0.0))
+
     @classmethod
     def read(
         cls,
