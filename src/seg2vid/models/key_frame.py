@@ -141,7 +141,12 @@ class KeyFrame:
         label_map = torch.where(bare, classes[0], label_map)
         pixels = bare.flatten().nonzero().squeeze(1)
         points = lift_points(scene, moved, time, pixels)
-        self.painted.append(Painted(frame[None], label_map[None], points, pixels))
+        # Between pixels, what was painted must not mix with the object that hid it.
+        shown = scene.rows.flatten()[moved.source[0, time].clamp(min=0)] > 0
+        own, around = bare.float()[None], F.avg_pool2d((frame.float() * bare)[None], 3, 1, 1)[0]
+        share = F.avg_pool2d(own, 3, 1, 1)
+        clean = torch.where(shown & ~bare & (share > 0), around / share.clamp(min=1e-6), frame)
+        self.painted.append(Painted(clean[None].to(frame.dtype), label_map[None], points, pixels))
         return frame, label_map
 
     def _paint(
@@ -217,7 +222,7 @@ class KeyFrame:
         frame[:, shown] = colours.view(3, -1).to(frame.dtype)
         maps = torch.cat([one.label_map for one in self.painted])
         label_map = label_map.clone().flatten()
-        label_map[shown] = maps[layer[point], y.round().long(), x.round().long()]
+        label_map[shown] = maps[layer[point], pixels[point] // width, pixels[point] % width]
         bare = hidden.flatten().clone()
         bare[shown] = False
         return frame.unflatten(1, (height, width)), label_map.view_as(hidden), bare.view_as(hidden)
