@@ -487,6 +487,8 @@ def test_a_written_folder_tells_what_it_is(tmp_path: Path) -> None:
         "command": None,
         "model": None,
         "model_sha256": None,
+        "device": None,
+        "precision": None,
         "seed": None,
         "label_space": "cityscapes",
         "extras": ["flow", "labels"],
