@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import re
+import runpy
 import struct
 import subprocess
 import sys
@@ -118,6 +119,28 @@ def test_missing_names_are_found() -> None:
     assert dotted_names("`warp.backward_warp` and `align_corners=True`") == ["warp.backward_warp"]
     assert is_defined("warp.backward_warp")
     assert not is_defined("warp.sideways_warp")
+
+
+def test_the_python_api_is_what_the_code_says() -> None:
+    made = runpy.run_path(str(REPOSITORY / "examples" / "make_api.py"))["page"]()
+    page = (REPOSITORY / "docs" / "api.md").read_text("utf-8")
+    assert page == made, "run: python examples/make_api.py"
+    assert all(f"## {name}\n" in page for name in seg2vid.__all__ if name != "__version__")
+
+
+def test_the_notebook_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    monkeypatch.chdir(tmp_path / "docs")
+    notebook = json.loads((REPOSITORY / "docs" / "first_scene.ipynb").read_text("utf-8"))
+    names: dict[str, object] = {}
+    cells = [one for one in notebook["cells"] if one["cell_type"] == "code"]
+    assert cells and not any(one["outputs"] for one in cells)
+    for cell in cells:
+        exec("".join(cell["source"]), names)
+    assert sorted(path.name for path in tmp_path.glob("docs/*")) == ["scene", "scene.mp4"]
 
 
 # Blocks of code. A comment before one says why it is not run.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from seg2vid.models.first_frame import interpolate_looks as interpolate_looks
     from seg2vid.models.weights import list_models as list_models
     from seg2vid.pipeline import Seg2VidPipeline as Seg2VidPipeline
+    from seg2vid.session import Session as Session
     from seg2vid.structures import Clip as Clip
     from seg2vid.structures import Latent as Latent
     from seg2vid.structures import Look as Look
@@ -36,6 +37,7 @@ _NAMES = {
     "models.control": "Control",
     "models.first_frame": "interpolate_looks",
     "models.weights": "list_models",
+    "session": "Session",
     "diversity": "pick_diverse",
     "structures": "Clip Latent Look Motion",
     "transfer": "MotionCode encode_motion interpolate_codes place_motion play_motion resample_code",
