@@ -35,6 +35,8 @@ Planes = Float[Tensor, "batch 3 pixel"]
 Indices = Int[Tensor, " query"]
 Column = Float[Tensor, " query"]
 Cells = list[Int[Tensor, "time _ _"]]
+Landed = tuple[Float[Tensor, "2 query"], Column]
+"""Where rays met planes in the first frame, in pixels, and the planes' inverse depth now."""
 PerRow = Float[Tensor, "batch row time"]
 Rates = Float[Tensor, "*rest step unit"]
 
@@ -297,9 +299,7 @@ class _Moments:
         times = torch.arange(len(self.pitch), device=self.grid.device)
         return (times * pixels).repeat_interleave(pixels)
 
-    def land(
-        self, rays: Float[Tensor, "3 query"], planes: Indices
-    ) -> tuple[Float[Tensor, "2 query"], Column]:
+    def land(self, rays: Float[Tensor, "3 query"], planes: Indices) -> "Landed":
         """Follow rays back through planes, which are numbered as queries are.
 
         Returns where they meet them in the first frame, in pixels, and their inverse depth now:
@@ -323,10 +323,13 @@ class _Moments:
         Returns the plane's key, which is the larger the nearer it is, -1 where the ray misses its
         footprint; and the pixel where it landed.
         """
-        landed, distance = self.land(self.rays.index_select(1, query), start + source)
-        own = self.grid.index_select(1, source)
-        fits = ((landed - own).abs().amax(0) <= FOOTPRINT) & (distance >= 0)
-        x, y = landed.round_()
+        return self.judge(self.land(self.rays.index_select(1, query), start + source), source)
+
+    def judge(self, landed: "Landed", source: Indices) -> tuple[Indices, Indices]:
+        """Return the same of rays that landed already."""
+        (place, distance), own = landed, self.grid.index_select(1, source)
+        fits = ((place - own).abs_().amax(0) <= FOOTPRINT) & (distance >= 0)
+        x, y = place.round()
         next_one = y.clamp_(0, self.height - 1) * self.width + x.clamp_(0, self.width - 1)
         return torch.where(fits, _key(distance, source), -1), next_one.long()
 
@@ -343,19 +346,19 @@ class _Scene:
     rigid: RigidMotion
     residual: Float[Tensor, "batch time 2 pixel"] | None
 
-    def _motion(self, sample: int, times: slice) -> tuple[Float[Tensor, "time pixel"], ...]:
+    def motion(self, sample: int, times: slice) -> tuple[Float[Tensor, "time pixel"], ...]:
         """Return cosine, sine, and the shift to the right and ahead of every pixel."""
         rigid, rows = self.rigid, self.rows[sample]
         parts = (rigid.cosine, rigid.sine, rigid.rightward, rigid.forward)
         return tuple(part[sample, :, times].t().index_select(1, rows) for part in parts)
 
     def move(
-        self, sample: int, times: slice
+        self, sample: int, times: slice, motion: tuple[Float[Tensor, "time pixel"], ...]
     ) -> tuple[
         Float[Tensor, "time 2 pixel"], Float[Tensor, "time pixel"], Bool[Tensor, "time pixel"]
     ]:
         """Return each pixel's places, inverse depth there, and whether it is before the camera."""
-        cosine, sine, right, ahead = self._motion(sample, times)
+        cosine, sine, right, ahead = motion
         depth, (x, y, _) = self.inverse_depth[sample], self.rays[sample]
         pitch = self.rigid.pitch[sample, times].unsqueeze(1)
         up, level = pitch.sin(), pitch.cos()
@@ -378,8 +381,8 @@ class _Scene:
         A plane moves by A + b nᵀ: a ray r comes from A⁻¹r - A⁻¹b (n·A⁻¹r) / (1 + n·A⁻¹b), and what
         we divide by is negative from behind.
         """
-        place, inverse_depth, shown = self.move(sample, times)
-        cosine, sine, right, ahead = self._motion(sample, times)
+        cosine, sine, right, ahead = motion = self.motion(sample, times)
+        place, inverse_depth, shown = self.move(sample, times, motion)
         camera, fixed, n = self.camera, self.fixed[sample], planes[sample]
         pitch = self.rigid.pitch[sample, times]
         up, level = pitch.sin().unsqueeze(1), pitch.cos().unsqueeze(1)
@@ -445,7 +448,9 @@ def scene_flow(scene: Scene) -> Flows:
     whole = _lay_out(scene)
     batch, height, width = scene.inverse_depth.shape
     grid = pixel_grid(height, width, like=whole.rays).flatten(1)
-    places = torch.stack([whole.move(sample, slice(None))[0] for sample in range(batch)])
+    every = slice(None)
+    moved = [whole.move(sample, every, whole.motion(sample, every)) for sample in range(batch)]
+    places = torch.stack([place for place, _, _ in moved])
     flow = (_hold(places, width) - grid).masked_fill(whole.fixed[:, None, None], 0.0)
     return flow.unflatten(-1, (height, width))
 
@@ -549,9 +554,16 @@ def _render(
     grid, width, pixels = moments.grid, moments.width, moments.grid.shape[1]
     start = moments.start
     with torch.no_grad():
-        source, behind = _find_sources(moments, start, depth, is_before, detail)
+        source, behind, first, began = _find_sources(moments, start, depth, is_before, detail)
         seen = _still_seen(moments, start, source).view(-1, pixels) | fixed
-    landed, distance = moments.land(moments.rays, start + behind)
+    if torch.is_grad_enabled():
+        landed, distance = moments.land(moments.rays, start + behind)
+    else:
+        # Most rays end where they first landed.
+        other = (behind != first).nonzero().squeeze(1)
+        rays = moments.rays.index_select(1, other)
+        landed, distance = began
+        landed[:, other], distance[other] = moments.land(rays, start[other] + behind[other])
     own = torch.arange(pixels, device=grid.device)
     source = torch.where(fixed, own, source.view(-1, pixels))
     backward = _hold(landed, width).view(2, -1, pixels).transpose(0, 1) - grid
@@ -575,10 +587,11 @@ def _find_sources(
     depth: Float[Tensor, " pixel"],
     is_before: Bool[Tensor, " pixel"],
     detail: int,
-) -> tuple[Indices, Indices]:
+) -> tuple[Indices, Indices, Indices, Landed]:
     """Return the nearest surface that each pixel of a moment shows, -1 where none is.
 
-    Also returns, for every pixel that shows nothing, the surface that lies behind.
+    Also returns, for every pixel that shows nothing, the surface that lies behind; and the surface
+    that each began with and where its ray landed there.
 
     Each pixel of the first frame is put where its centre falls. From what fell on a pixel, or else
     around it, its ray walks to the surface in whose footprint it lands. Where surfaces that fell
@@ -587,12 +600,13 @@ def _find_sources(
     """
     buffer, cells = _splat(moments)
     first, apart = _first_candidates(moments, buffer, cells)
-    every = torch.arange(len(first), device=first.device)
-    best = torch.full_like(first, -1)
-    query, source = every, first
-    for walk in range(WALKS):
-        fits, landed = moments.visit(query, start if walk == 0 else start[query], source)
-        best = fits if walk == 0 else best.index_put((query,), fits)
+    began = moments.land(moments.rays, start + first)
+    best, landed = moments.judge(began, first)
+    query = (best < 0).nonzero().squeeze(1)
+    source = landed[query]
+    for _ in range(WALKS - 1):
+        fits, landed = moments.visit(query, start[query], source)
+        best[query] = fits
         lost = (fits < 0).nonzero().squeeze(1)
         query, source = query[lost], landed[lost]
     hard = ((best < 0) | apart).nonzero().squeeze(1)
@@ -610,11 +624,12 @@ def _find_sources(
         found = found.scatter_reduce(0, number, fits, "amax")
         lost = (fits < 0).nonzero().squeeze(1)
         source, number = landed[lost], number[lost]
-    best = best.index_put((hard,), found)
+    best[hard] = found
     own = torch.where(best < 0, -1, best & LOW_WORD)
     for _ in range(1 + detail // 2):
         own = _close_cracks(moments, start, own, detail // 2)
-    return own, _look_behind(own, first, depth, is_before, moments.height, moments.width)
+    behind = _look_behind(own, first, depth, is_before, moments.height, moments.width)
+    return own, behind, first, began
 
 
 def _look_behind(
@@ -693,7 +708,9 @@ def _first_candidates(
         first = torch.where(first < 0, _spread(cell, level, height, width), first)
     own = torch.arange(height * width, device=first.device).view(height, width)
     first = torch.where(first < 0, own, first)
-    place = moments.grid.index_select(1, first.flatten()).view(2, *first.shape)
+    # Whole numbers of two bytes: half the memory to go through.
+    grid = moments.grid.short()
+    place = grid.index_select(1, first.flatten()).view(2, *first.shape)
     # Between a pixel and its neighbour: a moving camera may take two surface points apart.
     apart = torch.zeros_like(first, dtype=torch.bool)
     for axis in (2, 3):
@@ -701,10 +718,10 @@ def _first_candidates(
         apart.narrow(axis - 1, 0, gap.shape[axis - 1]).logical_or_(gap)
         apart.narrow(axis - 1, 1, gap.shape[axis - 1]).logical_or_(gap)
     for level, cell in enumerate(cells, start=1):
-        there = moments.grid.index_select(1, cell.clamp(min=0).flatten()).view(2, *cell.shape)
+        there = grid.index_select(1, cell.clamp(min=0).flatten()).view(2, *cell.shape)
         there = _spread(there.flatten(0, 1), level, height, width).view_as(place)
-        far = ((there - place).abs() > 1.5 * (2**level + 1)).any(0)
-        apart |= far & (_spread(cell, level, height, width) >= 0)
+        far = ((there - place).abs_() > 1.5 * (2**level + 1)).any(0)
+        apart |= far & _spread(cell >= 0, level, height, width)
     return first.flatten(), apart.flatten()
 
 
@@ -747,13 +764,15 @@ def _close_cracks(moments: _Moments, start: Indices, own: Indices, reach: int) -
     Cracks that are wider than a pixel, by up to twice ``reach``, are closed from their sides.
     """
     height, width = moments.height, moments.width
-    shows = (own >= 0).view(-1, 1, height, width).float()
-    around = F.avg_pool2d(shows, 3, 1, 1).flatten() * 9
-    is_crack = around > 5.5
+    shows = (own >= 0).view(-1, height, width)
+    padded = F.pad(shows.to(torch.uint8), (1, 1, 1, 1))
+    tall = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    around = (tall[..., :-2] + tall[..., 1:-1] + tall[..., 2:]).flatten()
+    is_crack = around > 5
     if reach:
         window = (2 * reach + 1, 1, reach)
-        closed = 1 - F.max_pool2d(1 - F.max_pool2d(shows, *window), *window)
-        is_crack |= (closed.flatten() > 0.5) & (around > 0.5)
+        closed = 1 - F.max_pool2d(1 - F.max_pool2d(shows.float(), *window), *window)
+        is_crack |= (closed.flatten() > 0.5) & (around > 0)
     crack = ((own < 0) & is_crack).nonzero().squeeze(1)
     pixel = crack % (height * width)
     row, column = pixel // width, pixel % width
@@ -784,13 +803,19 @@ def _still_seen(moments: _Moments, start: Indices, source: Indices) -> Bool[Tens
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1) & moments.shown
     column, row = x.round().clamp(0, width - 1), y.round().clamp(0, height - 1)
     there = source[start + (row * width + column).long()]
+    # Whatever is shown there in place of the pixel itself may hide it.
+    own = torch.arange(height * width, device=there.device).repeat(len(pitch))
+    query = (inside & (there >= 0) & (there != own)).nonzero().squeeze(1)
     # The ray to each pixel's own place, through the plane of what is shown there.
-    x, y = ((moments.place - moments.centre) / moments.focal_length).view(2, len(pitch), -1)
-    up, level = pitch.sin().unsqueeze(1), pitch.cos().unsqueeze(1)
-    rays = torch.stack((x, level * y - up, up * y + level)).flatten(1)
-    landed, distance = moments.land(rays, start + there.clamp(min=0))
-    off = (landed.view(2, len(pitch), -1) - moments.grid.unsqueeze(1)).abs().amax(0).flatten()
-    return inside & ((there < 0) | (off <= 1) | (moments.inverse_depth >= distance))
+    place = moments.place.index_select(1, query)
+    x, y = (place - moments.centre) / moments.focal_length
+    turned = pitch[query // (height * width)]
+    up, level = turned.sin(), turned.cos()
+    rays = torch.stack((x, level * y - up, up * y + level))
+    landed, distance = moments.land(rays, start[query] + there[query])
+    off = (landed - moments.grid.index_select(1, own[query])).abs().amax(0)
+    inside[query] = (off <= 1) | (moments.inverse_depth[query] >= distance)
+    return inside
 
 
 def fit_objects(

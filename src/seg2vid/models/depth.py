@@ -176,14 +176,22 @@ def stand_up(
     Averages up and down over a quarter of the picture, and one pixel to either side, three times;
     meaningless where ``is_thin`` is not 1.
     """
-    reach = inverse_depth.shape[1] // 8
-    size, padding = (2 * reach + 1, 3), (reach, 1)
-    weight = is_thin.unsqueeze(1).float()
-    share = F.avg_pool2d(weight, size, 1, padding).clamp(min=1e-6)
-    value = inverse_depth.unsqueeze(1)
-    for _ in range(3):
-        value = F.avg_pool2d(value * weight, size, 1, padding) / share
-    return value.squeeze(1)
+    rows = torch.arange(inverse_depth.shape[1], device=inverse_depth.device)
+    reach = len(rows) // 8
+    # A product with a band of ones is many times faster than pooling over so many rows.
+    band = ((rows.unsqueeze(1) - rows).abs() <= reach).to(inverse_depth.dtype)
+
+    def around(plane: InverseDepth) -> InverseDepth:
+        tall = F.pad(band @ plane, (1, 1))
+        return tall[..., :-2] + tall[..., 1:-1] + tall[..., 2:]
+
+    with torch.autocast(inverse_depth.device.type, enabled=False):
+        weight = is_thin.to(inverse_depth.dtype)
+        share = around(weight).clamp(min=1e-6)
+        value = inverse_depth
+        for _ in range(3):
+            value = around(value * weight) / share
+    return value
 
 
 def own_car(label_map: Labels, void_id: int) -> Bool[Tensor, "batch height width"]:

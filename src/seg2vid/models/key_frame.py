@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.geometry import MovedScene, Points, Scene, lift_points, move_points, move_scene
+from seg2vid.geometry import AROUND, MovedScene, Points, Scene, lift_points, move_points, move_scene
 from seg2vid.models.layers import coarse_labels
 from seg2vid.models.motion_decoder import FINENESS, Drive, Times, go_on, motion_of
 from seg2vid.structures import Animation, InverseDepth, Labels, Mask, Pictures
@@ -245,17 +245,27 @@ def _fill(
     bare: Bool[Tensor, "height width"],
 ) -> tuple[Float[Tensor, "3 height width"], Int[Tensor, "height width"]]:
     """Fill a few bare pixels with the mean of what is around, and the label of one of these."""
-    frame, label_map = frame.clone(), label_map.clone()
-    known = (~bare).float()
-    while bare.any():
-        share = F.avg_pool2d(known[None, None], 3, 1, 1)[0, 0]
-        ready = bare & (share > 0)
+    height, width = bare.shape
+    # A border that is never known, so that every pixel has eight neighbours.
+    known = F.pad(~bare, (1, 1, 1, 1)).flatten()
+    colours, labels = (
+        F.pad(frame, (1, 1, 1, 1)).flatten(1),
+        F.pad(label_map, (1, 1, 1, 1)).flatten(),
+    )
+    row, column = bare.nonzero().unbind(1)
+    pixels = (row + 1) * (width + 2) + column + 1
+    steps = pixels.new_tensor([down * (width + 2) + right for down, right in AROUND])
+    while len(pixels):
+        near = pixels.unsqueeze(1) + steps
+        share = known[near]
+        ready = share.any(1)
         if not ready.any():
             break
-        mean = F.avg_pool2d((frame.float() * known)[None], 3, 1, 1)[0] / share.clamp(min=1e-6)
-        labels = F.max_pool2d(((label_map + 1) * known)[None, None], 3, 1, 1)[0, 0].long() - 1
-        frame = torch.where(ready, mean.to(frame.dtype), frame)
-        label_map = torch.where(ready, labels, label_map)
-        bare = bare & ~ready
-        known = (~bare).float()
-    return frame, label_map
+        near, share, filled = near[ready], share[ready], pixels[ready]
+        colours[:, filled] = (colours[:, near] * share).sum(2) / share.sum(1)
+        labels[filled] = torch.where(share, labels[near], -1).amax(1)
+        known[filled] = True
+        pixels = pixels[~ready]
+    inner = (slice(1, -1), slice(1, -1))
+    shape = (height + 2, width + 2)
+    return colours.unflatten(1, shape)[:, *inner], labels.unflatten(0, shape)[inner]
