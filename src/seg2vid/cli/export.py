@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,21 +31,17 @@ def export(options: Export) -> Iterator[str]:
     config = load_checkpoint(find_weights(options.model)).config
     space, size = LabelSpace.from_dict(config.label_space), (config.width, config.height)
     maps = read_maps(options.maps, space, size) if options.maps else toy_maps(space, size)
+    weights = options.weights
+    if weights == "auto":
+        weights = "float16" if options.to == "web" else "float32"
+    how: dict[str, Any] = {"weights": weights, "bound": options.bound}
     if options.to == "web":
-        is_half = options.half is not False
-        package, bound = options.ort, options.bound
         about = (options.model, options.output, maps)
-        yield from export_site(*about, package=package, is_half=is_half, bound=bound)
+        yield from export_site(*about, package=options.ort, **how)
         return
     label_maps = torch.stack(list(maps.values()))
-    yield from export_model(
-        options.model,
-        options.output,
-        label_maps if len(label_maps) > 1 else label_maps.expand(2, -1, -1),
-        to=options.to,
-        is_half=bool(options.half),
-        bound=options.bound,
-    )
+    pairs = label_maps if len(label_maps) > 1 else label_maps.expand(2, -1, -1)
+    yield from export_model(options.model, options.output, pairs, to=options.to, **how)
     yield f"wrote {options.output}"
 
 

@@ -173,9 +173,10 @@ class Export:
     """Folder of label maps to check with, at least one, which the site offers too (default: three
     toy-city frames).
     """
-    half: bool | None = None
-    """Store weights as float16, in half the space; they are computed with as float32 (default: for
-    the site).
+    weights: Literal["auto", "float32", "float16", "int8"] = "auto"
+    """How weights are stored: float16 takes half the space and is computed with as float32; with
+    int8 convolutions are computed in it, with ranges from the label maps; auto takes float16 for
+    the site, else float32.
     """
     ort: Path | None = None
     """The npm package onnxruntime-web 1.30.0 for the site, a .tgz or its folder (default: fetched
@@ -183,7 +184,7 @@ class Export:
     """
     bound: float | None = ranged(None, 0, 1000)
     """Largest error of a box, as a share of the largest number of its output, or of 1; above it
-    nothing is written (default: 0.0001, with float16 0.02).
+    nothing is written (default: 0.0001, with float16 0.02, with int8 1).
     """
 
 

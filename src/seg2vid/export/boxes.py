@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seg2vid.media.generated import GeneratedVideo
 from seg2vid.models.depth import DepthNetwork
 from seg2vid.models.first_frame import FirstFrame
 from seg2vid.models.motion_decoder import MotionDecoder
@@ -24,8 +25,9 @@ from seg2vid.tools.errors import ModelError
 Tensors = tuple[Tensor, ...]
 Run = Callable[[str, Tensors], Tensors]
 """Computes a box: its name and inputs → its outputs."""
-Calls = dict[str, list[tuple[Tensors, Tensors]]]
-"""What each box was given and returned."""
+Call = tuple[Tensors, Tensors]
+"""What a box was given, and returned."""
+Calls = dict[str, list[Call]]
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,8 @@ def serve(pipe: Seg2VidPipeline, run: Run) -> Seg2VidPipeline:
 
 
 @torch.inference_mode()
-def record_calls(pipe: Seg2VidPipeline, label_maps: Labels) -> Calls:
-    """Return what the boxes compute, in float32, while videos of some label maps are made.
+def record_calls(pipe: Seg2VidPipeline, label_maps: Labels) -> tuple[Calls, GeneratedVideo]:
+    """Return what the boxes compute, in float32, while videos of label maps are made, and these.
 
     Every box is called, and with the whole batch at least once.
     """
@@ -164,12 +166,17 @@ def record_calls(pipe: Seg2VidPipeline, label_maps: Labels) -> Calls:
         return outputs
 
     with exact_arithmetic():
-        seeds = list(range(len(label_maps)))
-        video = serve(pipe, run)(label_maps, num_frames=pipe.num_frames + 1, seed=seeds)
+        video = try_out(serve(pipe, run), label_maps)
         if "refiner" in boxes:
             # As if the right quarter had come into view: a video may hide nothing.
             visible = torch.ones_like(video.first_frame[:, :1])
             visible[..., -pipe.width // 4 :] = 0
             first = video.first_frame
             run("refiner", (first * visible, visible, video.label_map, first))
-    return calls
+    return calls, video
+
+
+def try_out(pipe: Seg2VidPipeline, label_maps: Labels) -> GeneratedVideo:
+    """Make a video of one pass of each map, with seeds 0, 1, ..."""
+    seeds = list(range(len(label_maps)))
+    return pipe(label_maps, num_frames=pipe.num_frames + 1, seed=seeds)

@@ -6,7 +6,7 @@ beside them and ``export.json``, which tells of these.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from seg2vid.export import onnx, openvino
 from seg2vid.export import torch as programs
-from seg2vid.export.boxes import Box, Calls, Tensors, boxes_of, record_calls, serve
-from seg2vid.export.sessions import Session
+from seg2vid.export.boxes import Box, Call, Tensors, boxes_of, record_calls, serve, try_out
+from seg2vid.export.sessions import Session, Weights
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Labels
@@ -31,8 +31,8 @@ Runtime = Literal["onnx", "openvino"]
 FORMATS: dict[str, Any] = {"onnx": onnx, "openvino": openvino, "torch": programs}
 MANIFEST = "export.json"
 CARD = "README.md"
-BOUND, HALF_BOUND = 1e-4, 2e-2
-"""Largest error that is let pass, with weights as float32 and as float16."""
+BOUNDS: dict[Weights, float] = {"float32": 1e-4, "float16": 2e-2, "int8": 1.0}
+"""Largest error that is let pass."""
 LARGEST_BATCH = 1 << 16
 
 
@@ -54,7 +54,7 @@ class Manifest:
 
     to: Target
     model_sha256: str
-    weights: Literal["float32", "float16"]
+    weights: Weights
     boxes: dict[str, Exported]
     opset: int | None = None
     """Version of ONNX's operators."""
@@ -66,68 +66,70 @@ def export_model(
     label_maps: Labels,
     *,
     to: Target = "onnx",
-    is_half: bool = False,
+    weights: Weights = "float32",
     bound: float | None = None,
 ) -> Iterator[str]:
     """Write every box of a model into a new folder; yield a line with the error of each.
 
     Errors are those of what the boxes compute while videos of ``label_maps`` are made, at least
-    two. ``is_half`` stores weights as float16. Raises ``ModelError``, and leaves no folder, where
-    an error is above ``bound``.
+    two. Raises ``ModelError``, and leaves no folder, where an error is above ``bound``.
     """
-    pipe, weights = Seg2VidPipeline.from_pretrained(model), find_weights(model)
-    boxes = boxes_of(pipe)
+    pipe, file = Seg2VidPipeline.from_pretrained(model), find_weights(model)
     with replacing(folder, is_folder=True) as place:
-        calls = record_calls(pipe, label_maps)
-        exported = {}
-        for line, name, box in checked_boxes(
-            boxes, calls, FORMATS[to], place, is_half=is_half, bound=bound
-        ):
-            yield line
-            exported[name] = box
+        exported: dict[str, Exported] = {}
+        how: dict[str, Any] = {"weights": weights, "bound": bound}
+        yield from write_boxes(pipe, label_maps, FORMATS[to], place, exported, **how)
         opset = None if to == "torch" else onnx.OPSET
-        kind: Literal["float32", "float16"] = "float16" if is_half else "float32"
-        manifest = Manifest(to, digest_of(weights), kind, exported, opset)
+        manifest = Manifest(to, digest_of(file), weights, exported, opset)
         (place / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n", "utf-8")
-        shutil.copy(weights, place / WEIGHTS_FILE)
-        if weights.with_name(CARD).is_file():
-            shutil.copy(weights.with_name(CARD), place / CARD)
+        shutil.copy(file, place / WEIGHTS_FILE)
+        if file.with_name(CARD).is_file():
+            shutil.copy(file.with_name(CARD), place / CARD)
 
 
-def checked_boxes(
-    boxes: Mapping[str, Box],
-    calls: Calls,
+def write_boxes(
+    pipe: Seg2VidPipeline,
+    label_maps: Labels,
     form: Any,
     place: Path,
+    exported: dict[str, Exported],
     *,
-    is_half: bool,
+    weights: Weights,
     bound: float | None,
-) -> Iterator[tuple[str, str, Exported]]:
-    """Write the graphs of boxes and check each; yield a line to print, its name and what it is.
+) -> Iterator[str]:
+    """Write the graph of each box and check it; yield a line of each, and one of whole videos.
 
-    Raises ``ModelError`` where an error is above ``bound``.
+    What was written is added to ``exported``. Raises ``ModelError`` for an error above ``bound``.
     """
-    limit = bound if bound is not None else HALF_BOUND if is_half else BOUND
-    for name, box in boxes.items():
-        path = place / f"{name}{form.SUFFIX}"
-        form.save(trace(box, calls[name]), box, path, is_half=is_half)
+    limit = BOUNDS[weights] if bound is None else bound
+    calls, video = record_calls(pipe, label_maps)
+    sessions: dict[str, Session] = {}
+    for name, box in boxes_of(pipe).items():
+        path, own = place / f"{name}{form.SUFFIX}", calls[name]
+        form.save(trace(box, own), box, path, weights=weights, calls=own)
         with exact_arithmetic():
-            error = largest_error(form.Session(path), calls[name])
+            sessions[name] = form.Session(path)
+            error = largest_error(sessions[name], own)
         size = sum(one.stat().st_size for one in place.glob(f"{name}.*")) / 1e6
         line = f"{name:<12} {size:6.2f} MB  largest error {error:.1e}"
         if not error <= limit:
             what = f"errors of at most {limit:g} in every box"
-            fix = "nothing is kept; allow it with --bound, or export weights as float32"
+            fix = "nothing is kept; allow it with --bound, or take other --weights"
             raise ModelError(what, got=line, fix=fix)
         shapes: dict[str, list[int | str]] = {
-            key: ["batch", *one.shape[1:]]
-            for key, one in zip(box.inputs, calls[name][0][0], strict=True)
+            key: ["batch", *one.shape[1:]] for key, one in zip(box.inputs, own[0][0], strict=True)
         }
-        exported = Exported(path.name, shapes, list(box.outputs), error)
-        yield f"{line} of {len(calls[name])} calls", name, exported
+        exported[name] = Exported(path.name, shapes, list(box.outputs), error)
+        yield f"{line} of {len(own)} calls"
+    with exact_arithmetic():
+        found = try_out(serve(pipe, lambda name, inputs: sessions[name](inputs)), label_maps)
+    for what in ("first_frame", "frames"):
+        difference = (getattr(found, what) - getattr(video, what)).abs()
+        mean, largest = float(difference.mean()), float(difference.max())
+        yield f"{what.replace('_', ' '):<12} differ by {mean:.1e} on average, {largest:.1e} at most"
 
 
-def trace(box: Box, calls: Sequence[tuple[Tensors, Tensors]]) -> torch.export.ExportedProgram:
+def trace(box: Box, calls: Sequence[Call]) -> torch.export.ExportedProgram:
     """Return the program of a box, its batch of any size, from the largest batch it was given."""
     inputs, _ = max(calls, key=lambda call: len(call[0][0]))
     inputs = tuple(one.clone() for one in inputs)  # no longer of inference mode
@@ -138,7 +140,7 @@ def trace(box: Box, calls: Sequence[tuple[Tensors, Tensors]]) -> torch.export.Ex
         )
 
 
-def largest_error(session: Session, calls: Sequence[tuple[Tensors, Tensors]]) -> float:
+def largest_error(session: Session, calls: Sequence[Call]) -> float:
     """Return by how much a session's outputs differ from those of the pipeline at most.
 
     As a share of the largest number of an output, or of 1 where that is smaller. Of a batch the

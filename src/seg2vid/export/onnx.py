@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from seg2vid.export.boxes import Box, Tensors
-from seg2vid.export.sessions import check_shapes, reading
+from seg2vid.export.boxes import Box, Call, Tensors
+from seg2vid.export.sessions import Weights, check_shapes, reading
 from seg2vid.tools.environment import import_extra
 
 OPSET = 20
@@ -22,8 +22,15 @@ SMALL = 256
 """Numbers in a weight, below which half precision saves nothing."""
 
 
-def save(program: ExportedProgram, box: Box, path: Path, *, is_half: bool = False) -> None:
-    """Write the graph of a box; with ``is_half`` its weights as float16, computed as float32."""
+def save(
+    program: ExportedProgram,
+    box: Box,
+    path: Path,
+    *,
+    weights: Weights = "float32",
+    calls: Sequence[Call] = (),
+) -> None:
+    """Write the graph of a box; ranges of numbers for int8 are those of its ``calls``."""
     onnx = import_extra("onnx", "export")
     import_extra("onnxscript", "export")
     with _quiet():
@@ -42,9 +49,13 @@ def save(program: ExportedProgram, box: Box, path: Path, *, is_half: bool = Fals
         del node.metadata_props[:]
         node.doc_string = ""
     del model.graph.value_info[:]
-    if is_half:
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_param = "batch"
+    if weights == "float16":
         _halve(onnx, model)
     onnx.save(model, path)
+    if weights == "int8" and any(node.op_type == "Conv" for node in model.graph.node):
+        _quantise(path, box, calls)
 
 
 def _halve(onnx: Any, model: Any) -> None:
@@ -64,18 +75,45 @@ def _halve(onnx: Any, model: Any) -> None:
     model.graph.node.extend(nodes)
 
 
+class _Reader:
+    """Gives the inputs of calls one by one, as ONNX Runtime's calibration asks for them."""
+
+    def __init__(self, box: Box, calls: Sequence[Call]) -> None:
+        self.left = [
+            {name: one.numpy() for name, one in zip(box.inputs, inputs, strict=True)}
+            for inputs, _ in calls
+        ]
+
+    def get_next(self) -> dict[str, Any] | None:
+        return self.left.pop() if self.left else None
+
+
+def _quantise(path: Path, box: Box, calls: Sequence[Call]) -> None:
+    """Compute the convolutions of a graph in int8, each channel of weights with its own scale."""
+    tools = import_extra("onnxruntime.quantization", "export")
+    with _quiet():
+        tools.quantize_static(
+            path,
+            path,
+            _Reader(box, calls),
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=tools.QuantType.QUInt8,
+            weight_type=tools.QuantType.QInt8,
+        )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what PyTorch tells its own developers from a user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep what the makers of graphs tell their own developers from a user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 class Session:

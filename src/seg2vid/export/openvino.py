@@ -1,5 +1,6 @@
 """Boxes as OpenVINO's own files, and OpenVINO, which computes them."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,22 +9,31 @@ import torch
 from torch.export import ExportedProgram
 
 from seg2vid.export import onnx
-from seg2vid.export.boxes import Box, Tensors
-from seg2vid.export.sessions import check_shapes, reading
+from seg2vid.export.boxes import Box, Call, Tensors
+from seg2vid.export.sessions import Weights, check_shapes, reading
 from seg2vid.tools.devices import fast_arithmetic
 from seg2vid.tools.environment import import_extra
 
 SUFFIX = ".xml"
 
 
-def save(program: ExportedProgram, box: Box, path: Path, *, is_half: bool = False) -> None:
-    """Write the graph of a box, its weights beside it; with ``is_half`` these as float16."""
+def save(
+    program: ExportedProgram,
+    box: Box,
+    path: Path,
+    *,
+    weights: Weights = "float32",
+    calls: Sequence[Call] = (),
+) -> None:
+    """Write the graph of a box, its weights beside it; int8 as ``onnx.save``."""
     openvino = import_extra("openvino", "export")
+    own: Weights = "int8" if weights == "int8" else "float32"
     with TemporaryDirectory() as folder:
         graph = Path(folder) / f"{path.stem}.onnx"
-        onnx.save(program, box, graph)
-        model = openvino.convert_model(graph)
-    openvino.save_model(model, path, compress_to_fp16=is_half)
+        onnx.save(program, box, graph, weights=own, calls=calls)
+        # Not by OpenVINO's converter, which tells its makers of each use.
+        model = openvino.Core().read_model(graph)
+        openvino.save_model(model, path, compress_to_fp16=weights == "float16")
 
 
 class Session:

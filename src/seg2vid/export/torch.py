@@ -1,17 +1,30 @@
 """Boxes as PyTorch's exported programs, which need none of our code."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch.export import ExportedProgram
 
-from seg2vid.export.boxes import Box, Tensors
+from seg2vid.export.boxes import Box, Call, Tensors
+from seg2vid.export.sessions import Weights
+from seg2vid.tools.errors import ModelError
 
 SUFFIX = ".pt2"
 
 
-def save(program: ExportedProgram, box: Box, path: Path, *, is_half: bool = False) -> None:
-    """Write the program of a box."""
+def save(
+    program: ExportedProgram,
+    box: Box,
+    path: Path,
+    *,
+    weights: Weights = "float32",
+    calls: Sequence[Call] = (),
+) -> None:
+    """Write the program of a box; raise ``ModelError`` for weights that are not float32."""
+    if weights != "float32":
+        what, fix = "weights as float32 in PyTorch's programs", "leave --weights out"
+        raise ModelError(what, got=weights, fix=fix)
     torch.export.save(program, path)
 
 

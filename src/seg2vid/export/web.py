@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from seg2vid.export import onnx
-from seg2vid.export.boxes import boxes_of, record_calls
-from seg2vid.export.graphs import checked_boxes
+from seg2vid.export.graphs import Exported, write_boxes
+from seg2vid.export.sessions import Weights
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.first_frame import GRAIN_SIZE
 from seg2vid.models.motion_decoder import MotionDecoder
@@ -31,21 +31,14 @@ from seg2vid.tools.files import replacing
 PAGE = Path(__file__).with_name("page")
 PACKAGE = "onnxruntime-web@1.30.0"
 FILES = {
-    "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
-    "ort-wasm-simd-threaded.wasm": (
-        "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2"
-    ),
     "ort.webgpu.bundle.min.mjs": "0730816731ce2cdfb06f273da065d4a1c7091eb9d1756a83b2916c8a89d015e2",
     "ort-wasm-simd-threaded.asyncify.wasm": (
         "39f9f0894d478800487ed9f7dbe92618498db320cf55c8e3d89adff8dce658da"
     ),
 }
-"""Files of the package's dist/ that the page loads, and their SHA-256."""
-RUNTIME = {
-    "wasm": ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"],
-    "webgpu": ["ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"],
-}
-"""By what computes: the module, and what it loads."""
+"""Files of the package's dist/ that the page loads, and their SHA-256: what computes on a graphics
+card does so on the processor too, no slower than the build for that alone.
+"""
 NOTICE = """The files in this folder are of ONNX Runtime Web 1.30.0 (npm package onnxruntime-web),
 Copyright (c) Microsoft Corporation, MIT licence.
 """
@@ -57,7 +50,7 @@ def export_site(
     maps: Mapping[str, Labels],
     *,
     package: Path | None = None,
-    is_half: bool = True,
+    weights: Weights = "float16",
     bound: float | None = None,
 ) -> Iterator[str]:
     """Write a site that runs a model in the browser into a new folder; yield what was written.
@@ -74,14 +67,15 @@ def export_site(
         (place / "ort").mkdir()
         copy_runtime(package, place / "ort")
         (place / "boxes").mkdir()
-        calls = record_calls(pipe, ids if len(ids) > 1 else ids.expand(2, -1, -1))
-        boxes = {}
-        for line, name, box in checked_boxes(
-            boxes_of(pipe), calls, onnx, place / "boxes", is_half=is_half, bound=bound
-        ):
-            yield line
-            boxes[name] = {"file": f"boxes/{box.file}", "inputs": box.inputs}
-        facts |= {"boxes": boxes, "runtime": RUNTIME}
+        exported: dict[str, Exported] = {}
+        pairs = ids if len(ids) > 1 else ids.expand(2, -1, -1)
+        how: dict[str, Any] = {"weights": weights, "bound": bound}
+        yield from write_boxes(pipe, pairs, onnx, place / "boxes", exported, **how)
+        boxes = {
+            name: {"file": f"boxes/{box.file}", "inputs": box.inputs}
+            for name, box in exported.items()
+        }
+        facts |= {"boxes": boxes, "runtime": list(FILES)}
         (place / "maps.bin").write_bytes(ids.to(torch.uint8).numpy().tobytes())
         if (known := pipe.first_frame.known) is not None:
             numbers = (known.whole, known.segments, known.spread)

@@ -298,8 +298,11 @@ const heard = {
     if (told.id === making) take(told);
   },
   done({ id, seconds }) {
-    waiting.get(id)?.resolve({ ...waiting.get(id), seconds });
-    waiting.delete(id);
+    if (waiting.has(id)) {
+      waiting.get(id).resolve({ frames: waiting.get(id).frames, seconds });
+      waiting.delete(id);
+      finish("");
+    }
     if (id !== making) return;
     finish(`${frames.length} frames in ${seconds.toFixed(1)} s with ${backend}.`);
   },
@@ -323,7 +326,7 @@ worker.postMessage({ kind: "begin", backend: address.searchParams.get("backend")
 globalThis.seg2vid = {
   make: (ids, options) =>
     new Promise((resolve, reject) => {
-      making = 0;
+      finish("Making a video for a script…");
       const id = ++count;
       waiting.set(id, { frames: [], resolve, reject });
       worker.postMessage({ kind: "make", id, labels: ids, options, exact: true });

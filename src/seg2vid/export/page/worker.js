@@ -27,7 +27,7 @@ async function findKind(asked) {
 
 async function openBoxes(asked) {
   kind = await findKind(asked);
-  const [module, binary] = model.runtime[kind].map((name) => new URL(`ort/${name}`, HERE).href);
+  const [module, binary] = model.runtime.map((name) => new URL(`ort/${name}`, HERE).href);
   ort = await import(module);
   ort.env.wasm.wasmPaths = { wasm: binary };
   // More threads than one share memory, which needs headers that a plain server does not send.
