@@ -3,6 +3,7 @@
 import { driveAt } from "./motion.js";
 import { liftPoints, movePoints, moveScene, round } from "./scene.js";
 
+const FRINGE = 2;
 const BARE = 0.002;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
@@ -10,6 +11,9 @@ export class KeyFrame {
   constructor(boxes, model, drive, picture, labels) {
     Object.assign(this, { boxes, model, drive, picture, labels });
     this.painted = [];
+    const isObject = Uint8Array.from(drive.rows, (row) => (row > 0 ? 1 : 0));
+    this.fringe = grown(isObject, model.width, model.height);
+    isObject.forEach((one, pixel) => one && (this.fringe[pixel] = 0));
   }
 
   /** Return the frames of some times after the key, and the motion of the last of them. */
@@ -26,15 +30,28 @@ export class KeyFrame {
       }
       const picture = warpBicubic(this.picture, flow, model.width, model.height);
       const labels = warpLabels(this.labels, flow, model.width, model.height);
-      const hidden = moved.source.map((source) => (source < 0 ? 1 : 0));
-      return { time, moment, moved, picture, labels, hidden };
+      // Beside a hole, what the thing that left it has stained is painted with it.
+      const hole = Uint8Array.from(moved.source, (source) => (source < 0 ? 1 : 0));
+      const beside = grown(hole, model.width, model.height);
+      const stained = hole.map((one, pixel) =>
+        !one && beside[pixel] && this.fringe[moved.source[pixel]] ? 1 : 0,
+      );
+      const hidden = hole.map((one, pixel) => one | stained[pixel]);
+      return { time, moment, moved, picture, labels, hidden, stained };
     });
     if (this.boxes.refiner) for (const number of halving(times.length)) await this.finish(frames[number]);
     return frames;
   }
 
-  /** Show what was painted before, and paint what is still bare. */
+  /** Finish a frame; whatever its colour, what a stained pixel shows is known. */
   async finish(frame) {
+    const known = frame.labels.slice();
+    await this.paint(frame);
+    frame.stained.forEach((one, pixel) => one && (frame.labels[pixel] = known[pixel]));
+  }
+
+  /** Show what was painted before, and paint what is still bare. */
+  async paint(frame) {
     const { width, height } = this.model;
     const pixels = width * height;
     this.recall(frame);
@@ -55,16 +72,38 @@ export class KeyFrame {
       }
       const x = (pixel % width) >> 1;
       const at = (Math.floor(pixel / width) >> 1) * (width / 2) + x;
-      let best = 0;
-      for (let one = 1; one < classes; one++) {
-        const [score, most] = [one, best].map((kind) => found.logits[(kind * pixels) / 4 + at]);
-        if (score > most) best = one;
+      // Where no object lies behind none is painted: it would be more of what left the hole.
+      const { foreground } = this.model;
+      const mayBeThing = foreground.includes(this.labels[frame.moved.behind[pixel]]);
+      let best = -1;
+      for (let one = 0; one < classes; one++) {
+        if (!mayBeThing && foreground.includes(one)) continue;
+        const score = found.logits[(one * pixels) / 4 + at];
+        if (best < 0 || score > found.logits[(best * pixels) / 4 + at]) best = one;
       }
       frame.labels[pixel] = best;
     }
     const points = liftPoints(this.drive, frame.moment.rigid, frame.moved, bare);
-    const { picture, labels } = frame;
-    this.painted.push({ picture: picture.slice(), labels: labels.slice(), points, pixels: bare });
+    const picture = this.cleaned(frame, bare);
+    this.painted.push({ picture, labels: frame.labels.slice(), points, pixels: bare });
+  }
+
+  /** Between pixels, what was painted must not mix with the object that hid it. */
+  cleaned(frame, bare) {
+    const { width, height } = this.model;
+    const pixels = width * height;
+    const picture = frame.picture.slice();
+    const own = new Uint8Array(pixels);
+    for (const pixel of bare) own[pixel] = 1;
+    frame.moved.source.forEach((source, pixel) => {
+      if (own[pixel] || !this.drive.rows[Math.max(source, 0)]) return;
+      const near = around(pixel, width, height).filter((one) => own[one]);
+      for (let colour = 0; near.length && colour < 3; colour++) {
+        const sum = near.reduce((total, one) => total + frame.picture[colour * pixels + one], 0);
+        picture[colour * pixels + pixel] = sum / near.length;
+      }
+    });
+    return picture;
   }
 
   /** Show in hidden pixels what was painted at other times; these are hidden no more. */
@@ -93,10 +132,36 @@ export class KeyFrame {
         const low = plane[y1 * width + x0] * (1 - x + x0) + plane[y1 * width + x1] * (x - x0);
         frame.picture[colour * pixels + pixel] = top * (1 - y + y0) + low * (y - y0);
       }
-      frame.labels[pixel] = painted.labels[round(y) * width + round(x)];
+      frame.labels[pixel] = painted.labels[own];
       frame.hidden[pixel] = 0;
     }
   }
+}
+
+/** Return a mask with all that is within reach of a fringe of it. */
+function grown(mask, width, height) {
+  const reach = (given, stride, size, along) =>
+    given.map((_, pixel) => {
+      const at = along(pixel);
+      for (let step = Math.max(-FRINGE, -at); step <= Math.min(FRINGE, size - 1 - at); step++) {
+        if (given[pixel + step * stride]) return 1;
+      }
+      return 0;
+    });
+  const wide = reach(mask, 1, width, (pixel) => pixel % width);
+  return reach(wide, width, height, (pixel) => Math.floor(pixel / width));
+}
+
+/** Return the pixels at and beside one. */
+function around(pixel, width, height) {
+  const [x, y] = [pixel % width, Math.floor(pixel / width)];
+  const found = [];
+  for (let row = Math.max(y - 1, 0); row <= Math.min(y + 1, height - 1); row++) {
+    for (let column = Math.max(x - 1, 0); column <= Math.min(x + 1, width - 1); column++) {
+      found.push(row * width + column);
+    }
+  }
+  return found;
 }
 
 /** Return the order of a pass: the last of `count` times, the one midway, then those between. */

@@ -13,6 +13,7 @@ const LANE = 1.6;
 const GAP = 7;
 const NEAR = 2.5;
 const LENGTHS = 1.4;
+const TALL = 1.3;
 export const KEY_PASSES = 3;
 const ROWS = MOST_OBJECTS + 1;
 
@@ -97,7 +98,7 @@ export async function decodeDrive(boxes, model, picture, labels, objects, rows, 
     features[(own + 4) * cells + cell] = -1 + (2 * Math.floor(cell / wide)) / (tall - 1);
   }
   const { scene } = await boxes.scene({ features });
-  let depth = holdTogether(seen.depth, rows);
+  let depth = holdTogether(seen.depth, rows, width);
   const middle = middles(depth, rows, camera, width);
   const pivots = new Float32Array(2 * MOST_OBJECTS);
   for (let row = 0; row < MOST_OBJECTS; row++) {
@@ -121,12 +122,20 @@ export async function decodeDrive(boxes, model, picture, labels, objects, rows, 
   return { width, height, depth, rows, fixed, camera, planes, paths, residual, model, pixels };
 }
 
-/** Keep the depth of an object's pixels near its mean. */
-function holdTogether(depth, rows) {
-  const mean = poolRows(depth, 1, rows, ROWS);
+/** Keep the depth of an object's pixels near its mean; what is taller than wide is flat. */
+function holdTogether(depth, rows, width) {
+  const pixels = rows.length;
+  const about = new Float32Array(5 * pixels);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    const [x, y] = [pixel % width, Math.floor(pixel / width)];
+    [depth[pixel], x, y, x * x, y * y].forEach((one, at) => (about[at * pixels + pixel] = one));
+  }
+  const means = poolRows(about, 5, rows, ROWS);
   return depth.map((one, pixel) => {
-    const own = mean[rows[pixel]];
-    return rows[pixel] > 0 ? clamp(one, own / LENGTHS, own * LENGTHS) : one;
+    if (!rows[pixel]) return one;
+    const [mean, x, y, xx, yy] = means.subarray(5 * rows[pixel], 5 * rows[pixel] + 5);
+    const length = yy - y * y > TALL * TALL * (xx - x * x) ? 1 : LENGTHS;
+    return clamp(one, mean / length, mean * length);
   });
 }
 

@@ -7,6 +7,9 @@ const CLOSEST = 1.5;
 const FOOTPRINT = 0.6;
 const STEEPEST = 0.5;
 const CELL_LEVELS = 3;
+const BEHIND_LEVELS = 6;
+const EDGE = 3;
+const NEARER = 1.15;
 const REACH = 2.5;
 const WALKS = 3;
 const AROUND = [[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]];
@@ -83,7 +86,7 @@ export function rigidMotion(camera, objects, pivots) {
  * Move a scene to one time: where every pixel of that frame reads, and from which surface.
  *
  * Returns flow (dx, dy planes), inverse depth now, source (-1 where nothing is seen) and behind:
- * the same, but the farthest surface around where nothing is seen.
+ * the same, but what lies behind where nothing is seen.
  */
 export function moveScene(scene, rigid, residual) {
   const moment = new Moment(scene, rigid, residual);
@@ -107,12 +110,25 @@ export function moveScene(scene, rigid, residual) {
   return { flow, distance, source: own, behind };
 }
 
+/** Mark what something else lies behind: objects, and the near side of an upright edge. */
+function standsBefore({ width, depth, rows }) {
+  return Uint8Array.from(rows, (row, pixel) => {
+    const x = pixel % width;
+    let farthest = depth[pixel];
+    for (let column = Math.max(x - EDGE, 0); column <= Math.min(x + EDGE, width - 1); column++) {
+      farthest = Math.min(farthest, depth[pixel - x + column]);
+    }
+    return row > 0 || depth[pixel] > Math.fround(NEARER * farthest) ? 1 : 0;
+  });
+}
+
 /** One moment of a scene: for every pixel of the first frame its place and its plane. */
 class Moment {
   constructor(scene, rigid, residual) {
     const { width, height, depth, rows, fixed, camera, planes } = scene;
     const pixels = width * height;
-    Object.assign(this, { width, height, pixels, camera, depth });
+    scene.before ??= standsBefore(scene);
+    Object.assign(this, { width, height, pixels, camera, depth, before: scene.before });
     for (const name of ["placeX", "placeY", "inverse", "gain"]) {
       this[name] = new Float32Array(pixels);
     }
@@ -234,7 +250,7 @@ class Moment {
   }
 
   findSources() {
-    const { width, height, pixels, depth } = this;
+    const { width, height, pixels } = this;
     const levels = this.splat();
     const buffer = levels[0].cells;
     const cellAt = (level, pixel) => {
@@ -252,7 +268,6 @@ class Moment {
     }
     const apart = this.tornApart(first, cellAt);
     const own = new Int32Array(pixels).fill(-1);
-    const behind = new Int32Array(pixels);
     const candidates = new Int32Array(5 + CELL_LEVELS);
     for (let pixel = 0; pixel < pixels; pixel++) {
       let source = first[pixel];
@@ -278,10 +293,8 @@ class Moment {
         for (let level = 1; level <= CELL_LEVELS; level++) {
           candidates[4 + level] = cellAt(level, pixel);
         }
-        let farthest = first[pixel];
         for (let one = 1; one < candidates.length; one++) {
           if (candidates[one] < 0) candidates[one] = first[pixel];
-          if (depth[candidates[one]] < depth[farthest]) farthest = candidates[one];
           if (candidates.indexOf(candidates[one]) < one) continue;
           source = candidates[one];
           for (let walk = 0; walk < WALKS - 1; walk++) {
@@ -298,15 +311,50 @@ class Moment {
             source = this.next;
           }
         }
-        behind[pixel] = farthest;
       }
       own[pixel] = best;
     }
     const closed = this.closeCracks(own);
-    for (let pixel = 0; pixel < pixels; pixel++) {
-      if (closed[pixel] >= 0) behind[pixel] = closed[pixel];
+    return { own: closed, behind: this.lookBehind(closed, first) };
+  }
+
+  /** Return what each pixel shows or, where it shows nothing, what lies behind. */
+  lookBehind(own, first) {
+    const { width, height, depth } = this;
+    const isFarther = (one, other) =>
+      depth[one] < depth[other] || (depth[one] === depth[other] && one < other);
+    const behind = own.slice();
+    let cells = own.map((source) => (source >= 0 && this.before[source] ? -1 : source));
+    let [wide, tall] = [width, height];
+    let holes = [];
+    own.forEach((source, pixel) => source < 0 && holes.push(pixel));
+    for (let level = 1; level <= BEHIND_LEVELS && holes.length; level++) {
+      const below = cells;
+      const [across, down] = [wide, tall];
+      wide = Math.ceil(wide / 2);
+      tall = Math.ceil(tall / 2);
+      cells = new Int32Array(wide * tall).fill(-1);
+      for (let y = 0; y < down; y++) {
+        for (let x = 0; x < across; x++) {
+          const source = below[y * across + x];
+          const cell = (y >> 1) * wide + (x >> 1);
+          if (source < 0) continue;
+          if (cells[cell] < 0 || isFarther(source, cells[cell])) cells[cell] = source;
+        }
+      }
+      holes = holes.filter((pixel) => {
+        const [x, y] = [(pixel % width) >> level, Math.floor(pixel / width) >> level];
+        for (const [row, column] of [[0, 0], ...AROUND]) {
+          const line = clamp(y + row, 0, tall - 1) * wide;
+          const source = cells[line + clamp(x + column, 0, wide - 1)];
+          if (source < 0) continue;
+          if (behind[pixel] < 0 || isFarther(source, behind[pixel])) behind[pixel] = source;
+        }
+        return behind[pixel] < 0;
+      });
     }
-    return { own: closed, behind };
+    for (const pixel of holes) behind[pixel] = first[pixel];
+    return behind;
   }
 
   /** Mark where surfaces that fell nearby are no neighbours in the first frame. */
