@@ -29,7 +29,9 @@ export class KeyFrame {
       const hidden = moved.source.map((source) => (source < 0 ? 1 : 0));
       return { time, moment, moved, picture, labels, hidden };
     });
-    if (this.boxes.refiner) for (const number of halving(times.length)) await this.finish(frames[number]);
+    if (this.boxes.refiner) {
+      for (const number of halving(times.length)) await this.finish(frames[number]);
+    }
     return frames;
   }
 
