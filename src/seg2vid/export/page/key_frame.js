@@ -39,7 +39,9 @@ export class KeyFrame {
       const hidden = hole.map((one, pixel) => one | stained[pixel]);
       return { time, moment, moved, picture, labels, hidden, stained };
     });
-    if (this.boxes.refiner) for (const number of halving(times.length)) await this.finish(frames[number]);
+    if (this.boxes.refiner) {
+      for (const number of halving(times.length)) await this.finish(frames[number]);
+    }
     return frames;
   }
 
