@@ -538,7 +538,7 @@ def _render(
     grid, width, pixels = moments.grid, moments.width, moments.grid.shape[1]
     start = moments.start
     with torch.no_grad():
-        source, behind, first, landed = _find_sources(moments, start, depth, detail)
+        source, behind, first, began = _find_sources(moments, start, depth, detail)
         seen = _still_seen(moments, start, source).view(-1, pixels) | fixed
     if torch.is_grad_enabled():
         landed, distance = moments.land(moments.rays, start + behind)
@@ -546,7 +546,7 @@ def _render(
         # Most rays end where they first landed.
         other = (behind != first).nonzero().squeeze(1)
         rays = moments.rays.index_select(1, other)
-        landed, distance = landed
+        landed, distance = began
         landed[:, other], distance[other] = moments.land(rays, start[other] + behind[other])
     own = torch.arange(pixels, device=grid.device)
     source = torch.where(fixed, own, source.view(-1, pixels))
