@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from seg2vid import interpolate_codes, interpolate_looks, play_motion, resample_code
+from seg2vid import Control, interpolate_codes, interpolate_looks, play_motion, resample_code
 from seg2vid.data.clips import render_toycity, stack
+from seg2vid.data.teachers.labels import BundledTeacher
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.models import animator
 from seg2vid.models.appearance_encoder import AppearanceEncoder
@@ -168,9 +169,22 @@ def test_generation_stays_on_its_device(device: torch.device, tmp_path: Path) ->
     assert pipeline(ids, num_frames=1, first_frame=photo).first_frame.device == AWAY
     fine = photo.repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert pipeline(large, num_frames=2, scale=2, first_frame=fine).frames.device == AWAY
+    session = pipeline.start(ids, instance_map=ids, seed=1)
+    for wishes in ({}, {"camera": "forward=3"}, {"camera": "turn=5", "move": ["car=still"]}):
+        assert session.step(Control.read(**wishes)).frames.device == AWAY
     extras = tuple(name for name in EXTRAS if getattr(video, name, True) is not None)
     assert video.save(tmp_path / "frames", extras=extras).is_dir()
     assert pipeline.save_pretrained(tmp_path).is_file()
+
+
+def test_a_teacher_with_a_device_of_its_own_takes_pictures_from_elsewhere(
+    device: torch.device,
+) -> None:
+    pictures = torch.rand(1, 3, 40, 70)
+    away, here = (BundledTeacher(pixels=32 * 64, device=one) for one in (device, None))
+    found = away.probabilities(pictures)
+    assert isinstance(next(away.network.parameters()), Away) and not isinstance(found, Away)
+    torch.testing.assert_close(found, here.probabilities(pictures), atol=1e-5, rtol=1e-4)
 
 
 def test_motion_transfer_stays_on_its_device(device: torch.device) -> None:

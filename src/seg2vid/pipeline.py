@@ -167,7 +167,7 @@ class Seg2VidPipeline:
     def compile(self: Pipeline) -> Pipeline:
         """Compile the networks where they are first used, which takes a minute or two.
 
-        Raises ``ModelError`` where there is no compiler. Results stay the same within rounding.
+        Raises ``Seg2VidError`` where there is no compiler. Results stay the same within rounding.
         """
         check_compiler()
         self.first_frame.compile()

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -43,9 +44,9 @@ class FakePipeline(Seg2VidPipeline):
         self.config = PAPER  # whose photos move at the model's size
         self.num_frames, self.frames_per_second = 4, 12.0
         self.calls: list[dict[str, object]] = []
+        self.device, self.precision = torch.device("cpu"), "float32"
 
     def to(self, device: object, *, precision: object = None) -> "FakePipeline":
-        self.place = device, precision
         return self
 
     def stream(self, label_map: Tensor, **given: object) -> Iterator[GeneratedVideo]:
@@ -185,6 +186,27 @@ def test_a_folder_and_several_maps_in_one_run(pipe, labels: str, tmp_path: Path,
     assert out.index("a.png: palette") < out.index("s_a_seed1.gif") < out.index("b.png: palette")
     run("generate", folder / "a.png", "-o", tmp_path / "one.gif", "--frames", 2)
     assert (tmp_path / "one.gif").exists()
+
+
+def test_several_videos_are_made_at_a_time(
+    pipe, labels: str, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    words = ["generate", labels, "--samples", 5, "--frames", 9, "-o"]
+    for name in ("one", "four"):
+        (tmp_path / name).mkdir()
+    run(*words, tmp_path / "one" / "s.gif")
+    assert re.search(
+        r"\n5 videos in .* a second: 1 at a time on cpu in float32\n$", capsys.readouterr().out
+    )
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    run(*words, tmp_path / "four" / "s.gif")
+    said = capsys.readouterr().out
+    assert ": 4 at a time on cpu" in said and threads == [1]
+    assert [int(seed) for seed in re.findall(r"frames, seed (\d)", said)] == [0, 1, 2, 3, 4]
+    for path in (tmp_path / "one").iterdir():
+        assert (read_video(tmp_path / "four" / path.name) == read_video(path)).all()
 
 
 def test_all_inputs_are_looked_at_before_the_first_video(

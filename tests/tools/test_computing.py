@@ -196,6 +196,7 @@ def test_a_missing_compiler_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_compiled_networks_paint_the_same() -> None:
     ids, pipe = street_map(), build_model().to("cpu", precision="float32")
     plain = pipe(ids, num_frames=4, seed=1)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +19,13 @@ from seg2vid.labels.doctor import Diagnosis, Picture, diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import Ids, LabelSpace, get_label_space
 from seg2vid.media.drawing import contact_sheet, pick_evenly
-from seg2vid.media.generated import VideoSink, check_output, outer_paths, show_progress
+from seg2vid.media.generated import (
+    VideoSink,
+    check_output,
+    outer_paths,
+    show_progress,
+    write_behind,
+)
 from seg2vid.media.given import check_proportions, to_planes
 from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import FORMATS, read_image, write_image
@@ -29,6 +36,7 @@ from seg2vid.pipeline import DEFAULT_SECONDS, Seg2VidPipeline
 from seg2vid.structures import Look
 from seg2vid.tools.devices import choose_device, choose_precision
 from seg2vid.tools.errors import LabelMapError, MediaError
+from seg2vid.tools.processes import in_order
 
 SIZE_STEP = 32
 """Sides of a video are multiples of this: the networks halve the picture five times."""
@@ -99,18 +107,12 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     if isinstance(options, Generate) and options.look is not None:
         look["look"], look_notes = _read_look(options, options.look, pipe)
         yield from look_notes
-    rows: dict[str, list[Frame]] = {}
+    rows: dict[Path, dict[str, list[Frame]]] = {}
     seeds: Sequence[int] = range(options.seed, options.seed + options.samples)
-    for (number, own), path in outputs.items():
-        if own == 0:
-            inputs, notes = _read_inputs(options, places[number], pipe)
-            inputs |= {"num_frames": num_frames, "frames_per_second": rate, "speed": options.speed}
-            inputs |= look
-            yield from notes
-            if options.diverse is not None:
-                seeds = _pick_seeds(pipe, options.diverse, options.seed, control, inputs)
-                yield f"seeds that move most differently: {', '.join(map(str, seeds))}"
-        seed = seeds[own]
+    plural = "s" if num_frames > 1 else ""
+    workers, began = _workers(options, len(outputs)), time.perf_counter()
+
+    def make(path: Path, title: str, seed: int, stopped: Event, **inputs: Any) -> list[str]:
         start = time.perf_counter()
         if motion is not None:
             passes = play_motion(pipe, codes, **inputs, seed=seed)
@@ -127,16 +129,34 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
         )
         is_long = num_frames > 2 * (pipe.num_frames + 1)
         with sink:
-            for chunk in show_progress(passes, num_frames, None if is_long else False):
-                sink.write(chunk)
+            bar = None if is_long and workers == 1 else False
+            write_behind(sink, show_progress(passes, num_frames, bar), stopped)
         seconds = time.perf_counter() - start
-        title = f"seed {seed}" if len(places) == 1 else f"{places[number].stem}, seed {seed}"
-        rows |= {f"{title}: {name}": row for name, row in sink.kept.items() if row}
+        rows[path] = {f"{title}: {name}": row for name, row in sink.kept.items() if row}
         written = ", ".join(map(str, sink.paths.values()))
-        plural = "s" if num_frames > 1 else ""
-        yield f"wrote {written} ({num_frames} frame{plural}, seed {seed}, {seconds:.1f} s)"
+        return [f"wrote {written} ({num_frames} frame{plural}, seed {seed}, {seconds:.1f} s)"]
+
+    with in_order(workers) as work:
+        for (number, own), path in outputs.items():
+            if own == 0:
+                inputs, notes = _read_inputs(options, places[number], pipe)
+                given = {"num_frames": num_frames, "frames_per_second": rate}
+                inputs |= {**given, "speed": options.speed, **look}
+                yield from work(lambda _, lines=notes: lines)
+                if options.diverse is not None:
+                    seeds = _pick_seeds(pipe, options.diverse, options.seed, control, inputs)
+                    yield f"seeds that move most differently: {', '.join(map(str, seeds))}"
+            seed = seeds[own]
+            title = f"seed {seed}" if len(places) == 1 else f"{places[number].stem}, seed {seed}"
+            yield from work(partial(make, path, title, seed, **inputs))
+        yield from work()
+    if len(outputs) > 1:
+        seconds = time.perf_counter() - began
+        told = f"{len(outputs)} videos in {seconds:.1f} s, {len(outputs) / seconds:.2f} a second"
+        yield f"{told}: {workers} at a time on {pipe.device.type} in {pipe.computes_in}"
     if options.contact_sheet is not None:
-        stacked = {title: np.stack(row) for title, row in rows.items()}
+        ordered = [row for path in outputs.values() for row in rows[path].items()]
+        stacked = {title: np.stack(row) for title, row in ordered}
         write_image(options.contact_sheet, contact_sheet(stacked))
         yield f"wrote {options.contact_sheet}"
 
@@ -155,6 +175,17 @@ def _load(options: Generate | Animate) -> Seg2VidPipeline:
     from seg2vid.export.graphs import open_export
 
     return open_export(model, options.runtime)
+
+
+def _workers(options: Generate | Animate, videos: int) -> int:
+    """Return how many videos are made at a time, and leave a thread of PyTorch to each.
+
+    One fills a GPU; compiled networks are not for several threads.
+    """
+    on_processor = choose_device(options.device).type == "cpu" and not options.compile
+    workers = min(torch.get_num_threads(), videos) if on_processor else 1
+    torch.set_num_threads(torch.get_num_threads() // workers)
+    return workers
 
 
 def _pick_seeds(

@@ -10,10 +10,12 @@ import json
 from base64 import b64encode
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -240,6 +242,23 @@ def show_progress(
         for chunk in passes:
             yield chunk
             bar.update(chunk.frames.shape[1] + (bar.n == 0))
+
+
+def write_behind(
+    sink: "VideoSink", passes: Iterable[GeneratedVideo], stopped: Event | None = None
+) -> None:
+    """Write each pass while the next is made; raise ``KeyboardInterrupt`` when ``stopped``."""
+    written: Future[None] | None = None
+    with ThreadPoolExecutor(1) as writer:
+        for chunk in passes:
+            if stopped is not None and stopped.is_set():
+                raise KeyboardInterrupt
+            # One pass waits at most: memory does not grow where writing is slower.
+            if written is not None:
+                written.result()
+            written = writer.submit(sink.write, chunk)
+        if written is not None:
+            written.result()
 
 
 def to_pixels(

@@ -1,15 +1,25 @@
-"""Work in several processes: the one pool of the project, and what every worker process needs."""
+"""Work in several processes or threads: the pools of the project, and what a worker needs."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Hashable, Iterable
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
+Job = Callable[[threading.Event], list[str]]
+"""Is told by the event to stop; returns lines for a person."""
 
 
 def available_cores() -> int:
@@ -65,6 +75,32 @@ def work_in_processes(
         raise
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def in_order(workers: int) -> Iterator[Callable[..., Iterator[str]]]:
+    """Give a function that takes a job and yields the lines of earlier ones, in their order.
+
+    Up to ``workers`` jobs are worked on, each in a thread; without a job it waits for all. Jobs are
+    told to stop after an error of another or Ctrl-C. One worker works in the caller's thread.
+    """
+    stopped, waiting = threading.Event(), deque[Future[list[str]]]()
+
+    def work(job: Job | None = None) -> Iterator[str]:
+        if job is not None and workers == 1:
+            yield from job(stopped)
+        elif job is not None:
+            waiting.append(pool.submit(job, stopped))
+        while waiting and (job is None or len(waiting) > workers or waiting[0].done()):
+            yield from waiting.popleft().result()
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            yield work
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _begin_worker(
