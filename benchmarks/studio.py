@@ -82,10 +82,14 @@ def until(page: Page, expression: str) -> None:
         page.wait_for_timeout(10)
 
 
+IS_NEW = "(one) => one.video && !one.classList.contains('old')"
+"""Whether one of the four futures is of what is painted now."""
+
+
 def is_whole(page: Page) -> None:
     """Wait until a video is made and all four futures play."""
     until(page, "/frames in/.test(document.all['progress-text'].textContent)")
-    until(page, "[...document.all.futures.children].every((one) => one.video)")
+    until(page, "[...document.all.futures.children].every(IS_NEW)".replace("IS_NEW", IS_NEW))
 
 
 def at(page: Page, x: float, y: float) -> tuple[float, float]:
@@ -98,6 +102,7 @@ def at(page: Page, x: float, y: float) -> tuple[float, float]:
 
 def drag(page: Page, *places: tuple[float, float]) -> None:
     """Drag over the map, by shares of it."""
+    page.evaluate("scrollTo(0, 0)")
     page.mouse.move(*at(page, *places[0]))
     page.mouse.down()
     for place in places[1:]:
@@ -228,12 +233,12 @@ def take_screenshots(model: str, folder: Path) -> None:
             page.mouse.click(*at(page, 0.36, 0.58))
             page.locator("#guide").uncheck()
             page.set_input_files("#import-file", STREET)
-            until(page, "/frames in/.test(document.all['progress-text'].textContent)")
-            page.wait_for_timeout(500)
+            until(page, "/scaled/.test(document.all.status.textContent)")
             is_whole(page)
             page.locator("#compare").check()
             page.locator("#split").fill("35")
-            page.wait_for_timeout(800)
+            until(page, "document.all.veil.hidden")
+            page.wait_for_timeout(1500)
             page.locator("#scrub").fill("14")
             shoot(page, folder, "playing")
             page.locator("#compare").uncheck()
@@ -245,8 +250,7 @@ def take_screenshots(model: str, folder: Path) -> None:
             page.wait_for_timeout(500)
             is_whole(page)
             page.locator("#scrub").fill("16")
-            page.locator("#motion").scroll_into_view_if_needed()
-            page.evaluate("scrollTo(0, 200)")
+            page.evaluate("scrollTo(0, 280)")
             shoot(page, folder, "control")
         phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
         with browsing(address, **phone, color_scheme="dark", has_touch=True) as page:

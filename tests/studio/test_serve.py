@@ -1,6 +1,8 @@
 """The command: addresses, ports, tokens, stopping; and what is said without the extra."""
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +14,9 @@ from urllib.request import Request, urlopen
 import pytest
 
 from seg2vid.cli import main as cli
+from seg2vid.media.video import read_video
 from tests.studio.studios import REPOSITORY, SCRIPT, process_of
+from tests.test_readme import blocks_of
 
 
 def test_a_port_or_host_that_is_not_ours_is_told(model: Path, capsys) -> None:
@@ -59,3 +63,22 @@ def test_for_others_there_is_a_token_in_the_address(model: Path) -> None:
             urlopen(f"{place}api/about", timeout=20)
         asked = Request(f"{place}api/about", headers={"Authorization": f"Bearer {token}"})
         assert urlopen(asked, timeout=20).status == 200
+
+
+def test_the_examples_of_the_page_run(model: Path, tmp_path: Path, monkeypatch) -> None:
+    page = (REPOSITORY / "docs" / "studio.md").read_text("utf-8")
+    blocks = {block.language: block.text for block in blocks_of(page) if "8765/api" in block.text}
+    python = next(one.text for one in blocks_of(page) if one.language == "python")
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    monkeypatch.chdir(tmp_path)
+    with process_of("--model", str(model), "--port", "0") as (_, address):
+        place = address.rstrip("/")
+        exec(python.replace("http://127.0.0.1:8765", place), {})
+        assert read_video(Path("scene.webp")).shape[0] == 9
+        ask, fetch = blocks["bash"].replace("http://127.0.0.1:8765", place).splitlines()
+        if shutil.which("curl") is None:
+            pytest.skip("needs curl for the other example")
+        told = subprocess.run(ask, shell=True, capture_output=True, text=True, check=True)
+        video = json.loads(told.stdout)["id"]
+        subprocess.run(fetch.replace("ID", video), shell=True, check=True)
+        assert read_video(Path("scene.mp4")).shape[0] == 9

@@ -54,6 +54,8 @@ async function formOf(wishes) {
 // Something changed that the video shows: ask once it rests.
 function changed() {
   changes++;
+  $("hint").hidden = drawing.labels.some((id) => id !== drawing.voidId);
+  for (const button of $("futures").children) button.classList.toggle("old", Boolean(button.video));
   clearTimeout(timer);
   clearTimeout(siblingTimer);
   timer = setTimeout(run, PAUSE);
@@ -145,6 +147,7 @@ async function showFutures() {
     const button = $("futures").children[n];
     if (first + n === state.seed) {
       button.video = player.video;
+      button.classList.remove("old");
       continue;
     }
     const wishes = { ...player.video.wishes, seed: first + n, frames: PREVIEW_FRAMES, background: true };
@@ -152,7 +155,10 @@ async function showFutures() {
     const video = new Video(server);
     siblings.push(video);
     video.addEventListener("told", () => video.fetch("frames"));
-    video.addEventListener("frames", () => (button.video = video));
+    video.addEventListener("frames", () => {
+      button.video = video;
+      button.classList.remove("old");
+    });
     const form = await formOf(wishes);
     if (mine !== changes) return video.drop();
     await video.start(form);
