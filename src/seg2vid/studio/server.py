@@ -452,7 +452,7 @@ class Studio:
 
     def _write(self, scene: Scene, passes: list[GeneratedVideo], folder: Path, ending: str) -> Path:
         recipe, first = Recipe.of(scene, self.pipe), passes[0]
-        extras = BASIC if ending == "zip" else ()
+        extras: tuple[str, ...] = BASIC if ending == "zip" else ()
         if ending == "zip" and first.motion.inverse_depth is not None:
             extras += OF_SCENES
         if ending == "zip" and first.instance_map is not None:

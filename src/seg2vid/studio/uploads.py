@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -112,7 +112,8 @@ class Uploads:
 
         Raises ``Seg2VidError`` for pictures that are none, or do not fit together.
         """
-        space, size = self.pipe.label_space, {"height": self.pipe.height, "width": self.pipe.width}
+        space = self.pipe.label_space
+        size: dict[str, Any] = {"height": self.pipe.height, "width": self.pipe.width}
         if "labels" not in files:
             raise MediaError("a label map in the field labels", got="none", fix="see /api")
         found = self._read(
@@ -167,7 +168,7 @@ def fit_canvas(
     ids: Ids, numbers: Ids | None, pipe: Seg2VidPipeline, photo: Photo | None, notes: list[str]
 ) -> Canvas:
     """Bring planes to the size of the canvas, objects numbered from 1 on."""
-    size = {"height": pipe.height, "width": pipe.width}
+    size: dict[str, Any] = {"height": pipe.height, "width": pipe.width}
     fitted = fit_label_map(ids, **size, fill=pipe.label_space.void_id)
     objects = np.zeros_like(fitted.ids)
     if numbers is not None:

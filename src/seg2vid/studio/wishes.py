@@ -183,7 +183,7 @@ class Scene:
 
 def read_look(photo: Photo, pipe: Seg2VidPipeline) -> Look:
     """Return the look of a photo, as ``seg2vid generate --look`` takes it."""
-    size = {"height": pipe.height, "width": pipe.width}
+    size: dict[str, Any] = {"height": pipe.height, "width": pipe.width}
     space = pipe.label_space
     ids = fit_label_map(segment_photo(photo, space), **size, fill=space.void_id).ids
     return pipe.read_look(to_planes(fit_image(photo, **size)), torch.from_numpy(ids))

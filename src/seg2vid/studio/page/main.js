@@ -54,6 +54,8 @@ async function formOf(wishes) {
 // Something changed that the video shows: ask once it rests.
 function changed() {
   changes++;
+  $("hint").hidden = drawing.labels.some((id) => id !== drawing.voidId);
+  for (const button of $("futures").children) button.classList.toggle("old", Boolean(button.video));
   clearTimeout(timer);
   clearTimeout(siblingTimer);
   timer = setTimeout(run, PAUSE);
@@ -127,7 +129,7 @@ async function learnGround(video) {
 
 // Four futures: this seed's and its next three.
 function drawFutures() {
-  const first = state.first ?? state.seed;
+  const first = state.first;
   const buttons = [...$("futures").children];
   buttons.forEach((button, n) => {
     const isChosen = first + n === state.seed;
@@ -139,12 +141,13 @@ function drawFutures() {
 }
 
 async function showFutures() {
-  const first = state.first ?? state.seed;
+  const first = state.first;
   const mine = changes;
   for (let n = 0; n < 4; n++) {
     const button = $("futures").children[n];
     if (first + n === state.seed) {
       button.video = player.video;
+      button.classList.remove("old");
       continue;
     }
     const wishes = { ...player.video.wishes, seed: first + n, frames: PREVIEW_FRAMES, background: true };
@@ -152,7 +155,10 @@ async function showFutures() {
     const video = new Video(server);
     siblings.push(video);
     video.addEventListener("told", () => video.fetch("frames"));
-    video.addEventListener("frames", () => (button.video = video));
+    video.addEventListener("frames", () => {
+      button.video = video;
+      button.classList.remove("old");
+    });
     const form = await formOf(wishes);
     if (mine !== changes) return video.drop();
     await video.start(form);
@@ -227,7 +233,7 @@ function drawPanels() {
 function speedOf(one) {
   const input = make("input", { type: "range", min: "0", max: "3", step: "0.1" });
   const output = make("output");
-  const label = make("label", {}, `Of each ${one.name} `, output, input);
+  const label = make("label", {}, `Of each ${one.name} `, input, output);
   label.show = () => {
     const share = state.shares[one.name] ?? 1;
     input.value = share;
@@ -456,7 +462,7 @@ function fillLists() {
   $("futures").replaceChildren(...Array.from({ length: 4 }, (_, n) => {
     const button = make("button", { type: "button" }, make("canvas", { width: 192, height: 96 }), make("span"));
     button.setAttribute("role", "radio");
-    button.onclick = () => chooseSeed((state.first ?? state.seed) + n);
+    button.onclick = () => chooseSeed((state.first) + n);
     return button;
   }));
   const kinds = about.classes.filter((one) => one.id !== drawing.voidId);
@@ -618,11 +624,12 @@ function listen() {
   };
   $("play").onclick = () => player.play();
   $("scrub").oninput = () => {
+    const number = Number($("scrub").value); // pausing shows the frame that plays
     player.play(false);
-    player.go(Number($("scrub").value));
+    player.go(number);
   };
   $("compare").onchange = $("split").oninput = setCompare;
-  $("others").onclick = () => chooseSeed((state.first ?? state.seed) + 4, true);
+  $("others").onclick = () => chooseSeed((state.first) + 4, true);
   $("seed").onchange = () => chooseSeed(Math.min(999999999, Math.max(0, Math.floor(Number($("seed").value) || 0))), true);
   const fields = { steer: "steers", loop: "loop", begin: "begins" };
   for (const [id, name] of Object.entries(fields))

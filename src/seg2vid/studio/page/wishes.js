@@ -5,6 +5,7 @@ const NEAREST_ROW = 2; // pixels below the horizon: farther away nothing can be 
 
 export const START = {
   seed: 0,
+  first: 0, // of the four futures
   seconds: 2,
   loop: false,
   speed: 1,
@@ -26,8 +27,10 @@ export function tidied(given, classes) {
   const names = new Set(classes.map((one) => one.name));
   const known = (list) => (Array.isArray(list) ? list.filter((name) => names.has(name)) : []);
   const shares = Object.entries(given.shares || {}).filter(([name]) => names.has(name));
+  const seed = Math.floor(number(given.seed, 0, 999999999, START.seed));
   return {
-    seed: Math.floor(number(given.seed, 0, 999999999, START.seed)),
+    seed,
+    first: Math.floor(number(given.first, Math.max(0, seed - 3), seed, seed)),
     seconds: number(given.seconds, 1, 10, START.seconds),
     loop: given.loop === true,
     speed: number(given.speed, 0.1, 3, START.speed),
