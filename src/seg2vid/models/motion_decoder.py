@@ -84,6 +84,8 @@ NEAR = 2.5
 """Metres within which a vehicle is beside the camera rather than in front of it."""
 TALL = 1.3
 """How many times taller than wide an object is that is seen as flat."""
+UNEVEN = 1.03
+"""How many times nearer or farther than its plane any part of an object may be."""
 LENGTHS = 1.4
 """How many times nearer or farther than its middle the ends of an object may be."""
 Velocity = Float[Tensor, "batch 4"]
@@ -475,16 +477,26 @@ def _pivots(middle: Float[Tensor, "batch object 3"]) -> Float[Tensor, "batch obj
 
 
 def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
-    """Keep the depth of an object's pixels near its mean: stray ones fly off when it moves.
+    """Keep each object near an upright plane: stray pixels fly off when it moves, and it tears.
 
-    What is taller than wide, as people are, is flat: it frays where its depth is uneven.
+    What is taller than wide, as people are, is flat and faces the camera; no end of the others is
+    more than ``LENGTHS`` nearer or farther than the middle.
     """
-    grid = pixel_grid(*rows.shape[1:], like=inverse_depth).expand(len(rows), -1, -1, -1)
-    about = torch.cat((inverse_depth.unsqueeze(1), grid, grid.square()), 1)
-    mean, x, y, xx, yy = pool_rows(about, rows, MAX_OBJECTS + 1).unbind(2)
-    lengths = torch.where(yy - y.square() > TALL**2 * (xx - x.square()), 1.0, LENGTHS)
-    own, length = spread_rows(torch.stack((mean, lengths), 2), rows).unbind(1)
-    held = torch.minimum(torch.maximum(inverse_depth, own / length), own * length)
+    count, grid = MAX_OBJECTS + 1, pixel_grid(*rows.shape[1:], like=inverse_depth)
+    own = spread_rows(pool_rows(inverse_depth.unsqueeze(1), rows, count), rows)
+    depth = inverse_depth.unsqueeze(1).clamp(own / LENGTHS, own * LENGTHS)
+    grid = grid.expand(len(rows), -1, -1, -1)
+    across = grid[:, :1]
+    about = torch.cat((depth, grid, grid.square(), across * depth), 1)
+    mean, x, y, xx, yy, xd = pool_rows(about, rows, count).unbind(2)
+    wide, tall = xx - x.square(), yy - y.square()
+    is_flat = tall > TALL**2 * wide
+    slope = torch.where(is_flat, 0.0, (xd - x * mean) / (wide + 1))
+    depths = torch.where(is_flat, 1.0, UNEVEN)
+    table = spread_rows(torch.stack((mean, x, slope, depths), 2), rows).unsqueeze(2).unbind(1)
+    mean, x, slope, depths = table
+    plane = (mean + slope * (across - x)).clamp(mean / LENGTHS, mean * LENGTHS)
+    held = depth.clamp(plane / depths, plane * depths).squeeze(1)
     return torch.where(rows > 0, held, inverse_depth)
 
 

@@ -14,6 +14,7 @@ const GAP = 7;
 const NEAR = 2.5;
 const LENGTHS = 1.4;
 const TALL = 1.3;
+const UNEVEN = 1.03;
 export const KEY_PASSES = 3;
 const ROWS = MOST_OBJECTS + 1;
 
@@ -122,20 +123,29 @@ export async function decodeDrive(boxes, model, picture, labels, objects, rows, 
   return { width, height, depth, rows, fixed, camera, planes, paths, residual, model, pixels };
 }
 
-/** Keep the depth of an object's pixels near its mean; what is taller than wide is flat. */
-function holdTogether(depth, rows, width) {
+/** Keep each object near an upright plane; what is taller than wide is flat. */
+function holdTogether(given, rows, width) {
   const pixels = rows.length;
-  const about = new Float32Array(5 * pixels);
+  const middle = poolRows(given, 1, rows, ROWS);
+  const depth = given.map((one, pixel) => {
+    const own = middle[rows[pixel]];
+    return rows[pixel] ? clamp(one, own / LENGTHS, own * LENGTHS) : one;
+  });
+  const about = new Float32Array(6 * pixels);
   for (let pixel = 0; pixel < pixels; pixel++) {
-    const [x, y] = [pixel % width, Math.floor(pixel / width)];
-    [depth[pixel], x, y, x * x, y * y].forEach((one, at) => (about[at * pixels + pixel] = one));
+    const [x, y, own] = [pixel % width, Math.floor(pixel / width), depth[pixel]];
+    [own, x, y, x * x, y * y, x * own].forEach((one, at) => (about[at * pixels + pixel] = one));
   }
-  const means = poolRows(about, 5, rows, ROWS);
+  const means = poolRows(about, 6, rows, ROWS);
   return depth.map((one, pixel) => {
     if (!rows[pixel]) return one;
-    const [mean, x, y, xx, yy] = means.subarray(5 * rows[pixel], 5 * rows[pixel] + 5);
-    const length = yy - y * y > TALL * TALL * (xx - x * x) ? 1 : LENGTHS;
-    return clamp(one, mean / length, mean * length);
+    const [mean, x, y, xx, yy, xd] = means.subarray(6 * rows[pixel], 6 * rows[pixel] + 6);
+    const [wide, tall] = [xx - x * x, yy - y * y];
+    const isFlat = tall > TALL * TALL * wide;
+    const slope = isFlat ? 0 : (xd - x * mean) / (wide + 1);
+    const uneven = isFlat ? 1 : UNEVEN;
+    const plane = clamp(mean + slope * ((pixel % width) - x), mean / LENGTHS, mean * LENGTHS);
+    return clamp(one, plane / uneven, plane * uneven);
   });
 }
 
