@@ -179,6 +179,7 @@ def test_painting_moves_as_soon_as_it_pauses(visit: Visit) -> None:
     assert np.abs(visit.screen() - first).mean() > 0, "frames differ"
 
 
+@pytest.mark.slow
 def test_every_tool_paints_and_every_step_is_undone(visit: Visit) -> None:
     visit.begin_with("empty")
     states = [visit.pixels()]
@@ -216,6 +217,7 @@ def test_every_tool_paints_and_every_step_is_undone(visit: Visit) -> None:
     assert (visit.pixels() == states[-2]).all()
 
 
+@pytest.mark.slow
 def test_mirror_guide_and_zoom(visit: Visit) -> None:
     visit.begin_with("empty")
     visit.page.locator("#mirror").check()
@@ -271,6 +273,7 @@ def test_the_whole_way_by_keys_alone(visit: Visit) -> None:
     assert wanted <= reached
 
 
+@pytest.mark.slow
 def test_polygons_and_moves_by_keys(visit: Visit) -> None:
     visit.begin_with("empty")
     page = visit.page
@@ -298,6 +301,7 @@ def test_polygons_and_moves_by_keys(visit: Visit) -> None:
     assert ((visit.pixels() == 14) == after).all(), "given up"
 
 
+@pytest.mark.slow
 def test_layers_scrubber_and_comparison(visit: Visit) -> None:
     visit.begin_with("empty")
     page = visit.page
@@ -334,6 +338,7 @@ def sent(visit: Visit, action: Any) -> dict[str, Any]:
     return [one for one in wishes if "background" not in one][-1]
 
 
+@pytest.mark.slow
 def test_wishes_for_the_motion(visit: Visit) -> None:
     visit.begin_with("empty")
     visit.choose("car")
@@ -362,6 +367,7 @@ def test_wishes_for_the_motion(visit: Visit) -> None:
     assert told["frames"] == 13
 
 
+@pytest.mark.slow
 def test_four_futures_and_looks(visit: Visit) -> None:
     visit.begin_with("empty")
     page = visit.page
@@ -379,6 +385,7 @@ def test_four_futures_and_looks(visit: Visit) -> None:
     assert "resample" not in told
 
 
+@pytest.mark.slow
 def test_maps_and_photos_are_opened(visit: Visit, tmp_path: Path) -> None:
     (tmp_path / "map.png").write_bytes(labels_png())
     photo = np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8)
@@ -395,6 +402,7 @@ def test_maps_and_photos_are_opened(visit: Visit, tmp_path: Path) -> None:
     assert (read.ids == visit.pixels()).all()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_opened_is_told_in_words(browser, address: str, tmp_path: Path) -> None:
     context = browser.new_context()
     visit = Visit(context, address)
@@ -410,6 +418,7 @@ def test_what_cannot_be_opened_is_told_in_words(browser, address: str, tmp_path:
     context.close()
 
 
+@pytest.mark.slow
 def test_videos_are_taken_away(visit: Visit, tmp_path: Path, monkeypatch) -> None:
     visit.begin_with("empty")
     visit.choose("car")
@@ -436,6 +445,7 @@ def test_videos_are_taken_away(visit: Visit, tmp_path: Path, monkeypatch) -> Non
     assert page.evaluate("navigator.clipboard.readText()") == (tmp_path / "scene.py").read_text()
 
 
+@pytest.mark.slow
 def test_a_link_opens_the_same_state_and_a_reload_keeps_it(visit: Visit, browser) -> None:
     visit.begin_with("empty")
     visit.choose("bus")
@@ -458,6 +468,7 @@ def test_a_link_opens_the_same_state_and_a_reload_keeps_it(visit: Visit, browser
     context.close()
 
 
+@pytest.mark.slow
 def test_two_tabs_do_not_disturb_each_other(visit: Visit) -> None:
     visit.begin_with("empty")
     other = Visit(visit.context, visit.address)
@@ -475,6 +486,7 @@ def test_two_tabs_do_not_disturb_each_other(visit: Visit) -> None:
     assert other.said == []
 
 
+@pytest.mark.slow
 def test_a_video_is_stopped(visit: Visit) -> None:
     visit.begin_with("empty")
     page = visit.page
@@ -484,6 +496,7 @@ def test_a_video_is_stopped(visit: Visit) -> None:
     visit.moves_after(lambda: page.select_option("#seconds", "1"))
 
 
+@pytest.mark.slow
 def test_light_dark_and_phone_have_contrast_and_fit(browser, address: str) -> None:
     for scheme, width in (("light", 1280), ("dark", 1280), ("dark", 390), ("light", 390)):
         context = browser.new_context(

@@ -105,11 +105,21 @@ def extracted(client, told, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("wishes", WISHES, ids=["words", "paths", "looks"])
-@pytest.mark.parametrize("beginning", ["map", "photo"])
+CASES = [
+    pytest.param("words", "map", marks=pytest.mark.slow),
+    ("paths", "map"),
+    pytest.param("looks", "map", marks=pytest.mark.slow),
+    pytest.param("words", "photo", marks=pytest.mark.slow),
+    pytest.param("paths", "photo", marks=pytest.mark.slow),
+    ("looks", "photo"),
+]
+
+
+@pytest.mark.parametrize(("kind", "beginning"), CASES)
 def test_the_command_line_makes_the_same_pixels(
-    client, wishes, beginning: str, tmp_path: Path, monkeypatch
+    client, kind: str, beginning: str, tmp_path: Path, monkeypatch
 ) -> None:
+    wishes = WISHES[("words", "paths", "looks").index(kind)]
     files = {"labels": labels_png(), "instances": instances_png()}
     if beginning == "photo":
         noise = np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8)
