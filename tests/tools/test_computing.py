@@ -9,7 +9,6 @@ import torch
 
 from seg2vid.cli.main import VERBS, main
 from seg2vid.evaluation.run import changes, make_report
-from seg2vid.media.generated import to_pixels
 from seg2vid.tools import devices
 from seg2vid.tools.devices import (
     check_compiler,
@@ -197,11 +196,11 @@ def test_a_missing_compiler_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("default")  # of PyTorch about itself
 def test_compiled_networks_paint_the_same() -> None:
     ids, pipe = street_map(), build_model().to("cpu", precision="float32")
     plain = pipe(ids, num_frames=4, seed=1)
     compiled = pipe.compile()(ids, num_frames=4, seed=1)
-    for one, other in ((plain.first_frame, compiled.first_frame), (plain.frames, compiled.frames)):
-        gap = abs(to_pixels(one).astype(int) - to_pixels(other).astype(int))
-        assert gap.mean() < 0.05
-    assert type(pipe.first_frame._compiled_call_impl) is not type(None)
+    assert not torch.equal(plain.first_frame, compiled.first_frame), "nothing was compiled"
+    torch.testing.assert_close(plain.first_frame, compiled.first_frame, atol=1e-4, rtol=0)
+    torch.testing.assert_close(plain.frames, compiled.frames, atol=1e-3, rtol=0)
