@@ -1,7 +1,7 @@
 """What ``seg2vid dataset`` will do: label maps, model and wishes, from what it is asked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ def make_job(options: DatasetOptions) -> tuple[Job, Seg2VidPipeline]:
         _check_names(control, pipe.label_space)
     own = options.label_space
     job = Job(
-        options,
+        # On all machines as on this one.
+        replace(options, device=pipe.device.type, precision=pipe.computes_in),
         tuple(maps),
         assign_splits([(one.name, one.name, None) for one in maps], (options.val_share, 0.0)),
         model,

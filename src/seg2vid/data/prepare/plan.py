@@ -119,6 +119,10 @@ def make_plan(options: PrepareOptions) -> Plan:
     name = "none" if teacher is None or labels == "none" else teacher.name
     looked = [_look(recording) for recording in recordings]
     rated = tuple(recording for recording, _ in looked)
+    # On all machines as on this one.
+    device = choose_device(options.device)
+    computing = {"device": device.type, "precision": choose_precision(options.precision, device)}
+    options = replace(options, **computing)
     frames = {recording.name: count for recording, count in looked}
     return Plan(options, layout, rated, frames, known, labels, name, tuple(notes))
 
