@@ -59,8 +59,11 @@ def work_in_processes(
     numbers. Raises what ``function`` raises, and ``WorkerDied`` where a process dies.
     """
     items, context = list(items), multiprocessing.get_context("spawn")
-    shared = {"ticks": context.Value("q", 0), "begun": context.Array("b", max(1, len(items)))}
-    begun: Any = shared["begun"]
+    shared: dict[str, Any] = {
+        "ticks": context.Value("q", 0),
+        "begun": context.Array("b", max(1, len(items))),
+    }
+    begun = shared["begun"]
     executor = ProcessPoolExecutor(
         workers,
         context,

@@ -23,6 +23,8 @@ from seg2vid.tools.processes import SHARED, Item, Result, WorkerDied, available_
 
 LEAST_STORE = 80_000_000
 """Bytes of memory for objects that a cluster of our own sets aside: hardly any travel."""
+BESIDE = "beside"
+"""The queue of calls that are answered beside the work."""
 PATIENCE = 10.0
 """Seconds that workers have to end."""
 
@@ -54,6 +56,98 @@ class _Worker:
 
     def end(self) -> None:
         os._exit(1)
+
+
+class _Crew:
+    """The workers of one piece of work, and what each of them is at."""
+
+    def __init__(
+        self,
+        ray: Any,
+        hire: Callable[[], Any],
+        how: tuple[Any, ...],
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        done: Callable[[Any, Any], object],
+    ) -> None:
+        self._ray, self._errors = ray, ray.exceptions
+        self._hire, self._how, self._function, self._done = hire, how, function, done
+        self.left, self.died, self.has_begun = deque(items), list[Any](), False
+        self.workers: list[Any] = []
+        self.numbers: dict[Any, int] = {}
+        """Of the processes of workers that have begun."""
+        self._waiting: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
+        """Worker and item, by the answer that is waited for; without an item it begins."""
+        self._asked: dict[Any, Any] = {}
+        self._ticks: Counter[Any] = Counter()
+
+    def work(self, workers: int, poll: Callable[[int], object]) -> None:
+        """Do all items; raise ``WorkerDied`` afterwards if a worker did."""
+        for _ in range(min(workers, len(self.left))):
+            self._take_on()
+        while self.left or any(given for _, given in self._waiting.values()):
+            answers, _ = self._ray.wait(list(self._waiting), timeout=0.5)
+            poll(self._count())
+            for answer in answers:
+                self._take(answer)
+        poll(self._ticks.total())
+        if self.died:
+            raise WorkerDied(self.died, has_begun=True)
+
+    def end(self) -> None:
+        """Let the workers end at once, and wait for it."""
+        with suppress(Exception):
+            ends = [one.end.options(concurrency_group=BESIDE).remote() for one in self.numbers]
+            self._ray.wait(ends, num_returns=len(ends), timeout=PATIENCE)
+
+    def dismiss(self) -> None:
+        """Give the processes back to the cluster."""
+        with suppress(Exception):
+            for worker in self.workers:
+                self._ray.kill(worker)
+
+    def _take_on(self) -> None:
+        worker = self._hire()
+        self.workers.append(worker)
+        self._waiting[worker.begin.remote(*self._how)] = (worker, ())
+        self._ask(worker)
+
+    def _take(self, answer: Any) -> None:
+        """Note what a worker has done, or that it died, and find more for it to do."""
+        worker, given = self._waiting.pop(answer)
+        try:
+            result = self._ray.get(answer)
+        except self._errors.RayTaskError as error:
+            raise error.cause from None
+        except self._errors.RayError:
+            self._ray.kill(worker)
+            self.died += given
+            if self.left and given:
+                self._take_on()
+            elif self.left and not self._waiting:
+                raise WorkerDied(self.died, has_begun=self.has_begun) from None
+            return
+        if given:
+            result, self._ticks[worker] = result
+            self._done(given[0], result)
+        else:
+            self.numbers[worker] = result
+        if self.left:
+            self.has_begun, item = True, self.left.popleft()
+            self._waiting[worker.do.remote(self._function, item)] = (worker, (item,))
+
+    def _ask(self, worker: Any) -> None:
+        self._asked[worker.ticks.options(concurrency_group=BESIDE).remote()] = worker
+
+    def _count(self) -> int:
+        """Return the ticks of all workers, as far as they have told."""
+        asked = self._asked
+        for answer in self._ray.wait(list(asked), num_returns=len(asked), timeout=0)[0]:
+            worker = asked.pop(answer)
+            with suppress(self._errors.RayError):  # a dead one is not asked again
+                self._ticks[worker] = max(self._ticks[worker], self._ray.get(answer))
+                self._ask(worker)
+        return self._ticks.total()
 
 
 class RayCluster:
@@ -101,79 +195,19 @@ class RayCluster:
         ``WorkerDied`` is raised.
         """
         self._connect(workers)
-        ray, errors = self._ray, self._ray.exceptions
         share = {"num_cpus": 1, "num_gpus": self._share_of_gpu(workers)}
-        kind = ray.remote(max_restarts=0, concurrency_groups={"beside": 1}, **share)(_Worker)
-        home, wishes = Path.cwd(), {k: v for k, v in os.environ.items() if k.startswith("SEG2VID_")}
-        left, died, has_begun = deque(items), [], False
-        waiting: dict[Any, tuple[Any, tuple[Item, ...]]] = {}
-        counts: Counter[Any] = Counter()
-        asked: dict[Any, Any] = {}
-        numbers: dict[Any, int] = {}
-
-        def hire() -> None:
-            worker = kind.remote()
-            first = worker.begin.remote(home, __version__, wishes, threads, begin, begin_with)
-            waiting[first] = (worker, ())
-            ask(worker)
-
-        def ask(worker: Any) -> None:
-            asked[worker.ticks.options(concurrency_group="beside").remote()] = worker
-
-        def count() -> int:
-            for answer in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0]:
-                worker = asked.pop(answer)
-                with suppress(errors.RayError):  # a dead one is not asked again
-                    counts[worker] = max(counts[worker], ray.get(answer))
-                    ask(worker)
-            return counts.total()
-
-        def take(answer: Any) -> None:
-            """Note what a worker has done, or that it died, and find more for it to do."""
-            nonlocal has_begun
-            worker, given = waiting.pop(answer)
-            try:
-                result = ray.get(answer)
-            except errors.RayTaskError as error:
-                raise error.cause from None
-            except errors.RayError:
-                ray.kill(worker)
-                died.extend(given)
-                if left and given:
-                    hire()
-                elif left and not waiting:
-                    raise WorkerDied(died, has_begun=has_begun) from None
-                return
-            if given:
-                result, counts[worker] = result
-                done(given[0], result)
-            else:
-                numbers[worker] = result
-            if left:
-                has_begun, item = True, left.popleft()
-                waiting[worker.do.remote(function, item)] = (worker, (item,))
-
+        kind = self._ray.remote(max_restarts=0, concurrency_groups={BESIDE: 1}, **share)(_Worker)
+        wishes = {name: text for name, text in os.environ.items() if name.startswith("SEG2VID_")}
+        how = (Path.cwd(), __version__, wishes, threads, begin, begin_with)
+        crew = _Crew(self._ray, lambda: kind.remote(), how, function, items, done)
         try:
-            for _ in range(min(workers, len(left))):
-                hire()
-            while left or any(given for _, given in waiting.values()):
-                answers, _ = ray.wait(list(waiting), timeout=0.5)
-                poll(count())
-                for answer in answers:
-                    take(answer)
-            poll(counts.total())
-            if died:
-                raise WorkerDied(died, has_begun=True)
+            crew.work(workers, poll)
         except BaseException:
-            with suppress(Exception):
-                ends = [w.end.options(concurrency_group="beside").remote() for w in numbers]
-                ray.wait(ends, num_returns=len(ends), timeout=PATIENCE)
-            stopped(list(numbers.values()))
+            crew.end()
+            stopped(list(crew.numbers.values()))
             raise
         finally:
-            with suppress(Exception):
-                for worker in {worker for worker, _ in waiting.values()} | numbers.keys():
-                    ray.kill(worker)
+            crew.dismiss()
 
     def close(self) -> None:
         """Let go of the cluster, and end one of our own."""
@@ -200,7 +234,7 @@ class RayCluster:
 
     def _share_of_gpu(self, workers: int) -> float:
         if not self._on_gpus:
-            return 0
+            return 0.0
         if not (gpus := int(self._ray.cluster_resources().get("GPU", 0))):
             what, fix = "a Ray cluster with GPUs, as here", "use --device cpu"
             raise Seg2VidError(what, got="one without", fix=fix)
