@@ -3,8 +3,10 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,17 +20,26 @@ from seg2vid.labels.doctor import Diagnosis, Picture, diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import Ids, LabelSpace, get_label_space
 from seg2vid.media.drawing import contact_sheet, pick_evenly
-from seg2vid.media.generated import VideoSink, check_output, outer_paths, show_progress
+from seg2vid.media.generated import (
+    GeneratedVideo,
+    VideoSink,
+    check_output,
+    outer_paths,
+    seen_in,
+    show_progress,
+)
 from seg2vid.media.given import check_proportions, to_planes
 from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import FORMATS, read_image, write_image
-from seg2vid.media.video import Frame
+from seg2vid.media.uncertainty import Spread, UncertaintySink, uncertainty_place
+from seg2vid.media.video import Frame, video_ending
 from seg2vid.models.control import Control
 from seg2vid.models.weights import default_model
 from seg2vid.pipeline import DEFAULT_SECONDS, Seg2VidPipeline
 from seg2vid.structures import Look
 from seg2vid.tools.devices import choose_device, choose_precision
 from seg2vid.tools.errors import LabelMapError, MediaError
+from seg2vid.tools.files import UNCERTAINTY, check_place
 
 SIZE_STEP = 32
 """Sides of a video are multiples of this: the networks halve the picture five times."""
@@ -101,44 +112,95 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
         yield from look_notes
     rows: dict[str, list[Frame]] = {}
     seeds: Sequence[int] = range(options.seed, options.seed + options.samples)
-    for (number, own), path in outputs.items():
-        if own == 0:
-            inputs, notes = _read_inputs(options, places[number], pipe)
-            inputs |= {"num_frames": num_frames, "frames_per_second": rate, "speed": options.speed}
-            inputs |= look
-            yield from notes
-            if options.diverse is not None:
-                seeds = _pick_seeds(pipe, options.diverse, options.seed, control, inputs)
-                yield f"seeds that move most differently: {', '.join(map(str, seeds))}"
-        seed = seeds[own]
-        start = time.perf_counter()
-        if motion is not None:
-            passes = play_motion(pipe, codes, **inputs, seed=seed)
-        else:
+    together = _together(options, places)
+    is_long = num_frames > 2 * (pipe.num_frames + 1)
+    about = {"command": ["seg2vid", *sys.argv[1:]], "label_space": pipe.label_space.name}
+    for number, place in enumerate(places):
+        inputs, notes = _read_inputs(options, place, pipe)
+        inputs |= {"num_frames": num_frames, "frames_per_second": rate, "speed": options.speed}
+        inputs |= look
+        yield from notes
+        if options.diverse is not None:
+            seeds = _pick_seeds(pipe, options.diverse, options.seed, control, inputs)
+            yield f"seeds that move most differently: {', '.join(map(str, seeds))}"
+        paths = [path for (one, _), path in outputs.items() if one == number]
+
+        def passes_of(seed: int, inputs: dict[str, Any] = inputs) -> Iterator[GeneratedVideo]:
+            if motion is not None:
+                return play_motion(pipe, codes, **inputs, seed=seed)
             dice = torch.Generator().manual_seed(seed)
-            passes = pipe.stream(**inputs, control=control, loop=options.loop, generator=dice)
-        sink = VideoSink(
-            path,
-            extras=options.save,
-            frames_per_second=rate,
-            label_space=pipe.label_space,
-            keep=pick_evenly(num_frames, SHEET_COLUMNS) if options.contact_sheet else (),
-            command=["seg2vid", *sys.argv[1:]],
-        )
-        is_long = num_frames > 2 * (pipe.num_frames + 1)
-        with sink:
-            for chunk in show_progress(passes, num_frames, None if is_long else False):
-                sink.write(chunk)
-        seconds = time.perf_counter() - start
-        title = f"seed {seed}" if len(places) == 1 else f"{places[number].stem}, seed {seed}"
-        rows |= {f"{title}: {name}": row for name, row in sink.kept.items() if row}
-        written = ", ".join(map(str, sink.paths.values()))
-        plural = "s" if num_frames > 1 else ""
-        yield f"wrote {written} ({num_frames} frame{plural}, seed {seed}, {seconds:.1f} s)"
+            return pipe.stream(**inputs, control=control, loop=options.loop, generator=dice)
+
+        def sink_of(path: Path) -> VideoSink:
+            return VideoSink(
+                path,
+                extras=_own_extras(options),
+                frames_per_second=rate,
+                label_space=pipe.label_space,
+                keep=pick_evenly(num_frames, SHEET_COLUMNS) if options.contact_sheet else (),
+                command=["seg2vid", *sys.argv[1:]],
+            )
+
+        # Together, if what they differ in is wanted: pass by pass, so that none is kept.
+        step = len(seeds) if together else 1
+        for begin in range(0, len(seeds), step):
+            group, start = seeds[begin : begin + step], time.perf_counter()
+            with ExitStack() as opened:
+                sinks = [opened.enter_context(sink_of(path)) for path in paths[begin:][:step]]
+                spread = None
+                if together:
+                    spread = UncertaintySink(
+                        together[number],
+                        frames_per_second=rate,
+                        ending=video_ending(options.output),
+                    )
+                    opened.enter_context(spread)
+                    spread.about = {**about, **pipe.source, "seeds": list(group)}
+                videos = list(map(passes_of, group))
+                _write_in_turns(sinks, videos, spread, num_frames, None if is_long else False)
+            seconds = (time.perf_counter() - start) / len(group)
+            for seed, sink in zip(group, sinks, strict=True):
+                title = f"seed {seed}" if len(places) == 1 else f"{place.stem}, seed {seed}"
+                rows |= {f"{title}: {name}": row for name, row in sink.kept.items() if row}
+                written = ", ".join(map(str, sink.paths.values()))
+                plural = "s" if num_frames > 1 else ""
+                yield f"wrote {written} ({num_frames} frame{plural}, seed {seed}, {seconds:.1f} s)"
+            if together:
+                yield f"wrote {together[number]} ({len(group)} seeds)"
     if options.contact_sheet is not None:
         stacked = {title: np.stack(row) for title, row in rows.items()}
         write_image(options.contact_sheet, contact_sheet(stacked))
         yield f"wrote {options.contact_sheet}"
+
+
+def _write_in_turns(
+    sinks: Sequence[VideoSink],
+    videos: Sequence[Iterator[GeneratedVideo]],
+    spread_sink: UncertaintySink | None,
+    num_frames: int,
+    is_shown: bool | None,
+) -> None:
+    """Write a pass of every video, then the next; and what they differ in, if asked for."""
+    for first in show_progress(videos[0], num_frames, is_shown):
+        spread, is_begin = Spread(), sinks[0].count == 0
+        for sink, chunk in zip(sinks, chain([first], map(next, videos[1:])), strict=True):
+            sink.write(chunk)
+            if spread_sink is not None:
+                spread.add(*seen_in(chunk, with_first=is_begin))
+        if spread_sink is not None:
+            spread_sink.write(spread.uncertainty())
+
+
+def _together(options: Generate | Animate, places: Sequence[Path]) -> list[Path]:
+    """Return where it goes what the samples of each input differ in, if that is asked for."""
+    if UNCERTAINTY not in options.save:
+        return []
+    return list(map(uncertainty_place, options.shared([place.stem for place in places])))
+
+
+def _own_extras(options: Generate | Animate) -> tuple[str, ...]:
+    """Return what is written of each video."""
+    return tuple(extra for extra in options.save if extra != UNCERTAINTY)
 
 
 def _load(options: Generate | Animate) -> Seg2VidPipeline:
@@ -200,13 +262,19 @@ def _check_options(
     choose_precision(options.precision, choose_device(options.device))
     if options.size is not None:
         check_size(options.size)
-    outputs = [place for path in paths for place in outer_paths(path, options.save)]
+    if UNCERTAINTY in options.save and (options.diverse or options.samples) < 2:
+        what, fix = f"several samples to --save {UNCERTAINTY} of", "add --samples 8"
+        raise MediaError(what, got="1", fix=fix)
+    extras, together = _own_extras(options), _together(options, places)
+    outputs = [place for path in paths for place in outer_paths(path, extras)] + together
     if options.contact_sheet is not None:
         outputs.append(options.contact_sheet)
     check_apart(outputs, [*places, *_other_inputs(options)])
     rate = 12.0 if options.fps is None else options.fps
     for path in paths:
-        check_output(path, extras=options.save, frames_per_second=rate)
+        check_output(path, extras=extras, frames_per_second=rate)
+    for path in together:
+        check_place(path, is_folder=True)
     if options.contact_sheet is not None:
         check_picture_place(options.contact_sheet)
     if isinstance(options, Generate):
