@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,8 @@ from tests.data.prepare.test_processes import Command, long_films, undisturbed
 __all__ = ["long_films", "maps", "model", "undisturbed"]
 
 WORKER = b"ray::_Worker"
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra scale")
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +75,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(no_ray: Any) -> None:
         raise ConnectionError("nobody at\n" + how["address"])
 
     no_ray.init = init
-    message = r"^Expected a Ray cluster at a:1; got nobody at; start one with `ray start --head`"
+    message = r"^Expected a Ray cluster at a:1; got nobody at; start it; one with a token needs"
     with pytest.raises(Seg2VidError, match=message):
         RayCluster("a:1", on_gpus=False).cores()
 
@@ -100,9 +103,9 @@ def workers_of(process: subprocess.Popen[Any]) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
+@needs_ray
 def test_a_worker_that_is_killed_changes_nothing(maps: Path, model: Path, tmp_path: Path) -> None:
     """Two workers, one gets SIGKILL at work; its clip is made again."""
-    pytest.importorskip("ray", reason="needs the extra scale")
 
     def command(output: str, *more: str) -> list[str]:
         words = ["dataset", maps, "-o", tmp_path / output, "--layout", "cityscapes", "--count", 30]
@@ -120,16 +123,16 @@ def test_a_worker_that_is_killed_changes_nothing(maps: Path, model: Path, tmp_pa
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     assert len(before) == 2 and "30 clips" in output and "warning" not in output
-    assert not errors.strip(), "Ray says nothing"
     assert content(tmp_path / "ray") == content(tmp_path / "whole")
+    assert not errors.strip(), "Ray says nothing"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
+@needs_ray
 def test_ctrl_c_leaves_no_partial_file_and_the_run_goes_on(
     long_films: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    pytest.importorskip("ray", reason="needs the extra scale")
     command = Command(long_films, tmp_path / "run", "--engine", "ray")
     command.wait_for(lambda: bool(command.parts()) and bool(command.parts(".*.partial*")))
     os.killpg(command.process.pid, signal.SIGINT)
@@ -149,21 +152,26 @@ def test_ctrl_c_leaves_no_partial_file_and_the_run_goes_on(
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """Give the address of a cluster of two machines of one worker each."""
-    pytest.importorskip("ray", reason="needs the extra scale")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
+    with pytest.MonkeyPatch.context() as patch:
+        # Read when Ray is imported, which nothing else does in this process.
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        for name, text in ray_cluster.TIME_TO_START.items():
+            patch.setenv(name, text)
+        from ray.cluster_utils import Cluster
 
-    bare = {"num_cpus": 1, "include_dashboard": False}
-    two = Cluster(initialize_head=True, head_node_args=bare)
-    try:
-        two.add_node(num_cpus=1)
-        yield two.address
-    finally:
-        two.shutdown()
+        bare = {"num_cpus": 1, "include_dashboard": False}
+        two = Cluster(initialize_head=True, head_node_args=bare)
+        try:
+            two.add_node(num_cpus=1)
+            yield two.address
+        finally:
+            two.shutdown()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
+@needs_ray
 def test_shares_on_a_cluster_of_others_make_the_same_dataset(
     cluster: str, long_films: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -178,6 +186,7 @@ def test_shares_on_a_cluster_of_others_make_the_same_dataset(
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
+@needs_ray
 def test_a_clip_that_no_worker_survives_is_reported(
     cluster: str, maps: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,8 @@ from seg2vid.tools.environment import import_extra
 from seg2vid.tools.errors import Seg2VidError
 from seg2vid.tools.processes import SHARED, Item, Result, WorkerDied, available_cores, set_up
 
+TIME_TO_START = {"RAY_raylet_start_wait_time_s": "120"}
+"""A busy machine needs more than Ray gives it; a user may want other."""
 LEAST_STORE = 80_000_000
 """Bytes of memory for objects that a cluster of our own sets aside: hardly any travel."""
 BESIDE = "beside"
@@ -160,6 +162,8 @@ class RayCluster:
         """
         # Before Ray is imported: it reports to its makers else.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        for name, text in TIME_TO_START.items():
+            os.environ.setdefault(name, text)
         self._ray = import_extra("ray", "scale")
         self._address = address or os.environ.get("RAY_ADDRESS") or None
         self._on_gpus = on_gpus
@@ -217,11 +221,11 @@ class RayCluster:
     def _connect(self, workers: int) -> None:
         if self._ray.is_initialized():
             return
-        self._is_ours, fix = True, "start one with `ray start --head`, or leave --ray-address out"
+        self._is_ours, fix = True, "start it; one with a token needs RAY_AUTH_MODE=token"
         logging.getLogger("ray").setLevel(logging.ERROR)
         how: dict[str, Any] = {"address": self._address}
         if self._address is None:
-            fix = "see what Ray says"
+            fix = "run the same command again: what is done stays done"
             how = {"address": "local", "num_cpus": workers, "object_store_memory": LEAST_STORE}
             how |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         try:
