@@ -19,9 +19,7 @@ from PIL import Image
 
 from seg2vid.cli import arguments
 from seg2vid.cli import main as cli
-from seg2vid.data.annotated import work as annotated_work
 from seg2vid.data.clips import ClipFolder, render_toycity
-from seg2vid.data.prepare import work as prepare_work
 from seg2vid.data.toycity import dataset as toycity_dataset
 from seg2vid.data.toycity.clip import ToyCityConfig, save_clip
 from seg2vid.data.toycity.render import render_clip
@@ -35,6 +33,7 @@ from seg2vid.labels.space import get_label_space
 from seg2vid.media.pictures import write_label_map
 from seg2vid.models.config import to_dict
 from seg2vid.models.judges.files import JUDGES
+from seg2vid.tools.engines import Processes
 from seg2vid.tools.errors import DivergenceError
 from seg2vid.training.failures import keep_evidence
 from seg2vid.training.recipes import make_stage, read_recipe
@@ -82,8 +81,8 @@ def light() -> Iterator[None]:
         return real[2](*given, **named) if is_drawn else ""
 
     real = evaluation_work.load_judges, figures.interval_of, page.line_chart
-    places = (prepare_work, annotated_work, evaluation_work, toycity_dataset)
-    pools = [place.work_in_processes for place in places]
+    places = (evaluation_work, toycity_dataset)
+    pool, engine = evaluation_work.work_in_processes, Processes.work
     evaluation_work.load_judges = lambda _: Judges(Guesser())
     figures.interval_of = lambda *given, **named: real[1](*given, **(named | {"replicates": 4}))
     page.line_chart = sometimes
@@ -92,11 +91,13 @@ def light() -> Iterator[None]:
     try:
         for place in places:
             place.work_in_processes = serially
+        Processes.work = staticmethod(serially)
         yield
     finally:
         evaluation_work.load_judges, figures.interval_of, page.line_chart = real
-        for place, pool in zip(places, pools, strict=True):
+        for place in places:
             place.work_in_processes = pool
+        Processes.work = staticmethod(engine)
 
 
 def make_seeds(root: Path) -> None:

@@ -3,8 +3,10 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import Any, cast
@@ -20,24 +22,30 @@ from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import Ids, LabelSpace, get_label_space
 from seg2vid.media.drawing import contact_sheet, pick_evenly
 from seg2vid.media.generated import (
+    GeneratedVideo,
     VideoSink,
     check_output,
     outer_paths,
+    seen_in,
     show_progress,
     write_behind,
 )
 from seg2vid.media.given import check_proportions, to_planes
 from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import FORMATS, read_image, write_image
-from seg2vid.media.video import Frame
+from seg2vid.media.uncertainty import Spread, UncertaintySink, uncertainty_place
+from seg2vid.media.video import Frame, video_ending
 from seg2vid.models.control import Control
 from seg2vid.models.weights import default_model
 from seg2vid.pipeline import DEFAULT_SECONDS, Seg2VidPipeline
 from seg2vid.structures import Look
 from seg2vid.tools.devices import choose_device, choose_precision
 from seg2vid.tools.errors import LabelMapError, MediaError
+from seg2vid.tools.files import UNCERTAINTY, check_place
 from seg2vid.tools.processes import in_order
 
+Own = tuple[Path, str, int]
+"""Of a video: where it goes, its title and its seed."""
 SIZE_STEP = 32
 """Sides of a video are multiples of this: the networks halve the picture five times."""
 LARGEST_SIDE = 4096
@@ -110,55 +118,120 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     rows: dict[Path, dict[str, list[Frame]]] = {}
     seeds: Sequence[int] = range(options.seed, options.seed + options.samples)
     plural = "s" if num_frames > 1 else ""
-    workers, began = _workers(options, len(outputs)), time.perf_counter()
+    together, is_long = _together(options, places), num_frames > 2 * (pipe.num_frames + 1)
+    workers = _workers(options, len(places) if together else len(outputs))
+    began = time.perf_counter()
 
-    def make(path: Path, title: str, seed: int, stopped: Event, **inputs: Any) -> list[str]:
-        start = time.perf_counter()
+    def passes_of(seed: int, inputs: dict[str, Any]) -> Iterator[GeneratedVideo]:
         if motion is not None:
-            passes = play_motion(pipe, codes, **inputs, seed=seed)
-        else:
-            dice = torch.Generator().manual_seed(seed)
-            passes = pipe.stream(**inputs, control=control, loop=options.loop, generator=dice)
-        sink = VideoSink(
+            return play_motion(pipe, codes, **inputs, seed=seed)
+        dice = torch.Generator().manual_seed(seed)
+        return pipe.stream(**inputs, control=control, loop=options.loop, generator=dice)
+
+    def sink_of(path: Path) -> VideoSink:
+        return VideoSink(
             path,
-            extras=options.save,
+            extras=_own_extras(options),
             frames_per_second=rate,
             label_space=pipe.label_space,
             keep=pick_evenly(num_frames, SHEET_COLUMNS) if options.contact_sheet else (),
             command=["seg2vid", *sys.argv[1:]],
         )
-        is_long = num_frames > 2 * (pipe.num_frames + 1)
-        with sink:
-            bar = None if is_long and workers == 1 else False
-            write_behind(sink, show_progress(passes, num_frames, bar), stopped)
-        seconds = time.perf_counter() - start
+
+    def told(path: Path, title: str, seed: int, sink: VideoSink, seconds: float) -> str:
         rows[path] = {f"{title}: {name}": row for name, row in sink.kept.items() if row}
         written = ", ".join(map(str, sink.paths.values()))
-        return [f"wrote {written} ({num_frames} frame{plural}, seed {seed}, {seconds:.1f} s)"]
+        return f"wrote {written} ({num_frames} frame{plural}, seed {seed}, {seconds:.1f} s)"
+
+    def make(
+        path: Path, title: str, seed: int, inputs: dict[str, Any], stopped: Event
+    ) -> list[str]:
+        start = time.perf_counter()
+        with (sink := sink_of(path)):
+            bar = None if is_long and workers == 1 else False
+            passes = show_progress(passes_of(seed, inputs), num_frames, bar)
+            write_behind(sink, passes, stopped)
+        return [told(path, title, seed, sink, time.perf_counter() - start)]
+
+    def make_together(
+        own: list[Own], place: Path, inputs: dict[str, Any], stopped: Event
+    ) -> list[str]:
+        """Make all seeds pass by pass, so that none is kept to see what they differ in."""
+        start = time.perf_counter()
+        with ExitStack() as opened:
+            sinks = [opened.enter_context(sink_of(path)) for path, _, _ in own]
+            spread = UncertaintySink(
+                place, frames_per_second=rate, ending=video_ending(options.output)
+            )
+            opened.enter_context(spread)
+            about = {"command": ["seg2vid", *sys.argv[1:]], "label_space": pipe.label_space.name}
+            spread.about = {**about, **pipe.source, "seeds": [seed for _, _, seed in own]}
+            videos = [passes_of(seed, inputs) for _, _, seed in own]
+            bar = None if is_long and workers == 1 else False
+            _write_in_turns(sinks, videos, spread, num_frames, bar, stopped)
+        seconds = (time.perf_counter() - start) / len(own)
+        lines = [told(*one, sink, seconds) for one, sink in zip(own, sinks, strict=True)]
+        return [*lines, f"wrote {place} ({len(own)} seeds)"]
 
     with in_order(workers) as work:
-        for (number, own), path in outputs.items():
-            if own == 0:
-                inputs, notes = _read_inputs(options, places[number], pipe)
-                given = {"num_frames": num_frames, "frames_per_second": rate}
-                inputs |= {**given, "speed": options.speed, **look}
-                yield from work(lambda _, lines=notes: lines)
-                if options.diverse is not None:
-                    seeds = _pick_seeds(pipe, options.diverse, options.seed, control, inputs)
-                    yield f"seeds that move most differently: {', '.join(map(str, seeds))}"
-            seed = seeds[own]
-            title = f"seed {seed}" if len(places) == 1 else f"{places[number].stem}, seed {seed}"
-            yield from work(partial(make, path, title, seed, **inputs))
+        for number, place in enumerate(places):
+            inputs, notes = _read_inputs(options, place, pipe)
+            inputs |= {"num_frames": num_frames, "frames_per_second": rate, "speed": options.speed}
+            inputs |= look
+            yield from work(lambda _, lines=notes: lines)
+            if options.diverse is not None:
+                seeds = _pick_seeds(pipe, options.diverse, options.seed, control, inputs)
+                yield f"seeds that move most differently: {', '.join(map(str, seeds))}"
+            own: list[Own] = []
+            for (one, index), path in outputs.items():
+                seed = seeds[index] if one == number else 0
+                title = f"seed {seed}" if len(places) == 1 else f"{place.stem}, seed {seed}"
+                own += [(path, title, seed)] if one == number else []
+            if together:
+                yield from work(partial(make_together, own, together[number], inputs))
+            for path, title, seed in [] if together else own:
+                yield from work(partial(make, path, title, seed, inputs))
         yield from work()
     if len(outputs) > 1:
         seconds = time.perf_counter() - began
-        told = f"{len(outputs)} videos in {seconds:.1f} s, {len(outputs) / seconds:.2f} a second"
-        yield f"{told}: {workers} at a time on {pipe.device.type} in {pipe.computes_in}"
+        rates = f"{len(outputs)} videos in {seconds:.1f} s, {len(outputs) / seconds:.2f} a second"
+        yield f"{rates}: {workers} at a time on {pipe.device.type} in {pipe.computes_in}"
     if options.contact_sheet is not None:
         ordered = [row for path in outputs.values() for row in rows[path].items()]
         stacked = {title: np.stack(row) for title, row in ordered}
         write_image(options.contact_sheet, contact_sheet(stacked))
         yield f"wrote {options.contact_sheet}"
+
+
+def _write_in_turns(
+    sinks: Sequence[VideoSink],
+    videos: Sequence[Iterator[GeneratedVideo]],
+    spread_sink: UncertaintySink,
+    num_frames: int,
+    is_shown: bool | None,
+    stopped: Event,
+) -> None:
+    """Write a pass of every video and what they differ in, then the next pass."""
+    for first in show_progress(videos[0], num_frames, is_shown):
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        spread, is_begin = Spread(), sinks[0].count == 0
+        for sink, chunk in zip(sinks, chain([first], map(next, videos[1:])), strict=True):
+            sink.write(chunk)
+            spread.add(*seen_in(chunk, with_first=is_begin))
+        spread_sink.write(spread.uncertainty())
+
+
+def _together(options: Generate | Animate, places: Sequence[Path]) -> list[Path]:
+    """Return where it goes what the samples of each input differ in, if that is asked for."""
+    if UNCERTAINTY not in options.save:
+        return []
+    return list(map(uncertainty_place, options.shared([place.stem for place in places])))
+
+
+def _own_extras(options: Generate | Animate) -> tuple[str, ...]:
+    """Return what is written of each video."""
+    return tuple(extra for extra in options.save if extra != UNCERTAINTY)
 
 
 def _load(options: Generate | Animate) -> Seg2VidPipeline:
@@ -231,13 +304,19 @@ def _check_options(
     choose_precision(options.precision, choose_device(options.device))
     if options.size is not None:
         check_size(options.size)
-    outputs = [place for path in paths for place in outer_paths(path, options.save)]
+    if UNCERTAINTY in options.save and (options.diverse or options.samples) < 2:
+        what, fix = f"several samples to --save {UNCERTAINTY} of", "add --samples 8"
+        raise MediaError(what, got="1", fix=fix)
+    extras, together = _own_extras(options), _together(options, places)
+    outputs = [place for path in paths for place in outer_paths(path, extras)] + together
     if options.contact_sheet is not None:
         outputs.append(options.contact_sheet)
     check_apart(outputs, [*places, *_other_inputs(options)])
     rate = 12.0 if options.fps is None else options.fps
     for path in paths:
-        check_output(path, extras=options.save, frames_per_second=rate)
+        check_output(path, extras=extras, frames_per_second=rate)
+    for path in together:
+        check_place(path, is_folder=True)
     if options.contact_sheet is not None:
         check_picture_place(options.contact_sheet)
     if isinstance(options, Generate):

@@ -76,7 +76,8 @@ class VideoOptions(Computing):
     save: tuple[str, ...] = ()
     """Also write flow, visible, forward_visible, labels, overlay, instances, painted, depth,
     source, kitti_flow, poses, boxes, control-seg, control-depth, control-flow: beside the video to
-    look at, in a folder of frames as exact data (docs/conventions.md).
+    look at, in a folder of frames as exact data (docs/conventions.md). Of several samples also
+    uncertainty, where they differ: OUTPUT_uncertainty, a folder.
     """
     contact_sheet: Path | None = None
     """Also write a picture of evenly spaced frames, for a quick look."""
@@ -107,6 +108,13 @@ class VideoOptions(Computing):
                 place = place.with_name("_".join([place.stem, *parts]) + place.suffix)
             paths[number, own] = place
         return paths
+
+    def shared(self, names: Sequence[str]) -> list[Path]:
+        """The path that what is common to the videos of each input is named after."""
+        place = self.output
+        if len(names) < 2 or not place.name:
+            return [place] * len(names)
+        return [place.with_name(f"{place.stem}_{name}{place.suffix}") for name in names]
 
 
 @dataclass(frozen=True, kw_only=True)

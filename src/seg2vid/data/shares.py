@@ -1,9 +1,10 @@
 """How a dataset is made part by part, by one job or several at once, that may stop and go on."""
 
 import json
+import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import replacing, sharing
 from seg2vid.tools.plain import read_plain
+from seg2vid.tools.processes import WorkerDied
 
 PARTS, SETTINGS = "parts", "settings.json"
 """The folder of the parts while a dataset is made, and the settings that it was begun with."""
@@ -60,20 +62,41 @@ def work_through(
     left: list[int],
     workers: int,
     *,
-    attempt: Callable[[list[int], int], list[int]],
+    attempt: Callable[[list[int], int], None],
     is_done: Callable[[int], bool],
     give_up: Callable[[int], None],
 ) -> None:
     """Make parts in ``workers`` processes, whatever becomes of these.
 
-    ``attempt`` makes parts in so many processes and returns, where one died, those that were begun
-    and not finished; then others are left too. Each is tried once more alone, then given up.
+    ``attempt`` makes parts in so many processes and raises ``WorkerDied`` where one died; what was
+    begun and not finished is tried once more alone, then given up. Raises it where none starts, and
+    ``MediaError`` where parts do not appear that were made.
     """
+
+    def lost(numbers: Sequence[int], workers: int) -> list[int]:
+        try:
+            attempt(list(numbers), workers)
+        except WorkerDied as death:
+            if not death.has_begun:
+                raise
+            return [number for number in death.at_work if not is_done(number)]
+        if not all(map(is_done, numbers)):
+            what, fix = "one output folder for all machines", "share it among them"
+            raise MediaError(what, got="parts that were made elsewhere", fix=fix)
+        return []
+
     while left:
-        for number in attempt(left, workers):
-            if attempt([number], 1):
+        for number in lost(left, workers):
+            if lost([number], 1):
                 give_up(number)
         left = [number for number in left if not is_done(number)]
+
+
+def check_shared(parts: Path) -> None:
+    """Raise ``MediaError`` where a worker does not see the folder of the parts."""
+    if not parts.is_dir():
+        what, fix = f"the folder {parts} on all machines", "share it among them"
+        raise MediaError(what, got=f"none on {platform.node()}", fix=fix)
 
 
 def remove_parts(output: Path) -> None:

@@ -6,7 +6,6 @@ there is not done again.
 """
 
 import sys
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -215,9 +214,5 @@ def work(setup: Setup, *, workers: int, threads: int) -> int:
             # A copy without what was loaded here: each process loads its own.
             bare = (replace(setup),)
             how: dict[str, Any] = {"begin": _begin, "begin_with": bare, "threads": threads}
-            try:
-                work_in_processes(_do, left, workers=workers, done=done, **how)
-            except BrokenProcessPool:
-                fix = "run the same command with --workers 1: less memory"
-                raise Seg2VidError("processes that live", got="one that ended", fix=fix) from None
+            work_in_processes(_do, left, workers=workers, done=done, **how)
     return max(peaks)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
@@ -43,6 +43,7 @@ from seg2vid.media.pictures import (
     write_label_map,
     write_sixteen_bits,
 )
+from seg2vid.media.uncertainty import Spread, Uncertainty
 from seg2vid.media.video import AllOrNothing, Frame, VideoWriter, frame_rate, video_ending
 from seg2vid.structures import (
     Carrier,
@@ -167,6 +168,19 @@ class GeneratedVideo(Carrier):
         seeds = self.seeds[index : index + 1]
         return dataclasses.replace(super().sample(index), seeds=seeds)
 
+    def uncertainty(self) -> Uncertainty:
+        """Return what the samples of one label map differ in, pixel by pixel.
+
+        Raises ``MediaError`` for fewer than two samples and for samples of several label maps.
+        """
+        if (self.label_map != self.label_map[:1]).any():
+            what, fix = "samples of one label map for uncertainty", "give one map, several seeds"
+            raise MediaError(what, got="several", fix=fix)
+        spread = Spread()
+        for number in range(len(self.frames)):
+            spread.add(*seen_in(self.sample(number), with_first=True))
+        return spread.uncertainty()
+
     def save(self, path: str | Path, *, sample: int = 0, extras: tuple[str, ...] = ()) -> Path:
         """Write one sample as mp4, webm, gif, webp or a folder of png, by the ending of ``path``.
 
@@ -228,6 +242,16 @@ def play_back(passes: Sequence[GeneratedVideo], count: int) -> Iterator[Generate
         end = begin
 
 
+def seen_in(
+    chunk: GeneratedVideo, *, with_first: bool
+) -> tuple[Float[Tensor, "frame 3 height width"], Int[Tensor, "frame height width"]]:
+    """Return frames and labels of sample 0 of a pass, those of the first frame too if wanted."""
+    frames, labels = chunk.frames[0], chunk.label_maps[0]
+    if not with_first:
+        return frames, labels
+    return torch.cat((chunk.first_frame[:1], frames)), torch.cat((chunk.label_map[:1], labels))
+
+
 def reference_of(number: int, starts: Sequence[int]) -> int:
     """Return the frame that frame ``number`` is read from, where passes start from ``starts``."""
     return starts[bisect_left(starts, number) - 1] if number else 0
@@ -275,7 +299,8 @@ def output_paths(path: Path, extras: Sequence[str]) -> dict[str, Path]:
     for extra in extras:
         if extra not in EXTRAS:
             what = f"extras out of {', '.join(EXTRAS)}"
-            raise MediaError(what, got=repr(extra), fix="choose among them")
+            fix = "choose among them; uncertainty is of several samples together"
+            raise MediaError(what, got=repr(extra), fix=fix)
     for extra in () if is_folder else set(FOLDER_ALONE) & set(extras):
         what, fix = f"a folder for {extra}, which is no picture", "leave the ending out"
         raise MediaError(what, got=repr(path.name), fix=fix)

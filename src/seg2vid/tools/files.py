@@ -26,9 +26,13 @@ ONE_FILE = {"poses": ".txt", "boxes": ".json", **dict.fromkeys(CONTROLS, ".mp4")
 EXTRAS: tuple[str, ...] = ("flow", "visible", "forward_visible", "labels", "overlay", "instances")
 EXTRAS += ("painted", "depth", "source", "kitti_flow", *ONE_FILE)
 """What can be written beside the frames of a video."""
+UNCERTAINTY = "uncertainty"
+"""What can be written of several videos together, and the end of its folder's name."""
+SPREADS = ("colour", "labels")
+"""What it tells of each frame."""
 _OWN_NAME = re.compile(
-    r"video\.json|(?P<extra>[a-z_-]+)(\.txt|\.json|\.mp4)?|"
-    r"((?P<folder>[a-z_]+)/)?(?P<number>\d{6,})(_backward|_forward)?\.(png|flo|npy)"
+    r"video\.json|(?P<extra>[a-z_-]+)(\.txt|\.json|\.mp4|\.webm|\.gif|\.webp)?|"
+    r"((?P<folder>[a-z_]+)/)?(?P<number>\d{6,})(_backward|_forward)?\.(png|flo|npy|npz)"
 )
 """Paths in a folder of frames that seg2vid wrote; with any other in it, it is never replaced."""
 _PARTIAL_NAME = re.compile(r"\..+\.\d+\.partial(\.\w+)?")

@@ -28,6 +28,7 @@ from seg2vid.media.label_maps import read_instance_map
 from seg2vid.media.pictures import write_kitti_flow, write_label_map
 from seg2vid.models.control import Control
 from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.tools.engines import Engine, Processes
 from seg2vid.tools.errors import LabelMapError, MediaError, Seg2VidError
 from seg2vid.tools.files import working_alone
 from tests.tiny import CONFIG, HEIGHT, WIDTH, street_map
@@ -60,7 +61,7 @@ def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     if "slow" in request.keywords:
         return
 
-    def work(job: Job, left: list[int], workers: int) -> None:
+    def work(job: Job, left: list[int], workers: int, engine: Engine) -> None:
         pipe = Seg2VidPipeline.from_pretrained(job.model)
         for number in left:
             annotated_clip.make_part(job, pipe, number)
@@ -336,7 +337,7 @@ def test_a_process_that_dies_costs_its_clip_alone(maps: Path, model: Path, tmp_p
     job.parts.mkdir(parents=True)
     first, second, third = job.maps
     job = replace(job, maps=(first, Deadly(second), third))
-    annotated_work.work(job, [0, 1, 2], 2)
+    annotated_work.work(job, [0, 1, 2], 2, Processes())
     parts = [json.loads(job.part(number).read_text()) for number in range(3)]
     assert [part["error"] is None for part in parts] == [True, False, True]
     assert "the process that made it ended, twice" in parts[1]["error"]

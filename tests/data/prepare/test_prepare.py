@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -31,6 +31,7 @@ from seg2vid.data.recordings.recording import Recording
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.pictures import write_label_map
 from seg2vid.media.video import VideoWriter
+from seg2vid.tools.engines import Engine, Processes
 from seg2vid.tools.errors import ModelError, Seg2VidError
 
 SPACE = get_label_space("cityscapes")
@@ -123,7 +124,7 @@ def in_turn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(recording.name)
         real(recording, *given, **named)
 
-    def work(plan: Plan, recordings: list[Recording], workers: int) -> None:
+    def work(plan: Plan, recordings: list[Recording], workers: int, _: Engine) -> None:
         counter = SimpleNamespace(get_lock=contextlib.nullcontext, value=0)
         state = {"plan": plan, "counter": counter, "begun": [0] * len(plan.recordings)}
         prepare_work._STATE.update(state, teachers=prepare_plan.load_teachers(plan))
@@ -657,17 +658,18 @@ class FakePool(Executor):
     starts: list[list[str]] = []
 
     def __init__(self, workers: int, context: Any, *, initializer: Any, initargs: Any) -> None:
-        _, _, (self.plan, self.counter, self.begun) = initargs
+        shared, _, _, (self.plan,) = initargs
+        self.begun = shared["begun"]
         self.queue: list[int] = []
         type(self).starts.append([])
 
-    def submit(self, function: Callable[[int], None], number: int) -> Future[None]:
+    def submit(self, do: Any, function: Any, place: int, number: int) -> Future[None]:
         future: Future[None] = Future()
         name = self.plan.recordings[number].name
         self.starts[-1].append(name)
         dead = any(n in self.deadly for n in self.starts[-1]) or not self.begins
         # A dead recording takes its neighbour and all that come later with it.
-        self.begun[number] = self.begins and (not dead or len(self.queue) < 2)
+        self.begun[place] = self.begins and (not dead or len(self.queue) < 2)
         self.queue += [number] if dead else []
         if dead:
             future.set_exception(BrokenProcessPool("died"))
@@ -702,7 +704,7 @@ def test_a_crash_is_tried_alone_and_the_others_go_on(pool, films: Path, tmp_path
     recordings = [Recording(name, video=films / "a.mp4") for name in "abcdef"]
     plan = make_plan(films, tmp_path / "d", recordings)
     pool.deadly = frozenset("b")
-    prepare_work.work(plan, plan.recordings, 2)
+    prepare_work.work(plan, plan.recordings, 2, Processes())
     # c was being worked on too; d, e and f were not, so they need no process of their own.
     assert pool.starts == [list("abcdef"), ["b"], ["c"], list("def")]
     part = json.loads((plan.parts / "b.json").read_text())
@@ -715,12 +717,12 @@ def test_processes_that_do_not_start_end_the_run(pool, films: Path, tmp_path: Pa
     pool.begins = False
     plan = make_plan(films, tmp_path / "d", [Recording("a", video=films / "a.mp4")])
     with pytest.raises(Seg2VidError, match="processes that can start; got one that ended before"):
-        prepare_work.work(plan, plan.recordings, 1)
+        prepare_work.work(plan, plan.recordings, 1, Processes())
     assert not plan.is_done(plan.recordings[0])
 
 
 def test_errors_of_a_process_reach_the_user(pool, films: Path, tmp_path: Path) -> None:
-    def submit(self: FakePool, function: Any, number: int) -> Future[None]:
+    def submit(self: FakePool, *_: Any) -> Future[None]:
         future: Future[None] = Future()
         future.set_exception(ModelError("no such weights"))
         return future
@@ -728,4 +730,4 @@ def test_errors_of_a_process_reach_the_user(pool, films: Path, tmp_path: Path) -
     pool.submit = submit
     plan = make_plan(films, tmp_path / "d", [Recording("a", video=films / "a.mp4")])
     with pytest.raises(ModelError, match="no such weights"):
-        prepare_work.work(plan, plan.recordings, 1)
+        prepare_work.work(plan, plan.recordings, 1, Processes())

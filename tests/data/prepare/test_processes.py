@@ -15,6 +15,7 @@ import pytest
 
 from seg2vid.data.prepare import work as prepare_work
 from seg2vid.data.recordings.recording import Recording
+from seg2vid.tools.engines import Processes
 from tests.data.prepare.test_prepare import content, films, make_plan, write_film
 
 __all__ = ["films"]
@@ -39,7 +40,7 @@ def test_a_recording_that_no_process_survives_is_reported(films: Path, tmp_path:
         Recording("c", video=films / "c.mp4"),
     ]
     plan = make_plan(films, tmp_path / "d", recordings)
-    prepare_work.work(plan, plan.recordings, 2)
+    prepare_work.work(plan, plan.recordings, 2, Processes())
     parts = {name: json.loads((plan.parts / f"{name}.json").read_text()) for name in "abc"}
     assert [len(parts[name]["clips"]) for name in "abc"] == [4, 0, 4]
     assert "got a crash" in parts["b"]["error"]
@@ -58,11 +59,11 @@ def long_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Command:
     """``seg2vid prepare`` as a process of its own, in a session of its own."""
 
-    def __init__(self, source: Path, folder: Path) -> None:
+    def __init__(self, source: Path, folder: Path, *more: str) -> None:
         folder.mkdir(exist_ok=True)
         self.output = folder / "dataset"
         words = ["prepare", str(source), "-o", "dataset", "--size", "64x32", "--frames", "3"]
-        words += ["--labels", "none", "--workers", "2", "--lossless", "true"]
+        words += ["--labels", "none", "--workers", "2", "--lossless", "true", *more]
         code = "import sys; from seg2vid.cli.main import main; sys.exit(main())"
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, *words],

@@ -1,9 +1,9 @@
 """What ``seg2vid dataset`` will do: label maps, model and wishes, from what it is asked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from seg2vid.data.annotated.layouts import LAYOUTS
 from seg2vid.data.annotated.settings import DatasetOptions
@@ -14,6 +14,7 @@ from seg2vid.media.pictures import FORMATS
 from seg2vid.models.control import ALL, FASTEST, Control
 from seg2vid.models.weights import default_model
 from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.tools.computing import DeviceName
 from seg2vid.tools.errors import LabelMapError, MediaError
 from seg2vid.tools.ranges import read_share
 
@@ -95,7 +96,8 @@ def make_job(options: DatasetOptions) -> tuple[Job, Seg2VidPipeline]:
         _check_names(control, pipe.label_space)
     own = options.label_space
     job = Job(
-        options,
+        # On all machines as on this one.
+        replace(options, device=cast(DeviceName, pipe.device.type), precision=pipe.computes_in),
         tuple(maps),
         assign_splits([(one.name, one.name, None) for one in maps], (options.val_share, 0.0)),
         model,

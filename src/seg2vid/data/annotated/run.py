@@ -21,10 +21,10 @@ from seg2vid.data.annotated.settings import DatasetOptions
 from seg2vid.data.annotated.work import work
 from seg2vid.data.shares import PARTS, SETTINGS, check_same, claimed, remove_parts
 from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.tools.engines import open_engine
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import replacing
 from seg2vid.tools.plain import read_plain
-from seg2vid.tools.processes import available_cores
 
 MANIFEST = "manifest.json"
 
@@ -43,17 +43,18 @@ def run(options: DatasetOptions) -> Iterator[str]:
     number, count = job.share
     own = every[number - 1 :: count]
     left = job.left(own)
-    workers = max(1, min(options.workers or available_cores(), len(left)))
-    yield from _costs(job, pipe, len(own), len(left), workers)
-    if options.dry_run:
-        return
-    del pipe
-    with claimed(options.output, settings, job.share):
-        work(job, job.left(own), workers)
-        if missing := job.left(every):
-            yield f"{len(own)} clips are done; {len(missing)} are left to the other jobs"
+    with open_engine(job.options) as engine:
+        workers = max(1, min(options.workers or engine.cores(), len(left)))
+        yield from _costs(job, pipe, len(own), len(left), workers)
+        if options.dry_run:
             return
-        yield from _finish(job, settings)
+        del pipe
+        with claimed(options.output, settings, job.share):
+            work(job, job.left(own), workers, engine)
+            if missing := job.left(every):
+                yield f"{len(own)} clips are done; {len(missing)} are left to the other jobs"
+                return
+            yield from _finish(job, settings)
 
 
 def _costs(job: Job, pipe: Seg2VidPipeline, own: int, left: int, workers: int) -> Iterator[str]:

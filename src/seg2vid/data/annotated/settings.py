@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from seg2vid.tools.computing import Computing
-from seg2vid.tools.ranges import LARGEST_SEED, MOST_PROCESSES, ranged
+from seg2vid.tools.computing import Working
+from seg2vid.tools.ranges import LARGEST_SEED, ranged
 
 Layout = Literal["cityscapes", "kitti-flow", "davis", "coco"]
 MOST_CLIPS = 1_000_000
@@ -14,7 +14,7 @@ _RANGE = {"metavar": "X,X"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetOptions(Computing):
+class DatasetOptions(Working):
     """Make an annotated video dataset from label maps; the same command resumes.
 
     Clip k is made from the label maps in turn, with seed SEED + k. docs/dataset.md shows the files.
@@ -53,8 +53,6 @@ class DatasetOptions(Computing):
     """Share of the label maps whose clips are for validation."""
     shard_of: str = "1/1"
     """i/N: make the i-th of N shares of the clips; the last job writes the lists."""
-    workers: int | None = ranged(None, 1, MOST_PROCESSES)
-    """Processes (default: one for each processor core)."""
     dry_run: bool = False
     """Only say what would be made and what it would cost."""
     no_restricted: bool = False

@@ -1,9 +1,8 @@
-"""The processes that make clips: all cores, one thread each, and no crash ends the run."""
+"""Clips are made in processes: all cores, one thread each, and no crash ends the run."""
 
 import shutil
 import sys
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any
 
@@ -11,15 +10,14 @@ from tqdm import tqdm
 
 from seg2vid.data.annotated.clip import make_part, tell
 from seg2vid.data.annotated.plan import Job, load_model
-from seg2vid.data.shares import work_through
-from seg2vid.tools.errors import Seg2VidError
-from seg2vid.tools.processes import work_in_processes
+from seg2vid.data.shares import check_shared, work_through
+from seg2vid.tools.engines import Engine
 
 _STATE: dict[str, Any] = {}
 
 
-def work(job: Job, left: Sequence[int], workers: int) -> None:
-    """Make clips in ``workers`` processes, with a progress bar.
+def work(job: Job, left: Sequence[int], workers: int, engine: Engine) -> None:
+    """Make clips in ``workers`` processes of an engine, with a progress bar.
 
     One that brings a process down is tried once more alone and then reported; the others go on.
     Raises ``Seg2VidError`` where no process starts.
@@ -30,7 +28,7 @@ def work(job: Job, left: Sequence[int], workers: int) -> None:
         work_through(
             list(left),
             workers,
-            attempt=partial(_in_processes, job, bar),
+            attempt=partial(_make, job, engine, bar),
             is_done=lambda number: not job.left([number]),
             give_up=partial(_give_up, job),
         )
@@ -43,29 +41,20 @@ def _give_up(job: Job, number: int) -> None:
     tell(job, facts | {"split": job.splits[path.name], "label_map": path.name})
 
 
-def _in_processes(job: Job, bar: Any, numbers: Sequence[int], workers: int) -> list[int]:
-    """Make clips; return those that were begun and not finished when a process died."""
-    try:
-        work_in_processes(
-            _work_on,
-            numbers,
-            workers=min(workers, len(numbers)),
-            done=lambda *_: bar.update(),
-            threads=1,
-            begin=_set_up,
-            begin_with=(job,),
-        )
-    except BrokenProcessPool:
-        left = job.left(numbers)
-        begun = [number for number in left if job.part(number).with_suffix("").is_dir()]
-        if not begun and len(left) == len(numbers):
-            what, fix = "processes that can start", "take fewer --workers"
-            raise Seg2VidError(what, got="one that ended before its work", fix=fix) from None
-        return begun
-    return []
+def _make(job: Job, engine: Engine, bar: Any, numbers: Sequence[int], workers: int) -> None:
+    engine.work(
+        _work_on,
+        numbers,
+        workers=min(workers, len(numbers)),
+        done=lambda *_: bar.update(),
+        threads=1,
+        begin=_set_up,
+        begin_with=(job,),
+    )
 
 
 def _set_up(job: Job) -> None:
+    check_shared(job.parts)
     _STATE.update(job=job, pipe=load_model(job.model, job.options))
 
 

@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from seg2vid.data.prepare.settings import PrepareOptions
 from seg2vid.data.recordings import find_layout, list_recordings
@@ -16,6 +16,7 @@ from seg2vid.data.teachers.flow import get_flow_teacher
 from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import Teachers
 from seg2vid.labels.space import LabelSpace, get_label_space
+from seg2vid.tools.computing import DeviceName
 from seg2vid.tools.devices import choose_device, choose_precision
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.ranges import check_ranges
@@ -119,6 +120,10 @@ def make_plan(options: PrepareOptions) -> Plan:
     name = "none" if teacher is None or labels == "none" else teacher.name
     looked = [_look(recording) for recording in recordings]
     rated = tuple(recording for recording, _ in looked)
+    # On all machines as on this one.
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    options = replace(options, device=cast(DeviceName, device.type), precision=precision)
     frames = {recording.name: count for recording, count in looked}
     return Plan(options, layout, rated, frames, known, labels, name, tuple(notes))
 

@@ -23,8 +23,8 @@ from seg2vid.data.prepare.work import work
 from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.data.recordings.recording import Recording
 from seg2vid.data.shares import check_same, claimed, remove_parts
+from seg2vid.tools.engines import open_engine
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.processes import available_cores
 
 SETTINGS = "settings.json"
 SECONDS_OF_FRAME = 0.005
@@ -43,17 +43,19 @@ def run(options: PrepareOptions) -> Iterator[str]:
         return
     left = list(filterfalse(plan.is_done, plan.own))
     yield from plan.notes
-    workers = max(1, min(options.workers or available_cores(), len(left)))
-    yield from _costs(plan, left, workers)
-    if options.dry_run:
-        return
-    with claimed(options.output, settings, options.share):
-        work(plan, left, workers)
-        missing = list(filterfalse(plan.is_done, plan.recordings))
-        if missing:
-            yield f"{len(plan.own)} recordings are done; {len(missing)} are left to the other jobs"
+    with open_engine(plan.options) as engine:
+        workers = max(1, min(options.workers or engine.cores(), len(left)))
+        yield from _costs(plan, left, workers)
+        if options.dry_run:
             return
-        yield from _assemble(plan, settings)
+        with claimed(options.output, settings, options.share):
+            work(plan, left, workers, engine)
+            missing = list(filterfalse(plan.is_done, plan.recordings))
+            if missing:
+                count = len(plan.own)
+                yield f"{count} recordings are done; {len(missing)} are left to the other jobs"
+                return
+            yield from _assemble(plan, settings)
 
 
 def _costs(plan: Plan, left: Sequence[Recording], workers: int) -> Iterator[str]:
@@ -99,9 +101,9 @@ def _time_of_clip(plan: Plan) -> float:
 
 def _assemble(plan: Plan, settings: dict[str, Any]) -> Iterator[str]:
     options, names = plan.options, [recording.name for recording in plan.recordings]
-    if options.share != (1, 1):
-        # The index of a dataset does not depend on how many jobs made it.
-        settings = {**settings, "command": re.sub(r" --shard-of[ =]\S+", "", settings["command"])}
+    # The index of a dataset does not depend on who made it.
+    without = r" --(shard-of|engine|ray-address)[ =]\S+"
+    settings = {**settings, "command": re.sub(without, "", settings["command"])}
     try:
         parts = read_parts(plan.parts, names)
         # Recordings without clips take no place in a split.

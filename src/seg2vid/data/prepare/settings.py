@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from seg2vid.tools.computing import Computing
-from seg2vid.tools.ranges import MOST_PROCESSES, ranged, read_share
+from seg2vid.tools.computing import Working
+from seg2vid.tools.ranges import ranged, read_share
 
 Layout = Literal["auto", "cityscapes", "kitti", "kth", "ucf101", "camvid", "toycity", "folder"]
 Windows = Literal["sliding", "labelled"]
@@ -48,7 +48,7 @@ class ClipSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions(Computing):
+class PrepareOptions(Working):
     """Turn videos or a known dataset into clips with label maps; the same command resumes.
 
     SOURCE is a video, a folder of videos or of folders of frames (labels/ and instances/ in them
@@ -93,8 +93,6 @@ class PrepareOptions(Computing):
     """Megabytes of a shard."""
     shard_of: str = "1/1"
     """i/N: do the i-th of N shares of the recordings; the last job joins them."""
-    workers: int | None = ranged(None, 1, MOST_PROCESSES)
-    """Processes (default: one for each processor core)."""
     dry_run: bool = False
     """Only say what would be done and what it would cost."""
 

@@ -1,9 +1,7 @@
-"""The processes that prepare recordings: all cores, a progress bar, and no crash ends the run."""
+"""Recordings are prepared in processes: all cores, a progress bar, and no crash ends the run."""
 
-import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any
 
@@ -12,31 +10,27 @@ from tqdm import tqdm
 from seg2vid.data.prepare.part import PartFigures, prepare_recording
 from seg2vid.data.prepare.plan import Plan, load_teachers
 from seg2vid.data.recordings.recording import Recording
-from seg2vid.data.shares import work_through
-from seg2vid.tools.errors import Seg2VidError, expected
-from seg2vid.tools.processes import available_cores, work_in_processes
+from seg2vid.data.shares import check_shared, work_through
+from seg2vid.tools.engines import Engine
+from seg2vid.tools.errors import expected
+from seg2vid.tools.processes import tick
 
 _STATE: dict[str, Any] = {}
 
 
-def _set_up(plan: Plan, counter: Any, begun: Any) -> None:
+def _set_up(plan: Plan) -> None:
     """Load the teachers once in each process."""
-    _STATE.update(plan=plan, counter=counter, begun=begun, teachers=load_teachers(plan))
+    check_shared(plan.parts)
+    _STATE.update(plan=plan, teachers=load_teachers(plan))
 
 
 def _work_on(number: int) -> None:
     plan, teachers = _STATE["plan"], _STATE["teachers"]
-    _STATE["begun"][number] = 1
-
-    def seen() -> None:
-        with _STATE["counter"].get_lock():
-            _STATE["counter"].value += 1
-
-    prepare_recording(plan.recordings[number], plan.options.clip, teachers, plan.parts, seen)
+    prepare_recording(plan.recordings[number], plan.options.clip, teachers, plan.parts, tick)
 
 
-def work(plan: Plan, recordings: Sequence[Recording], workers: int) -> None:
-    """Prepare recordings in ``workers`` processes, with a progress bar over their frames.
+def work(plan: Plan, recordings: Sequence[Recording], workers: int, engine: Engine) -> None:
+    """Prepare recordings in ``workers`` processes of an engine, with a bar over their frames.
 
     A recording that brings a process down (a decoder's crash, memory) is tried once more alone and
     then reported as unreadable; the others go on. Raises ``Seg2VidError`` where no process starts.
@@ -48,7 +42,7 @@ def work(plan: Plan, recordings: Sequence[Recording], workers: int) -> None:
         work_through(
             left,
             workers,
-            attempt=partial(_in_processes, plan, bar),
+            attempt=partial(_prepare, plan, engine, bar),
             is_done=lambda number: plan.is_done(plan.recordings[number]),
             give_up=partial(_give_up, plan),
         )
@@ -62,13 +56,7 @@ def _give_up(plan: Plan, number: int) -> None:
     figures.write(plan.parts, recording)
 
 
-def _in_processes(plan: Plan, bar: Any, numbers: Sequence[int], workers: int) -> list[int]:
-    """Prepare recordings; return those that were begun and not finished when a process died.
-
-    If one did, all others are then left too.
-    """
-    context = multiprocessing.get_context("spawn")
-    counter, begun = context.Value("q", 0), context.Array("b", len(plan.recordings))
+def _prepare(plan: Plan, engine: Engine, bar: Any, numbers: Sequence[int], workers: int) -> None:
     shown = bar.n
 
     def remove_partial_files(processes: list[int]) -> None:
@@ -76,21 +64,14 @@ def _in_processes(plan: Plan, bar: Any, numbers: Sequence[int], workers: int) ->
             for leftover in plan.parts.glob(f".*.{number}.partial*"):
                 leftover.unlink(missing_ok=True)
 
-    try:
-        work_in_processes(
-            _work_on,
-            numbers,
-            workers=workers,
-            done=lambda number, nothing: None,
-            threads=max(1, available_cores() // workers),
-            begin=_set_up,
-            begin_with=(plan, counter, begun),
-            poll=lambda: bar.update(shown + counter.value - bar.n),
-            stopped=remove_partial_files,
-        )
-    except BrokenProcessPool:
-        if not any(begun[number] for number in numbers):
-            what, fix = "processes that can start", "see above; --workers 1 needs the least memory"
-            raise Seg2VidError(what, got="one that ended before its work", fix=fix) from None
-        return [n for n in numbers if begun[n] and not plan.is_done(plan.recordings[n])]
-    return []
+    engine.work(
+        _work_on,
+        numbers,
+        workers=workers,
+        done=lambda number, nothing: None,
+        threads=engine.threads(workers),
+        begin=_set_up,
+        begin_with=(plan,),
+        poll=lambda frames: bar.update(shown + frames - bar.n),
+        stopped=remove_partial_files,
+    )
