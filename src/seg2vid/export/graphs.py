@@ -22,6 +22,7 @@ from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Labels
 from seg2vid.tools.devices import exact_arithmetic
+from seg2vid.tools.environment import import_extra
 from seg2vid.tools.errors import ModelError
 from seg2vid.tools.files import digest_of, replacing
 from seg2vid.tools.plain import build, read_plain
@@ -101,6 +102,8 @@ def write_boxes(
 
     What was written is added to ``exported``. Raises ``ModelError`` for an error above ``bound``.
     """
+    for package in form.PACKAGES:
+        import_extra(package, "export")
     limit = BOUNDS[weights] if bound is None else bound
     calls, video = record_calls(pipe, label_maps)
     sessions: dict[str, Session] = {}

@@ -18,6 +18,7 @@ from seg2vid.tools.environment import import_extra
 OPSET = 20
 """The version of ONNX's operators that graphs are written in."""
 SUFFIX = ".onnx"
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 SMALL = 256
 """Numbers in a weight, below which half precision saves nothing."""
 
@@ -32,7 +33,6 @@ def save(
 ) -> None:
     """Write the graph of a box; ranges of numbers for int8 are those of its ``calls``."""
     onnx = import_extra("onnx", "export")
-    import_extra("onnxscript", "export")
     with _quiet():
         made = torch.onnx.export(
             program,

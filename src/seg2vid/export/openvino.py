@@ -15,6 +15,7 @@ from seg2vid.tools.devices import fast_arithmetic
 from seg2vid.tools.environment import import_extra
 
 SUFFIX = ".xml"
+PACKAGES = (*onnx.PACKAGES, "openvino")
 
 
 def save(

@@ -11,6 +11,7 @@ from seg2vid.export.sessions import Weights
 from seg2vid.tools.errors import ModelError
 
 SUFFIX = ".pt2"
+PACKAGES = ()
 
 
 def save(
