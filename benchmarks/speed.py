@@ -242,7 +242,7 @@ def measure_all(options: argparse.Namespace) -> list[tuple[str, ...]]:
     best = choose_precision("auto", torch.device("cpu"))
     names = tuple(dict.fromkeys((best, "float32")))
     found = measure_sides(options.model, names, options.runs)
-    paper = measure_preset("paper", options.runs)["one generated frame [ms]"]
+    paper = measure_preset("paper", options.runs, trains=False)["one generated frame [ms]"]
     if torch.backends.cpu.get_cpu_capability() != "AVX2":
         side = ["--side", "float32", "--model", options.model]
         numbers = ["--threads", str(options.threads), "--runs", str(options.runs)]
@@ -274,7 +274,7 @@ def measure_all(options: argparse.Namespace) -> list[tuple[str, ...]]:
     return table + [(what, figure, *blank, wanted) for what, figure, wanted in rows]
 
 
-def measure_preset(name: str, runs: int) -> dict[str, float]:
+def measure_preset(name: str, runs: int, *, trains: bool = True) -> dict[str, float]:
     """Return size, operations and times of a preset's motion networks, weights untrained."""
     from dataclasses import replace
 
@@ -298,7 +298,7 @@ def measure_preset(name: str, runs: int) -> dict[str, float]:
         stage.train().zero_grad()
         sum(stage.compute_losses(clip).values(), start=torch.zeros(())).backward()
 
-    step = medians({"": train_step}, max(1, runs // 5))[""]
+    step = medians({"": train_step}, max(1, runs // 5))[""] if trains else 0.0
     stage.eval()
     objects = torch.zeros(1, size[0] // 8, size[1] // 8, dtype=torch.long)
     z = stage.animator.flow_decoder.draw(objects, None)

@@ -181,7 +181,9 @@ def test_a_teacher_with_a_device_of_its_own_takes_pictures_from_elsewhere(
     device: torch.device,
 ) -> None:
     pictures = torch.rand(1, 3, 40, 70)
-    away, here = (BundledTeacher(pixels=32 * 64, device=one) for one in (device, None))
+    away, here = (
+        BundledTeacher(pixels=32 * 64, device=one, precision="float32") for one in (device, None)
+    )
     found = away.probabilities(pictures)
     assert isinstance(next(away.network.parameters()), Away) and not isinstance(found, Away)
     torch.testing.assert_close(found, here.probabilities(pictures), atol=1e-5, rtol=1e-4)

@@ -198,6 +198,7 @@ def test_a_missing_compiler_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("default")  # of PyTorch about itself
 def test_compiled_networks_paint_the_same() -> None:
+    jaxtyping.config.update("jaxtyping_disable", True)
     ids, pipe = street_map(), build_model().to("cpu", precision="float32")
     plain = pipe(ids, num_frames=4, seed=1)
     compiled = pipe.compile()(ids, num_frames=4, seed=1)
