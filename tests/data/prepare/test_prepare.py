@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ from seg2vid.media.pictures import write_label_map
 from seg2vid.media.video import VideoWriter
 from seg2vid.tools.engines import Engine, Processes
 from seg2vid.tools.errors import ModelError, Seg2VidError
+from seg2vid.tools.processes import SHARED
 
 SPACE = get_label_space("cityscapes")
 TINY = ["--size", "64x32", "--frames", "3"]
@@ -193,7 +195,7 @@ def test_costs_are_said_before_the_work(films: Path, tmp_path: Path, monkeypatch
     options = read_options(films, "-o", tmp_path / "dataset", *PLAIN, "--workers", 3)
     seen: list[str] = []
 
-    def stop(plan: Plan, recordings: Any, workers: int) -> None:
+    def stop(plan: Plan, recordings: Any, workers: int, _: Engine) -> None:
         assert workers == 3 and len(recordings) == 4
         raise Seg2VidError(f"after {len(seen)} lines")
 
@@ -355,9 +357,13 @@ def test_dry_run_writes_nothing(films: Path, in_turn: list[str], tmp_path: Path)
     assert in_turn == [] and list(tmp_path.iterdir()) == []
 
 
-def test_progress_counts_the_frames_that_are_decoded(films: Path, in_turn, tmp_path: Path) -> None:
+def test_progress_counts_the_frames_that_are_decoded(
+    films: Path, in_turn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = multiprocessing.Value("q", 0)
+    monkeypatch.setitem(SHARED, "ticks", ticks)
     assert run(films, "-o", tmp_path / "dataset", *PLAIN).code == 0
-    assert prepare_work._STATE["counter"].value == 36
+    assert ticks.value == 36
 
 
 def test_splits_keep_groups_together(films: Path, in_turn, tmp_path: Path) -> None:
