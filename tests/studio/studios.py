@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import numpy as np
@@ -104,6 +105,9 @@ def process_of(*words: str, **changes: str) -> Iterator[tuple[subprocess.Popen[s
         for _ in range(200):
             try:
                 urlopen(address, timeout=5).close()
+                break
+            except HTTPError as refusal:  # it is there, and knows no cookie
+                refusal.close()
                 break
             except OSError:
                 time.sleep(0.05)

@@ -45,7 +45,8 @@ def test_it_stops_at_once_and_leaves_nothing(model: Path, how: int, tmp_path: Pa
     words = ("--model", str(model), "--port", "0")
     with process_of(*words, TMPDIR=str(tmp_path)) as (process, address):
         events = f"{address}api/about"
-        assert urlopen(events, timeout=20).status == 200
+        with urlopen(events, timeout=20) as answer:
+            assert answer.status == 200
         assert [one.name.startswith("seg2vid-studio-") for one in tmp_path.iterdir()] == [True]
         process.send_signal(how)
         assert process.wait(20) == 130
@@ -59,10 +60,12 @@ def test_for_others_there_is_a_token_in_the_address(model: Path) -> None:
     with process_of(*words) as (_, address):
         place, _, token = address.replace("0.0.0.0", "127.0.0.1").partition("?token=")
         assert len(token) >= 32
-        with pytest.raises(HTTPError, match="401"):
+        with pytest.raises(HTTPError, match="401") as refusal:
             urlopen(f"{place}api/about", timeout=20)
+        refusal.value.close()
         asked = Request(f"{place}api/about", headers={"Authorization": f"Bearer {token}"})
-        assert urlopen(asked, timeout=20).status == 200
+        with urlopen(asked, timeout=20) as answer:
+            assert answer.status == 200
 
 
 def test_the_examples_of_the_page_run(model: Path, tmp_path: Path, monkeypatch) -> None:
