@@ -1,6 +1,5 @@
 """What all training stages share: one step with its dice, its gradients and its guard."""
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -146,7 +145,7 @@ class Stage(lightning.LightningModule):
         """
         optimizers = self.make_optimizers()
         for optimizer, state in zip(optimizers, self.optimizer_states, strict=False):
-            own = json.loads(json.dumps(optimizer.state_dict()["param_groups"]))
+            own = optimizer.state_dict()["param_groups"]
             if _kinds(state["param_groups"]) != _kinds(own):
                 what, got = "the state of a run", "settings of an optimiser that do not fit"
                 raise TrainingError(what, got=got, fix="start anew in another folder")
@@ -332,4 +331,4 @@ def _kinds(value: Any) -> Any:
     """Return plain values with the type in place of each."""
     if isinstance(value, dict):
         return {key: _kinds(one) for key, one in value.items()}
-    return [_kinds(one) for one in value] if isinstance(value, list) else type(value)
+    return [_kinds(one) for one in value] if isinstance(value, list | tuple) else type(value)
