@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -92,7 +93,12 @@ def process_of(*words: str, **changes: str) -> Iterator[tuple[subprocess.Popen[s
     command = [sys.executable, "-c", SCRIPT, "studio", "--open", "false", *words]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, env=environment | changes, **pipes)
+    # Of what runs in the background of a shell, Ctrl-C is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, env=environment | changes, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         assert process.stdout is not None
         lines = []
