@@ -10,7 +10,7 @@ PYTEST_FLAGS ?=
 BIN = $(VENV)/bin
 PIP = "$(BIN)/python" -m pip --no-input --disable-pip-version-check --quiet
 PYTEST = "$(BIN)/python" -m pytest
-PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # install(stamp, requirement): create the environment if it is missing, then install the package with its
 # extras, unless the stamp is newer than both files that decide what is installed.
