@@ -252,7 +252,8 @@ class PaperFlowDecoder(nn.Module):
     def draw(self, objects: Objects, generator: torch.Generator | None) -> Latent:
         """Draw z ~ N(0, I), on the CPU so that a seed is a seed.
 
-        With ``repeat_row`` one row is drawn and repeated, as in the authors' test scripts.
+        With ``repeat_row`` one row of each sample is drawn and repeated; the authors' test scripts
+        repeat one for all samples.
         """
         batch, rows = len(objects), rows_of_code(objects)
         is_split = self.semantics == "split"
