@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -142,6 +144,28 @@ def test_videos_are_those_of_the_pipeline(
     assert float(difference.mean()) < 1e-3
     assert float((difference > 1e-2).float().mean()) < 0.01
     assert float((found.label_maps != wanted.label_maps).float().mean()) < 0.01
+
+
+SIGNALLED = """
+import faulthandler, gc, os, signal, sys
+from pathlib import Path
+from seg2vid.export.openvino import Session
+faulthandler.enable()  # which gives the thread a stack of its own for signals
+sessions = [Session(Path(sys.argv[1])) for _ in range(2)]
+while sessions:
+    del sessions[0]
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_signal_is_handled_after_sessions_went(exported: Callable[[str], Path]) -> None:
+    path = next(exported("onnx").glob("*.onnx"))
+    result = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, path], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, "handled\n"), result.stderr
 
 
 def test_served_boxes_are_all_that_computes(model: Path, maps: torch.Tensor) -> None:

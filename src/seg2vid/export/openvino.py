@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -18,6 +20,16 @@ SUFFIX = ".xml"
 PACKAGES = (*onnx.PACKAGES, "openvino")
 
 
+@cache
+def _core() -> Any:
+    """Return the one core of this process.
+
+    Each has a stack of its own for signals, and when one of several goes, the thread is left with
+    a stack that is gone: the next signal, as Ctrl-C, would kill the process.
+    """
+    return import_extra("openvino", "export").Core()
+
+
 def save(
     program: ExportedProgram,
     box: Box,
@@ -27,13 +39,13 @@ def save(
     calls: Sequence[Call] = (),
 ) -> None:
     """Write the graph of a box, its weights beside it; int8 as ``onnx.save``."""
-    openvino = import_extra("openvino", "export")
+    core, openvino = _core(), import_extra("openvino", "export")
     own: Weights = "int8" if weights == "int8" else "float32"
     with TemporaryDirectory() as folder:
         graph = Path(folder) / f"{path.stem}.onnx"
         onnx.save(program, box, graph, weights=own, calls=calls)
         # Not by OpenVINO's converter, which tells its makers of each use.
-        model = openvino.Core().read_model(graph)
+        model = core.read_model(graph)
         openvino.save_model(model, path, compress_to_fp16=weights == "float16")
 
 
@@ -41,7 +53,7 @@ class Session:
     """One box in OpenVINO, on the processor: in bfloat16 where that is fast."""
 
     def __init__(self, path: Path) -> None:
-        openvino = import_extra("openvino", "export")
+        core = _core()
         is_fast = not isinstance(fast_arithmetic(torch.device("cpu")), nullcontext)
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if is_fast else "f32",
@@ -49,7 +61,6 @@ class Session:
             "PERFORMANCE_HINT": "LATENCY",
         }
         self.name = path.stem
-        core = openvino.Core()
         with reading("OpenVINO", path):
             self.model = core.compile_model(core.read_model(path), "CPU", settings)
         self.shapes = [
