@@ -261,10 +261,13 @@ def test_what_cannot_be_opened_is_told(
 ) -> None:
     with pytest.raises(ModelError, match=r"without export.json; write one with"):
         graphs.open_export(model, "onnx")
-    with pytest.raises(ModelError, match="graphs for onnx; got those for openvino"):
-        graphs.open_export(exported("openvino"), "onnx")
     broken = tmp_path / "broken"
     shutil.copytree(exported("onnx"), broken)
+    manifest = json.loads((broken / "export.json").read_text())
+    (broken / "export.json").write_text(json.dumps(manifest | {"to": "openvino"}))
+    with pytest.raises(ModelError, match="graphs for onnx; got those for openvino"):
+        graphs.open_export(broken, "onnx")
+    (broken / "export.json").write_text(json.dumps(manifest))
     (broken / "scene.onnx").unlink()
     with pytest.raises(ModelError, match=r"scene.onnx; got none"):
         graphs.open_export(broken, "onnx")
