@@ -23,7 +23,6 @@ from seg2vid.geometry import (
     project,
     rays_of,
     scene_flow,
-    unproject,
 )
 from seg2vid.structures import Camera, ScenePaths
 from seg2vid.warp import compose_flows, pixel_grid
@@ -111,9 +110,9 @@ def test_an_object_moves_in_the_axes_of_the_first_camera_and_turns_about_its_piv
 # Properties.
 
 
-def test_projecting_what_was_unprojected_returns_every_pixel() -> None:
+def test_projecting_points_of_any_depth_returns_every_pixel() -> None:
     depth = torch.rand(1, HEIGHT, WIDTH) + 0.01
-    place = project(unproject(depth, CAMERA), CAMERA)
+    place = project(rays_of(CAMERA, HEIGHT, WIDTH) / depth.view(1, 1, -1), CAMERA)
     assert torch.allclose(
         place, geometry.pixel_grid(HEIGHT, WIDTH, like=depth).view(1, 2, -1), atol=1e-4
     )

@@ -143,11 +143,6 @@ def project(points: Rays, camera: Camera) -> Float[Tensor, "batch 2 pixel"]:
     return slopes * camera.focal_length[:, None, None] + camera.centre.unsqueeze(-1)
 
 
-def unproject(inverse_depth: InverseDepth, camera: Camera) -> Rays:
-    """Return the point in metres of every pixel; the sky (inverse depth 0) is infinitely far."""
-    return rays_of(camera, *inverse_depth.shape[1:]) / inverse_depth.flatten(1).unsqueeze(1)
-
-
 def rigid_motion(paths: ScenePaths) -> RigidMotion:
     """Join camera and objects: row 0 rests on the ground, row i is object i of ``paths``.
 

@@ -152,12 +152,10 @@ class ColourMatch(NamedTuple):
     """Those of them too far from every class colour: they took a neighbour's class, or void."""
 
 
-def from_colours(
-    rgb: UInt8[np.ndarray, "height width 3"], space: LabelSpace, tolerance: float = COLOUR_TOLERANCE
-) -> ColourMatch:
-    """Give every pixel the class of the nearest colour, at most ``tolerance`` (Euclidean) away.
+def from_colours(rgb: UInt8[np.ndarray, "height width 3"], space: LabelSpace) -> ColourMatch:
+    """Give every pixel the class of the nearest colour, at most 32 (Euclidean) away.
 
-    Pixels beyond it, such as mixed colours on JPEG edges, take the class of a neighbour within it.
+    Pixels beyond, such as mixed colours on JPEG edges, take the class of a neighbour.
     """
     pairs = [(c.id, colour) for c in space.channels for colour in (c.colour, *c.other_colours)]
     owners = np.array([owner for owner, _ in pairs])
@@ -168,7 +166,7 @@ def from_colours(
     squares = (colours**2).sum(1)[:, None] - 2 * colours @ palette.T + (palette**2).sum(1)
     nearest = squares.argmin(axis=1)
     distance = np.sqrt(np.maximum(squares.min(axis=1), 0))
-    is_far = distance > tolerance
+    is_far = distance > COLOUR_TOLERANCE
     owner, is_near = np.zeros(SPAN, dtype=np.int64), np.zeros(SPAN, dtype=bool)
     owner[found], is_near[found] = owners[nearest], ~is_far
     ids = _fill_from_neighbours(owner[packed], is_near[packed], space.void_id)

@@ -167,7 +167,7 @@ function around(pixel, width, height) {
 }
 
 /** Return the order of a pass: the last of `count` times, the one midway, then those between. */
-export function halving(count) {
+function halving(count) {
   const order = [count - 1];
   const spans = [[-1, count - 1]];
   while (spans.length) {
@@ -181,7 +181,7 @@ export function halving(count) {
 }
 
 /** Read a picture of three planes where flow says, with a cubic kernel; beyond it its border. */
-export function warpBicubic(picture, flow, width, height) {
+function warpBicubic(picture, flow, width, height) {
   const pixels = width * height;
   const warped = new Float32Array(3 * pixels);
   const weights = (t) => {
@@ -211,7 +211,7 @@ export function warpBicubic(picture, flow, width, height) {
 }
 
 /** Read the nearest id where flow says. */
-export function warpLabels(labels, flow, width, height) {
+function warpLabels(labels, flow, width, height) {
   const pixels = width * height;
   return labels.map((_, pixel) => {
     const x = clamp(round((pixel % width) + flow[pixel]), 0, width - 1);

@@ -21,7 +21,7 @@ const ROWS = MOST_OBJECTS + 1;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 /** See depth and camera in a picture; `known` depth (0 where it is not) sets the scale. */
-export async function seeDepth(boxes, model, picture, labels, known) {
+async function seeDepth(boxes, model, picture, labels, known) {
   const { width, height } = model;
   const pixels = width * height;
   const seen = await boxes.depth({ picture, labels, feet: feetOf(labels, model) });

@@ -10,7 +10,7 @@ import { round } from "./scene.js";
 const ROWS = MOST_OBJECTS + 1;
 
 /** Draw the look of a first frame, about looks of training pictures where the model has these. */
-export function drawLook(model, labels, rows, dice) {
+function drawLook(model, labels, rows, dice) {
   const { channels, wholeNoise, segmentNoise, grainSize, known } = model;
   const look = {
     whole: drawNormal(wholeNoise, dice),
@@ -44,7 +44,7 @@ function wearKnown({ channels, wholeNoise, segmentNoise, known }, look, classes,
 }
 
 /** Draw z: one code for the background, one for each object. */
-export function drawMotion(model, objects, dice) {
+function drawMotion(model, objects, dice) {
   const cells = objects.length;
   const foreground = new Float32Array(model.foregroundCode * cells);
   const background = drawNormal(model.backgroundCode, dice);

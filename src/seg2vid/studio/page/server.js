@@ -2,7 +2,7 @@
 
 const PATIENCE = 1500; // ms between looks whether the server is back
 
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor(text, status) {
     super(text);
     this.status = status;
