@@ -6,119 +6,50 @@ import asyncio
 import contextlib
 import json
 import shutil
-import zipfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from seg2vid import __version__
-from seg2vid.media.generated import GeneratedVideo, VideoSink
+from seg2vid.media.generated import GeneratedVideo
 from seg2vid.models.control import WORDS
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.studio import layers
+from seg2vid.studio.bell import Bell
 from seg2vid.studio.doors import Doors, Guard
+from seg2vid.studio.forms import read_form
 from seg2vid.studio.ground import find_ground
-from seg2vid.studio.jobs import OVER, Job, Limits, StudioError, Workshop
+from seg2vid.studio.jobs import OVER, Job, Limits, Workshop
+from seg2vid.studio.refusals import HANDLERS, Refused
 from seg2vid.studio.routes import describe, render
+from seg2vid.studio.saving import ENDINGS, save_scene
 from seg2vid.studio.uploads import NAMES, TEMPLATES, Canvas, Uploads, draw_toy_city, read_template
 from seg2vid.studio.wishes import MOST_FRAMES, Recipe, Scene, Wishes
-from seg2vid.tools.errors import MediaError, Seg2VidError
+from seg2vid.tools.errors import MediaError
 from seg2vid.tools.ranges import LARGEST_SEED
 
+Result = TypeVar("Result")
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-ENDINGS = {
-    "mp4": "video/mp4",
-    "webm": "video/webm",
-    "gif": "image/gif",
-    "webp": "image/webp",
-    "zip": "application/zip",
-}
-"""What a video is saved as."""
-BASIC = ("flow", "visible", "forward_visible", "labels", "overlay", "painted")
-OF_SCENES = ("depth", "source", "kitti_flow", "poses")
-OF_OBJECTS = ("instances", "boxes")
 HEARTBEAT = 15.0
 """Seconds after which a stream of events says that it is still there."""
 CHUNK = 1 << 16
-
-
-class Refused(Exception):
-    """A request that is answered with words and a status."""
-
-    def __init__(self, text: str, status: int, **headers: str) -> None:
-        super().__init__(text)
-        self.status, self.headers = status, {k.replace("_", "-"): v for k, v in headers.items()}
-
-
-class Bell:
-    """Wakes those in the event loop who wait for something to change; rung from any thread."""
-
-    def __init__(self) -> None:
-        self.event = asyncio.Event()
-        self.is_last = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def hang(self) -> None:
-        """Belong to the running loop."""
-        self._loop = asyncio.get_running_loop()
-
-    def ring(self) -> None:
-        """Wake all."""
-        with contextlib.suppress(RuntimeError):  # a loop that is closed
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._ring)
-
-    def _ring(self) -> None:
-        event, self.event = self.event, asyncio.Event()
-        event.set()
-
-    def ring_out(self) -> None:
-        """Wake all for the last time: the server stops."""
-        self.is_last = True
-        self.ring()
-
-    async def until(self, is_so: Callable[[], bool]) -> None:
-        """Wait until something is so; raise ``Refused`` where the server stops before."""
-        while True:
-            event = self.event
-            if is_so():
-                return
-            if self.is_last:
-                raise Refused("Expected a server at work; got one that stops; start it again.", 503)
-            await event.wait()
-
-
-class _InMemory(MultiPartParser):
-    """Keeps files in memory, however large: how large is checked before."""
-
-    spool_max_size = 1 << 31
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a client sent."""
-
-    files: dict[str, bytes]
-    wishes: str
 
 
 class Studio:
@@ -152,14 +83,7 @@ class Studio:
             Route("/api/videos/{id}/recipe", self.recipe),
             Route("/api/videos/{id}/scene.{ending}", self.save),
         ]
-        handlers: dict[Any, Any] = {
-            Refused: _refused,
-            StudioError: _too_much,
-            Seg2VidError: _unfit,
-            HTTPException: _no_such,
-            Exception: _unforeseen,
-        }
-        inner = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+        inner = Starlette(routes=routes, exception_handlers=HANDLERS, lifespan=self._lifespan)
         return Guard(inner, self.doors)
 
     @contextlib.asynccontextmanager
@@ -232,7 +156,7 @@ class Studio:
 
     async def read_canvas(self, request: Request) -> Response:
         """Answer with what may be painted on, read from a label map or photo."""
-        form = await self._form(request, {"picture"})
+        form = await read_form(request, {"picture"}, self.limits)
         if "picture" not in form.files:
             raise MediaError("a picture in the field picture", got="none", fix="see /api")
         return await self._canvas(lambda: self._uploads().canvas(form.files["picture"]))
@@ -248,79 +172,28 @@ class Studio:
         return await self._canvas(lambda: read_template(name, self.pipe))
 
     async def _canvas(self, make: Callable[[], Canvas]) -> Response:
-        def steps() -> Iterator[Canvas]:
-            yield make()
+        return JSONResponse((await self._do(make)).to_dict())
 
-        job = Job(steps())
+    async def _do(self, make: Callable[[], Result]) -> Result:
+        """Let the workshop make something, in its turn."""
+        job = Job(make() for _ in range(1))
         self.workshop.add(job)
         try:
             await self.bell.until(lambda: job.is_over)
             if job.state != "done":
                 raise Refused(job.error or "Expected to finish; got stopped; try again.", 400)
-            (canvas,) = job.results
-            return JSONResponse(canvas.to_dict())
+            return cast(Result, job.results[0])
         finally:
             self.workshop.cancel(job)
 
     def _uploads(self) -> Uploads:
         return Uploads(self.pipe, self.limits.pixels, self.folder)
 
-    async def _form(self, request: Request, names: set[str]) -> Form:
-        """Read a form of pictures and wishes; raise ``Refused`` for what is none, or too large."""
-        most = self.limits.upload_bytes
-        large = Refused(
-            f"Expected at most {most >> 20} MiB; got more; scale the pictures down.", 413
-        )
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            what = "Expected a form (multipart/form-data); got something else; see /api."
-            raise Refused(what, 415)
-        length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > most:
-            raise large
-        count = 0
-
-        async def stream() -> AsyncIterator[bytes]:
-            nonlocal count
-            async for chunk in request.stream():
-                count += len(chunk)
-                if count > most:
-                    raise large
-                yield chunk
-
-        parser = _InMemory(
-            request.headers, cast(Any, stream()), max_files=8, max_fields=8, max_part_size=1 << 20
-        )
-        try:
-            async with asyncio.timeout(self.limits.upload_seconds):
-                found = await parser.parse()
-                parts = [(name, await _content(value)) for name, value in found.multi_items()]
-                await found.close()
-        except TimeoutError:
-            seconds = f"{self.limits.upload_seconds:g} seconds"
-            raise Refused(f"Expected a form within {seconds}; got part of it.", 408) from None
-        except (MultiPartException, ClientDisconnect):
-            raise Refused(
-                "Expected a whole form; got one that breaks off; see /api.", 400
-            ) from None
-        files, wishes = {}, b"{}"
-        for name, content in parts:
-            if name == "wishes":
-                wishes = content
-            elif name in names and name not in files:
-                files[name] = content
-            else:
-                what = f"Expected files in the fields {', '.join(sorted(names))}"
-                raise Refused(f"{what}, once each; got others; see /api.", 400)
-        try:
-            return Form(files, wishes.decode())
-        except UnicodeDecodeError:
-            raise Refused("Expected wishes in UTF-8; got other bytes; see /api.", 400) from None
-
     # Videos.
 
     async def make(self, request: Request) -> Response:
         """Put a video into the queue."""
-        form = await self._form(request, set(NAMES) - {"picture"})
+        form = await read_form(request, set(NAMES) - {"picture"}, self.limits)
         wishes = Wishes.read(form.wishes)
         read = self._uploads().scene
         scene, notes = await anyio.to_thread.run_sync(
@@ -399,19 +272,7 @@ class Studio:
     async def ground(self, request: Request) -> Response:
         """Answer with the camera that took the first frame."""
         passes = _passes(self._job(request))
-
-        def steps() -> Iterator[Any]:
-            yield find_ground(self.pipe, passes[0])
-
-        job = Job(steps())
-        self.workshop.add(job)
-        try:
-            await self.bell.until(lambda: job.is_over)
-            if job.state != "done":
-                raise Refused(job.error or "Expected to finish; got stopped; try again.", 400)
-            return JSONResponse(asdict(job.results[0]))
-        finally:
-            self.workshop.cancel(job)
+        return JSONResponse(asdict(await self._do(lambda: find_ground(self.pipe, passes[0]))))
 
     async def recipe(self, request: Request) -> Response:
         """Answer with the command and the lines of Python that make the same video."""
@@ -429,6 +290,10 @@ class Studio:
         passes = _passes(job)
         folder = Path(mkdtemp(dir=self.folder))
 
+        def write() -> Path:
+            recipe = Recipe.of(job.about, self.pipe)
+            return save_scene(passes, folder, ending, self.pipe.label_space, recipe)
+
         async def stream(path: Path) -> AsyncIterator[bytes]:
             try:
                 async with await anyio.open_file(path, "rb") as file:
@@ -438,9 +303,7 @@ class Studio:
                 shutil.rmtree(folder, ignore_errors=True)
 
         try:
-            path = await anyio.to_thread.run_sync(
-                lambda: self._write(job.about, passes, folder, ending), limiter=self.readers
-            )
+            path = await anyio.to_thread.run_sync(write, limiter=self.readers)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -449,40 +312,6 @@ class Studio:
             "Content-Length": str(path.stat().st_size),
         }
         return StreamingResponse(stream(path), media_type=ENDINGS[ending], headers=headers)
-
-    def _write(self, scene: Scene, passes: list[GeneratedVideo], folder: Path, ending: str) -> Path:
-        recipe, first = Recipe.of(scene, self.pipe), passes[0]
-        extras: tuple[str, ...] = BASIC if ending == "zip" else ()
-        if ending == "zip" and first.motion.inverse_depth is not None:
-            extras += OF_SCENES
-        if ending == "zip" and first.instance_map is not None:
-            extras += OF_OBJECTS
-        place = folder / ("scene" if ending == "zip" else f"scene.{ending}")
-        with VideoSink(
-            place,
-            extras=extras,
-            frames_per_second=first.frames_per_second,
-            label_space=self.pipe.label_space,
-            command=recipe.command,
-        ) as sink:
-            for chunk in passes:
-                sink.write(chunk)
-        if ending != "zip":
-            return place
-        target = folder / "scene.zip"
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-            for path in sorted(place.rglob("*")):
-                if path.is_file():
-                    file.write(path, path.relative_to(folder).as_posix())
-            for name, content in recipe.files.items():
-                file.writestr(name, content)
-            file.writestr("command.txt", f"{recipe.line}\n")
-            file.writestr("scene.py", recipe.python)
-        return target
-
-
-async def _content(value: UploadFile | str) -> bytes:
-    return await value.read() if isinstance(value, UploadFile) else value.encode()
 
 
 def _passes(job: Job) -> list[GeneratedVideo]:
@@ -516,27 +345,3 @@ def _read_pages() -> dict[str, bytes]:
 def _file(content: bytes, name: str) -> Response:
     kind = TYPES[Path(name).suffix]
     return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    told = cast(Refused, error)
-    return JSONResponse({"error": str(told)}, told.status, told.headers)
-
-
-async def _too_much(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 503, {"Retry-After": "5"})
-
-
-async def _unfit(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
-
-
-async def _no_such(request: Request, error: Exception) -> Response:
-    told = cast(HTTPException, error)
-    text = f"Expected one of the routes at /api; got {told.detail.lower()}; see there."
-    return JSONResponse({"error": text}, told.status_code, told.headers)
-
-
-async def _unforeseen(request: Request, error: Exception) -> Response:
-    text = "Expected no mistake in seg2vid itself; got one; report what the terminal shows."
-    return JSONResponse({"error": text}, 500)
