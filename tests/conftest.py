@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 LONGEST = {
     *("test_readme.py", "test_run.py", "test_contributing.py", "test_keeper.py", "test_prepare.py"),
-    *("test_fine_tune.py", "test_segmenter.py", "test_paper.py", "test_geometry.py"),
+    *("test_fine_tune.py", "test_segmenter.py", "test_paper.py", "test_rendering.py"),
     *("test_candidates.py", "test_page.py", "test_work.py", "test_toycity.py"),
 }
 WHOLE_RUNS = {

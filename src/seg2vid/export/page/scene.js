@@ -1,4 +1,4 @@
-// Camera, depth and moved scenes: the same geometry as in Python (geometry.py tells why).
+// Camera, depth and moved scenes: the same geometry as in Python (the room geometry tells why).
 //
 // Axes: x right, y down, z forward, in metres, of the first camera. Inverse depth is 0 on the sky.
 
