@@ -1,6 +1,5 @@
 """The verbs that make videos: the size of a photo, the pace of the drive."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 import torch
 
 from seg2vid.cli import main as cli
-from seg2vid.cli.generate import own_size
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.generated import to_pixels
@@ -25,30 +23,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     Seg2VidPipeline.from_config(CONFIG).save_pretrained(folder)
     return folder
-
-
-@pytest.mark.parametrize(
-    ("photo", "expected"),
-    [
-        ((1024, 512), (1024, 512, 4)),
-        ((2048, 1024), (2048, 1024, 8)),
-        ((4096, 2048), (2048, 1024, 8)),  # no larger than that
-        ((384, 192), (384, 192, 2)),
-        ((1242, 375), (1216, 320, 2)),  # KITTI
-        ((256, 128), (256, 128, 1)),
-        ((200, 90), (256, 128, 1)),
-    ],
-)
-def test_a_photo_moves_at_its_own_size(
-    photo: tuple[int, int], expected: tuple[int, int, int]
-) -> None:
-    pipe = Seg2VidPipeline.from_config(replace(CONFIG, height=128, width=256))
-    assert own_size(*photo, pipe) == expected
-
-
-def test_only_a_scene_moves_at_another_size() -> None:
-    config = replace(CONFIG, architecture="paper", height=128, width=256)
-    assert own_size(1024, 512, Seg2VidPipeline.from_config(config)) == (256, 128, 1)
 
 
 def animate(tmp_path: Path, model: Path, *words: str) -> np.ndarray:

@@ -4,22 +4,26 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Event
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
-from seg2vid.cli.options import Animate, Generate
+from seg2vid.cli.inputs import (
+    check_look,
+    check_size,
+    list_inputs,
+    look_at,
+    read_control,
+    read_inputs,
+    read_look,
+)
 from seg2vid.cli.outputs import check_apart, check_picture_place, check_replaced
-from seg2vid.labels.convert import to_file_ids, translate_ids
-from seg2vid.labels.doctor import Diagnosis, Picture, diagnose
-from seg2vid.labels.fit import fit_image, fit_label_map
-from seg2vid.labels.space import Ids, LabelSpace, get_label_space
+from seg2vid.cli.video_options import Animate, Generate
 from seg2vid.media.drawing import contact_sheet, pick_evenly
 from seg2vid.media.generated import (
     GeneratedVideo,
@@ -30,60 +34,21 @@ from seg2vid.media.generated import (
     show_progress,
     write_behind,
 )
-from seg2vid.media.given import check_proportions, to_planes
-from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
-from seg2vid.media.pictures import FORMATS, read_image, write_image
+from seg2vid.media.label_maps import read_picture
+from seg2vid.media.pictures import read_image, write_image
 from seg2vid.media.uncertainty import Spread, UncertaintySink, uncertainty_place
 from seg2vid.media.video import Frame, video_ending
 from seg2vid.models.control import Control
 from seg2vid.models.weights import default_model
 from seg2vid.pipeline import DEFAULT_SECONDS, Seg2VidPipeline
-from seg2vid.structures import Look
 from seg2vid.tools.devices import choose_device, choose_precision
-from seg2vid.tools.errors import LabelMapError, MediaError
+from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import UNCERTAINTY, check_place
 from seg2vid.tools.processes import in_order
 
 Own = tuple[Path, str, int]
 """Of a video: where it goes, its title and its seed."""
-SIZE_STEP = 32
-"""Sides of a video are multiples of this: the networks halve the picture five times."""
-LARGEST_SIDE = 4096
-OWN_WIDTH, OWN_HEIGHT = 2048, 1024
-"""Largest size at which a photo moves unless --size says otherwise."""
 SHEET_COLUMNS = 8
-
-
-def check_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return ``size``, (width, height); raise ``MediaError`` unless both are multiples of 32."""
-    if any(side % SIZE_STEP or not SIZE_STEP <= side <= LARGEST_SIDE for side in size):
-        what = f"a size of multiples of {SIZE_STEP} up to {LARGEST_SIDE}"
-        near = [min(max(round(side / SIZE_STEP), 1) * SIZE_STEP, LARGEST_SIDE) for side in size]
-        got, fix = f"{size[0]}x{size[1]}", f"use --size {near[0]}x{near[1]}"
-        raise MediaError(what, got=got, fix=fix)
-    return size
-
-
-def own_size(width: int, height: int, pipe: Seg2VidPipeline) -> tuple[int, int, int]:
-    """Return the width and height at which a photo moves, and how many times the networks' that is.
-
-    At most 2048x1024, and whole cells of the networks; what is cut off is least. A photo smaller
-    than the model's size is moved at that.
-    """
-    shrink = min(1.0, OWN_WIDTH / width, OWN_HEIGHT / height)
-    wide, tall = int(width * shrink), int(height * shrink)
-    fits, usual = [], pipe.width * pipe.height
-    scales = range(2, 17) if pipe.config.architecture == "geometry" else ()
-    for scale in scales:
-        cell = SIZE_STEP * scale
-        columns, rows = wide // cell, tall // cell
-        # Far from the size that the networks are used to they see less well.
-        if 0.4 * usual <= columns * rows * SIZE_STEP**2 <= 3 * usual:
-            fits.append((columns * rows * cell**2, scale, columns * cell, rows * cell))
-    if not fits:
-        return pipe.width, pipe.height, 1
-    _, scale, wide, tall = max(fits)
-    return wide, tall, scale
 
 
 def make_videos(options: Generate | Animate) -> Iterator[str]:
@@ -91,7 +56,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
 
     Raises ``Seg2VidError``, for all inputs before the first video.
     """
-    control = _read_control(options)
+    control = read_control(options)
     # Here, and where photos are segmented: most videos need neither, and both take long to import.
     motion = None
     if isinstance(options, Animate) and options.motion_from is not None:
@@ -99,7 +64,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
         from seg2vid.transfer import play_motion
 
         motion = MotionClip(options.motion_from, options.motion_labels, options.motion_step)
-    places = _list_inputs(options)
+    places = list_inputs(options)
     outputs = options.outputs([place.stem for place in places])
     _check_options(options, places, list(outputs.values()))
     pipe = _load(options)
@@ -110,10 +75,10 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
         yield found
     if len(places) > 1:
         for place in places:
-            _look_at(options, place, pipe.label_space)
+            look_at(options, place, pipe.label_space)
     look = {}
     if isinstance(options, Generate) and options.look is not None:
-        look["look"], look_notes = _read_look(options, options.look, pipe)
+        look["look"], look_notes = read_look(options, options.look, pipe)
         yield from look_notes
     rows: dict[Path, dict[str, list[Frame]]] = {}
     seeds: Sequence[int] = range(options.seed, options.seed + options.samples)
@@ -175,7 +140,7 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
 
     with in_order(workers) as work:
         for number, place in enumerate(places):
-            inputs, notes = _read_inputs(options, place, pipe)
+            inputs, notes = read_inputs(options, place, pipe)
             inputs |= {"num_frames": num_frames, "frames_per_second": rate, "speed": options.speed}
             inputs |= look
             yield from work(lambda _, lines=notes: lines)
@@ -271,27 +236,6 @@ def _pick_seeds(
     return pick_diverse(pipe, count=count, seed=seed, control=control, **given)
 
 
-def _list_inputs(options: Generate | Animate) -> list[Path]:
-    """Return the label maps, or photos, in the order given; a folder stands for its pictures."""
-    if isinstance(options, Animate):
-        return [options.photo]
-    places: list[Path] = []
-    for place in options.labels:
-        found = [place]
-        if place.is_dir():
-            found = sorted(one for one in place.iterdir() if one.suffix.lower() in FORMATS)
-            if not found:
-                what, fix = f"pictures ({', '.join(FORMATS)}) in {place}", "name their folder"
-                raise MediaError(what, got="none", fix=fix)
-        places += found
-    for name in ("first_frame", "instances"):
-        if len(places) > 1 and (one := getattr(options, name)) is not None:
-            option = name.replace("_", "-")
-            what, fix = f"one label map with --{option}", "run seg2vid for each of them"
-            raise MediaError(what, got=f"{len(places)} with {one}", fix=fix)
-    return places
-
-
 def _check_options(
     options: Generate | Animate, places: Sequence[Path], paths: Sequence[Path]
 ) -> None:
@@ -321,64 +265,12 @@ def _check_options(
         check_picture_place(options.contact_sheet)
     if isinstance(options, Generate):
         read_picture(places[0])
-        _check_look(options)
+        check_look(options)
     else:
         read_image(options.photo)
         if options.labels is not None:
             read_picture(options.labels)
     check_replaced(outputs, overwrite=options.overwrite)
-
-
-def _read_control(options: Generate | Animate) -> Control | None:
-    """Return what a user wishes for the motion, if anything."""
-    camera, move, freeze, path = options.camera, options.move, options.freeze, options.control
-    has_wishes = camera is not None or move or freeze or path is not None
-    has_clip = isinstance(options, Animate) and options.motion_from is not None
-    if has_clip and (has_wishes or options.loop or options.diverse is not None):
-        what, fix = "wishes for the motion, or --motion-from", "leave one of them out"
-        raise MediaError(what, got="both", fix=fix)
-    if not has_wishes:
-        return None
-    if path is None:
-        strength = options.strength
-        return Control.read(camera=camera, move=move or (), freeze=freeze, strength=strength)
-    if camera is not None or move or freeze:
-        what = "--control, or --camera, --move and --freeze"
-        raise MediaError(what, got="both", fix="write all of them into the file")
-    return Control.read_file(path)
-
-
-def _check_look(options: Generate) -> None:
-    if options.look_labels is not None and options.look is None:
-        raise MediaError("--look with --look-labels", got="none", fix="name the photo with --look")
-    if options.look is None:
-        return
-    if options.first_frame is not None or options.photo:
-        what, fix = "a label map whose first frame is painted with --look", "leave --look out"
-        raise MediaError(what, got="a photo that is the first frame", fix=fix)
-    read_image(options.look)
-    if options.look_labels is not None:
-        read_picture(options.look_labels)
-
-
-def _read_look(options: Generate, photo: Path, pipe: Seg2VidPipeline) -> tuple[Look, list[str]]:
-    """Return the look of a photo, and what was found."""
-    space, pixels, labels = pipe.label_space, read_image(photo), options.look_labels
-    if labels is None:
-        from seg2vid.data.teachers.photos import segment_photo
-
-        ids, notes = (
-            segment_photo(pixels, space, options),
-            [f"{photo}: segmented; its look is taken"],
-        )
-    else:
-        read = read_label_map(labels, space=space)
-        ids, notes = read.ids, [f"{photo}: its look is taken, {labels}: {read.diagnosis.summary}"]
-        notes += [f"warning: {warning}" for warning in read.diagnosis.warnings]
-        check_proportions(pixels.shape[:2], ids.shape, str(photo))
-    fitted = fit_label_map(ids, height=pipe.height, width=pipe.width, fill=space.void_id).ids
-    picture = to_planes(fit_image(pixels, height=pipe.height, width=pipe.width))
-    return pipe.read_look(picture, torch.from_numpy(fitted)), notes
 
 
 def _other_inputs(options: Generate | Animate) -> list[Path | None]:
@@ -388,78 +280,3 @@ def _other_inputs(options: Generate | Animate) -> list[Path | None]:
     if isinstance(options, Generate):
         return [*shared, options.first_frame, options.look, options.look_labels]
     return [*shared, options.labels, options.motion_from, options.motion_labels]
-
-
-def _read_inputs(
-    options: Generate | Animate, place: Path, pipe: Seg2VidPipeline
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the inputs of the pipeline, at the size of the video, and what was found and done."""
-    space = pipe.label_space
-    own = space if options.label_space is None else get_label_space(options.label_space)
-    photo = options.photo if isinstance(options, Animate) else options.first_frame
-    picture, found = _look_at(options, place, own)
-    if found.ids is None:
-        is_given = photo is not None and photo != place
-        found = _segment(options, picture, own, "" if is_given else "; it becomes the first frame")
-        photo = photo or place
-    ids, lost = translate_ids(cast(Ids, found.ids), own, space)
-    pixels = None if photo is None else read_image(photo)
-    width, height, scale = *(options.size or (pipe.width, pipe.height)), 1
-    if options.size is None and pixels is not None:
-        width, height, scale = own_size(pixels.shape[1], pixels.shape[0], pipe)
-    fit = partial(fit_label_map, height=height, width=width, aspect=options.aspect)
-    fitted = fit(ids, fill=space.void_id)
-    inputs: dict[str, Any] = {"label_map": torch.from_numpy(fitted.ids)[None]}
-    inputs |= {"instance_map": None, "first_frame": None}
-    instances = found.instance_map
-    if options.instances is not None:
-        instances = read_instance_map(options.instances)
-        if instances.shape != ids.shape:
-            what = f"an instance map of {_size(ids)}, like the labels"
-            got = f"{options.instances} with {_size(instances)}"
-            raise MediaError(what, got=got, fix="give both at one size")
-    if instances is not None:
-        inputs["instance_map"] = torch.from_numpy(fit(instances, fill=0).ids)[None]
-    if pixels is not None:
-        check_proportions(pixels.shape[:2], ids.shape, str(photo))
-        frame = fit_image(pixels, height=height, width=width, aspect=options.aspect)
-        inputs |= {"first_frame": to_planes(frame)[None], "scale": scale}
-    if isinstance(options, Generate):
-        inputs |= {"resample": options.resample, "resample_seed": options.resample_seed}
-    warnings = [f"warning: {warning}" for warning in found.warnings]
-    if lost:
-        warnings.append(f"warning: {', '.join(lost)}: no such class in {space.name}, read as void")
-    return inputs, [f"{picture.name}: {found.summary}", *warnings, fitted.sentence]
-
-
-def _look_at(
-    options: Generate | Animate, place: Path, space: LabelSpace
-) -> tuple[Picture, Diagnosis]:
-    """Return the picture of the labels and what it is: without ids a photo, to be segmented."""
-    labels = options.labels if isinstance(options, Animate) else None
-    is_photo = labels is None if isinstance(options, Animate) else options.photo
-    picture = read_picture(labels or place)
-    if is_photo:
-        return picture, Diagnosis("photo", "as asked")
-    found = diagnose(picture, space=space, encoding=options.encoding, palette=options.palette)
-    if found.ids is None and (labels is not None or found.kind != "photo"):
-        raise LabelMapError(f"{picture.name}: {found.problems[0]}")
-    if found.ids is None and isinstance(options, Generate):
-        _check_look(replace(options, photo=True))
-    return picture, found
-
-
-def _segment(
-    options: Generate | Animate, picture: Picture, space: LabelSpace, use: str
-) -> Diagnosis:
-    """Return the label map of a photo, as the bundled segmenter sees it."""
-    from seg2vid.data.teachers.photos import segment_photo
-
-    ids = segment_photo(read_image(Path(picture.name)), space, options)
-    plain = replace(picture, pixels=to_file_ids(ids, space), mode="P", palette=None)
-    found = diagnose(plain, space=space, encoding="train")
-    return replace(found, ids=ids, kind="train ids", detail=f"a photo, segmented first{use}")
-
-
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"

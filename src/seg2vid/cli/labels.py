@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from seg2vid.cli.generate import check_size
+from seg2vid.cli.inputs import check_size
 from seg2vid.cli.options import LabelsCheck, LabelsConvert, LabelsSpaces
 from seg2vid.cli.outputs import check_apart, check_replaced
 from seg2vid.labels.convert import colourise

@@ -18,15 +18,15 @@ from importlib import import_module
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from seg2vid.cli import options
+from seg2vid.cli import options, training_options, video_options
 from seg2vid.cli.arguments import parse
 from seg2vid.data.annotated.settings import DatasetOptions
 from seg2vid.data.prepare.settings import PrepareOptions
 from seg2vid.tools.errors import Seg2VidError, printable
 
 VERBS: dict[str, tuple[type, str]] = {
-    "generate": (options.Generate, "seg2vid.cli.generate.make_videos"),
-    "animate": (options.Animate, "seg2vid.cli.generate.make_videos"),
+    "generate": (video_options.Generate, "seg2vid.cli.generate.make_videos"),
+    "animate": (video_options.Animate, "seg2vid.cli.generate.make_videos"),
     "studio": (options.Studio, "seg2vid.cli.studio.run"),
     "models": (options.Models, "seg2vid.cli.models.list_all"),
     "labels check": (options.LabelsCheck, "seg2vid.cli.labels.check"),
@@ -36,10 +36,10 @@ VERBS: dict[str, tuple[type, str]] = {
     "prepare": (PrepareOptions, "seg2vid.data.prepare.run.run"),
     "dataset": (DatasetOptions, "seg2vid.data.annotated.run.run"),
     "toycity": (options.ToyCity, "seg2vid.cli.data.toycity"),
-    "train first-frame": (options.TrainFirstFrame, "seg2vid.cli.training.train_stage"),
-    "train motion": (options.TrainMotion, "seg2vid.cli.training.train_stage"),
-    "train segmenter": (options.TrainSegmenter, "seg2vid.cli.training.train_stage"),
-    "train replay": (options.TrainReplay, "seg2vid.cli.training.train_replay"),
+    "train first-frame": (training_options.TrainFirstFrame, "seg2vid.cli.training.train_stage"),
+    "train motion": (training_options.TrainMotion, "seg2vid.cli.training.train_stage"),
+    "train segmenter": (training_options.TrainSegmenter, "seg2vid.cli.training.train_stage"),
+    "train replay": (training_options.TrainReplay, "seg2vid.cli.training.train_replay"),
     "export": (options.Export, "seg2vid.cli.export.export"),
     "assemble": (options.Assemble, "seg2vid.cli.models.assemble"),
     "convert": (options.Convert, "seg2vid.cli.models.convert"),

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
-from seg2vid.cli.options import TrainFirstFrame, TrainMotion, TrainReplay, TrainSegmenter
+from seg2vid.cli.training_options import TrainFirstFrame, TrainMotion, TrainReplay, TrainSegmenter
 from seg2vid.data.sources import open_training_data, open_validation_data
 from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.models.config import preset
