@@ -1,8 +1,12 @@
 // The page: what is painted is sent as soon as painting pauses, and plays as it is made.
 
+import { $, attempt, make, mark, progress, say, trouble, veil, walk } from "/page/dom.js";
 import { Drawing, emptyRoad } from "/page/drawing.js";
+import { copy, dataBlob, download, planesOf, shrunk } from "/page/files.js";
+import { Futures } from "/page/futures.js";
 import { Keeper, fromLink, toLink } from "/page/keep.js";
 import { Painter } from "/page/painter.js";
+import { Panels } from "/page/panels.js";
 import { Player } from "/page/player.js";
 import { greyPng, palettePng } from "/page/png.js";
 import { Server, Video } from "/page/server.js";
@@ -10,32 +14,15 @@ import { START, tidied, tidiedPaths, toWishes, usualGround } from "/page/wishes.
 
 const PAUSE = 120; // ms without a change after which a video is asked for
 const REST = 500; // ms after a video until its three siblings are asked for
-const PREVIEW_FRAMES = 9;
-const LARGEST_PHOTO = 2048; // pixels on its longer side; larger ones are scaled here
 const LONGEST_LINK = 300000;
 
-const $ = (id) => document.getElementById(id);
-const make = (tag, words = {}, ...inner) => {
-  const element = Object.assign(document.createElement(tag), words);
-  element.append(...inner);
-  return element;
-};
-
 const server = new Server();
-let about, drawing, painter, player, ground, keeper;
-let state = structuredClone(START);
+let about, drawing, painter, player, panels, futures, ground, keeper;
+const state = structuredClone(START);
 const photos = { first: null, look: null };
 let timer = 0;
 let siblingTimer = 0;
-let siblings = [];
 let changes = 0;
-
-// Words for the user.
-function trouble(text) {
-  $("trouble").hidden = !text;
-  $("trouble").querySelector("span").textContent = text;
-}
-const say = (text) => ($("status").textContent = text);
 
 // Asking for videos.
 async function formOf(wishes) {
@@ -55,7 +42,7 @@ async function formOf(wishes) {
 function changed() {
   changes++;
   $("hint").hidden = drawing.labels.some((id) => id !== drawing.voidId);
-  for (const button of $("futures").children) button.classList.toggle("old", Boolean(button.video));
+  futures.age();
   clearTimeout(timer);
   clearTimeout(siblingTimer);
   timer = setTimeout(run, PAUSE);
@@ -63,8 +50,7 @@ function changed() {
 
 async function run() {
   clearTimeout(timer);
-  for (const one of siblings) one.drop();
-  siblings = [];
+  futures.drop();
   if (!painter.begun) drawing.settle();
   if (drawing.labels.every((id) => id === drawing.voidId)) {
     player.next?.drop();
@@ -80,11 +66,6 @@ async function run() {
   follow(video);
   const form = await formOf(video.wishes);
   if (player.next === video) video.start(form);
-}
-
-function veil(text) {
-  $("veil").hidden = !text;
-  $("veil").textContent = text;
 }
 
 function follow(video) {
@@ -108,11 +89,10 @@ function follow(video) {
   learnGround(video);
   if (!$("take").hidden && $("take").open) showRecipe();
   clearTimeout(siblingTimer);
-  siblingTimer = setTimeout(showFutures, REST);
-}
-
-function progress(text) {
-  $("progress-text").textContent = text;
+  siblingTimer = setTimeout(() => {
+    const mine = changes;
+    futures.show(formOf, () => mine === changes);
+  }, REST);
 }
 
 async function learnGround(video) {
@@ -127,132 +107,18 @@ async function learnGround(video) {
   }
 }
 
-// Four futures: this seed's and its next three.
-function drawFutures() {
-  const first = state.first;
-  const buttons = [...$("futures").children];
-  buttons.forEach((button, n) => {
-    const isChosen = first + n === state.seed;
-    button.setAttribute("aria-checked", String(isChosen));
-    button.tabIndex = isChosen ? 0 : -1;
-    button.querySelector("span").textContent = `seed ${first + n}`;
-    button.setAttribute("aria-label", `Future of seed ${first + n}`);
-  });
-}
-
-async function showFutures() {
-  const first = state.first;
-  const mine = changes;
-  for (let n = 0; n < 4; n++) {
-    const button = $("futures").children[n];
-    if (first + n === state.seed) {
-      button.video = player.video;
-      button.classList.remove("old");
-      continue;
-    }
-    const wishes = { ...player.video.wishes, seed: first + n, frames: PREVIEW_FRAMES, background: true };
-    delete wishes.loop;
-    const video = new Video(server);
-    siblings.push(video);
-    video.addEventListener("told", () => video.fetch("frames"));
-    video.addEventListener("frames", () => {
-      button.video = video;
-      button.classList.remove("old");
-    });
-    const form = await formOf(wishes);
-    if (mine !== changes) return video.drop();
-    await video.start(form);
-  }
-}
-
-function turnFutures(now) {
-  const number = Math.floor(now / (1000 / about.frames_per_second));
-  for (const button of $("futures").children) {
-    const ready = button.video ? Math.min(PREVIEW_FRAMES, button.video.here("frames")) : 0;
-    if (!ready) continue;
-    const canvas = button.querySelector("canvas");
-    const shown = player.isPlaying ? number % ready : 0;
-    button.video.draw(canvas.getContext("2d"), "frames", shown, canvas.width, canvas.height);
-  }
-  requestAnimationFrame(turnFutures);
-}
-
 function chooseSeed(seed, isNew) {
   state.seed = seed;
   if (isNew) state.first = seed;
   $("seed").value = seed;
-  drawFutures();
+  futures.draw();
   changed();
   keep();
 }
 
-// Panels.
 function drawPanels() {
-  const present = drawing.present();
-  const there = about.classes.filter((one) => present.has(one.id) && one.id !== drawing.voidId);
-  const signature = there.map((one) => one.id).join();
-  if (drawPanels.signature !== signature) {
-    drawPanels.signature = signature;
-    const moving = there.filter((one) => one.moves);
-    $("speeds").replaceChildren(...moving.map(speedOf));
-    $("freeze").replaceChildren(...there.map(freezeOf));
-    if (!there.length) $("freeze").append(make("span", { className: "hint", textContent: "Nothing is painted yet." }));
-  }
-  for (const label of $("speeds").children) label.show();
-  for (const label of $("freeze").querySelectorAll("input")) label.checked = state.freeze.includes(label.name);
-  const items = [...painter.paths].map(([number]) => [number, drawing.objectOf(number)]).filter(([, one]) => one);
-  $("paths").replaceChildren(...items.map(([number, object]) => {
-    const button = make("button", { type: "button", textContent: "Remove" });
-    button.setAttribute("aria-label", `Remove the path of ${object.name}`);
-    button.onclick = () => {
-      painter.paths.delete(number);
-      painter.drawOver();
-      told();
-    };
-    return make("li", {}, make("span", { textContent: object.name }), button);
-  }));
-  $("no-paths").hidden = items.length > 0;
-  for (const name of ["steers", "loop", "begins"]) $({ steers: "steer", loop: "loop", begins: "begin" }[name]).checked = state[name];
-  for (const name of ["forward", "turn", "speed", "seed", "seconds"]) $(name).value = state[name];
-  $("forward-text").textContent = `${state.forward} m/s`;
-  $("turn-text").textContent = `${state.turn} °/s`;
-  $("speed-text").textContent = `${state.speed}×`;
-  $("camera").classList.toggle("off", !state.steers);
-  $("knob").style.left = `${((state.turn + 30) / 60) * 100}%`;
-  $("knob").style.top = `${100 - ((state.forward + 5) / 25) * 100}%`;
-  $("begin-row").hidden = !photos.first;
-  $("look-clear").hidden = !photos.look;
-  $("look-name").textContent = photos.look ? "a photo's light, weather and materials" : "";
-  $("anew-list").textContent = state.anew.length ? `anew: ${state.anew.join(", ")}` : "";
-  $("anew-clear").hidden = !state.anew.length;
-  $("undo").disabled = !drawing.done.length;
-  $("redo").disabled = !drawing.undone.length;
-  drawFutures();
-}
-
-function speedOf(one) {
-  const input = make("input", { type: "range", min: "0", max: "3", step: "0.1" });
-  const output = make("output");
-  const label = make("label", {}, `Of each ${one.name} `, input, output);
-  label.show = () => {
-    const share = state.shares[one.name] ?? 1;
-    input.value = share;
-    output.textContent = share ? `${share}×` : "still";
-  };
-  input.oninput = () => {
-    state.shares[one.name] = Number(input.value);
-    told();
-  };
-  return label;
-}
-
-function freezeOf(one) {
-  const input = make("input", { type: "checkbox", name: one.name });
-  input.onchange = () => {
-    state.freeze = state.freeze.filter((name) => name !== one.name).concat(input.checked ? one.name : []);
-    told();
-  };
-  return make("label", { className: "inline" }, input, one.name);
+  panels.draw();
+  futures.draw();
 }
 
 // A wish changed.
@@ -278,7 +144,7 @@ async function keepNow() {
 }
 
 function takeState(kept) {
-  state = { ...tidied(kept.state || {}, about.classes) };
+  Object.assign(state, tidied(kept.state || {}, about.classes));
   painter.paths = tidiedPaths(kept.paths);
 }
 
@@ -288,12 +154,13 @@ async function begin() {
   drawing = new Drawing(about.width, about.height, about.classes);
   painter = new Painter(drawing, $("stage"));
   player = new Player($("screen"), about.width, about.height, about.frames_per_second);
+  panels = new Panels(about, drawing, painter, state, photos, told);
+  futures = new Futures(about, player, server, state, chooseSeed);
   ground = usualGround(drawing);
   const licence = about.licence ? `, ${about.licence}` : "";
   $("about").textContent = `seg2vid ${about.version}, model ${about.model} (${about.label_space}${licence})`;
   fillLists();
   listen();
-  requestAnimationFrame(turnFutures);
   const link = location.hash.startsWith("#s=") ? location.hash.slice(3) : "";
   const hasLink = link && (await openLink(link));
   try {
@@ -332,24 +199,13 @@ async function openLink(link) {
   }
 }
 
-const planes = (canvas) => {
-  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const objects = bytes(canvas.instances);
-  return [bytes(canvas.labels), new Uint16Array(objects.buffer)];
-};
-
 async function openCanvas(canvas) {
   painter.paths.clear();
-  photos.first = canvas.photo ? await (await dataBlob(canvas.photo)) : null;
+  photos.first = canvas.photo ? dataBlob(canvas.photo) : null;
   state.begins = Boolean(photos.first);
-  drawing.replace(...planes(canvas));
+  drawing.replace(...planesOf(canvas));
   say(canvas.notes.join("; "));
   told();
-}
-
-function dataBlob(address) {
-  const bytes = Uint8Array.from(atob(address.split(",")[1]), (letter) => letter.charCodeAt(0));
-  return new Blob([bytes], { type: "image/png" });
 }
 
 async function openTemplate(name) {
@@ -369,31 +225,6 @@ async function openTemplate(name) {
   await attempt(async () => openCanvas(await server.json(`/api/templates/${name}${seed}`)), "Opening…");
 }
 
-// Do what may fail, and say so.
-async function attempt(action, words) {
-  trouble("");
-  if (words) say(words);
-  try {
-    await action();
-  } catch (error) {
-    if (error.name === "AbortError") return;
-    say("");
-    if (error.status !== 0) trouble(error.message);
-  }
-}
-
-// A photo as it is, or scaled where it is large.
-async function shrunk(file) {
-  const bitmap = await createImageBitmap(file).catch(() => null);
-  if (!bitmap || Math.max(bitmap.width, bitmap.height) <= LARGEST_PHOTO) return file;
-  const share = LARGEST_PHOTO / Math.max(bitmap.width, bitmap.height);
-  const canvas = new OffscreenCanvas(Math.round(bitmap.width * share), Math.round(bitmap.height * share));
-  const pen = canvas.getContext("2d");
-  pen.imageSmoothingQuality = "high";
-  pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  return canvas.convertToBlob({ type: "image/png" });
-}
-
 async function openFile(file) {
   await attempt(async () => {
     const form = new FormData();
@@ -402,24 +233,6 @@ async function openFile(file) {
     form.append("picture", isPhoto ? await shrunk(file) : file, "picture");
     await openCanvas(await server.json("/api/canvas", { method: "POST", body: form }));
   }, "Reading…");
-}
-
-function download(blob, name) {
-  const link = make("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-}
-
-async function copy(text, what) {
-  if (navigator.clipboard) await navigator.clipboard.writeText(text);
-  else {
-    const field = make("textarea", { value: text });
-    document.body.append(field);
-    field.select();
-    document.execCommand("copy");
-    field.remove();
-  }
-  say(`copied: ${what}`);
 }
 
 async function showRecipe() {
@@ -459,36 +272,12 @@ function fillLists() {
     button.onclick = () => chooseLayer(name);
     return button;
   }));
-  $("futures").replaceChildren(...Array.from({ length: 4 }, (_, n) => {
-    const button = make("button", { type: "button" }, make("canvas", { width: 192, height: 96 }), make("span"));
-    button.setAttribute("role", "radio");
-    button.onclick = () => chooseSeed((state.first) + n);
-    return button;
-  }));
   const kinds = about.classes.filter((one) => one.id !== drawing.voidId);
   $("anew").replaceChildren(...kinds.map((one) => make("option", { value: one.name, textContent: one.name })));
   const first = about.classes.find((one) => one.name === "road") || about.classes[0];
   chooseClass(first.id);
   chooseLayer("frames");
-  for (const group of [$("palette"), $("layers"), $("futures")]) group.addEventListener("keydown", walk);
-}
-
-// Arrow keys in a group of choices.
-function walk(event) {
-  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-  if (!step) return;
-  const shown = [...event.currentTarget.children].filter((one) => !one.hidden);
-  const next = shown[(shown.indexOf(event.target) + step + shown.length) % shown.length];
-  next.focus();
-  next.click();
-  event.preventDefault();
-}
-
-function mark(group, chosen) {
-  [...group.children].forEach((button, n) => {
-    button.setAttribute("aria-checked", String(n === chosen));
-    button.tabIndex = n === chosen ? 0 : -1;
-  });
+  for (const group of [$("palette"), $("layers")]) group.addEventListener("keydown", walk);
 }
 
 function chooseClass(id) {
@@ -507,10 +296,6 @@ function search(text) {
   const shown = [...$("palette").children];
   shown.forEach((button, n) => (button.hidden = !about.classes[n].name.includes(text.trim().toLowerCase())));
   return shown.findIndex((button) => !button.hidden);
-}
-
-function zoom(step) {
-  painter.zoomBy(step);
 }
 
 function setSize(size) {
@@ -557,8 +342,8 @@ function listen() {
   for (const button of $("tools").querySelectorAll("[data-tool]")) button.onclick = () => painter.choose(button.dataset.tool);
   $("undo").onclick = () => drawing.undo();
   $("redo").onclick = () => drawing.redo();
-  $("zoom-in").onclick = () => zoom(1);
-  $("zoom-out").onclick = () => zoom(-1);
+  $("zoom-in").onclick = () => painter.zoomBy(1);
+  $("zoom-out").onclick = () => painter.zoomBy(-1);
   $("size").oninput = () => setSize(Number($("size").value));
   $("guide").onchange = () => {
     painter.guided = $("guide").checked;
@@ -629,48 +414,8 @@ function listen() {
     player.go(number);
   };
   $("compare").onchange = $("split").oninput = setCompare;
-  $("others").onclick = () => chooseSeed((state.first) + 4, true);
+  $("others").onclick = () => chooseSeed(state.first + 4, true);
   $("seed").onchange = () => chooseSeed(Math.min(999999999, Math.max(0, Math.floor(Number($("seed").value) || 0))), true);
-  const fields = { steer: "steers", loop: "loop", begin: "begins" };
-  for (const [id, name] of Object.entries(fields))
-    $(id).onchange = () => {
-      state[name] = $(id).checked;
-      told();
-    };
-  for (const id of ["forward", "turn"])
-    $(id).oninput = () => {
-      state[id] = Number($(id).value);
-      state.steers = true;
-      told();
-    };
-  for (const id of ["speed", "seconds"])
-    $(id).oninput = () => {
-      state[id] = Number($(id).value);
-      told();
-    };
-  const steer = (event) => {
-    if (!(event.buttons & 1)) return;
-    $("pad").setPointerCapture(event.pointerId);
-    const box = $("pad").getBoundingClientRect();
-    const across = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
-    const up = 1 - Math.min(1, Math.max(0, (event.clientY - box.top) / box.height));
-    Object.assign(state, { turn: Math.round(across * 60 - 30), forward: Math.round(up * 50 - 10) / 2, steers: true });
-    told();
-  };
-  $("pad").onpointerdown = $("pad").onpointermove = steer;
-  $("look-clear").onclick = () => {
-    photos.look = null;
-    told();
-  };
-  $("roll").onclick = () => {
-    if (!state.anew.includes($("anew").value)) state.anew.push($("anew").value);
-    state.anewSeed++;
-    told();
-  };
-  $("anew-clear").onclick = () => {
-    Object.assign(state, { anew: [], anewSeed: 0 });
-    told();
-  };
   $("take").ontoggle = () => $("take").open && showRecipe();
   for (const button of $("saves").children) button.onclick = () => save(button.dataset.ending);
   for (const button of document.querySelectorAll("[data-copy]"))
@@ -690,7 +435,7 @@ function listen() {
   addEventListener("keydown", keys);
   addEventListener("pagehide", () => {
     keepNow();
-    for (const one of [player.next, player.video, ...siblings]) if (one && !one.isOver) one.drop();
+    for (const one of [player.next, player.video, ...futures.videos]) if (one && !one.isOver) one.drop();
   });
 }
 
@@ -718,9 +463,9 @@ function keys(event) {
   const actions = {
     "[": () => setSize(painter.size - 1),
     "]": () => setSize(painter.size + 1),
-    "+": () => zoom(1),
-    "=": () => zoom(1),
-    "-": () => zoom(-1),
+    "+": () => painter.zoomBy(1),
+    "=": () => painter.zoomBy(1),
+    "-": () => painter.zoomBy(-1),
     "/": () => $("search").focus(),
     k: () => player.play(),
     ",": () => player.play(false) ?? player.go(player.number - 1),
