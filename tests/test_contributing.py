@@ -60,7 +60,7 @@ from seg2vid.data.recordings import find_layout, list_recordings
 from seg2vid.evaluation.figures import OVER_TIME
 from seg2vid.evaluation.measure import ARRAYS, Judges, Measurement
 from seg2vid.evaluation.metric_table import METRICS
-from seg2vid.evaluation.candidates import Output
+from seg2vid.evaluation.output import Output
 from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.structures import Clip
 from seg2vid.training.config import FirstFrameTrainingConfig

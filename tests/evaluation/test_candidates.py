@@ -9,19 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seg2vid.evaluation import candidates as module
-from seg2vid.evaluation.candidates import (
-    BASELINES,
-    Candidate,
-    Model,
-    baselines_of,
-    posterior,
-    still_start,
-)
+from seg2vid.evaluation.baselines import BASELINES
+from seg2vid.evaluation.candidates import Model, baselines_of, posterior, still_start
 from seg2vid.evaluation.cases import Cases
+from seg2vid.evaluation.output import Candidate
 from seg2vid.models.checkpoint import save_checkpoint
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip
@@ -31,7 +25,7 @@ from seg2vid.tools.errors import ModelError
 from seg2vid.tools.files import digest_of
 from seg2vid.transfer import encode_motion
 from tests.evaluation_runs import TINY, build_model, still_protocol, write_model
-from tests.tiny import CONFIG, HEIGHT, WIDTH, street_map
+from tests.tiny import CONFIG, HEIGHT, WIDTH
 
 pytestmark = pytest.mark.usefixtures("arithmetic")
 
@@ -77,19 +71,6 @@ def shortened(clip: Clip, count: int) -> Clip:
     return Clip(clip.first_frame, clip.frames[:, :count], clip.label_map, maps)
 
 
-def translating(dx: int, dy: int, count: int = 4) -> Clip:
-    """A smooth random picture that moves by (dx, dy) pixels from frame to frame."""
-    height, width = HEIGHT + 32, WIDTH + 32
-    noise = torch.rand(1, 3, height // 4, width // 4, generator=torch.Generator().manual_seed(1))
-    large = F.interpolate(noise, (height, width), mode="bicubic").clamp(0, 1)
-    frames = [
-        large[:, :, 16 - dy * t : 16 - dy * t + HEIGHT, 16 - dx * t : 16 - dx * t + WIDTH]
-        for t in range(count)
-    ]
-    labels = street_map()
-    return Clip(frames[0], torch.stack(frames[1:], 1), labels)
-
-
 def test_the_truth_is_the_clip_itself(clip: Clip) -> None:
     output = BASELINES["truth"].make(clip, 3)
     assert torch.equal(output.frames, whole(clip))
@@ -110,33 +91,6 @@ def test_repeating_shows_the_first_frame_and_does_not_move(clip: Clip) -> None:
     assert output.motion.backward_flow.shape == (1, 3, 2, HEIGHT, WIDTH)
     assert not output.motion.backward_flow.any() and not output.motion.forward_flow.any()
     assert output.motion.forward_visible.all() and output.motion.backward_visible.all()
-
-
-def test_extrapolated_flow_goes_on_as_it_began() -> None:
-    clip = translating(2, 1)
-    output = BASELINES["extrapolated"].make(clip, 0)
-    inside = (..., slice(16, -16), slice(16, -16))
-    for time in range(3):
-        expected = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1) * (time + 1)
-        flows = (output.motion.forward_flow[:, time], -output.motion.backward_flow[:, time])
-        for flow in flows:
-            error = (flow - expected)[inside].norm(dim=1)
-            assert float(error.mean()) < 0.1 * (time + 1) and float(error.median()) < 0.25
-    assert torch.equal(output.frames[:, 0], clip.first_frame)
-    errors = (output.frames[:, 1:] - clip.frames)[inside].abs().mean((0, 2, 3, 4))
-    still = (clip.first_frame[:, None] - clip.frames)[inside].abs().mean((0, 2, 3, 4))
-    assert bool((errors < 0.05 * still).all())
-    # Labels move with the frames, by whole pixels.
-    moved = clip.label_map[:, 16 - 3 : -16 - 3, 16 - 6 : -16 - 6]
-    assert float((output.label_maps[:, 3][inside] == moved).float().mean()) > 0.98
-    assert float(output.motion.backward_visible[..., 0, 0].max()) == 0, "the corner is new"
-
-
-def test_extrapolation_sees_no_third_frame() -> None:
-    clip = translating(2, 1)
-    other = replace(clip, frames=torch.cat((clip.frames[:, :1], torch.rand(1, 2, 3, 64, 128)), 1))
-    first, second = (BASELINES["extrapolated"].make(given, 0) for given in (clip, other))
-    assert torch.equal(first.frames, second.frames)
 
 
 @pytest.mark.usefixtures("exact")

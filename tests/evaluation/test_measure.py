@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg2vid.evaluation.candidates import BASELINES, Output
+from seg2vid.evaluation.baselines import BASELINES
 from seg2vid.evaluation.cases import Cases
 from seg2vid.evaluation.measure import ARRAYS, Judges, Measurement, Unit, motion_arrays
 from seg2vid.evaluation.metrics.motion import (
@@ -15,6 +15,7 @@ from seg2vid.evaluation.metrics.motion import (
     hidden_average_precision,
     visibility_scores,
 )
+from seg2vid.evaluation.output import Output
 from seg2vid.models.depth import Depth
 from seg2vid.models.judges.inception import InceptionOutput
 from seg2vid.models.judges.perceptual import PerceptualDistance

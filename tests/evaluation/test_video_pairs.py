@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from seg2vid.evaluation.candidates import Candidate, baselines_of, video_folder
+from seg2vid.evaluation.candidates import baselines_of, video_folder
 from seg2vid.evaluation.cases import Cases
+from seg2vid.evaluation.output import Candidate
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.run import compare_videos
 from seg2vid.evaluation.video_pairs import VideoPairs

@@ -20,8 +20,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from seg2vid.data.stills import StillFolder
-from seg2vid.evaluation.candidates import Candidate, Output
 from seg2vid.evaluation.cases import Cases, digest_of
+from seg2vid.evaluation.output import Candidate, Output
 from seg2vid.evaluation.protocol import Protocol, get_protocol
 from seg2vid.evaluation.run import run
 from seg2vid.evaluation.work import Setup, work

@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.data.teachers.teacher import FlowTeacher, LabelTeacher
-from seg2vid.evaluation.candidates import Output
 from seg2vid.evaluation.metrics import image, scene
 from seg2vid.evaluation.metrics.diversity import pairwise_distances
 from seg2vid.evaluation.metrics.frechet import clip_for_judge
@@ -22,6 +21,7 @@ from seg2vid.evaluation.metrics.motion import (
     warping_error,
 )
 from seg2vid.evaluation.metrics.semantics import confusion_matrix
+from seg2vid.evaluation.output import Output
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.depth import own_car

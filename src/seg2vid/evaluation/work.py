@@ -16,17 +16,12 @@ from einops import rearrange
 from safetensors.torch import load, save_file
 from tqdm import tqdm
 
-from seg2vid.evaluation.candidates import (
-    Candidate,
-    Model,
-    Output,
-    TrainingPhotos,
-    baselines_of,
-    video_folder,
-)
+from seg2vid.evaluation.baselines import TrainingPhotos
+from seg2vid.evaluation.candidates import Model, baselines_of, video_folder
 from seg2vid.evaluation.cases import Cases, digest_of
 from seg2vid.evaluation.judges import load_judges
 from seg2vid.evaluation.measure import Measurement, Unit
+from seg2vid.evaluation.output import Candidate, Output
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs, VideosOfClips
 from seg2vid.media.generated import to_pixels

@@ -1,17 +1,63 @@
-"""Baselines of single pictures: the photo whose map is most alike, and mean colours."""
+"""Baselines: flow that goes on as it began, the photo whose map is most alike, mean colours."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from seg2vid.evaluation.candidates import Candidate, TrainingPhotos, thumbnail
+from seg2vid.evaluation.baselines import BASELINES, TrainingPhotos, thumbnail
+from seg2vid.evaluation.output import Candidate
 from seg2vid.media.pictures import write_label_map
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError
 from tests.evaluation_runs import SPACE
+from tests.tiny import HEIGHT, WIDTH, street_map
+
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
+
+def translating(dx: int, dy: int, count: int = 4) -> Clip:
+    """A smooth random picture that moves by (dx, dy) pixels from frame to frame."""
+    height, width = HEIGHT + 32, WIDTH + 32
+    noise = torch.rand(1, 3, height // 4, width // 4, generator=torch.Generator().manual_seed(1))
+    large = F.interpolate(noise, (height, width), mode="bicubic").clamp(0, 1)
+    frames = [
+        large[:, :, 16 - dy * t : 16 - dy * t + HEIGHT, 16 - dx * t : 16 - dx * t + WIDTH]
+        for t in range(count)
+    ]
+    labels = street_map()
+    return Clip(frames[0], torch.stack(frames[1:], 1), labels)
+
+
+def test_extrapolated_flow_goes_on_as_it_began() -> None:
+    clip = translating(2, 1)
+    output = BASELINES["extrapolated"].make(clip, 0)
+    inside = (..., slice(16, -16), slice(16, -16))
+    for time in range(3):
+        expected = torch.tensor([2.0, 1.0]).view(1, 2, 1, 1) * (time + 1)
+        flows = (output.motion.forward_flow[:, time], -output.motion.backward_flow[:, time])
+        for flow in flows:
+            error = (flow - expected)[inside].norm(dim=1)
+            assert float(error.mean()) < 0.1 * (time + 1) and float(error.median()) < 0.25
+    assert torch.equal(output.frames[:, 0], clip.first_frame)
+    errors = (output.frames[:, 1:] - clip.frames)[inside].abs().mean((0, 2, 3, 4))
+    still = (clip.first_frame[:, None] - clip.frames)[inside].abs().mean((0, 2, 3, 4))
+    assert bool((errors < 0.05 * still).all())
+    # Labels move with the frames, by whole pixels.
+    moved = clip.label_map[:, 16 - 3 : -16 - 3, 16 - 6 : -16 - 6]
+    assert float((output.label_maps[:, 3][inside] == moved).float().mean()) > 0.98
+    assert float(output.motion.backward_visible[..., 0, 0].max()) == 0, "the corner is new"
+
+
+def test_extrapolation_sees_no_third_frame() -> None:
+    clip = translating(2, 1)
+    other = replace(clip, frames=torch.cat((clip.frames[:, :1], torch.rand(1, 2, 3, 64, 128)), 1))
+    first, second = (BASELINES["extrapolated"].make(given, 0) for given in (clip, other))
+    assert torch.equal(first.frames, second.frames)
 
 
 def write_photo(folder: Path, name: str, halves: tuple[int, int], brightness: int) -> None:
