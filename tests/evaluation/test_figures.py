@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from seg2vid.evaluation.figures import (
-    Results,
     build_figures,
     clip_values,
-    frames_text,
     json_number,
     make_curve,
     make_row,
@@ -24,6 +22,7 @@ from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.metrics.frechet import inception_score, kernel_distance
 from seg2vid.evaluation.metrics.intervals import Interval, interval_of_mean
 from seg2vid.evaluation.protocol import Protocol
+from seg2vid.evaluation.results import Results, frames_text
 from tests.evaluation_runs import TINY, still_protocol
 
 NAN = math.nan

@@ -20,11 +20,12 @@ from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.evaluation import work
 from seg2vid.evaluation.cases import digest_of_all, open_dataset
 from seg2vid.evaluation.compare import FORMAT, REPORT, read_report
-from seg2vid.evaluation.figures import Results, build_figures, clip_values
+from seg2vid.evaluation.figures import build_figures, clip_values
 from seg2vid.evaluation.judges import JUDGE_FILES, judge_digests
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.report.page import write_evaluation_report
+from seg2vid.evaluation.results import Results
 from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.evaluation.work import Setup
 from seg2vid.tools.environment import describe_environment, describe_machine, without_folders
