@@ -11,7 +11,8 @@ from PIL import Image
 
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import get_label_space
-from seg2vid.media.generated import GeneratedVideo, join_passes
+from seg2vid.media.generated import GeneratedVideo
+from seg2vid.media.passes import join_passes
 from seg2vid.models.checkpoint import save_checkpoint
 from seg2vid.models.control import Control
 from seg2vid.models.weights import find_weights, list_models

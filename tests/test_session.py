@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg2vid.media.generated import GeneratedVideo, join_passes
+from seg2vid.media.generated import GeneratedVideo
+from seg2vid.media.passes import join_passes
 from seg2vid.models.control import Control
 from seg2vid.models.key_frame import KeyFrame
 from seg2vid.pipeline import Seg2VidPipeline

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import TypeCheckError
 
 from seg2vid.data.clips import stack
-from seg2vid.media.generated import GeneratedVideo, join_passes
+from seg2vid.media.generated import GeneratedVideo
+from seg2vid.media.passes import join_passes
 from seg2vid.structures import Animation, Carrier, Clip, Latent, Motion, Posterior
 
 BATCH, TIME, HEIGHT, WIDTH = 3, 2, 4, 6

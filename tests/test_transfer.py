@@ -12,7 +12,7 @@ import torch
 import seg2vid
 from seg2vid.cli import main as cli
 from seg2vid.data.motion_clip import MotionClip
-from seg2vid.media.generated import join_passes
+from seg2vid.media.passes import join_passes
 from seg2vid.media.pictures import read_image, write_image, write_label_map
 from seg2vid.media.video import read_video
 from seg2vid.models.motion_encoder import build_motion_encoder

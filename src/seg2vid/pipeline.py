@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from seg2vid.labels.space import LabelSpace
-from seg2vid.media.generated import GeneratedVideo, join_passes, play_back, show_progress
+from seg2vid.media.generated import GeneratedVideo
 from seg2vid.media.given import GivenFrames, GivenMaps, GivenPicture, take_inputs
+from seg2vid.media.passes import join_passes, play_back, show_progress
 from seg2vid.models.animator import (
     Animator,
 )

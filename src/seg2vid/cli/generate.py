@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -25,16 +26,9 @@ from seg2vid.cli.inputs import (
 from seg2vid.cli.outputs import check_apart, check_picture_place, check_replaced
 from seg2vid.cli.video_options import Animate, Generate
 from seg2vid.media.drawing import contact_sheet, pick_evenly
-from seg2vid.media.generated import (
-    GeneratedVideo,
-    VideoSink,
-    check_output,
-    outer_paths,
-    seen_in,
-    show_progress,
-    write_behind,
-)
+from seg2vid.media.generated import GeneratedVideo, VideoSink, check_output, outer_paths, seen_in
 from seg2vid.media.label_maps import read_picture
+from seg2vid.media.passes import show_progress, write_behind
 from seg2vid.media.pictures import read_image, write_image
 from seg2vid.media.uncertainty import Spread, UncertaintySink, uncertainty_place
 from seg2vid.media.video import Frame, video_ending
@@ -51,17 +45,103 @@ Own = tuple[Path, str, int]
 SHEET_COLUMNS = 8
 
 
+@dataclass
+class _Maker:
+    """What the videos of one call share, and how each is made."""
+
+    options: Generate | Animate
+    pipe: Seg2VidPipeline
+    control: Control | None
+    codes: Sequence[Any] | None
+    """The motion of a clip that is played, where one is."""
+    rate: float
+    num_frames: int
+    workers: int
+    rows: dict[Path, dict[str, list[Frame]]] = field(default_factory=dict)
+    """Of each video that is made, the rows of the contact sheet by their titles."""
+
+    @property
+    def command(self) -> list[str]:
+        """What the user typed."""
+        return ["seg2vid", *sys.argv[1:]]
+
+    def stream(self, seed: int, inputs: dict[str, Any]) -> Iterator[GeneratedVideo]:
+        """Return the passes of a video."""
+        if self.codes is not None:
+            from seg2vid.transfer import play_motion
+
+            return play_motion(self.pipe, self.codes, **inputs, seed=seed)
+        dice, loop = torch.Generator().manual_seed(seed), self.options.loop
+        return self.pipe.stream(**inputs, control=self.control, loop=loop, generator=dice)
+
+    def progress(self, passes: Iterator[GeneratedVideo]) -> Iterator[GeneratedVideo]:
+        """Show how far a long video is, where it is the only one at work."""
+        is_long = self.num_frames > 2 * (self.pipe.num_frames + 1)
+        bar = None if is_long and self.workers == 1 else False
+        return show_progress(passes, self.num_frames, bar)
+
+    def sink(self, path: Path) -> VideoSink:
+        """Open what is written of a video."""
+        return VideoSink(
+            path,
+            extras=_own_extras(self.options),
+            frames_per_second=self.rate,
+            label_space=self.pipe.label_space,
+            keep=pick_evenly(self.num_frames, SHEET_COLUMNS) if self.options.contact_sheet else (),
+            command=self.command,
+        )
+
+    def tell(self, own: Own, sink: VideoSink, seconds: float) -> str:
+        """Keep the rows of a video that is made, and say so."""
+        path, title, seed = own
+        self.rows[path] = {f"{title}: {name}": row for name, row in sink.kept.items() if row}
+        written, plural = (
+            ", ".join(map(str, sink.paths.values())),
+            "s" if self.num_frames > 1 else "",
+        )
+        return f"wrote {written} ({self.num_frames} frame{plural}, seed {seed}, {seconds:.1f} s)"
+
+    def make(self, own: Own, inputs: dict[str, Any], stopped: Event) -> list[str]:
+        """Make one video."""
+        start, (path, _, seed) = time.perf_counter(), own
+        with (sink := self.sink(path)):
+            write_behind(sink, self.progress(self.stream(seed, inputs)), stopped)
+        return [self.tell(own, sink, time.perf_counter() - start)]
+
+    def make_together(
+        self, own: Sequence[Own], place: Path, inputs: dict[str, Any], stopped: Event
+    ) -> list[str]:
+        """Make all seeds pass by pass, so that none is kept to see what they differ in."""
+        start, ending = time.perf_counter(), video_ending(self.options.output)
+        with ExitStack() as opened:
+            sinks = [opened.enter_context(self.sink(path)) for path, _, _ in own]
+            together = UncertaintySink(place, frames_per_second=self.rate, ending=ending)
+            opened.enter_context(together)
+            about = {"command": self.command, "label_space": self.pipe.label_space.name}
+            together.about = {**about, **self.pipe.source, "seeds": [seed for _, _, seed in own]}
+            first, *others = (self.stream(seed, inputs) for _, _, seed in own)
+            for chunk in self.progress(first):
+                if stopped.is_set():
+                    raise KeyboardInterrupt
+                spread, is_begin = Spread(), sinks[0].count == 0
+                for sink, one in zip(sinks, chain([chunk], map(next, others)), strict=True):
+                    sink.write(one)
+                    spread.add(*seen_in(one, with_first=is_begin))
+                together.write(spread.uncertainty())
+        seconds = (time.perf_counter() - start) / len(own)
+        lines = [self.tell(one, sink, seconds) for one, sink in zip(own, sinks, strict=True)]
+        return [*lines, f"wrote {place} ({len(own)} seeds)"]
+
+
 def make_videos(options: Generate | Animate) -> Iterator[str]:
     """Make a video from each input and seed; yield what a person wants to know.
 
     Raises ``Seg2VidError``, for all inputs before the first video.
     """
-    control = read_control(options)
+    control, motion, codes = read_control(options), None, None
     # Here, and where photos are segmented: most videos need neither, and both take long to import.
-    motion = None
     if isinstance(options, Animate) and options.motion_from is not None:
         from seg2vid.data.motion_clip import MotionClip
-        from seg2vid.transfer import play_motion
 
         motion = MotionClip(options.motion_from, options.motion_labels, options.motion_step)
     places = list_inputs(options)
@@ -76,115 +156,44 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
     if len(places) > 1:
         for place in places:
             look_at(options, place, pipe.label_space)
-    look = {}
+    shared: dict[str, Any] = {"num_frames": num_frames, "frames_per_second": rate}
+    shared["speed"] = options.speed
     if isinstance(options, Generate) and options.look is not None:
-        look["look"], look_notes = read_look(options, options.look, pipe)
+        shared["look"], look_notes = read_look(options, options.look, pipe)
         yield from look_notes
-    rows: dict[Path, dict[str, list[Frame]]] = {}
     seeds: Sequence[int] = range(options.seed, options.seed + options.samples)
-    plural = "s" if num_frames > 1 else ""
-    together, is_long = _together(options, places), num_frames > 2 * (pipe.num_frames + 1)
+    together = _together(options, places)
     workers = _workers(options, len(places) if together else len(outputs))
+    maker = _Maker(options, pipe, control, codes, rate, num_frames, workers)
     began = time.perf_counter()
-
-    def passes_of(seed: int, inputs: dict[str, Any]) -> Iterator[GeneratedVideo]:
-        if motion is not None:
-            return play_motion(pipe, codes, **inputs, seed=seed)
-        dice = torch.Generator().manual_seed(seed)
-        return pipe.stream(**inputs, control=control, loop=options.loop, generator=dice)
-
-    def sink_of(path: Path) -> VideoSink:
-        return VideoSink(
-            path,
-            extras=_own_extras(options),
-            frames_per_second=rate,
-            label_space=pipe.label_space,
-            keep=pick_evenly(num_frames, SHEET_COLUMNS) if options.contact_sheet else (),
-            command=["seg2vid", *sys.argv[1:]],
-        )
-
-    def told(path: Path, title: str, seed: int, sink: VideoSink, seconds: float) -> str:
-        rows[path] = {f"{title}: {name}": row for name, row in sink.kept.items() if row}
-        written = ", ".join(map(str, sink.paths.values()))
-        return f"wrote {written} ({num_frames} frame{plural}, seed {seed}, {seconds:.1f} s)"
-
-    def make(
-        path: Path, title: str, seed: int, inputs: dict[str, Any], stopped: Event
-    ) -> list[str]:
-        start = time.perf_counter()
-        with (sink := sink_of(path)):
-            bar = None if is_long and workers == 1 else False
-            passes = show_progress(passes_of(seed, inputs), num_frames, bar)
-            write_behind(sink, passes, stopped)
-        return [told(path, title, seed, sink, time.perf_counter() - start)]
-
-    def make_together(
-        own: list[Own], place: Path, inputs: dict[str, Any], stopped: Event
-    ) -> list[str]:
-        """Make all seeds pass by pass, so that none is kept to see what they differ in."""
-        start = time.perf_counter()
-        with ExitStack() as opened:
-            sinks = [opened.enter_context(sink_of(path)) for path, _, _ in own]
-            spread = UncertaintySink(
-                place, frames_per_second=rate, ending=video_ending(options.output)
-            )
-            opened.enter_context(spread)
-            about = {"command": ["seg2vid", *sys.argv[1:]], "label_space": pipe.label_space.name}
-            spread.about = {**about, **pipe.source, "seeds": [seed for _, _, seed in own]}
-            videos = [passes_of(seed, inputs) for _, _, seed in own]
-            bar = None if is_long and workers == 1 else False
-            _write_in_turns(sinks, videos, spread, num_frames, bar, stopped)
-        seconds = (time.perf_counter() - start) / len(own)
-        lines = [told(*one, sink, seconds) for one, sink in zip(own, sinks, strict=True)]
-        return [*lines, f"wrote {place} ({len(own)} seeds)"]
-
     with in_order(workers) as work:
         for number, place in enumerate(places):
             inputs, notes = read_inputs(options, place, pipe)
-            inputs |= {"num_frames": num_frames, "frames_per_second": rate, "speed": options.speed}
-            inputs |= look
+            inputs |= shared
             yield from work(lambda _, lines=notes: lines)
             if options.diverse is not None:
                 seeds = _pick_seeds(pipe, options.diverse, options.seed, control, inputs)
                 yield f"seeds that move most differently: {', '.join(map(str, seeds))}"
             own: list[Own] = []
             for (one, index), path in outputs.items():
-                seed = seeds[index] if one == number else 0
-                title = f"seed {seed}" if len(places) == 1 else f"{place.stem}, seed {seed}"
-                own += [(path, title, seed)] if one == number else []
+                if one == number:
+                    title = f"seed {seeds[index]}"
+                    title = title if len(places) == 1 else f"{place.stem}, {title}"
+                    own.append((path, title, seeds[index]))
             if together:
-                yield from work(partial(make_together, own, together[number], inputs))
-            for path, title, seed in [] if together else own:
-                yield from work(partial(make, path, title, seed, inputs))
+                yield from work(partial(maker.make_together, own, together[number], inputs))
+            for video in [] if together else own:
+                yield from work(partial(maker.make, video, inputs))
         yield from work()
     if len(outputs) > 1:
         seconds = time.perf_counter() - began
         rates = f"{len(outputs)} videos in {seconds:.1f} s, {len(outputs) / seconds:.2f} a second"
         yield f"{rates}: {workers} at a time on {pipe.device.type} in {pipe.computes_in}"
     if options.contact_sheet is not None:
-        ordered = [row for path in outputs.values() for row in rows[path].items()]
+        ordered = [row for path in outputs.values() for row in maker.rows[path].items()]
         stacked = {title: np.stack(row) for title, row in ordered}
         write_image(options.contact_sheet, contact_sheet(stacked))
         yield f"wrote {options.contact_sheet}"
-
-
-def _write_in_turns(
-    sinks: Sequence[VideoSink],
-    videos: Sequence[Iterator[GeneratedVideo]],
-    spread_sink: UncertaintySink,
-    num_frames: int,
-    is_shown: bool | None,
-    stopped: Event,
-) -> None:
-    """Write a pass of every video and what they differ in, then the next pass."""
-    for first in show_progress(videos[0], num_frames, is_shown):
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        spread, is_begin = Spread(), sinks[0].count == 0
-        for sink, chunk in zip(sinks, chain([first], map(next, videos[1:])), strict=True):
-            sink.write(chunk)
-            spread.add(*seen_in(chunk, with_first=is_begin))
-        spread_sink.write(spread.uncertainty())
 
 
 def _together(options: Generate | Animate, places: Sequence[Path]) -> list[Path]:

@@ -16,7 +16,8 @@ from seg2vid.evaluation.output import Candidate, Output, Role, with_first
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs, VideosOfClips
 from seg2vid.labels.space import get_label_space
-from seg2vid.media.generated import GeneratedVideo, join_passes
+from seg2vid.media.generated import GeneratedVideo
+from seg2vid.media.passes import join_passes
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import BOXES, Seg2VidPipeline
