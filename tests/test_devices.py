@@ -14,7 +14,8 @@ from seg2vid.data.teachers.labels import BundledTeacher
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.models import animator
 from seg2vid.models.appearance_encoder import AppearanceEncoder
-from seg2vid.models.motion_decoder import Drive, MotionDecoder
+from seg2vid.models.drive import Drive
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_tracker import _Pictures
 from seg2vid.structures import Clip, Frames, Labels, Objects, Pictures, ScenePaths
 from seg2vid.tools.files import EXTRAS

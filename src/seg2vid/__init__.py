@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from seg2vid.labels.space import get_label_space as get_label_space
     from seg2vid.media.generated import GeneratedVideo as GeneratedVideo
     from seg2vid.models.control import Control as Control
-    from seg2vid.models.first_frame import interpolate_looks as interpolate_looks
+    from seg2vid.models.looks import interpolate_looks as interpolate_looks
     from seg2vid.models.weights import list_models as list_models
     from seg2vid.pipeline import Seg2VidPipeline as Seg2VidPipeline
     from seg2vid.session import Session as Session
@@ -35,7 +35,7 @@ _NAMES = {
     "labels.space": "LabelSpace get_label_space",
     "media.generated": "GeneratedVideo",
     "models.control": "Control",
-    "models.first_frame": "interpolate_looks",
+    "models.looks": "interpolate_looks",
     "models.weights": "list_models",
     "session": "Session",
     "diversity": "pick_diverse",

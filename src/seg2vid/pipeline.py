@@ -14,15 +14,14 @@ from seg2vid.labels.space import LabelSpace
 from seg2vid.media.generated import GeneratedVideo
 from seg2vid.media.given import GivenFrames, GivenMaps, GivenPicture, take_inputs
 from seg2vid.media.passes import join_passes, play_back, show_progress
-from seg2vid.models.animator import (
-    Animator,
-)
+from seg2vid.models.animator import Animator
 from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.control import Control
-from seg2vid.models.first_frame import FirstFrame, check_same_kind
+from seg2vid.models.first_frame import FirstFrame
 from seg2vid.models.layers import OBJECT_FACTOR, coarse_labels, count_rows, find_objects
+from seg2vid.models.looks import check_same_kind
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights, is_restricted, read_licence
 from seg2vid.session import Pace, Session
 from seg2vid.structures import Labels, Latent, Look, Motion, Objects, Pictures, join_batch

@@ -25,9 +25,9 @@ from seg2vid.models.animator import (
     mark_painted,
 )
 from seg2vid.models.control import Control, steering
+from seg2vid.models.drive import Drive, last_velocity
 from seg2vid.models.key_frame import KeyFrame
 from seg2vid.models.layers import OBJECT_FACTOR, coarse_labels, find_objects
-from seg2vid.models.motion_decoder import Drive, last_velocity
 from seg2vid.structures import Objects, join_batch
 from seg2vid.tools.errors import ModelError
 

@@ -10,13 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg2vid.evaluation.figures import (
-    build_figures,
-    clip_values,
-    json_number,
-    make_curve,
-    make_row,
-)
+from seg2vid.evaluation.figures import build_figures, clip_values, json_number, make_curve, make_row
 from seg2vid.evaluation.measure import Unit
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.metrics.frechet import inception_score, kernel_distance

@@ -14,21 +14,10 @@ import torch
 
 from seg2vid.evaluation.candidates import Model
 from seg2vid.evaluation.cases import Cases, digest_of, digest_of_all
-from seg2vid.evaluation.judges import (
-    JUDGE_FILES,
-    SEGMENTER_FILE,
-    judge_digests,
-    load_judges,
-)
+from seg2vid.evaluation.judges import JUDGE_FILES, SEGMENTER_FILE, judge_digests, load_judges
 from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.protocol import get_protocol
-from seg2vid.evaluation.run import (
-    changes,
-    figure_of,
-    run,
-    share_cores,
-    summary_lines,
-)
+from seg2vid.evaluation.run import changes, figure_of, run, share_cores, summary_lines
 from seg2vid.evaluation.work import Setup
 from seg2vid.models.judges.files import JUDGES_VARIABLE
 from seg2vid.tools.errors import MediaError, Seg2VidError

@@ -10,15 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from seg2vid.evaluation import study as module
-from seg2vid.evaluation.study import (
-    Item,
-    Key,
-    analyse,
-    make_page,
-    read_answers,
-    sign_test,
-    wilson,
-)
+from seg2vid.evaluation.study import Item, Key, analyse, make_page, read_answers, sign_test, wilson
 from seg2vid.tools.errors import MediaError, Seg2VidError
 from tests.evaluation.test_video_pairs import write
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from seg2vid.labels.convert import colourise, to_file_ids
-from seg2vid.labels.doctor import Diagnosis, Picture, diagnose
+from seg2vid.labels.diagnosis import Diagnosis, Picture
+from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import write_label_map

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from seg2vid.geometry import rays_of, rigid_motion
+from seg2vid.geometry import rays_of
+from seg2vid.geometry.paths import rigid_motion
 from seg2vid.media.annotations import camera_pose, flow_between
 from seg2vid.media.generated import GeneratedVideo, VideoSink
 from seg2vid.media.label_maps import read_instance_map

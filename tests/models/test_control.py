@@ -11,8 +11,9 @@ from torch import Tensor
 from seg2vid.geometry import rates_of, way_of
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.control import Control, Pose, Wish
+from seg2vid.models.drive import Drive
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_decoder import Drive, MotionDecoder
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.errors import LabelMapError, MediaError, ModelError
 from tests import tiny

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from seg2vid.geometry import Scene, move_scene
 from seg2vid.models.animator import mark_painted
+from seg2vid.models.drive import FINENESS, Drive
 from seg2vid.models.key_frame import KeyFrame, _fill, _halving
-from seg2vid.models.motion_decoder import FINENESS, Drive
 from seg2vid.structures import Camera, ScenePaths
 from seg2vid.warp import warp_clip
 

@@ -12,8 +12,9 @@ from seg2vid.labels.convert import one_hot
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.config import FirstFrameConfig
-from seg2vid.models.first_frame import FirstFrame, KnownLooks, interpolate_looks
+from seg2vid.models.first_frame import FirstFrame
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, coarse_labels, find_objects
+from seg2vid.models.looks import KnownLooks, interpolate_looks
 from seg2vid.models.patch_discriminator import PatchDiscriminator, augment
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Look

@@ -12,15 +12,9 @@ from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import DepthConfig, ModelConfig
 from seg2vid.models.depth import DepthNetwork, own_car, stand, stand_up
+from seg2vid.models.drive import FINENESS, keep_apart, last_velocity, render
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_decoder import (
-    FINENESS,
-    MotionDecoder,
-    hold_together,
-    keep_apart,
-    last_velocity,
-    render,
-)
+from seg2vid.models.motion_decoder import MotionDecoder, hold_together
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Latent, ScenePaths

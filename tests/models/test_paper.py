@@ -20,12 +20,7 @@ from seg2vid.models.judges.perceptual import PerceptualNetworks, VGGFeatures
 from seg2vid.models.layers import MAX_OBJECTS, find_objects
 from seg2vid.models.motion_decoder import KEY_PASSES
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
-from seg2vid.models.paper import (
-    PaperFlowDecoder,
-    PaperMotionEncoder,
-    PaperRefiner,
-    rows_of_code,
-)
+from seg2vid.models.paper import PaperFlowDecoder, PaperMotionEncoder, PaperRefiner, rows_of_code
 from seg2vid.models.refiner import Refiner
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Latent, Motion, ScenePaths

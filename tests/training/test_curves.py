@@ -14,14 +14,7 @@ from PIL import Image
 
 from seg2vid.tools.errors import MediaError
 from seg2vid.training import curves as train_curves
-from seg2vid.training.curves import (
-    COLOURS,
-    INK,
-    Curve,
-    draw_curves,
-    read_curves,
-    write_curves,
-)
+from seg2vid.training.curves import COLOURS, INK, Curve, draw_curves, read_curves, write_curves
 
 
 def write_log(run: Path, version: int, rows: Iterable[Mapping[str, Any]], *, cut: int = 0) -> None:

@@ -27,14 +27,7 @@ from seg2vid.training import folder as run_folder
 from seg2vid.training import run as train
 from seg2vid.training.config import FirstFrameTrainingConfig, MotionTrainingConfig
 from seg2vid.training.first_frame import FirstFrameStage
-from seg2vid.training.folder import (
-    RunState,
-    claim,
-    note_start,
-    read_state,
-    room_for,
-    write_state,
-)
+from seg2vid.training.folder import RunState, claim, note_start, read_state, room_for, write_state
 from seg2vid.training.keeper import RunKeeper
 from seg2vid.training.recipes import read_recipe
 from seg2vid.training.stage import Stage

@@ -24,14 +24,7 @@ from seg2vid.training.motion import MotionStage, at_times, draw_hints
 from seg2vid.training.recipes import make_stage
 from seg2vid.training.stage import Stage
 from seg2vid.training.validation import measure, write_samples
-from tests.tiny import (
-    CONFIG,
-    FIRST_FRAME_TRAINING,
-    MOTION_TRAINING,
-    QUIET,
-    street_map,
-    write_clips,
-)
+from tests.tiny import CONFIG, FIRST_FRAME_TRAINING, MOTION_TRAINING, QUIET, street_map, write_clips
 from tests.training.test_folder import Rendered
 from tests.training.test_stage import SMALL
 

@@ -10,7 +10,8 @@ import torch
 
 from seg2vid.cli.video_options import Animate, Generate
 from seg2vid.labels.convert import to_file_ids, translate_ids
-from seg2vid.labels.doctor import Diagnosis, Picture, diagnose
+from seg2vid.labels.diagnosis import Diagnosis, Picture
+from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import Ids, LabelSpace, get_label_space
 from seg2vid.media.given import check_proportions, to_planes

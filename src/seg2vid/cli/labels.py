@@ -6,7 +6,8 @@ from seg2vid.cli.inputs import check_size
 from seg2vid.cli.options import LabelsCheck, LabelsConvert, LabelsSpaces
 from seg2vid.cli.outputs import check_apart, check_replaced
 from seg2vid.labels.convert import colourise
-from seg2vid.labels.doctor import Diagnosis, diagnose
+from seg2vid.labels.diagnosis import Diagnosis
+from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_label_map
 from seg2vid.labels.flat_colours import drawn_space
 from seg2vid.labels.space import LabelSpace, get_label_space, list_label_spaces

@@ -7,93 +7,27 @@ silent, whether ground lies at the bottom and sky at the top. What rests on the 
 reported. Few flat colours of no class are a drawing, anything else a photo.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePath
 from shlex import quote
-from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
 from seg2vid.labels import convert
+from seg2vid.labels.by_colour import find_by_colours
+from seg2vid.labels.diagnosis import Diagnosis, Encoding, Palette, Picture, photo_found, unknown
 from seg2vid.labels.fit import MINIMUM_SIDE
-from seg2vid.labels.flat_colours import (
-    FEW_COLOURS,
-    PLAIN_COLOURS,
-    FlatColour,
-    drawn_space,
-    find_flat_colours,
-    name_colour,
-)
-from seg2vid.labels.space import Ids, LabelSpace, Values, get_label_space, list_label_spaces
-from seg2vid.tools.errors import LabelMapError, expected
+from seg2vid.labels.flat_colours import FEW_COLOURS, FlatColour, find_flat_colours
+from seg2vid.labels.space import Ids, LabelSpace, Values, list_label_spaces
+from seg2vid.tools.errors import LabelMapError
 
-Kind = Literal[
-    "train ids", "raw ids", "palette", "colours", "instance ids", "drawing", "photo", "unknown"
-]
-Encoding = Literal["auto", "train", "raw", "colour", "instance"]
-Palette = Literal["known", "nearest"]
-"""Which colours tell a class: those of a known label space alone, or those nearest to them too."""
-
-FOREIGN_SHARE = 0.25
-"""Share of pixels in foreign colours from which it is no map: photos > 0.45, JPEG maps < 0.1."""
-FOREIGN_FLAT_SHARE = 0.002
-"""The same of flat areas, which compression does not make."""
-KNOWN_SHARE, KNOWN_DISTANCE, KNOWN_CLASSES = 0.95, 6.0, 3
-"""Another label space is recognised where so much of the drawing has its colours, of as many
-classes, and half of it has a counterpart: primary colours may be those of anything."""
-EXACT_SHARE = 0.99
-"""With so many pixels exactly of class colours each of them is what it says."""
 BLENDED_SHARE = 0.25
 """Share of changes from one id to another that go over an id in between: maps < 0.1, maps that were
 resized like photos > 0.4."""
 
 _GROUND = frozenset({"road", "sidewalk", "terrain"})
 _ABOVE = frozenset({"sky", "building", "vegetation"})
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The pixels of a file as they are stored, and what the file says about them."""
-
-    pixels: Values | UInt8[np.ndarray, "height width channel"]
-    mode: str
-    """Pillow's name of the pixel format: L, P, I;16, RGB, RGBA ..."""
-    palette: UInt8[np.ndarray, "entry 3"] | None = None
-    name: str = "FILE"
-    """The path as the user wrote it, for the repair command; it may also tell the encoding."""
-    is_jpeg: bool = False
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What a label map file is, what is wrong with it, and its ids where they can be told."""
-
-    kind: Kind
-    detail: str
-    """How it was recognised, in a few words."""
-    ids: Ids | None = None
-    """Ids, void = number of classes; None when the file cannot be read as a label map."""
-    instance_map: Ids | None = None
-    class_shares: tuple[tuple[str, float], ...] = ()
-    """Name and share of the pixels (0 ... 1) of every class that occurs, largest first."""
-    warnings: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    """Why it cannot be used: each says what was expected, what came and what to do."""
-    colours: tuple[FlatColour, ...] = ()
-    """The colours of a drawing, the largest first."""
-    repair: str | None = None
-    """The command that makes a plain map of train ids; None where no doubt would be removed."""
-
-    @property
-    def summary(self) -> str:
-        """One line: what it is, its size and its largest classes."""
-        if self.ids is None:
-            return self.problems[0]
-        height, width = self.ids.shape
-        shares = convert.listed([f"{name} {share:.0%}" for name, share in self.class_shares], 4)
-        return f"{self.kind} ({self.detail}), {width}x{height}: {shares}"
 
 
 def diagnose(
@@ -134,18 +68,18 @@ def _find(picture: Picture, space: LabelSpace, encoding: Encoding, palette: Pale
     height, width = picture.pixels.shape[:2]
     if min(height, width) < MINIMUM_SIDE:
         what = f"a label map of at least {MINIMUM_SIDE}x{MINIMUM_SIDE} pixels"
-        return _unknown("too small", what, f"{width}x{height}", "give one with more pixels")
+        return unknown("too small", what, f"{width}x{height}", "give one with more pixels")
     if picture.pixels.ndim == 3:
         return _find_in_channels(picture, space, encoding, palette)
     if encoding == "colour" and picture.palette is None:
         what, got = "a colour-coded picture (RGB or palette) for encoding colour", picture.mode
-        return _unknown("one channel", what, f"one channel ({got})", "leave --encoding out")
+        return unknown("one channel", what, f"one channel ({got})", "leave --encoding out")
     if picture.is_jpeg and encoding == "auto":
         if not _flat_colours(picture, space):
-            return _photo(space, "grey values of no ids")
+            return photo_found(space, "grey values of no ids")
         what, got = "ids in a lossless file", "a one-channel JPEG, whose compression changes ids"
         fix = "export it as PNG, or force a reading with --encoding"
-        return _unknown("JPEG of ids", what, got, fix)
+        return unknown("JPEG of ids", what, got, fix)
     if encoding in {"auto", "colour"} and picture.palette is not None:
         finding = _find_by_palette(picture, picture.palette, space, encoding, palette)
         if finding is not None:
@@ -157,16 +91,6 @@ def _find(picture: Picture, space: LabelSpace, encoding: Encoding, palette: Pale
 
 def _flat_colours(picture: Picture, space: LabelSpace) -> tuple[FlatColour, ...]:
     return find_flat_colours(np.repeat(picture.pixels[..., None], 3, axis=-1), space, {})
-
-
-def _photo(space: LabelSpace, got: str) -> Diagnosis:
-    fix = "give a label map (photos go to --first-frame), or name its classes with --label-space"
-    what = f"ids or class colours of {space.name}"
-    return _unknown("no class colours", what, f"{got}, as in a photo", fix, kind="photo")
-
-
-def _unknown(detail: str, what: str, got: str, fix: str, *, kind: Kind = "unknown") -> Diagnosis:
-    return Diagnosis(kind, detail, problems=(expected(what, got=got, fix=fix),))
 
 
 def _read_as(encoding: str, values: Values, space: LabelSpace, why: str) -> Diagnosis:
@@ -194,92 +118,14 @@ def _find_in_channels(
         return replace(finding, detail=f"{finding.detail}; three equal channels", warnings=(note,))
     if encoding not in {"auto", "colour"}:
         what = f"one channel of ids for encoding {encoding}"
-        return _unknown("colours", what, f"{picture.mode} colours", "use --encoding colour")
-    finding = _find_by_colours(rgb, space, palette)
+        return unknown("colours", what, f"{picture.mode} colours", "use --encoding colour")
+    finding = find_by_colours(rgb, space, palette)
     is_clear = (picture.pixels[..., 3:] < 128).any(axis=-1)
     if finding.ids is None or not is_clear.any():
         return finding
     note = f"{is_clear.sum()} transparent pixels were read as void"
     ids = np.where(is_clear, space.void_id, finding.ids)
     return replace(finding, ids=ids, warnings=(*finding.warnings, note))
-
-
-def _find_by_colours(
-    rgb: UInt8[np.ndarray, "height width 3"], space: LabelSpace, palette: Palette
-) -> Diagnosis:
-    """Read the colours of the classes, else of another known label space, else of a drawing."""
-    ids, inexact, far = convert.from_colours(rgb, space)
-    is_blank = (rgb == np.array(space.void.colour)).all(axis=-1)  # as the bars beside a photo
-    is_mostly_foreign = far > FOREIGN_SHARE * (ids.size - is_blank.sum())
-    plain = PLAIN_COLOURS if is_mostly_foreign else {}
-    forced = palette == "nearest"
-    flat = find_flat_colours(rgb, space, plain, forced=forced) if far else ()
-    foreign = [one for one in flat if one.distance > convert.COLOUR_TOLERANCE]
-    if not is_mostly_foreign and sum(one.share for one in foreign) <= FOREIGN_FLAT_SHARE:
-        warning = (
-            f"{inexact} of {ids.size} pixels ({inexact / ids.size:.1%}) are not exactly of a class "
-            f"colour and took the nearest; {far} of them were far from all and took a neighbour's "
-            "class"
-        )
-        warnings = (warning,) if inexact else ()
-        return Diagnosis("colours", f"{space.name} colours", ids, warnings=warnings)
-    if not flat:
-        return _photo(space, f"{far / ids.size:.0%} of the pixels in colours of no class")
-    if forced:
-        ids = _read_drawing(rgb, flat, space)
-        detail = f"the nearest class of each colour: {convert.listed(flat, 6)}"
-        return Diagnosis("drawing", detail, ids, colours=flat)
-    for other in map(get_label_space, list_label_spaces() if is_mostly_foreign else ()):
-        if other.names != space.names:
-            finding = _find_by_other_space(rgb, flat, other, space)
-            if finding is not None:
-                return finding
-    what = f"the class colours of {space.name}"
-    fix = (
-        "take the nearest classes with --palette nearest, or name your own with --label-space "
-        "(`seg2vid labels check` prints a file to begin with); "
-        "if it is a photo: seg2vid generate --photo"
-    )
-    plural = "s" if len(foreign) > 1 else ""
-    listed = convert.listed(foreign, 6)
-    got = f"a drawing with {len(foreign)} flat colour{plural} of no class: {listed}"
-    found = _unknown("a drawing", what, got, fix, kind="drawing")
-    return replace(found, colours=flat)
-
-
-def _read_drawing(
-    rgb: UInt8[np.ndarray, "height width 3"], colours: Sequence[FlatColour], space: LabelSpace
-) -> Ids:
-    """Give every pixel the class that is nearest to the one of ``colours`` it has."""
-    drawn = drawn_space(colours, space)
-    return convert.translate_ids(convert.from_colours(rgb, drawn).ids, drawn, space).ids
-
-
-def _find_by_other_space(
-    rgb: UInt8[np.ndarray, "height width 3"],
-    colours: tuple[FlatColour, ...],
-    other: LabelSpace,
-    space: LabelSpace,
-) -> Diagnosis | None:
-    """Read the flat ``colours`` of a picture as classes of ``other``; None where they are not."""
-    named = [name_colour(one.colour, one.share, other, plain={}) for one in colours]
-    known = [one for one in named if one.distance <= KNOWN_DISTANCE]
-    if len(known) < KNOWN_CLASSES or sum(one.share for one in known) < KNOWN_SHARE:
-        return None
-    match = convert.from_colours(rgb, other)
-    ids = match.ids
-    if match.inexact > (1 - EXACT_SHARE) * ids.size:
-        # Many classes fill the space of colours: what compression mixed would be of some of them.
-        ids = _read_drawing(rgb, known, other)
-    try:
-        ids, lost = convert.translate_ids(ids, other, space)
-    except LabelMapError:
-        return None
-    if (ids == space.void_id).mean() > 0.5:
-        return None
-    note = f"{', '.join(lost)}: no such class in {space.name}, read as void"
-    detail = f"{other.name} colours, by the name of each class"
-    return Diagnosis("colours", detail, ids, warnings=(note,) if lost else ())
 
 
 def _find_by_palette(
@@ -304,7 +150,7 @@ def _find_by_palette(
     is_grey = bool((entries[used] == entries[used][:, :1]).all())
     if is_grey and not forced:
         return None
-    finding = _find_by_colours(entries[indices], space, palette)
+    finding = find_by_colours(entries[indices], space, palette)
     if finding.ids is not None and finding.kind == "colours":
         detail = f"the palette's colours tell the classes ({finding.detail}), its indices do not"
         return replace(finding, kind="palette", detail=detail)
@@ -331,7 +177,7 @@ def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
         what = "instance ids (class * 1000 + number) in a file named instanceIds"
         got = f"values {values[0]} ... {values[-1]}, which tell objects but no classes"
         fix = "give the label map as LABELS and this file with --instances, or force --encoding"
-        return _unknown("instance numbers", what, got, fix)
+        return unknown("instance numbers", what, got, fix)
     train_values = {channel.id for channel in space.channels} | {space.file_value}
     raw_values = set(space.raw_to_id) | {space.file_value}
     is_train = set(values) <= train_values
@@ -350,12 +196,12 @@ def _find_by_values(picture: Picture, space: LabelSpace) -> Diagnosis:
     strange = [value for value in values if value not in train_values | raw_values]
     what = f"ids 0 ... {space.void_id - 1} and {space.file_value}, or raw ids, of {space.name}"
     if len(values) > FEW_COLOURS and not _flat_colours(picture, space):
-        return _photo(space, f"{len(values)} different grey values")
+        return photo_found(space, f"{len(values)} different grey values")
     fix = (
         f"name the classes with --label-space ({', '.join(list_label_spaces())}, or a .yaml file "
         "of your own); if it is a photo: seg2vid generate --photo"
     )
-    return _unknown("no known numbering", what, f"values {convert.listed(strange)}", fix)
+    return unknown("no known numbering", what, f"values {convert.listed(strange)}", fix)
 
 
 def _find_in_wide_values(pixels: Values, values: list[int], space: LabelSpace) -> Diagnosis:
@@ -365,7 +211,7 @@ def _find_in_wide_values(pixels: Values, values: list[int], space: LabelSpace) -
             return finding
     what = "8-bit ids, or 16-bit instance ids (raw id * 1000 + number)"
     fix = "give it with --instances if it tells objects, or force --encoding train, raw or instance"
-    return _unknown("16-bit values", what, f"16-bit values {convert.listed(values)}", fix)
+    return unknown("16-bit values", what, f"16-bit values {convert.listed(values)}", fix)
 
 
 def _decide(values: Values, name: str, space: LabelSpace) -> Diagnosis:

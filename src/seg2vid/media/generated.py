@@ -34,12 +34,7 @@ from seg2vid.media.annotations import (
     metres_of,
 )
 from seg2vid.media.drawing import colour_numbers, flow_to_colours, overlay
-from seg2vid.media.pictures import (
-    write_flow,
-    write_kitti_flow,
-    write_label_map,
-    write_sixteen_bits,
-)
+from seg2vid.media.pictures import write_flow, write_kitti_flow, write_label_map, write_sixteen_bits
 from seg2vid.media.uncertainty import Spread, Uncertainty
 from seg2vid.media.video import AllOrNothing, Frame, VideoWriter, frame_rate, video_ending
 from seg2vid.structures import (

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from seg2vid.labels.doctor import Diagnosis, Encoding, Palette, Picture, diagnose
+from seg2vid.labels.diagnosis import Diagnosis, Encoding, Palette, Picture
+from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.pictures import EIGHT_BIT_MODES, image_name, open_picture
 from seg2vid.tools.errors import LabelMapError, MediaError

@@ -11,10 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from seg2vid.media.generated import GeneratedVideo, VideoSink
-from seg2vid.structures import (
-    Carrier,
-    Motion,
-)
+from seg2vid.structures import Carrier, Motion
 
 
 def join_passes(passes: Sequence[GeneratedVideo]) -> GeneratedVideo:

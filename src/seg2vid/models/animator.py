@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
+from seg2vid.models.drive import Drive, Times, Velocity
 from seg2vid.models.key_frame import KeyFrame
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, coarse_labels, pool_rows, spread_rows
-from seg2vid.models.motion_decoder import Drive, MotionDecoder, Times, Velocity
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_tracker import track_motion
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner

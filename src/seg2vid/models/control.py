@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seg2vid.geometry import rates_of, way_of
 from seg2vid.labels.space import LabelSpace
-from seg2vid.models.motion_decoder import FINENESS, Drive
+from seg2vid.models.drive import FINENESS, Drive
 from seg2vid.structures import Labels
 from seg2vid.tools.errors import LabelMapError, MediaError
 from seg2vid.tools.files import check_regular

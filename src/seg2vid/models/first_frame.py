@@ -7,7 +7,6 @@ nothing but convolution carries one segment's look to another: a part of the pic
 again while the rest keeps its look.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -30,12 +29,12 @@ from seg2vid.models.layers import (
     spread_rows,
     upsample,
 )
+from seg2vid.models.looks import KnownLooks
 from seg2vid.structures import Features, Labels, Look, Objects, Pictures
 from seg2vid.tools.errors import ModelError
 
 Condition = Float[Tensor, "batch condition height width"]
 Grain = Float[Tensor, "batch tall wide"]
-Present = Float[Tensor, "batch segment"]
 
 GRAIN_SIZE = (128, 256)
 
@@ -138,75 +137,6 @@ def _begin_as_identity(block: ModulatedBlock) -> ModulatedBlock:
 def _enlarge(features: Float[Tensor, "batch channel _ _"], *, like: Condition) -> Features:
     factor = like.shape[-1] // features.shape[-1]
     return features if factor == 1 else upsample(features, factor=factor)
-
-
-class KnownLooks(nn.Module):
-    """Looks of training pictures: what an encoder made of them is not quite N(0, I).
-
-    Looks are drawn about them, as wide as a look is uncertain (Ghosh et al., "From Variational to
-    Deterministic Autoencoders", ICLR 2020: density estimation after training).
-    """
-
-    whole: Tensor
-    segments: Tensor
-    spread: Tensor
-    filled: Tensor
-
-    def __init__(self, count: int, *, classes: int, whole: int, segment: int) -> None:
-        super().__init__()
-        # Rows of classes are those of one picture, where it had them; those of objects are looks of
-        # that class, whichever picture they are from.
-        self.register_buffer("whole", torch.zeros(count, whole))
-        self.register_buffer("segments", torch.zeros(2, count, classes, segment))
-        self.register_buffer("spread", torch.ones(whole + segment))
-        self.register_buffer("filled", torch.zeros(2, classes, dtype=torch.long))
-
-    def learn(
-        self, mean: Look, spread: Look, present: Present, classes: Int[Tensor, "batch object"]
-    ) -> None:
-        """Remember the looks of a batch in place of the oldest; ``classes`` are the objects'."""
-        number, count = self.segments.shape[2], len(self.whole)
-        weight = present.unsqueeze(-1)
-        of_segments = (spread.segments * weight).sum((0, 1)) / weight.sum().clamp(min=1)
-        widths = (spread.whole.mean(0), of_segments)
-        self.spread.lerp_(torch.cat(widths).to(self.spread), 0.01)
-        for index in range(len(mean.whole)):
-            place = int(self.filled[0].sum()) // number % count
-            self.whole[place] = mean.whole[index].to(self.whole)
-            rows = mean.segments[index].to(self.segments)
-            there = present[index, :number] > 0
-            self.segments[0, place] = torch.where(
-                there.unsqueeze(-1), rows[:number], self.segments[0, place]
-            )
-            self.filled[0] += 1
-            for thing in present[index, number:].nonzero().flatten().tolist():
-                kind = int(classes[index, thing])
-                self.segments[1, self.filled[1, kind] % count, kind] = rows[number + thing]
-                self.filled[1, kind] += 1
-
-    def draw(
-        self, classes: Int[Tensor, "batch object"], noise: Look, generator: torch.Generator | None
-    ) -> Look:
-        """Draw looks; ``noise`` is from N(0, I)."""
-        batch, objects = classes.shape
-        whole, segments, spread, filled = (
-            part.cpu() for part in (self.whole, self.segments, self.spread, self.filled)
-        )
-        count = segments.shape[1]
-        known = filled.clamp(max=count)
-        dice = torch.rand(batch, 1 + objects, generator=generator)
-        picture = (dice[:, 0] * known[0, 0]).long()
-        kinds = classes.cpu()
-        which = (dice[:, 1:] * known[1][kinds]).long()
-        rows = torch.cat((segments[0, picture], segments[1, which, kinds]), 1)
-        # A class that was never seen, or no picture at all: N(0, I) is the best guess.
-        is_known = torch.cat((known[0].expand(batch, -1), known[1][kinds]), 1).unsqueeze(-1) > 0
-        near = rows + noise.segments * spread[whole.shape[1] :]
-        about = whole[picture] + noise.whole * spread[: whole.shape[1]]
-        return Look(
-            whole=about if bool(known[0, 0] > 0) else noise.whole,
-            segments=torch.where(is_known, near, noise.segments),
-        )
 
 
 class FirstFrame(nn.Module):
@@ -404,35 +334,3 @@ def _colours(
     """Return mean and standard deviation of each segment's RGB."""
     mean, square = pool_rows(torch.cat((pictures, pictures**2), 1), rows, number).chunk(2, -1)
     return torch.cat((mean, (square - mean**2).clamp(min=0).sqrt()), -1)
-
-
-def interpolate_looks(first: Look, second: Look, weight: float) -> Look:
-    """Return the look on the straight line from ``first`` (``weight`` 0) to ``second`` (1).
-
-    Both are of first frames of one map, as ``video.look`` is: raises ``ModelError`` otherwise.
-    """
-    if first.kinds is not None or second.kinds is not None:
-        what, fix = "two looks of first frames", "paint one map with each photograph's look first"
-        raise ModelError(what, got="that of a photograph", fix=fix)
-    check_same_kind(first, second)
-    grain = None
-    if first.grain is not None and second.grain is not None:
-        # A mixture of noises is weaker than either.
-        grain = torch.lerp(first.grain, second.grain, weight) / math.hypot(1 - weight, weight)
-    whole = torch.lerp(first.whole, second.whole, weight)
-    return Look(whole, torch.lerp(first.segments, second.segments, weight), grain)
-
-
-def check_same_kind(look: Look, other: Look) -> None:
-    """Raise ``ModelError`` for looks of two models, or of unlike numbers of samples."""
-    for name in ("whole", "segments", "grain"):
-        one, wanted = getattr(look, name), getattr(other, name)
-        if one is None and (wanted is None or look.kinds is not None):
-            continue
-        shapes = [None if each is None else tuple(each.shape) for each in (one, wanted)]
-        if one is None or wanted is None or one.shape[1:] != wanted.shape[1:]:
-            fix = "take a look of this model's own: a video's, or by read_look"
-            raise ModelError(f"a look whose {name} is of shape {shapes[1]}", got=shapes[0], fix=fix)
-        if len(one) not in (1, len(wanted)):
-            what, fix = f"one look, or one for each of {len(wanted)} samples", "give as many"
-            raise ModelError(what, got=len(one), fix=fix)

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seg2vid.geometry import AROUND, MovedScene, Points, Scene, lift_points, move_points, move_scene
+from seg2vid.models.drive import FINENESS, Drive, Times, go_on, motion_of
 from seg2vid.models.layers import coarse_labels
-from seg2vid.models.motion_decoder import FINENESS, Drive, Times, go_on, motion_of
 from seg2vid.structures import Animation, InverseDepth, Labels, Mask, Pictures
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
 

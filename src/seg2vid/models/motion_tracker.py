@@ -17,12 +17,7 @@ from torch import Tensor
 
 from seg2vid.geometry import Scene, place_points, rays_of
 from seg2vid.models.depth import own_car
-from seg2vid.models.motion_decoder import (
-    CAMERA_SPEED,
-    KNOTS,
-    OBJECT_SPEED,
-    MotionDecoder,
-)
+from seg2vid.models.motion_decoder import CAMERA_SPEED, KNOTS, OBJECT_SPEED, MotionDecoder
 from seg2vid.structures import Camera, Frames, Labels, Objects, Pictures, ScenePaths, join_batch
 
 Groups = Int[Tensor, "height width"]

@@ -13,9 +13,10 @@ from seg2vid.geometry import Scene, fit_objects, scene_flow
 from seg2vid.media.drawing import flow_to_colours
 from seg2vid.models.animator import Animator
 from seg2vid.models.depth import Depth, own_car
+from seg2vid.models.drive import render
 from seg2vid.models.judges.perceptual import shifted_distance
 from seg2vid.models.layers import OBJECT_FACTOR
-from seg2vid.models.motion_decoder import MotionDecoder, render
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_encoder import build_motion_encoder, draw_latent
 from seg2vid.structures import (
     Animation,

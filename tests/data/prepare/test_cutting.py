@@ -12,13 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from seg2vid.data.prepare.cutting import (
-    Dropped,
-    Frame,
-    SceneWatcher,
-    Window,
-    cut_windows,
-)
+from seg2vid.data.prepare.cutting import Dropped, Frame, SceneWatcher, Window, cut_windows
 from seg2vid.data.recordings.recording import list_pictures
 from seg2vid.labels.fit import fit_image
 from seg2vid.media.pictures import read_image

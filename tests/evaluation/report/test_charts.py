@@ -9,14 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg2vid.evaluation.report.charts import (
-    HEIGHT,
-    LABEL_GAP,
-    WIDTH,
-    Line,
-    line_chart,
-    spread,
-)
+from seg2vid.evaluation.report.charts import HEIGHT, LABEL_GAP, WIDTH, Line, line_chart, spread
 from seg2vid.evaluation.report.reading import Stroke
 
 STROKE = Stroke(2)

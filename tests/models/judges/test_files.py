@@ -8,12 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seg2vid.models.judges.files import (
-    INCEPTION_CLASSES,
-    JUDGES,
-    convert_official,
-    is_pinned,
-)
+from seg2vid.models.judges.files import INCEPTION_CLASSES, JUDGES, convert_official, is_pinned
 from seg2vid.tools.errors import ModelError
 
 INCEPTION, I3D = "inception_fid_fp16.safetensors", "i3d_kinetics400_fp16.safetensors"

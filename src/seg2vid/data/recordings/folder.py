@@ -40,7 +40,8 @@ from seg2vid.data.recordings.recording import (
     match_maps,
     missing,
 )
-from seg2vid.labels.doctor import Encoding, Picture, diagnose
+from seg2vid.labels.diagnosis import Encoding, Picture
+from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.space import LabelSpace, get_label_space, load_label_space
 from seg2vid.media.label_maps import read_picture
 from seg2vid.tools.errors import MediaError

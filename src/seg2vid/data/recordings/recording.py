@@ -17,7 +17,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from seg2vid.data.clips import clip_of
-from seg2vid.labels.doctor import Encoding
+from seg2vid.labels.diagnosis import Encoding
 from seg2vid.labels.fit import Aspect, fit_image, fit_label_map
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.label_maps import read_instance_map, read_label_map

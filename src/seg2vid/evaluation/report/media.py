@@ -13,13 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from seg2vid.evaluation.report.reading import (
-    Entry,
-    clip_values,
-    is_number,
-    main_metric,
-    model_keys,
-)
+from seg2vid.evaluation.report.reading import Entry, clip_values, is_number, main_metric, model_keys
 from seg2vid.media.drawing import contact_sheet, pick_evenly
 from seg2vid.media.pictures import read_image
 from seg2vid.media.video import VideoWriter

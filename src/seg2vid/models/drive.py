@@ -1,0 +1,151 @@
+"""A key frame as a scene that drives: where its camera and objects are at any moment."""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from seg2vid.geometry import MovedScene, Scene, enlarge_scene, move_scene, rates_of, way_of
+from seg2vid.models.depth import own_car
+from seg2vid.models.layers import MAX_OBJECTS
+from seg2vid.structures import Carrier, Labels, Motion, ScenePaths
+
+Times = Shaped[Tensor, " time"]
+Velocity = Float[Tensor, "batch 4"]
+FINENESS = 4
+"""Steps of integration in a frame: turning and driving are one movement."""
+LANE = 1.6
+"""Metres to either side that the camera's car needs."""
+GAP = 7.0
+"""Metres that are left to a vehicle in front, where there were more."""
+NEAR = 2.5
+"""Metres within which a vehicle is beside the camera rather than in front of it."""
+
+
+@dataclass(frozen=True)
+class Drive(Carrier):
+    """A key frame as a scene, and how it moves at any moment."""
+
+    scene: Scene
+    """Paths at every step of integration, the first at rest; residual after a pass."""
+    num_frames: int
+    """Frames of a pass."""
+    seconds: float
+    """Seconds of a pass."""
+    foreground: tuple[int, ...]
+    void_id: int
+    has_ground: bool = True
+    frozen: tuple[int, ...] = ()
+    """Classes that stay where they are in the picture."""
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step of integration."""
+        return self.seconds / (self.num_frames * FINENESS)
+
+    def hold(self, label_map: Labels) -> "Drive":
+        """Return the drive in which what is frozen, and the own car, goes with the camera."""
+        fixed = torch.isin(label_map, label_map.new_tensor(self.frozen, dtype=torch.long))
+        if self.has_ground:
+            fixed |= own_car(label_map, self.void_id)
+        return replace(self, scene=replace(self.scene, fixed=fixed))
+
+    def enlarged(self, label_map: Labels) -> "Drive":
+        """Return the drive of the same scene on the finer grid of ``label_map``."""
+        factor = label_map.shape[2] // self.scene.rows.shape[2]
+        rows = self.scene.rows
+        # An object's pixels, and where its outline has moved those beside.
+        near = F.max_pool2d(rows.float(), 3, 1, 1).long()
+        rows = torch.where(rows > 0, rows, near)
+        rows = rows.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
+        rows = torch.where(is_foreground, rows, 0)
+        surfaces = label_map * (MAX_OBJECTS + 1) + rows
+        return replace(self, scene=enlarge_scene(self.scene, rows, surfaces)).hold(label_map)
+
+    def at(self, times: Times) -> Scene:
+        """Return the scene at some times, in frames and their fractions; -1 is the key itself."""
+        paths, residual = self.scene.paths, self.scene.residual
+        place = (times.float() + 1) * FINENESS
+        last = paths.camera.shape[1] - 1
+        before = place.floor().long().clamp(0, last)
+        share, after = (place - before).unsqueeze(1), (before + 1).clamp(max=last)
+
+        def between(way: Float[Tensor, "*rest step unit"]) -> Float[Tensor, "*rest time unit"]:
+            return torch.lerp(way[..., before, :], way[..., after, :], share)
+
+        if residual is not None:
+            part = ((times + 1) / self.num_frames).clamp(max=1)
+            residual = residual * part.view(1, -1, 1, 1, 1)
+        paths = replace(paths, camera=between(paths.camera), objects=between(paths.objects))
+        return replace(self.scene, paths=paths, residual=residual)
+
+
+def go_on(before: ScenePaths, after: ScenePaths, step: int) -> ScenePaths:
+    """Join paths of one scene: until a step as the first say, from there on at the others' pace.
+
+    The camera drives on where it points by then.
+    """
+    rates = [rates_of(paths.camera, 1.0) for paths in (before, after)]
+    moves = [paths.objects.diff(dim=-2) for paths in (before, after)]
+    camera, objects = (
+        torch.cat((first[..., :step, :], last[..., step:, :]), -2) for first, last in (rates, moves)
+    )
+    objects = F.pad(objects.cumsum(-2), (0, 0, 1, 0))
+    return replace(before, camera=way_of(camera, 1.0), objects=objects)
+
+
+def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> ScenePaths:
+    """Let vehicles that the camera would run into drive ahead of it, as they do in traffic.
+
+    What is ahead in the camera's own lane drives its way and stays in it; a vehicle in the camera's
+    way gets that share of the camera's own way which leaves a gap at the last time.
+    """
+    camera, objects = paths.camera.unsqueeze(1), paths.objects
+    ahead, beside = paths.pivots.unbind(-1)
+    leads = (is_vehicle & (ahead > NEAR) & (beside.abs() < LANE))[..., None, None]
+    driving = torch.cat((objects[..., :1].clamp(min=0), torch.zeros_like(objects[..., 1:])), -1)
+    objects = torch.where(leads, driving, objects)
+    driven, aside = camera[..., -1, 0], camera[..., -1, 1]
+    gap = ahead + objects[..., -1, 0] - driven
+    is_in_way = is_vehicle & (ahead > NEAR) & (beside.abs() < 2 * LANE)
+    is_in_way &= (beside + objects[..., -1, 1] - aside).abs() < LANE
+    is_in_way |= leads[..., 0, 0]
+    wanted = (0.6 * ahead).clamp(max=GAP)
+    share = ((wanted - gap) / driven.clamp(min=0.1)).clamp(0, 1) * is_in_way
+    # What leads follows the bends of the camera's way, too.
+    with_camera = share[..., None, None] * camera[..., :2]
+    with_camera[..., 1:] *= leads
+    moved = objects[..., :2] + with_camera
+    return replace(paths, objects=torch.cat((moved, objects[..., 2:]), -1))
+
+
+def last_velocity(path: Float[Tensor, "batch time 4"], seconds: float) -> Velocity:
+    """Return the camera's velocity at the end of its path, in the axes it then has.
+
+    In m/s and rad/s, over the last of frames that are ``seconds`` apart.
+    """
+    before = path[:, -2] if path.shape[1] > 1 else torch.zeros_like(path[:, 0])
+    forward, rightward, turn, pitch = ((path[:, -1] - before) / seconds).unbind(1)
+    yaw = (path[:, -1, 2] + before[:, 2]) / 2
+    ahead = yaw.cos() * forward + yaw.sin() * rightward
+    aside = yaw.cos() * rightward - yaw.sin() * forward
+    return torch.stack((ahead, aside, turn, pitch), 1)
+
+
+def render(scene: Scene) -> Motion:
+    """Move the scene and return its motion, with all that is known of it."""
+    return motion_of(scene, move_scene(scene))
+
+
+def motion_of(scene: Scene, moved: MovedScene) -> Motion:
+    """Return the motion of a moved scene with what it was made of."""
+    path = scene.paths.camera
+    return replace(
+        moved.motion,
+        camera_path=path,
+        inverse_depth=moved.inverse_depth,
+        source=moved.source,
+    )
