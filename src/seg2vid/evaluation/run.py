@@ -47,11 +47,7 @@ SHOWN = (
 
 
 def run(
-    setup: Setup,
-    *,
-    workers: int | None = None,
-    threads: int | None = None,
-    keep_work: bool = False,
+    setup: Setup, *, workers: int | None = None, threads: int | None = None, keep_work: bool = False
 ) -> Iterator[str]:
     """Measure what is missing and write the report; yield what a person wants to know.
 

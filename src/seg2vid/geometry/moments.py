@@ -152,11 +152,7 @@ class LaidOutScene:
         # With n = (0, 0, 1) that gives what is fixed to the camera a negative inverse depth.
         nowhere = n.new_tensor([0.0, 0.0, 1.0]).unsqueeze(1)
         n = torch.where(fixed, nowhere, n)
-        turned = (
-            n[0] * cosine + n[2] * sine,
-            n[1].expand_as(cosine),
-            n[2] * cosine - n[0] * sine,
-        )
+        turned = (n[0] * cosine + n[2] * sine, n[1].expand_as(cosine), n[2] * cosine - n[0] * sine)
         aside = torch.zeros_like(place)
         if self.residual is not None:
             aside = self.residual[sample, times] / camera.focal_length[sample]

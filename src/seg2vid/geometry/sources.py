@@ -109,9 +109,7 @@ def _look_behind(
     return behind
 
 
-def _splat(
-    moments: Moments,
-) -> tuple[Int[Tensor, "time height width"], Cells]:
+def _splat(moments: Moments) -> tuple[Int[Tensor, "time height width"], Cells]:
     """Return the pixel of the first frame that is nearest of all that fell on each pixel of the
     moments, -1 where none did; and the same for cells of 2, 4, ... pixels.
     """
@@ -135,9 +133,7 @@ def _splat(
 
 
 def _first_candidates(
-    moments: Moments,
-    buffer: Int[Tensor, "time height width"],
-    cells: Cells,
+    moments: Moments, buffer: Int[Tensor, "time height width"], cells: Cells
 ) -> tuple[Indices, Bool[Tensor, " query"]]:
     """Return the surface that each pixel begins with, and where those around are no neighbours."""
     height, width = moments.height, moments.width

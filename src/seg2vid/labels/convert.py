@@ -130,9 +130,7 @@ def from_instance_ids(instance_ids: Values, space: LabelSpace) -> tuple[Ids, Ids
     return ids, np.where(is_object, values, 0)
 
 
-def pack(
-    rgb: UInt8[np.ndarray, "height width 3"],
-) -> Int[np.ndarray, "height width"]:
+def pack(rgb: UInt8[np.ndarray, "height width 3"]) -> Int[np.ndarray, "height width"]:
     """Return each colour as one number, which sorts and compares at once."""
     return rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
 

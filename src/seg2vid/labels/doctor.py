@@ -31,11 +31,7 @@ _ABOVE = frozenset({"sky", "building", "vegetation"})
 
 
 def diagnose(
-    picture: Picture,
-    *,
-    space: LabelSpace,
-    encoding: Encoding = "auto",
-    palette: Palette = "known",
+    picture: Picture, *, space: LabelSpace, encoding: Encoding = "auto", palette: Palette = "known"
 ) -> Diagnosis:
     """Find out what ``picture`` is as a label map of ``space``; ``encoding`` forces the reading.
 

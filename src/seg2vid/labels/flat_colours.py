@@ -96,10 +96,7 @@ def _merge(colours: np.ndarray, shares: np.ndarray, smallest: float) -> list[tup
 
 
 def name_colour(
-    colour: Colour,
-    share: float,
-    space: LabelSpace,
-    plain: Mapping[str, Sequence[Colour]],
+    colour: Colour, share: float, space: LabelSpace, plain: Mapping[str, Sequence[Colour]]
 ) -> FlatColour:
     """Find the nearest class; of equal ones that of a ``plain`` colour: red is a car, no rider."""
     candidates = [

@@ -52,9 +52,7 @@ def flow_to_colours(
     return rearrange(colours, "... h w rgb -> ... rgb h w")
 
 
-def colour_numbers(
-    numbers: Int[np.ndarray, "height width"],
-) -> UInt8[np.ndarray, "height width 3"]:
+def colour_numbers(numbers: Int[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
     """Give each number (an object's) a colour of its own, 0 black."""
     table = np.random.default_rng(0).integers(64, 256, (1021, 3), dtype=np.uint8)
     return np.where(numbers[..., None] > 0, table[numbers % len(table)], np.uint8(0))

@@ -437,12 +437,7 @@ class VideoSink(AllOrNothing):
         return flow_between(before, self._before)[0]
 
     def _write_data(
-        self,
-        name: str,
-        chunk: GeneratedVideo,
-        index: int | None,
-        ids: Ids,
-        numbers: Tensor | None,
+        self, name: str, chunk: GeneratedVideo, index: int | None, ids: Ids, numbers: Tensor | None
     ) -> None:
         """Write the exact data of one frame into the folder; of the first one only the maps."""
         # The folder of an extra with pictures is its writer's, until all are moved.

@@ -144,8 +144,5 @@ def motion_of(scene: Scene, moved: MovedScene) -> Motion:
     """Return the motion of a moved scene with what it was made of."""
     path = scene.paths.camera
     return replace(
-        moved.motion,
-        camera_path=path,
-        inverse_depth=moved.inverse_depth,
-        source=moved.source,
+        moved.motion, camera_path=path, inverse_depth=moved.inverse_depth, source=moved.source
     )

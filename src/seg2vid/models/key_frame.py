@@ -189,9 +189,7 @@ class KeyFrame:
         label_map: Int[Tensor, "height width"],
         hidden: Bool[Tensor, "height width"],
     ) -> tuple[
-        Float[Tensor, "3 height width"],
-        Int[Tensor, "height width"],
-        Bool[Tensor, "height width"],
+        Float[Tensor, "3 height width"], Int[Tensor, "height width"], Bool[Tensor, "height width"]
     ]:
         """Show in hidden pixels what was painted at other times; say which are still bare."""
         if not self.painted or not hidden.any():

@@ -110,9 +110,7 @@ class MotionDecoder(nn.Module):
         )
         # Code, features, place and distance, hint.
         self.objects = perceptron(
-            codes.foreground_code + 2 * width + 3 + 3,
-            4 * width,
-            (0.0,) * KNOTS * len(OBJECT_SPEED),
+            codes.foreground_code + 2 * width + 3 + 3, 4 * width, (0.0,) * KNOTS * len(OBJECT_SPEED)
         )
         residual = nn.Conv2d(width, 2, 3, 1, 1)
         for parameter in residual.parameters():
@@ -280,10 +278,7 @@ class MotionDecoder(nn.Module):
         )
 
     def _integrate(
-        self,
-        knots: Float[Tensor, "batch thing numbers"],
-        units: tuple[float, ...],
-        count: int,
+        self, knots: Float[Tensor, "batch thing numbers"], units: tuple[float, ...], count: int
     ) -> Float[Tensor, "batch thing step unit"]:
         """Turn velocities at the knots into the way covered by each step of ``count`` frames.
 

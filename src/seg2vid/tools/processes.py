@@ -75,10 +75,7 @@ def work_in_processes(
     }
     begun = shared["begun"]
     executor = ProcessPoolExecutor(
-        workers,
-        context,
-        initializer=_begin_worker,
-        initargs=(shared, threads, begin, begin_with),
+        workers, context, initializer=_begin_worker, initargs=(shared, threads, begin, begin_with)
     )
     # Processes inherit the mask: Ctrl-C while they still import would make each print a traceback.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

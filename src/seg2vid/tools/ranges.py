@@ -17,10 +17,7 @@ def ranged(default: Any, least: int | float, most: int | float | None = None) ->
 
 
 def check_range(
-    label: str,
-    value: Any,
-    metadata: Mapping[Any, Any],
-    error: type[Seg2VidError] = Seg2VidError,
+    label: str, value: Any, metadata: Mapping[Any, Any], error: type[Seg2VidError] = Seg2VidError
 ) -> None:
     """Raise ``error`` where ``value`` lies outside the range that a field's metadata may hold."""
     least, most = metadata.get("range", (None, None))

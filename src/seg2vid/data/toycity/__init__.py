@@ -8,11 +8,4 @@ from seg2vid.data.toycity.clip import ToyCityClip, ToyCityConfig, load_clip, sav
 from seg2vid.data.toycity.dataset import write_dataset
 from seg2vid.data.toycity.render import render_clip
 
-__all__ = [
-    "render_clip",
-    "ToyCityClip",
-    "ToyCityConfig",
-    "load_clip",
-    "save_clip",
-    "write_dataset",
-]
+__all__ = ["render_clip", "ToyCityClip", "ToyCityConfig", "load_clip", "save_clip", "write_dataset"]

@@ -130,11 +130,7 @@ def _paint_grass(layout: StreetLayout, where: _Texture) -> Float[np.ndarray, "pi
     return value[:, None] * green.astype(np.float32) + soil
 
 
-_PAINTERS = {
-    Label.ROAD: _paint_road,
-    Label.SIDEWALK: _paint_paving,
-    Label.TERRAIN: _paint_grass,
-}
+_PAINTERS = {Label.ROAD: _paint_road, Label.SIDEWALK: _paint_paving, Label.TERRAIN: _paint_grass}
 
 
 def patch_light(scene: Scene, camera: ToyCamera, frame: int) -> Float32[np.ndarray, "2 pixels"]:
