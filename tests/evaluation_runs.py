@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seg2vid.evaluation import figures, work
+from seg2vid.evaluation import results, work
 from seg2vid.evaluation.measure import Judges, Measurement
 from seg2vid.evaluation.metrics.intervals import Interval, interval_of
 from seg2vid.evaluation.protocol import Protocol
@@ -87,7 +87,7 @@ def judge_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     def interval_of_few(*given: Any, **named: Any) -> Interval:
         return interval_of(*given, **(named | {"replicates": 4}))
 
-    monkeypatch.setattr(figures, "interval_of", interval_of_few)
+    monkeypatch.setattr(results, "interval_of", interval_of_few)
 
 
 def still_protocol(**changes: Any) -> Protocol:

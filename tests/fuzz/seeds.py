@@ -23,7 +23,7 @@ from seg2vid.data.clips import ClipFolder, render_toycity
 from seg2vid.data.toycity import dataset as toycity_dataset
 from seg2vid.data.toycity.clip import ToyCityConfig, save_clip
 from seg2vid.data.toycity.render import render_clip
-from seg2vid.evaluation import figures
+from seg2vid.evaluation import results
 from seg2vid.evaluation import work as evaluation_work
 from seg2vid.evaluation.measure import Judges
 from seg2vid.evaluation.report import page
@@ -80,11 +80,11 @@ def light() -> Iterator[None]:
         is_drawn = crc32(repr((given, named)).encode("utf-8", "replace")) % 4 == 0
         return real[2](*given, **named) if is_drawn else ""
 
-    real = evaluation_work.load_judges, figures.interval_of, page.line_chart
+    real = evaluation_work.load_judges, results.interval_of, page.line_chart
     places = (evaluation_work, toycity_dataset)
     pool, engine = evaluation_work.work_in_processes, Processes.work
     evaluation_work.load_judges = lambda _: Judges(Guesser())
-    figures.interval_of = lambda *given, **named: real[1](*given, **(named | {"replicates": 4}))
+    results.interval_of = lambda *given, **named: real[1](*given, **(named | {"replicates": 4}))
     page.line_chart = sometimes
     # What is read from the source alone is read once.
     arguments.field_helps, page.environment = field_helps, environment
@@ -94,7 +94,7 @@ def light() -> Iterator[None]:
         Processes.work = staticmethod(serially)
         yield
     finally:
-        evaluation_work.load_judges, figures.interval_of, page.line_chart = real
+        evaluation_work.load_judges, results.interval_of, page.line_chart = real
         for place in places:
             place.work_in_processes = pool
         Processes.work = staticmethod(engine)

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping
 
-from jaxtyping import Float
 from torch import Tensor
 
 from seg2vid.evaluation.metrics import frechet
+from seg2vid.evaluation.metrics.frechet import Clips
 from seg2vid.evaluation.metrics.intervals import Interval
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.results import Entries, Results, frames_text
@@ -16,7 +16,6 @@ SETS: Mapping[str, tuple[str, str, str]] = {
     "inception": ("fid", "fid_unbiased", "kid"),
 }
 """Keys of the distances of sets, by the features they are made of."""
-Features = Float[Tensor, "clips rows feature"]
 Distances = Iterator[tuple[str, Interval, str]]
 """Metric, figure and remark."""
 
@@ -48,7 +47,7 @@ def set_distances(results: Results, candidate: str) -> Entries:
         yield "figures", interval, named
 
 
-def _distances(results: Results, array: str, generated: Features, reference: Features) -> Distances:
+def _distances(results: Results, array: str, generated: Clips, reference: Clips) -> Distances:
     biased, unbiased, kernel = SETS[array]
     number = reference.shape[0] * reference.shape[1]
     remarks = [_too_few(results.protocol, metric, number) for metric in (biased, kernel)]
@@ -60,7 +59,7 @@ def _distances(results: Results, array: str, generated: Features, reference: Fea
     yield kernel, results.spread(kernels, is_distance=True), remarks[1]
 
 
-def _floor(results: Results, array: str, _generated: Features, reference: Features) -> Distances:
+def _floor(results: Results, array: str, _generated: Clips, reference: Clips) -> Distances:
     """Distance between two halves of the real clips: what no model can be expected to beat."""
     if results.count < 4:
         return

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
+from seg2vid.models.depth import Coarse
 from seg2vid.models.layers import (
     LOG_VARIANCE_RANGE,
     MAX_OBJECTS,
@@ -27,8 +28,6 @@ from seg2vid.models.layers import (
 from seg2vid.models.motion_decoder import CAMERA_SPEED, OBJECT_SPEED
 from seg2vid.models.paper import PaperMotionEncoder
 from seg2vid.structures import Frames, Labels, Latent, Objects, Pictures, Posterior, ScenePaths
-
-Coarse = Float[Tensor, "batch channel coarse_height coarse_width"]
 
 SURE = -4.0
 """Log-variance of a code at the start of training."""

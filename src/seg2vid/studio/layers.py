@@ -12,9 +12,8 @@ from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.drawing import colour_numbers, flow_to_colours
 from seg2vid.media.generated import BRIGHT, GeneratedVideo, to_pixels
+from seg2vid.media.video import Frame
 from seg2vid.tools.errors import MediaError
-
-Picture = UInt8[np.ndarray, "height width 3"]
 
 LAYERS = {
     "frames": "the video",
@@ -72,7 +71,7 @@ def _places(
                 yield chunk, index
 
 
-def _draw(chunk: GeneratedVideo, index: int | None, layer: str, space: LabelSpace) -> Picture:
+def _draw(chunk: GeneratedVideo, index: int | None, layer: str, space: LabelSpace) -> Frame:
     frame = chunk.first_frame[0] if index is None else chunk.frames[0, index]
     height, width = frame.shape[1:]
     motion = chunk.motion

@@ -22,8 +22,9 @@ from seg2vid.labels.space import Ids, get_label_space
 from seg2vid.media.given import check_proportions
 from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import READ_FORMATS, read_image
+from seg2vid.media.video import Frame
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.studio.wishes import LookPhoto, Photo, Scene, Wishes, png_of
+from seg2vid.studio.wishes import LookPhoto, Scene, Wishes, png_of
 from seg2vid.tools.errors import LabelMapError, MediaError, Seg2VidError
 
 Read = TypeVar("Read")
@@ -51,7 +52,7 @@ class Canvas:
 
     label_map: Ids
     instance_map: Ids
-    photo: Photo | None = None
+    photo: Frame | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
@@ -165,7 +166,7 @@ class Uploads:
 
 
 def fit_canvas(
-    ids: Ids, numbers: Ids | None, pipe: Seg2VidPipeline, photo: Photo | None, notes: list[str]
+    ids: Ids, numbers: Ids | None, pipe: Seg2VidPipeline, photo: Frame | None, notes: list[str]
 ) -> Canvas:
     """Bring planes to the size of the canvas, objects numbered from 1 on."""
     size: dict[str, Any] = {"height": pipe.height, "width": pipe.width}

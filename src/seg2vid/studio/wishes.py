@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from PIL import Image
 
 from seg2vid.data.teachers.photos import segment_photo
@@ -20,14 +19,13 @@ from seg2vid.labels.space import Ids
 from seg2vid.media.generated import GeneratedVideo
 from seg2vid.media.given import to_planes
 from seg2vid.media.pictures import draw_label_map
+from seg2vid.media.video import Frame
 from seg2vid.models.control import POSE, Control, Pose, Wish
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Look
 from seg2vid.tools.errors import LabelMapError, MediaError
 from seg2vid.tools.plain import build, parse_plain
 from seg2vid.tools.ranges import LARGEST_SEED, ranged
-
-Photo = UInt8[np.ndarray, "height width 3"]
 
 MOST_FRAMES = 121
 """Of one video: ten seconds and the first."""
@@ -129,7 +127,7 @@ class Wishes:
 class LookPhoto:
     """A photo whose look is wanted: its pixels, and the file as it was sent."""
 
-    pixels: Photo
+    pixels: Frame
     content: bytes
     ending: str
 
@@ -140,7 +138,7 @@ class Scene:
 
     label_map: Ids
     instance_map: Ids | None
-    first_frame: Photo | None
+    first_frame: Frame | None
     look: LookPhoto | None
     wishes: Wishes
 
@@ -181,7 +179,7 @@ class Scene:
         )
 
 
-def read_look(photo: Photo, pipe: Seg2VidPipeline) -> Look:
+def read_look(photo: Frame, pipe: Seg2VidPipeline) -> Look:
     """Return the look of a photo, as ``seg2vid generate --look`` takes it."""
     size: dict[str, Any] = {"height": pipe.height, "width": pipe.width}
     space = pipe.label_space

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image
 
-Frame = UInt8[np.ndarray, "height width 3"]
+from seg2vid.media.video import Frame
 
 THUMBNAIL = (32, 18)
 """Width and height at which frames are compared."""

@@ -16,7 +16,7 @@ from seg2vid.data.clips import clip_of
 from seg2vid.data.prepare.cutting import Dropped, Window, cut_windows
 from seg2vid.data.prepare.settings import ClipSettings, choose_step
 from seg2vid.data.prepared import webdataset
-from seg2vid.data.recordings.recording import Frame, Map, Recording, read_maps
+from seg2vid.data.recordings.recording import Map, Recording, read_maps
 from seg2vid.data.sample import encode_clip
 from seg2vid.data.teachers.teacher import (
     Frames,
@@ -31,6 +31,7 @@ from seg2vid.labels.fit import fit_image
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.drawing import pick_evenly
 from seg2vid.media.pictures import write_image
+from seg2vid.media.video import Frame
 from seg2vid.structures import Clip, Motion
 from seg2vid.tools.errors import LabelMapError, MediaError
 from seg2vid.tools.files import replacing

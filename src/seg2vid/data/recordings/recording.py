@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 from torch import Tensor
 
 from seg2vid.data.clips import clip_of
@@ -22,7 +22,7 @@ from seg2vid.labels.fit import Aspect, fit_image, fit_label_map
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.label_maps import read_instance_map, read_label_map
 from seg2vid.media.pictures import read_image
-from seg2vid.media.video import iterate_video
+from seg2vid.media.video import Frame, iterate_video
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import check_regular
@@ -35,7 +35,6 @@ DEFAULT_RATE = 25.0
 """Frames per second where neither the dataset nor the file says it."""
 FASTEST_RATE = 240.0
 """Frames per second beyond which a file is not believed."""
-Frame = UInt8[np.ndarray, "height width 3"]
 Map = Int[Tensor, "height width"]
 
 

@@ -17,8 +17,9 @@ from jaxtyping import Int, Integer
 from torch import Tensor
 
 from seg2vid.data.clips import ClipFolder, open_clip, rate_of
-from seg2vid.data.recordings.recording import Frame, Recording
+from seg2vid.data.recordings.recording import Recording
 from seg2vid.labels.space import get_label_space
+from seg2vid.media.video import Frame
 
 SIGNS = ("clip_*.safetensors",)
 LABELS_BY = "the renderer: exact"

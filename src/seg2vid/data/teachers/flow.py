@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from seg2vid.data.teachers.teacher import Flow, FlowTeacher, Pictures
+from seg2vid.data.teachers.teacher import FlowTeacher
 from seg2vid.models.judges.raft_small import load_raft_small
+from seg2vid.structures import Flow, Pictures
 from seg2vid.tools.computing import Computing, PrecisionName
 from seg2vid.tools.devices import choose_device, within_precision
 from seg2vid.tools.environment import import_extra

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from seg2vid.data.teachers.teacher import LabelTeacher, Pictures, Probabilities
+from seg2vid.data.teachers.teacher import LabelTeacher, Probabilities
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.checkpoint import load_box, load_checkpoint
 from seg2vid.models.segmenter import MULTIPLE, Segmenter
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
+from seg2vid.structures import Pictures
 from seg2vid.tools.computing import Computing, PrecisionName
 from seg2vid.tools.devices import choose_device, choose_precision, fast_arithmetic
 from seg2vid.tools.environment import import_extra

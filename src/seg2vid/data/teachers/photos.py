@@ -5,25 +5,23 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 
 from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import LabelTeacher, label_clip
-from seg2vid.labels.space import LabelSpace
+from seg2vid.labels.space import Ids, LabelSpace
 from seg2vid.media.given import to_planes
+from seg2vid.media.video import Frame
 from seg2vid.tools.computing import Computing
 from seg2vid.tools.errors import MediaError
-
-Photo = UInt8[np.ndarray, "height width 3"]
-LabelMap = Int[np.ndarray, "height width"]
 
 MOST_PIXELS = 1 << 20
 """Pixels at which the probabilities of all classes are compared: more would cost gigabytes."""
 
 
 def label_photo(
-    photo: Photo, teacher: LabelTeacher, *, min_confidence: float = 0.0
-) -> tuple[LabelMap, Float[np.ndarray, "height width"]]:
+    photo: Frame, teacher: LabelTeacher, *, min_confidence: float = 0.0
+) -> tuple[Ids, Float[np.ndarray, "height width"]]:
     """Return the id of every pixel and the probability, 0 ... 1, of that class.
 
     Photo and mirror image count alike; of more than a million pixels a smaller picture is labelled.
@@ -40,7 +38,7 @@ def label_photo(
     return whole[0].astype(np.int64), whole[1]
 
 
-def segment_photo(photo: Photo, space: LabelSpace, computing: Computing | None = None) -> LabelMap:
+def segment_photo(photo: Frame, space: LabelSpace, computing: Computing | None = None) -> Ids:
     """Label a photo with the bundled segmenter; raise ``MediaError`` for other classes."""
     teacher = get_label_teacher("segmenter", computing)
     if teacher.space.names != space.names:

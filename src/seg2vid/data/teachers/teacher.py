@@ -11,13 +11,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seg2vid.labels.space import LabelSpace
-from seg2vid.structures import Motion
+from seg2vid.structures import Flow, Motion, Pictures
 from seg2vid.tools.errors import ModelError, Seg2VidError
 from seg2vid.warp import backward_warp, motion_from_flows, visibility_from_flows, warp_labels
 
-Pictures = Float[Tensor, "batch 3 height width"]
 Probabilities = Float[Tensor, "batch class height width"]
-Flow = Float[Tensor, "batch 2 height width"]
 Frames = Float[Tensor, "time 3 height width"]
 ClipProbabilities = Float[Tensor, "time class height width"]
 LabelMap = Int[Tensor, "height width"]

@@ -6,15 +6,13 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from seg2vid.data.toycity.camera import ToyCamera
-from seg2vid.data.toycity.materials import smooth_noise, white_noise
+from seg2vid.data.toycity.materials import Values, smooth_noise, white_noise
 from seg2vid.data.toycity.rasteriser import polygon_spans, row_dot
 from seg2vid.data.toycity.scene import Label, Scene
 from seg2vid.data.toycity.street import StreetLayout
 
 _KERB = 0.16
 _SIGNS = np.array([[1, -1, -1], [1, 1, -1], [1, 1, 1], [1, -1, 1]])
-
-Values = Float[np.ndarray, " pixels"]
 
 
 class _Texture(NamedTuple):

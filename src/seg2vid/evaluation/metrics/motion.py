@@ -5,11 +5,10 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.structures import Motion
+from seg2vid.structures import Flows, Motion
 from seg2vid.tools.errors import ModelError
 from seg2vid.warp import backward_warp, forward_backward_error
 
-Flows = Float[Tensor, "batch time 2 height width"]
 Visible = Float[Tensor, "batch time 1 height width"]
 
 

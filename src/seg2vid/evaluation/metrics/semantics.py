@@ -4,13 +4,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-LabelMaps = Int[Tensor, "batch height width"]
+from seg2vid.structures import Labels
+
 Confusion = Int[Tensor, "batch truth said"]
 
 
-def confusion_matrix(
-    said: LabelMaps, exact: LabelMaps, *, num_classes: int, void_id: int
-) -> Confusion:
+def confusion_matrix(said: Labels, exact: Labels, *, num_classes: int, void_id: int) -> Confusion:
     """Count pixels by class in ``exact`` (rows) and class in ``said`` (columns), of each sample.
 
     There are ``num_classes`` rows, and one column more: the last one counts the pixels that were

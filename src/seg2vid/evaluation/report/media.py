@@ -14,12 +14,10 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from seg2vid.evaluation.report.reading import Entry, clip_values, is_number, main_metric, model_keys
-from seg2vid.media.drawing import contact_sheet, pick_evenly
+from seg2vid.media.drawing import Frames, contact_sheet, pick_evenly
 from seg2vid.media.pictures import read_image
 from seg2vid.media.video import VideoWriter
 from seg2vid.tools.errors import MediaError
-
-Frames = UInt8[np.ndarray, "time height width 3"]
 
 FRAMES_PER_SECOND = 6.0
 """Slow enough to see nine frames one by one."""

@@ -1,4 +1,4 @@
-// From a first frame and z to a drive: how camera and objects move, as in motion_decoder.py.
+// From a first frame and z to a drive: how camera and objects move, as in motion_decoder.py and drive.py.
 
 import { CELL, MOST_OBJECTS, feetOf, ownCar, poolRows } from "./labels.js";
 import { rigidMotion, surfacePlanes } from "./scene.js";
