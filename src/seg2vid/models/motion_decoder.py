@@ -223,7 +223,7 @@ class MotionDecoder(nn.Module):
         )
         scene = scene if self.has_ground else _flatten(scene)
         about = (self.num_frames, self.seconds, self.foreground, self.void_id, self.has_ground)
-        return Drive(scene, *about)
+        return Drive(scene, *about, thin=self.depth.thin)
 
     def look(
         self,
@@ -372,6 +372,8 @@ class Drive(Carrier):
     foreground: tuple[int, ...]
     void_id: int
     has_ground: bool = True
+    thin: tuple[int, ...] = ()
+    """Classes that stand on a foot: poles and what they carry."""
     frozen: tuple[int, ...] = ()
     """Classes that stay where they are in the picture."""
 
