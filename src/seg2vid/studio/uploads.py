@@ -41,8 +41,10 @@ MOST_OBJECTS = 65535
 _PACKAGE = Path(__file__).parents[1]
 FOLDERS = (_PACKAGE / "studio" / "examples", _PACKAGE.parents[1] / "examples")
 """Where examples lie in an installed wheel, and in a clone."""
-TEMPLATES = {"street": ("street.png", "street_instances.png")}
-"""Label map and instance map of the streets that come with the package."""
+EXAMPLE = ("street.png", "street_instances.png")
+"""Label map and instance map of the street that comes with the package."""
+MOST_STREETS = 100
+"""Label maps of a user's folder that a page offers."""
 
 
 @dataclass(frozen=True)
@@ -193,15 +195,48 @@ def draw_toy_city(seed: int, pipe: Seg2VidPipeline) -> Canvas:
     return fit_canvas(ids, clip.instance_maps[0].astype(np.int64), pipe, None, notes)
 
 
-def read_template(name: str, pipe: Seg2VidPipeline) -> Canvas:
-    """Return the labels of a street that comes with the package: one of ``TEMPLATES``."""
-    paths = [
-        next(one for folder in FOLDERS if (one := folder / file).exists())
-        for file in TEMPLATES[name]
-    ]
-    found = read_label_map(paths[0], space=get_label_space("cityscapes"))
-    ids, _ = translate_ids(found.ids, get_label_space("cityscapes"), pipe.label_space)
-    return fit_canvas(ids, read_instance_map(paths[1]), pipe, None, [])
+def find_streets(folder: Path | None) -> dict[str, tuple[Path, Path | None]]:
+    """Return label map and instance map of the package's street and of a folder's, by name.
+
+    In the folder ``A.png`` is a label map, ``A_instances.png`` its instance map if there is one;
+    likewise ``A_labelIds.png`` and ``A_instanceIds.png``. Raises ``MediaError`` where it holds no
+    label map, or more than a list can.
+    """
+    paths = [next(one for place in FOLDERS if (one := place / file).exists()) for file in EXAMPLE]
+    found: dict[str, tuple[Path, Path | None]] = {"street": (paths[0], paths[1])}
+    if folder is None:
+        return found
+    if not folder.is_dir():
+        what, fix = "a folder of label maps for --streets", "name one that exists"
+        raise MediaError(what, got=str(folder), fix=fix)
+    maps = {path.stem: path for path in sorted(folder.glob("*.png"))}
+    for name, path in maps.items():
+        if name.endswith(("_instances", "instanceIds")):
+            continue
+        others = (f"{name}_instances", name.replace("labelIds", "instanceIds"))
+        objects = next((maps[one] for one in others if one in maps and one != name), None)
+        short = name.removesuffix("_labelIds").removesuffix("_gtFine")
+        found[f"{short} (file)" if short in (*found, "empty", "toycity") else short] = path, objects
+    if not 1 < len(found) <= MOST_STREETS + 1:
+        what = f"1 to {MOST_STREETS} label maps ending in .png in {folder}"
+        raise MediaError(what, got=len(found) - 1, fix="name another folder with --streets")
+    return found
+
+
+def read_street(paths: tuple[Path, Path | None], pipe: Seg2VidPipeline) -> Canvas:
+    """Return the labels and objects of a street that ``find_streets`` found."""
+    labels, instances = paths
+    space = get_label_space("cityscapes")
+    found = read_label_map(labels, space=space)
+    ids, _ = translate_ids(found.ids, space, pipe.label_space)
+    numbers = None if instances is None else read_instance_map(instances)
+    if numbers is not None and numbers.shape == ids.shape:
+        # Cityscapes numbers stuff too, by its class.
+        numbers = np.where(np.isin(ids, pipe.label_space.foreground_ids), numbers, 0)
+    elif numbers is not None:
+        what, fix = f"an instance map of the size of {labels}", "make both of one size"
+        raise MediaError(what, got=f"{_size(numbers)} in {instances}", fix=fix)
+    return fit_canvas(ids, numbers, pipe, None, [])
 
 
 def _size(pixels: np.ndarray) -> str:
