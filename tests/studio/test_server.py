@@ -246,10 +246,12 @@ def test_label_maps_of_a_folder_are_streets_too(pipe, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_label_maps_is_told(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"1 to 100 label maps ending in .png in .*; got 0; name"):
+    with pytest.raises(MediaError, match=r"a folder of label maps .*; got .* with none"):
         find_streets(tmp_path)
-    with pytest.raises(MediaError, match=r"a folder of label maps for --streets; got .*nowhere"):
-        find_streets(tmp_path / "nowhere")
+    for number in range(101):
+        (tmp_path / f"{number}.png").touch()
+    with pytest.raises(MediaError, match=r"at most 100 label maps for --streets; got 101 in"):
+        find_streets(tmp_path)
 
 
 # What is refused.

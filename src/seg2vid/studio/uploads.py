@@ -20,7 +20,12 @@ from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import Ids, get_label_space
 from seg2vid.media.given import check_proportions
-from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
+from seg2vid.media.label_maps import (
+    label_maps_in,
+    read_instance_map,
+    read_label_map,
+    read_picture,
+)
 from seg2vid.media.pictures import READ_FORMATS, read_image
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.studio.wishes import LookPhoto, Photo, Scene, Wishes, png_of
@@ -198,28 +203,17 @@ def draw_toy_city(seed: int, pipe: Seg2VidPipeline) -> Canvas:
 def find_streets(folder: Path | None) -> dict[str, tuple[Path, Path | None]]:
     """Return label map and instance map of the package's street and of a folder's, by name.
 
-    In the folder ``A.png`` is a label map, ``A_instances.png`` its instance map if there is one;
-    likewise ``A_labelIds.png`` and ``A_instanceIds.png``. Raises ``MediaError`` where it holds no
-    label map, or more than a list can.
+    Raises ``MediaError`` for a folder that holds none, or more than a list can.
     """
     paths = [next(one for place in FOLDERS if (one := place / file).exists()) for file in EXAMPLE]
     found: dict[str, tuple[Path, Path | None]] = {"street": (paths[0], paths[1])}
-    if folder is None:
-        return found
-    if not folder.is_dir():
-        what, fix = "a folder of label maps for --streets", "name one that exists"
-        raise MediaError(what, got=str(folder), fix=fix)
-    maps = {path.stem: path for path in sorted(folder.glob("*.png"))}
-    for name, path in maps.items():
-        if name.endswith(("_instances", "instanceIds")):
-            continue
-        others = (f"{name}_instances", name.replace("labelIds", "instanceIds"))
-        objects = next((maps[one] for one in others if one in maps and one != name), None)
-        short = name.removesuffix("_labelIds").removesuffix("_gtFine")
-        found[f"{short} (file)" if short in (*found, "empty", "toycity") else short] = path, objects
-    if not 1 < len(found) <= MOST_STREETS + 1:
-        what = f"1 to {MOST_STREETS} label maps ending in .png in {folder}"
-        raise MediaError(what, got=len(found) - 1, fix="name another folder with --streets")
+    maps = {} if folder is None else label_maps_in(folder)
+    if len(maps) > MOST_STREETS:
+        what, fix = f"at most {MOST_STREETS} label maps for --streets", "name another folder"
+        raise MediaError(what, got=f"{len(maps)} in {folder}", fix=fix)
+    for path, own in maps.items():
+        name = path.stem.removesuffix("_labelIds").removesuffix("_gtFine")
+        found[f"{name} (file)" if name in (*found, "empty", "toycity") else name] = path, own
     return found
 
 
@@ -230,10 +224,7 @@ def read_street(paths: tuple[Path, Path | None], pipe: Seg2VidPipeline) -> Canva
     found = read_label_map(labels, space=space)
     ids, _ = translate_ids(found.ids, space, pipe.label_space)
     numbers = None if instances is None else read_instance_map(instances)
-    if numbers is not None and numbers.shape == ids.shape:
-        # Cityscapes numbers stuff too, by its class.
-        numbers = np.where(np.isin(ids, pipe.label_space.foreground_ids), numbers, 0)
-    elif numbers is not None:
+    if numbers is not None and numbers.shape != ids.shape:
         what, fix = f"an instance map of the size of {labels}", "make both of one size"
         raise MediaError(what, got=f"{_size(numbers)} in {instances}", fix=fix)
     return fit_canvas(ids, numbers, pipe, None, [])

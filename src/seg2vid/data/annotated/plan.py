@@ -10,7 +10,7 @@ from seg2vid.data.annotated.settings import DatasetOptions
 from seg2vid.data.prepare.assemble import assign_splits
 from seg2vid.data.shares import PARTS
 from seg2vid.labels.space import LabelSpace, get_label_space
-from seg2vid.media.pictures import FORMATS
+from seg2vid.media.label_maps import label_maps_in
 from seg2vid.models.control import ALL, FASTEST, Control
 from seg2vid.models.weights import default_model
 from seg2vid.pipeline import Seg2VidPipeline
@@ -79,12 +79,7 @@ def make_job(options: DatasetOptions) -> tuple[Job, Seg2VidPipeline]:
         if bounds and not (len(bounds) == 2 and -most <= bounds[0] <= bounds[1] <= most):
             what = f"two numbers within {most:g} for {name}, the smaller first"
             raise MediaError(what, got=",".join(map(str, bounds)), fix=f"write {name}=-5,5")
-    maps = []
-    if options.labels.is_dir():
-        maps = sorted(one for one in options.labels.iterdir() if one.suffix.lower() in FORMATS)
-    if not maps:
-        what = f"a folder of label maps ({', '.join(FORMATS)})"
-        raise MediaError(what, got=f"none in {options.labels}", fix="name their folder")
+    maps = list(label_maps_in(options.labels))
     control = None if options.control is None else Control.read_file(options.control)
     if control is not None and control.camera and (options.camera_speed or options.camera_turn):
         what = "--camera-speed and --camera-turn, or a camera in --control"
