@@ -29,13 +29,14 @@ AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 MARKS = ("<!-- made by benchmarks/speed.py --readme -->", "<!-- end of what it made -->")
 
 PEAK = """
-import resource, sys, torch
+import sys, torch
 torch.set_num_threads(int(sys.argv[2]))
 from seg2vid import Seg2VidPipeline
 pipe = Seg2VidPipeline.from_pretrained(sys.argv[1])
 for _ in pipe.stream(sys.argv[3], num_frames=int(sys.argv[4]), seed=1):
     pass
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / 1024)
+from seg2vid.tools.environment import peak_memory
+print(peak_memory() / 2**30)
 """
 
 Row = tuple[str, str, str]

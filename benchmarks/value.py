@@ -115,12 +115,12 @@ def make_stills(options: argparse.Namespace, real: Path, made: Path) -> None:
 
 
 def segmenter(options: argparse.Namespace) -> str:
-    """Train the segmenter of the package, as ``seg2vid train segmenter`` does; score its photos."""
+    """Train a small segmenter as ``seg2vid train segmenter`` does; score it on held-out photos."""
     from benchmarks.segmenter import confusion
     from seg2vid.data.stills import StillFolder
     from seg2vid.data.teachers.labels import BundledTeacher
     from seg2vid.labels.space import get_label_space
-    from seg2vid.models.config import ModelConfig
+    from seg2vid.models.config import ModelConfig, SegmenterConfig
     from seg2vid.training.config import RunConfig, SegmenterTrainingConfig
     from seg2vid.training.recipes import make_stage
     from seg2vid.training.run import run
@@ -130,6 +130,7 @@ def segmenter(options: argparse.Namespace) -> str:
     space = get_label_space("cityscapes")
     folders = [StillFolder(path, space, height=128, width=256) for path in (real, made)]
     photos = StillFolder(options.data / "val", space, height=128, width=256)
+    model = ModelConfig(segmenter=SegmenterConfig(widths=(16, 32, 48, 64)))
 
     def result_of(arm: str, seed: int) -> dict:
         training = SegmenterTrainingConfig(
@@ -139,7 +140,7 @@ def segmenter(options: argparse.Namespace) -> str:
         output = options.output / f"{arm.replace(' ', '_')}_{options.steps}_{seed}"
         settings = RunConfig(sheet_every=0, measured_steps=0)
         torch.manual_seed(seed)
-        weights = run(make_stage(training, ModelConfig()), sources, output, settings)
+        weights = run(make_stage(training, model), sources, output, settings)
         teacher = BundledTeacher(weights, pixels=128 * 256)
         counts = confusion(teacher, photos, flip=False)
         both, all_of = counts.diagonal(), counts.sum(0) + counts.sum(1)

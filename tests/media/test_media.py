@@ -19,6 +19,7 @@ from seg2vid import __version__
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.drawing import contact_sheet, flow_to_colours, overlay, pick_evenly
 from seg2vid.media.generated import GeneratedVideo, VideoSink, output_paths, to_pixels
+from seg2vid.media.label_maps import label_maps_in
 from seg2vid.media.pictures import read_flow, read_image, write_flow, write_image, write_label_map
 from seg2vid.media.video import VideoWriter, frame_rate, read_video, video_ending
 from seg2vid.structures import Latent, Motion
@@ -627,3 +628,21 @@ def test_second_sample_can_be_saved(tmp_path: Path) -> None:
     two = make_video().map(lambda tensor: torch.cat([tensor, torch.zeros_like(tensor)]))
     two.save(tmp_path / "s", sample=1)
     assert (read_video(tmp_path / "s") == 0).all()
+
+
+def test_label_maps_of_a_folder_come_with_their_instance_maps(tmp_path: Path) -> None:
+    names = ("b_gtFine_labelIds.png", "b_gtFine_instanceIds.png", "a_instances.png", "a.png")
+    for name in (*names, "c_gtFine_instanceIds.png", "d.PNG", "notes.txt"):
+        (tmp_path / name).touch()
+    found = [(one.name, own and own.name) for one, own in label_maps_in(tmp_path).items()]
+    assert found == [
+        ("a.png", "a_instances.png"),
+        ("b_gtFine_labelIds.png", "b_gtFine_instanceIds.png"),
+        ("c_gtFine_instanceIds.png", None),
+        ("d.PNG", None),
+    ]
+    for place in (tmp_path / "a.png", tmp_path / "nowhere"):
+        with pytest.raises(
+            MediaError, match=r"Expected a folder of label maps .*; got .* with none"
+        ):
+            label_maps_in(place)

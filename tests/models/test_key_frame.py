@@ -1,6 +1,7 @@
 """Key frame: what is painted has a place in the scene, and is painted once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -117,6 +118,16 @@ def test_labels_of_what_is_painted_are_the_refiners(painter: Painter) -> None:
     assert (maps[-1][hidden[-1]] == MADE).all()
     assert (maps[4][hidden[4]] == MADE).float().mean() > 0.9
     assert not (maps[~hidden] == MADE).any()
+
+
+@pytest.mark.parametrize("kind", ["foreground", "thin"])
+def test_no_thing_is_painted_where_none_lies_behind(painter: Painter, kind: str) -> None:
+    turning = replace(drive(turn=0.2), **{kind: (MADE,)})
+    shown = KeyFrame(turning, picture(turning), turning.scene.surfaces, painter).show(
+        torch.arange(PASS)
+    )
+    assert shown.label_maps is not None
+    assert not (shown.label_maps == MADE).any()
 
 
 def test_what_a_thing_has_stained_is_painted_where_it_leaves(painter: Painter) -> None:

@@ -61,10 +61,13 @@ def instances_png() -> bytes:
 
 @contextmanager
 def client_of(
-    pipe: Seg2VidPipeline, limits: Limits | None = None, doors: Doors | None = None
+    pipe: Seg2VidPipeline,
+    limits: Limits | None = None,
+    doors: Doors | None = None,
+    streets: Path | None = None,
 ) -> Iterator[TestClient]:
     """A client of a studio, and the studio as its attribute."""
-    studio = Studio(pipe, doors or Doors("127.0.0.1", None), limits or Limits())
+    studio = Studio(pipe, doors or Doors("127.0.0.1", None), limits or Limits(), streets)
     with TestClient(studio.app(), base_url="http://127.0.0.1:8765") as client:
         client.studio = studio
         yield client

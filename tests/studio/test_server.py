@@ -18,6 +18,8 @@ from seg2vid.media.video import read_video
 from seg2vid.studio.doors import COOKIE, SECURITY, Doors
 from seg2vid.studio.jobs import Limits
 from seg2vid.studio.layers import LAYERS
+from seg2vid.studio.uploads import find_streets
+from seg2vid.tools.errors import MediaError
 from tests.studio.studios import ask, client_of, ended, instances_png, labels_png, png
 from tests.tiny import HEIGHT, WIDTH, street_map
 
@@ -224,6 +226,32 @@ def test_streets_to_begin_with(client) -> None:
     assert again == told and again != client.get("/api/templates/toycity?seed=4").json()
     assert client.get("/api/templates/toycity").status_code == 400
     assert client.get("/api/templates/..%2f..%2fetc").status_code == 404
+
+
+def test_label_maps_of_a_folder_are_streets_too(pipe, tmp_path: Path) -> None:
+    for name in ("mine.png", "bonn_gtFine_labelIds.png", "street.png"):
+        (tmp_path / name).write_bytes(labels_png())
+    (tmp_path / "mine_instances.png").write_bytes(instances_png())
+    (tmp_path / "small.png").write_bytes(labels_png())
+    (tmp_path / "small_instances.png").write_bytes(png(Image.new("L", (8, 8))))
+    with client_of(pipe, streets=tmp_path) as client:
+        names = client.get("/api/about").json()["templates"]
+        assert names == ["street", "bonn", "mine", "small", "street (file)"]
+        answers = {name: client.get(f"/api/templates/{name}") for name in names}
+        refused = answers.pop("small").json()["error"]
+        assert refused.startswith("Expected an instance map of the size of"), refused
+        assert {answer.status_code for answer in answers.values()} == {200}
+        told = client.get("/api/templates/mine").json()
+        assert sorted(set(np.frombuffer(base64.b64decode(told["instances"]), "<u2"))) == [0, 1, 2]
+
+
+def test_a_folder_without_label_maps_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"a folder of label maps .*; got .* with none"):
+        find_streets(tmp_path)
+    for number in range(101):
+        (tmp_path / f"{number}.png").touch()
+    with pytest.raises(MediaError, match=r"at most 100 label maps for --streets; got 101 in"):
+        find_streets(tmp_path)
 
 
 # What is refused.

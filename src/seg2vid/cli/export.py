@@ -15,12 +15,10 @@ from seg2vid.export.web import export_site
 from seg2vid.labels.convert import translate_ids
 from seg2vid.labels.fit import fit_label_map
 from seg2vid.labels.space import LabelSpace, get_label_space
-from seg2vid.media.label_maps import read_label_map
-from seg2vid.media.pictures import FORMATS
+from seg2vid.media.label_maps import label_maps_in, read_label_map
 from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.models.weights import find_weights
 from seg2vid.structures import Labels
-from seg2vid.tools.errors import MediaError
 
 CHECKED_SEEDS = (0, 1, 2)
 """Of the toy-city frames that graphs are checked with."""
@@ -62,14 +60,9 @@ def toy_maps(space: LabelSpace, size: tuple[int, int]) -> dict[str, Labels]:
 
 def read_maps(folder: Path, space: LabelSpace, size: tuple[int, int]) -> dict[str, Labels]:
     """Return the label maps in a folder by name, fitted to a size; raise ``MediaError`` without."""
-    places = folder.iterdir() if folder.is_dir() else ()
-    found = sorted(one for one in places if one.suffix.lower() in FORMATS)
-    if not found:
-        what, fix = f"a folder of label maps ({', '.join(FORMATS)})", "name another one"
-        raise MediaError(what, got=f"{folder} with none", fix=fix)
     width, height = size
     maps = {}
-    for place in found:
+    for place in label_maps_in(folder):
         ids = read_label_map(place, space=space).ids
         fitted = fit_label_map(ids, height=height, width=width, fill=space.void_id)
         maps[place.stem] = torch.from_numpy(fitted.ids)

@@ -148,6 +148,8 @@ class Studio:
     """Port to listen on; 0 takes a free one."""
     open: bool = True
     """Open the page in a browser."""
+    streets: Path | None = None
+    """Folder of label maps that the page offers to begin with, besides its own street."""
     no_restricted: bool = False
     """Refuse weights for non-commercial use only, as SEG2VID_NO_RESTRICTED=1 does everywhere."""
 

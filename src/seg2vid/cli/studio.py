@@ -11,4 +11,6 @@ from seg2vid.studio.serve import serve
 def run(options: Studio) -> Iterator[str]:
     """Serve the studio until it is stopped; yield its address."""
     pipe = Seg2VidPipeline.from_pretrained(options.model or default_model())
-    yield from serve(pipe, host=options.host, port=options.port, is_shown=options.open)
+    yield from serve(
+        pipe, host=options.host, port=options.port, is_shown=options.open, streets=options.streets
+    )

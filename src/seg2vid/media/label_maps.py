@@ -10,7 +10,7 @@ from PIL import Image
 from seg2vid.labels.diagnosis import Diagnosis, Encoding, Palette, Picture
 from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.space import LabelSpace
-from seg2vid.media.pictures import EIGHT_BIT_MODES, image_name, open_picture
+from seg2vid.media.pictures import EIGHT_BIT_MODES, FORMATS, image_name, open_picture
 from seg2vid.tools.errors import LabelMapError, MediaError
 
 _SIXTEEN_BIT_MODES = {"I;16", "I;16B", "I;16L", "I"}
@@ -61,6 +61,27 @@ def read_label_map(
     if diagnosis.ids is None:
         raise LabelMapError(f"{picture.name}: {diagnosis.problems[0]}")
     return LabelMapFile(diagnosis.ids, diagnosis)
+
+
+def label_maps_in(folder: Path) -> dict[Path, Path | None]:
+    """Return the label maps of a folder, in the order of their names, each with its instance map.
+
+    ``A_instances.png`` belongs to ``A.png``, ``A_instanceIds.png`` to ``A_labelIds.png``. Without
+    its label map an instance map may be one: instance ids tell classes. Raises ``MediaError`` for a
+    folder without pictures.
+    """
+    places = folder.iterdir() if folder.is_dir() else ()
+    files = {one.stem: one for one in sorted(places) if one.suffix.lower() in FORMATS}
+    if not files:
+        what, fix = f"a folder of label maps ({', '.join(FORMATS)})", "name another one"
+        raise MediaError(what, got=f"{folder} with none", fix=fix)
+    found = dict.fromkeys(files.values(), None) | {
+        path: files[own]
+        for name, path in files.items()
+        for own in (f"{name}_instances", name.replace("labelIds", "instanceIds"))
+        if own in files and own != name
+    }
+    return {path: own for path, own in found.items() if path not in found.values()}
 
 
 def read_instance_map(given: Path | Image.Image) -> Int[np.ndarray, "height width"]:

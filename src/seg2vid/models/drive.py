@@ -37,6 +37,8 @@ class Drive(Carrier):
     foreground: tuple[int, ...]
     void_id: int
     has_ground: bool = True
+    thin: tuple[int, ...] = ()
+    """Classes that stand on a foot: poles and what they carry."""
     frozen: tuple[int, ...] = ()
     """Classes that stay where they are in the picture."""
 

@@ -159,7 +159,8 @@ class KeyFrame:
     ) -> tuple[Pictures, Labels]:
         """Return the refiner's picture and labels, which it paints on its own grid.
 
-        Where no object lies ``behind`` none is painted: it would be more of what left the hole.
+        Where no object or pole lies ``behind`` none is painted: it would be more of what left the
+        hole.
         """
         factor, shown = self.factor, known.float()[None, None]
         if factor == 1:
@@ -173,7 +174,7 @@ class KeyFrame:
             painted = F.interpolate(painted, scale_factor=factor, mode="bilinear")
         if logits is None:
             return painted, label_map
-        things = behind.new_tensor(self.drive.foreground)
+        things = behind.new_tensor((*self.drive.foreground, *self.drive.thin))
         stuff = logits.index_fill(1, things, -torch.inf)
         classes, others = (
             one.argmax(1).repeat_interleave(2 * factor, 1).repeat_interleave(2 * factor, 2)

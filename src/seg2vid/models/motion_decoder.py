@@ -202,7 +202,7 @@ class MotionDecoder(nn.Module):
         )
         scene = scene if self.has_ground else _flatten(scene)
         about = (self.num_frames, self.seconds, self.foreground, self.void_id, self.has_ground)
-        return Drive(scene, *about)
+        return Drive(scene, *about, thin=self.depth.thin)
 
     def look(
         self,

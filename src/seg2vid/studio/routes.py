@@ -36,7 +36,7 @@ def describe(limits: Limits) -> dict[str, Any]:
             "get": _route(
                 "A street to begin with, as POST /api/canvas answers",
                 JSON,
-                {"name": "street or toycity"},
+                {"name": "toycity, or one of the templates that /api/about names"},
                 {"seed": "of the toy city, 0 or more"},
             )
         },

@@ -5,6 +5,7 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -49,12 +50,13 @@ def serve(
     host: str,
     port: int,
     is_shown: bool,
+    streets: Path | None = None,
     limits: Limits = Limits(),  # noqa: B008
 ) -> Iterator[str]:
     """Serve until stopped; yield the address first. Raises ``Seg2VidError``."""
     with listen(host, port) as sock:
         token = None if is_loopback(host) else secrets.token_urlsafe(24)
-        studio = Studio(pipe, Doors(host, token), limits)
+        studio = Studio(pipe, Doors(host, token), limits, streets)
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{sock.getsockname()[1]}/"
         if token is not None:

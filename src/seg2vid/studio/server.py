@@ -35,7 +35,7 @@ from seg2vid.studio.jobs import OVER, Job, Limits, Workshop
 from seg2vid.studio.refusals import HANDLERS, Refused
 from seg2vid.studio.routes import describe, render
 from seg2vid.studio.saving import ENDINGS, save_scene
-from seg2vid.studio.uploads import NAMES, TEMPLATES, Canvas, Uploads, draw_toy_city, read_template
+from seg2vid.studio.uploads import NAMES, Canvas, Uploads, draw_toy_city, find_streets, read_street
 from seg2vid.studio.wishes import MOST_FRAMES, Recipe, Scene, Wishes
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.ranges import LARGEST_SEED
@@ -55,8 +55,15 @@ CHUNK = 1 << 16
 class Studio:
     """One model, its workshop, and the answers to requests."""
 
-    def __init__(self, pipe: Seg2VidPipeline, doors: Doors, limits: Limits = Limits()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        pipe: Seg2VidPipeline,
+        doors: Doors,
+        limits: Limits = Limits(),  # noqa: B008
+        streets: Path | None = None,
+    ) -> None:
         self.pipe, self.doors, self.limits = pipe, doors, limits
+        self.streets = find_streets(streets)
         self.bell = Bell()
         self.workshop = Workshop(limits, self.bell.ring)
         self.readers = anyio.CapacityLimiter(1)
@@ -145,7 +152,7 @@ class Studio:
                 "frames_of_a_pass": pipe.num_frames,
                 "layers": layers.LAYERS,
                 "camera_words": WORDS if space.ids_named({"road"}) else [],
-                "templates": list(TEMPLATES),
+                "templates": list(self.streets),
                 "most_frames": MOST_FRAMES,
                 "limits": asdict(self.limits),
                 "waiting": self.workshop.waiting,
@@ -167,9 +174,9 @@ class Studio:
         if name == "toycity":
             seed = _whole(request, "seed", 0, LARGEST_SEED)
             return await self._canvas(lambda: draw_toy_city(seed, self.pipe))
-        if name not in TEMPLATES:
+        if name not in self.streets:
             raise HTTPException(404)
-        return await self._canvas(lambda: read_template(name, self.pipe))
+        return await self._canvas(lambda: read_street(self.streets[name], self.pipe))
 
     async def _canvas(self, make: Callable[[], Canvas]) -> Response:
         return JSONResponse((await self._do(make)).to_dict())

@@ -20,7 +20,7 @@ from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import Ids, get_label_space
 from seg2vid.media.given import check_proportions
-from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
+from seg2vid.media.label_maps import label_maps_in, read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import READ_FORMATS, read_image
 from seg2vid.media.video import Frame
 from seg2vid.pipeline import Seg2VidPipeline
@@ -42,8 +42,10 @@ MOST_OBJECTS = 65535
 _PACKAGE = Path(__file__).parents[1]
 FOLDERS = (_PACKAGE / "studio" / "examples", _PACKAGE.parents[1] / "examples")
 """Where examples lie in an installed wheel, and in a clone."""
-TEMPLATES = {"street": ("street.png", "street_instances.png")}
-"""Label map and instance map of the streets that come with the package."""
+EXAMPLE = ("street.png", "street_instances.png")
+"""Label map and instance map of the street that comes with the package."""
+MOST_STREETS = 100
+"""Label maps of a user's folder that a page offers."""
 
 
 @dataclass(frozen=True)
@@ -194,15 +196,34 @@ def draw_toy_city(seed: int, pipe: Seg2VidPipeline) -> Canvas:
     return fit_canvas(ids, clip.instance_maps[0].astype(np.int64), pipe, None, notes)
 
 
-def read_template(name: str, pipe: Seg2VidPipeline) -> Canvas:
-    """Return the labels of a street that comes with the package: one of ``TEMPLATES``."""
-    paths = [
-        next(one for folder in FOLDERS if (one := folder / file).exists())
-        for file in TEMPLATES[name]
-    ]
-    found = read_label_map(paths[0], space=get_label_space("cityscapes"))
-    ids, _ = translate_ids(found.ids, get_label_space("cityscapes"), pipe.label_space)
-    return fit_canvas(ids, read_instance_map(paths[1]), pipe, None, [])
+def find_streets(folder: Path | None) -> dict[str, tuple[Path, Path | None]]:
+    """Return label map and instance map of the package's street and of a folder's, by name.
+
+    Raises ``MediaError`` for a folder that holds none, or more than a list can.
+    """
+    paths = [next(one for place in FOLDERS if (one := place / file).exists()) for file in EXAMPLE]
+    found: dict[str, tuple[Path, Path | None]] = {"street": (paths[0], paths[1])}
+    maps = {} if folder is None else label_maps_in(folder)
+    if len(maps) > MOST_STREETS:
+        what, fix = f"at most {MOST_STREETS} label maps for --streets", "name another folder"
+        raise MediaError(what, got=f"{len(maps)} in {folder}", fix=fix)
+    for path, own in maps.items():
+        name = path.stem.removesuffix("_labelIds").removesuffix("_gtFine")
+        found[f"{name} (file)" if name in (*found, "empty", "toycity") else name] = path, own
+    return found
+
+
+def read_street(paths: tuple[Path, Path | None], pipe: Seg2VidPipeline) -> Canvas:
+    """Return the labels and objects of a street that ``find_streets`` found."""
+    labels, instances = paths
+    space = get_label_space("cityscapes")
+    found = read_label_map(labels, space=space)
+    ids, _ = translate_ids(found.ids, space, pipe.label_space)
+    numbers = None if instances is None else read_instance_map(instances)
+    if numbers is not None and numbers.shape != ids.shape:
+        what, fix = f"an instance map of the size of {labels}", "make both of one size"
+        raise MediaError(what, got=f"{_size(numbers)} in {instances}", fix=fix)
+    return fit_canvas(ids, numbers, pipe, None, [])
 
 
 def _size(pixels: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,13 +272,19 @@ def test_wishes_are_drawn_and_kept(maps: Path, model: Path, tmp_path: Path) -> N
     assert [name for name, _ in kept.objects] == ["car", "all"] and kept.freeze == ("sky",)
 
 
-def test_instance_maps_are_taken(maps: Path, model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_beside", [True, False])
+def test_instance_maps_are_taken(maps: Path, model: Path, tmp_path: Path, is_beside: bool) -> None:
     (tmp_path / "i").mkdir()
     for name in "abc":
         numbers = (street_map()[0].numpy() == 13) * 7
-        Image.fromarray(numbers.astype(np.uint8)).save(tmp_path / "i" / f"{name}.png")
-    options = asked(maps, model, tmp_path / "d", "davis", instances=tmp_path / "i")
-    clip, _ = annotated_clip.make_clip(*make_job(options), 0)
+        own = f"{name}_instances.png" if is_beside else f"{name}.png"
+        Image.fromarray(numbers.astype(np.uint8)).save(tmp_path / "i" / own)
+    if is_beside:
+        maps = shutil.copytree(maps, tmp_path / "i", dirs_exist_ok=True)
+    named = {} if is_beside else {"instances": tmp_path / "i"}
+    job, pipe = make_job(asked(maps, model, tmp_path / "d", "davis", **named))
+    assert [path.name for path in job.maps] == ["a.png", "b.png", "c.png"]
+    clip, _ = annotated_clip.make_clip(job, pipe, 0)
     assert clip.objects() == [(13, 7)]
 
 

@@ -30,14 +30,15 @@ from seg2vid.tools.files import digest_of, replacing
 
 def make_clip(job: Job, pipe: Seg2VidPipeline, number: int) -> tuple[AnnotatedClip, dict[str, Any]]:
     """Generate a clip; return what was drawn for it too. Raises ``Seg2VidError``."""
-    options, space, path = job.options, pipe.label_space, job.maps[number % len(job.maps)]
+    options, space, place = job.options, pipe.label_space, number % len(job.maps)
+    path = job.maps[place]
     read = read_label_map(path, space=job.space)
     fit = partial(fit_label_map, height=pipe.height, width=pipe.width)
     ids, _ = translate_ids(read.ids, job.space, space)
     label_map = torch.from_numpy(fit(ids, fill=space.void_id).ids)[None]
     numbers = read.diagnosis.instance_map
-    if options.instances is not None:
-        numbers = read_instance_map(options.instances / path.with_suffix(".png").name)
+    if (own := job.instance_maps[place]) is not None:
+        numbers = read_instance_map(own)
         if numbers.shape != ids.shape:
             what = f"an instance map of the size of {path}"
             raise MediaError(what, got=f"{numbers.shape[1]}x{numbers.shape[0]}", fix="mend it")

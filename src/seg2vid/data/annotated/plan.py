@@ -10,7 +10,7 @@ from seg2vid.data.annotated.settings import DatasetOptions
 from seg2vid.data.prepare.assemble import assign_splits
 from seg2vid.data.shares import PARTS
 from seg2vid.labels.space import LabelSpace, get_label_space
-from seg2vid.media.pictures import FORMATS
+from seg2vid.media.label_maps import label_maps_in
 from seg2vid.models.control import ALL, FASTEST, Control
 from seg2vid.models.weights import default_model
 from seg2vid.pipeline import Seg2VidPipeline
@@ -29,6 +29,8 @@ class Job:
 
     options: DatasetOptions
     maps: tuple[Path, ...]
+    instance_maps: tuple[Path | None, ...]
+    """Of each map, where one is known."""
     splits: dict[str, str]
     """Of each map, by name."""
     model: str
@@ -79,12 +81,11 @@ def make_job(options: DatasetOptions) -> tuple[Job, Seg2VidPipeline]:
         if bounds and not (len(bounds) == 2 and -most <= bounds[0] <= bounds[1] <= most):
             what = f"two numbers within {most:g} for {name}, the smaller first"
             raise MediaError(what, got=",".join(map(str, bounds)), fix=f"write {name}=-5,5")
-    maps = []
-    if options.labels.is_dir():
-        maps = sorted(one for one in options.labels.iterdir() if one.suffix.lower() in FORMATS)
-    if not maps:
-        what = f"a folder of label maps ({', '.join(FORMATS)})"
-        raise MediaError(what, got=f"none in {options.labels}", fix="name their folder")
+    beside = label_maps_in(options.labels)
+    maps = list(beside)
+    instance_maps = list(beside.values())
+    if (folder := options.instances) is not None:
+        instance_maps = [folder / one.with_suffix(".png").name for one in maps]
     control = None if options.control is None else Control.read_file(options.control)
     if control is not None and control.camera and (options.camera_speed or options.camera_turn):
         what = "--camera-speed and --camera-turn, or a camera in --control"
@@ -99,6 +100,7 @@ def make_job(options: DatasetOptions) -> tuple[Job, Seg2VidPipeline]:
         # On all machines as on this one.
         replace(options, device=cast(DeviceName, pipe.device.type), precision=pipe.computes_in),
         tuple(maps),
+        tuple(instance_maps),
         assign_splits([(one.name, one.name, None) for one in maps], (options.val_share, 0.0)),
         model,
         options.fps or RATES.get(options.layout) or pipe.frames_per_second,
@@ -146,4 +148,5 @@ def describe(job: Job, pipe: Seg2VidPipeline) -> dict[str, Any]:
         "instances": None if options.instances is None else str(options.instances),
         "val_share": options.val_share,
         "label_maps": [path.name for path in job.maps],
+        "instance_maps": [path and path.name for path in job.instance_maps],
     }

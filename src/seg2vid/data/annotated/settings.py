@@ -37,8 +37,8 @@ class DatasetOptions(Working):
     seed: int = ranged(0, 0, LARGEST_SEED - MOST_CLIPS)
     """The same seed gives the same bytes."""
     instances: Path | None = None
-    """Folder of instance maps of the same names (default: what label maps of instance ids tell,
-    else separate areas of a class).
+    """Folder of instance maps of the same names (default: A_instances.png beside A.png, or what
+    label maps of instance ids tell, else separate areas of a class).
     """
     label_space: str | None = None
     """Name (see `seg2vid labels spaces`) or .yaml file of the maps' classes (default: the model's).

@@ -68,18 +68,18 @@ export class KeyFrame {
     const given = { warped: frame.picture, visible, labels: frame.labels };
     const found = await this.boxes.refiner({ ...given, first_frame: this.picture });
     const classes = found.logits.length / (pixels / 4);
+    const things = [...this.model.foreground, ...this.model.thin];
     for (const pixel of bare) {
       for (let colour = 0; colour < 3; colour++) {
         frame.picture[colour * pixels + pixel] = found.picture[colour * pixels + pixel];
       }
       const x = (pixel % width) >> 1;
       const at = (Math.floor(pixel / width) >> 1) * (width / 2) + x;
-      // Where no object lies behind none is painted: it would be more of what left the hole.
-      const { foreground } = this.model;
-      const mayBeThing = foreground.includes(this.labels[frame.moved.behind[pixel]]);
+      // Where no object or pole lies behind none is painted: it would be more of what left the hole.
+      const mayBeThing = things.includes(this.labels[frame.moved.behind[pixel]]);
       let best = -1;
       for (let one = 0; one < classes; one++) {
-        if (!mayBeThing && foreground.includes(one)) continue;
+        if (!mayBeThing && things.includes(one)) continue;
         const score = found.logits[(one * pixels) / 4 + at];
         if (best < 0 || score > found.logits[(best * pixels) / 4 + at]) best = one;
       }

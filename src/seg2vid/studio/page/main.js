@@ -151,6 +151,7 @@ function takeState(kept) {
 // Beginnings.
 async function begin() {
   about = await server.json("/api/about");
+  for (const name of about.templates.filter((one) => one !== "street")) $("template").append(new Option(name, name));
   drawing = new Drawing(about.width, about.height, about.classes);
   painter = new Painter(drawing, $("stage"));
   player = new Player($("screen"), about.width, about.height, about.frames_per_second);
@@ -222,7 +223,7 @@ async function openTemplate(name) {
     return told();
   }
   const seed = name === "toycity" ? `?seed=${Math.floor(Math.random() * 1e6)}` : "";
-  await attempt(async () => openCanvas(await server.json(`/api/templates/${name}${seed}`)), "Opening…");
+  await attempt(async () => openCanvas(await server.json(`/api/templates/${encodeURIComponent(name)}${seed}`)), "Opening…");
 }
 
 async function openFile(file) {
