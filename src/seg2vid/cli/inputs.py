@@ -15,8 +15,8 @@ from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import Ids, LabelSpace, get_label_space
 from seg2vid.media.given import check_proportions, to_planes
-from seg2vid.media.label_maps import read_instance_map, read_label_map, read_picture
-from seg2vid.media.pictures import FORMATS, read_image
+from seg2vid.media.label_maps import label_maps_in, read_instance_map, read_label_map, read_picture
+from seg2vid.media.pictures import read_image
 from seg2vid.models.control import Control
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Look
@@ -69,10 +69,7 @@ def list_inputs(options: Generate | Animate) -> list[Path]:
     for place in options.labels:
         found = [place]
         if place.is_dir():
-            found = sorted(one for one in place.iterdir() if one.suffix.lower() in FORMATS)
-            if not found:
-                what, fix = f"pictures ({', '.join(FORMATS)}) in {place}", "name their folder"
-                raise MediaError(what, got="none", fix=fix)
+            found = list(label_maps_in(place))
         places += found
     for name in ("first_frame", "instances"):
         if len(places) > 1 and (one := getattr(options, name)) is not None:

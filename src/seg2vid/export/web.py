@@ -22,6 +22,7 @@ from seg2vid.export.graphs import Exported, write_boxes
 from seg2vid.export.sessions import Weights
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.first_frame import GRAIN_SIZE
+from seg2vid.models.looks import CLASS_RANGE, PICTURE_RANGE
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Labels
@@ -129,6 +130,8 @@ def describe(pipe: Seg2VidPipeline) -> dict[str, Any]:
             "count": len(known.whole),
             "pictures": int(filled[0, 0]),
             "filled": filled[1].tolist(),
+            "pictureRange": PICTURE_RANGE,
+            "classRange": CLASS_RANGE,
             "whole": known.whole.numel(),
             "segments": known.segments.numel(),
             "spread": known.spread.numel(),

@@ -10,13 +10,18 @@ from seg2vid.structures import Look
 from seg2vid.tools.errors import ModelError
 
 Present = Float[Tensor, "batch segment"]
+PICTURE_RANGE, CLASS_RANGE = 0.7, 1.6
+"""How far from their mean looks of whole pictures, and of classes that do not move, are drawn, in
+units of how far known ones are. With each class from a picture of its own: pictures differ more,
+and are nearer to photographs (lab notes, 2026-11-30).
+"""
 
 
 class KnownLooks(nn.Module):
     """Looks of training pictures: what an encoder made of them is not quite N(0, I).
 
-    Looks are drawn about them, as wide as a look is uncertain (Ghosh et al., "From Variational to
-    Deterministic Autoencoders", ICLR 2020: density estimation after training).
+    Looks are drawn about them (Ghosh et al., "From Variational to Deterministic Autoencoders", ICLR
+    2020: density estimation after training); those of objects as wide as a look is uncertain.
     """
 
     whole: Tensor
@@ -26,8 +31,8 @@ class KnownLooks(nn.Module):
 
     def __init__(self, count: int, *, classes: int, whole: int, segment: int) -> None:
         super().__init__()
-        # Rows of classes are those of one picture, where it had them; those of objects are looks of
-        # that class, whichever picture they are from.
+        # First looks of classes, picture by picture, where it had them; then looks of objects of
+        # each class, whichever picture they are from.
         self.register_buffer("whole", torch.zeros(count, whole))
         self.register_buffer("segments", torch.zeros(2, count, classes, segment))
         self.register_buffer("spread", torch.ones(whole + segment))
@@ -59,26 +64,34 @@ class KnownLooks(nn.Module):
     def draw(
         self, classes: Int[Tensor, "batch object"], noise: Look, generator: torch.Generator | None
     ) -> Look:
-        """Draw looks; ``noise`` is from N(0, I)."""
+        """Draw looks, each class' from a picture of its own; ``noise`` is from N(0, I)."""
         batch, objects = classes.shape
         whole, segments, spread, filled = (
             part.cpu() for part in (self.whole, self.segments, self.spread, self.filled)
         )
-        count = segments.shape[1]
+        count, number = segments.shape[1:3]
         known = filled.clamp(max=count)
-        dice = torch.rand(batch, 1 + objects, generator=generator)
-        picture = (dice[:, 0] * known[0, 0]).long()
+        dice = torch.rand(batch, 1 + number + objects, generator=generator)
+        picture, of_classes = (dice[:, 0] * known[0, 0]).long(), dice[:, 1 : 1 + number] * known[0]
         kinds = classes.cpu()
-        which = (dice[:, 1:] * known[1][kinds]).long()
-        rows = torch.cat((segments[0, picture], segments[1, which, kinds]), 1)
+        which = (dice[:, 1 + number :] * known[1][kinds]).long()
+        stuff = segments[0, of_classes.long(), torch.arange(number)]
+        stuff = _about_mean(stuff, segments[0, : known[0, 0]], CLASS_RANGE)
+        things = segments[1, which, kinds] + noise.segments[:, number:] * spread[whole.shape[1] :]
+        rows = torch.cat((stuff, things), 1)
         # A class that was never seen, or no picture at all: N(0, I) is the best guess.
         is_known = torch.cat((known[0].expand(batch, -1), known[1][kinds]), 1).unsqueeze(-1) > 0
-        near = rows + noise.segments * spread[whole.shape[1] :]
         about = whole[picture] + noise.whole * spread[: whole.shape[1]]
+        about = _about_mean(about, whole[: known[0, 0]], PICTURE_RANGE)
         return Look(
             whole=about if bool(known[0, 0] > 0) else noise.whole,
-            segments=torch.where(is_known, near, noise.segments),
+            segments=torch.where(is_known, rows, noise.segments),
         )
+
+
+def _about_mean(drawn: Tensor, known: Tensor, share: float) -> Tensor:
+    """Move what was drawn to ``share`` times its distance from the mean of what is known."""
+    return torch.lerp(known.mean(0), drawn, share) if len(known) else drawn
 
 
 def interpolate_looks(first: Look, second: Look, weight: float) -> Look:

@@ -21,26 +21,38 @@ function drawLook(model, labels, rows, dice) {
   return look;
 }
 
+function meanOf(numbers, count, step, at) {
+  let sum = 0;
+  for (let one = 0; one < count; one++) sum += numbers[one * step + at];
+  return sum / count;
+}
+
 function wearKnown({ channels, wholeNoise, segmentNoise, known }, look, classes, dice) {
-  const picture = Math.floor(dice() * known.pictures);
-  const near = (noise, at, base, start) => noise[at] * known.spread[start] + base;
+  const { pictures, pictureRange, classRange, spread } = known;
+  const draw = () => Math.floor(dice() * pictures);
+  const picture = draw();
   for (let at = 0; at < wholeNoise; at++) {
-    look.whole[at] = near(look.whole, at, known.whole[picture * wholeNoise + at], at);
+    const mean = meanOf(known.whole, pictures, wholeNoise, at);
+    const near = known.whole[picture * wholeNoise + at] + look.whole[at] * spread[at];
+    look.whole[at] = mean + pictureRange * (near - mean);
   }
-  for (let row = 0; row < channels + MOST_OBJECTS; row++) {
-    let from = picture * channels + row; // this picture's own class
-    if (row >= channels) {
-      const kind = classes[row - channels];
-      if (!known.filled[kind]) continue; // never seen: N(0, I) is the best guess
-      const which = Math.floor(dice() * known.filled[kind]);
-      from = (known.count + which) * channels + kind;
+  const size = channels * segmentNoise;
+  for (let row = 0; row < channels; row++) {
+    const from = draw() * size; // each class is from a picture of its own
+    for (let at = row * segmentNoise; at < (row + 1) * segmentNoise; at++) {
+      const mean = meanOf(known.segments, pictures, size, at);
+      look.looks[at] = mean + classRange * (known.segments[from + at] - mean);
     }
+  }
+  classes.forEach((kind, thing) => {
+    if (!known.filled[kind]) return; // never seen: N(0, I) is the best guess
+    const which = Math.floor(dice() * known.filled[kind]);
+    const from = ((known.count + which) * channels + kind) * segmentNoise;
     for (let number = 0; number < segmentNoise; number++) {
-      const base = known.segments[from * segmentNoise + number];
-      const at = row * segmentNoise + number;
-      look.looks[at] = near(look.looks, at, base, wholeNoise + number);
+      const at = size + thing * segmentNoise + number;
+      look.looks[at] = known.segments[from + number] + look.looks[at] * spread[wholeNoise + number];
     }
-  }
+  });
 }
 
 /** Draw z: one code for the background, one for each object. */
