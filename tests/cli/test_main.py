@@ -217,7 +217,7 @@ def test_all_inputs_are_looked_at_before_the_first_video(
     for words, message in (
         ([labels, tmp_path / "z.png"], "z.png: Expected ids 0 ... 18 and 255"),
         ([labels, labels], "a place of its own for each output; got"),
-        ([tmp_path / "empty"], "Expected pictures (.png"),
+        ([tmp_path / "empty"], "Expected a folder of label maps (.png"),
         ([labels, labels, "--instances", labels], "one label map with --instances; got 2 with"),
         ([labels, labels, "--first-frame", labels], "one label map with --first-frame; got 2"),
     ):
