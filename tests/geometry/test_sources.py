@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from seg2vid.geometry import Scene, move_scene
-from seg2vid.geometry.moments import FOOTPRINT, lay_out
+from seg2vid.geometry.moments import lay_out
 from seg2vid.geometry.scene import surface_planes
+from seg2vid.structures import ScenePaths
+from seg2vid.warp import pixel_grid, warp_labels
 from tests.geometry.street import CAMERA, HEIGHT, WIDTH, drive, street
 
 
@@ -22,8 +24,8 @@ def test_sources_are_those_of_a_search_through_all(pose: tuple[float, ...]) -> N
     moments, count = whole.moments(0, slice(0, 1), planes, (HEIGHT, WIDTH)), HEIGHT * WIDTH
     every = torch.arange(count).repeat_interleave(count)
     landed, distance = moments.land(moments.rays.repeat(1, count), every)
-    off = landed - moments.grid.repeat_interleave(count, 1)
-    inside = (off.abs().amax(0) <= FOOTPRINT).view(count, count)
+    fits, _ = moments.judge((landed, distance), torch.arange(count).repeat_interleave(count))
+    inside = (fits >= 0).view(count, count)
     nearest = torch.where(inside, distance.view(count, count), -1.0).max(0)
     expected_seen = nearest.values >= 0
     seen = scene.source.flatten() >= 0
@@ -31,3 +33,42 @@ def test_sources_are_those_of_a_search_through_all(pose: tuple[float, ...]) -> N
     both = seen & expected_seen
     found = scene.inverse_depth.flatten()
     assert (found - nearest.values)[both].abs().quantile(0.995) < 1e-4
+
+
+def near_box(ahead: float) -> tuple[Scene, torch.Tensor]:
+    """A small box at 8 m on an object's row, which has come ``ahead`` metres nearer."""
+    depth, surfaces = street()
+    depth[:, 10:15, 30:36], surfaces[:, 10:15, 30:36] = 1 / 8, 5
+    rows = (surfaces == 5).long()
+    paths = ScenePaths(
+        torch.tensor([[[0.0, 0.0, 0.0, 0.0]]]),
+        torch.tensor([[[[-ahead, 0.0, 0.0]]]]),
+        torch.tensor([[[8.0, 0.0]]]),
+    )
+    return Scene(depth, rows, surfaces, CAMERA, paths), surfaces
+
+
+@pytest.mark.parametrize("ahead", [3.0, 6.0, 6.9])
+def test_what_has_come_near_is_whole(ahead: float) -> None:
+    """Grown up to seven times, it covers its outline without a gap, and nothing beside it."""
+    scene, surfaces = near_box(ahead)
+    moved = move_scene(scene)
+    source = moved.source[0, 0]
+    is_box = (source >= 0) & (surfaces.flatten()[source.clamp(min=0)] == 5)
+    growth = 8 / (8 - ahead)
+    x, y = pixel_grid(HEIGHT, WIDTH, like=moved.inverse_depth)
+    x, y = (x - 31) / growth + 31, (y - 13) / growth + 13
+    # Corners are cut by less than a pixel of the first frame.
+    inner = (x > 30) & (x < 35) & (y > 10) & (y < 14)
+    outer = (x > 29.3) & (x < 35.7) & (y > 9.3) & (y < 14.7)
+    assert is_box[inner].all()
+    assert not is_box[~outer].any()
+
+
+def test_labels_that_the_flow_reads_are_those_of_the_source() -> None:
+    scene, surfaces = near_box(6.0)
+    moved = move_scene(scene)
+    read = warp_labels(surfaces, moved.motion.backward_flow[0])[0]
+    source = moved.source[0, 0]
+    shown = source >= 0
+    assert torch.equal(read[shown], surfaces.flatten()[source[shown]])

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from seg2vid.geometry.outlines import Owners, owners_of
 from seg2vid.geometry.paths import RigidMotion, rigid_motion
 from seg2vid.geometry.scene import Planes, Rays, Scene, rays_of
 from seg2vid.structures import Camera
@@ -19,11 +20,13 @@ Landed = tuple[Float[Tensor, "2 query"], Column]
 """Where rays met planes in the first frame, in pixels, and the planes' inverse depth now."""
 NEAREST = 1e-3
 """A point counts as before the camera from this share of its first distance on."""
-CLOSEST = 1.5
+CLOSEST = 1.0
 """Inverse depth, in 1/m, beyond which nothing is shown: the camera would be inside it."""
 FOOTPRINT = 0.6
 """How far around its centre a pixel's surface reaches, in pixels: half a pixel, and what planes of
-neighbours may disagree by where the surface is curved."""
+neighbours may disagree by where the surface is curved. At edges of surfaces, spots say so."""
+REACH = 2.5
+"""Pixels of the first frame by which neighbours may differ and still be one surface."""
 LOW_WORD = 0xFFFFFFFF
 
 
@@ -50,6 +53,9 @@ class Moments:
     width: int
     focal_length: Float[Tensor, ""]
     centre: Float[Tensor, "2 1"]
+    surfaces: Int[Tensor, " pixel"]
+    owners: Int[Tensor, "tall wide"]
+    """Pixel that owns each spot of the first frame, see ``find_owners``."""
 
     @property
     def start(self) -> Indices:
@@ -87,10 +93,44 @@ class Moments:
     def judge(self, landed: Landed, source: Indices) -> tuple[Indices, Indices]:
         """Return the same of rays that landed already."""
         (place, distance), own = landed, self.grid.index_select(1, source)
-        fits = ((place - own).abs_().amax(0) <= FOOTPRINT) & (distance >= 0)
-        x, y = place.round()
-        next_one = y.clamp_(0, self.height - 1) * self.width + x.clamp_(0, self.width - 1)
-        return torch.where(fits, depth_key(distance, source), -1), next_one.long()
+        off = place - own
+        # What lies a little beyond an edge still counts as before it.
+        place = place - off.clamp(0.5 - FOOTPRINT, FOOTPRINT - 0.5)
+        tall, wide = self.owners.shape
+        column, row = (place + 0.5).mul_(wide // self.width).floor_().long()
+        x, y = column.clamp(0, wide - 1), row.clamp(0, tall - 1)
+        inside = (x == column) & (y == row) & (distance >= 0)
+        owner = self.owners.flatten().index_select(0, y.mul_(wide).add_(x)).long()
+        near = off.abs_().amax(0) <= FOOTPRINT
+        near &= self.surfaces.index_select(0, owner) == self.surfaces.index_select(0, source)
+        fits = (near | (owner == source)) & inside
+        return torch.where(fits, depth_key(distance, source), -1), owner
+
+    def bridge(
+        self, query: Indices, start: Indices, before: Indices, source: Indices, landed: Indices
+    ) -> Indices:
+        """Return the key of ``source`` where its ray passes between it and ``before``, else -1.
+
+        So it does where the ray went from ``before`` to ``source`` and from there back, no farther
+        than ``REACH`` and all on one surface, whose depth is a little uneven there.
+        """
+        steps = self._step(before, source), self._step(source, landed)
+        surface = self.surfaces.index_select(0, source)
+        torn = (steps[0] * steps[1]).sum(0) < 0
+        for step, other in zip(steps, (before, landed), strict=True):
+            torn &= (step.abs().amax(0) <= REACH) & (
+                self.surfaces.index_select(0, other) == surface
+            )
+        keys = torch.full_like(source, -1)
+        chosen = torn.nonzero().squeeze(1)
+        source = source[chosen]
+        rays = self.rays.index_select(1, query[chosen])
+        _, distance = self.land(rays, start[chosen] + source)
+        keys[chosen] = torch.where(distance >= 0, depth_key(distance, source), -1)
+        return keys
+
+    def _step(self, source: Indices, target: Indices) -> Float[Tensor, "2 query"]:
+        return self.grid.index_select(1, target) - self.grid.index_select(1, source)
 
 
 @dataclass(frozen=True)
@@ -104,6 +144,8 @@ class LaidOutScene:
     camera: Camera
     rigid: RigidMotion
     residual: Float[Tensor, "batch time 2 pixel"] | None
+    surfaces: Int[Tensor, "batch pixel"]
+    owners: Owners
 
     def motion(self, sample: int, times: slice) -> tuple[Float[Tensor, "time pixel"], ...]:
         """Return cosine, sine, and the shift to the right and ahead of every pixel."""
@@ -172,6 +214,8 @@ class LaidOutScene:
             width=size[1],
             focal_length=camera.focal_length[sample],
             centre=camera.centre[sample].unsqueeze(1),
+            surfaces=self.surfaces[sample],
+            owners=self.owners[sample],
         )
 
 
@@ -188,6 +232,8 @@ def lay_out(scene: Scene) -> LaidOutScene:
         camera=scene.camera,
         rigid=rigid_motion(scene.paths),
         residual=None if residual is None else residual.flatten(3),
+        surfaces=scene.surfaces.flatten(1),
+        owners=owners_of(scene),
     )
 
 

@@ -1,5 +1,6 @@
 """Points of a scene: lifted from what was painted, moved, and placed in later frames."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -7,12 +8,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.geometry.moments import LOW_WORD, NEAREST, Indices, depth_key
+from seg2vid.geometry.moments import FOOTPRINT, LOW_WORD, NEAREST, Indices, depth_key
 from seg2vid.geometry.paths import rigid_motion
 from seg2vid.geometry.scene import MovedScene, Scene, project, rays_of
 from seg2vid.geometry.sources import AROUND
 from seg2vid.structures import Camera, Carrier
 from seg2vid.warp import pixel_grid
+
+FARTHEST = 6
+"""Pixels from its place, at most, to which a point that has come near is shown."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,23 @@ def move_points(
     buffer = torch.full((height * width,), -1, device=before.device)
     buffer = buffer.scatter_reduce(0, target, depth_key((depth / z)[before], before), "amax")
     buffer = buffer.view(height, width)
-    # Where surfaces come nearer their points go apart: a pixel may show one beside it.
-    padded = F.pad(buffer, (1, 1, 1, 1), value=-1)
-    near = torch.stack([padded[1 + r :, 1 + c :][:height, :width] for r, c in AROUND]).amax(0)
-    found = torch.where(buffer < 0, near, buffer)
-    found = torch.where(found < 0, found, found & LOW_WORD)
+    grid = pixel_grid(height, width, like=place)
+    growth = float(1 / z[before].amin()) if len(before) else 1.0
+    # Where surfaces come nearer their points go apart: a pixel may show one beside it, and one
+    # farther away as long as that reaches so far.
+    for step in range(max(1, min(math.ceil(growth / 2), FARTHEST))):
+        padded = F.pad(buffer, (1, 1, 1, 1), value=-1)
+        near = torch.stack([padded[1 + r :, 1 + c :][:height, :width] for r, c in AROUND]).amax(0)
+        bare = (buffer < 0) & (near >= 0)
+        if step:
+            point = near.clamp(min=0) & LOW_WORD
+            reach = ((grid - place[:, point]) * z[point]).abs().amax(0)
+            bare &= reach <= FOOTPRINT
+        buffer = torch.where(bare, near, buffer)
+    found = torch.where(buffer < 0, buffer, buffer & LOW_WORD)
     here = found.clamp(min=0)
     # From a point at distance 1 to one at z the picture has grown by 1 / z.
-    offset = (pixel_grid(height, width, like=place) - place[:, here]) * z[here]
+    offset = (grid - place[:, here]) * z[here]
     return found, offset
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from seg2vid.geometry.moments import Moments, lay_out
+from seg2vid.geometry.moments import Indices, Moments, lay_out
 from seg2vid.geometry.scene import MovedScene, Scene, surface_planes
 from seg2vid.geometry.sources import find_sources, still_seen
 from seg2vid.structures import Flows, Motion
@@ -15,6 +15,8 @@ EDGE = 3
 """Pixels from an edge within which a surface counts as standing before what is beyond it."""
 NEARER = 1.15
 """How many times nearer than that it is at least."""
+WITHIN = 0.49
+"""How far from its centre a pixel is read whose outline lies on another pixel."""
 MOST_PIXELS = 2**19
 """Pixels of several times that are rendered together: more would only take memory."""
 
@@ -90,6 +92,7 @@ def _render(
         rays = moments.rays.index_select(1, other)
         landed, distance = began
         landed[:, other], distance[other] = moments.land(rays, start[other] + behind[other])
+    landed = _on_its_surface(moments, landed, source)
     own = torch.arange(pixels, device=grid.device)
     source = torch.where(fixed, own, source.view(-1, pixels))
     backward = _hold(landed, width).view(2, -1, pixels).transpose(0, 1) - grid
@@ -105,6 +108,20 @@ def _render(
         source,
         torch.where(fixed, own, behind.view(-1, pixels)),
     )
+
+
+def _on_its_surface(
+    moments: Moments, landed: Float[Tensor, "2 query"], source: Indices
+) -> Float[Tensor, "2 query"]:
+    """Move what landed within an outline, but on a pixel of another surface, to the own pixel."""
+    x, y = landed.detach().round().long()
+    x, y = x.clamp_(0, moments.width - 1), y.clamp_(0, moments.height - 1)
+    surface = moments.surfaces.index_select(0, source.clamp(min=0))
+    is_beside = moments.surfaces.index_select(0, y.mul_(moments.width).add_(x)) != surface
+    beside = (is_beside & (source >= 0)).nonzero().squeeze(1)
+    own = moments.grid.index_select(1, source[beside])
+    off = landed.index_select(1, beside) - own
+    return landed.index_copy(1, beside, own + off.clamp(-WITHIN, WITHIN))
 
 
 def _hold(place: Float[Tensor, "*rest 2 pixel"], width: int) -> Float[Tensor, "*rest 2 pixel"]:

@@ -34,6 +34,8 @@ class Scene(Carrier):
     """What pixels of the first frame move besides, in pixels; it should vary slowly."""
     detail: int = 1
     """How many times finer this grid is than that on which depth was seen: so wide are cracks."""
+    owners: Int[Tensor, "batch tall wide"] | None = None
+    """Outlines of surfaces, see ``find_owners``: made anew at each rendering if not given."""
 
 
 @dataclass(frozen=True)

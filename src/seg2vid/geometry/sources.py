@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from seg2vid.geometry.moments import LOW_WORD, Indices, Landed, Moments, depth_key
+from seg2vid.geometry.moments import LOW_WORD, REACH, Indices, Landed, Moments, depth_key
 
 Cells = list[Int[Tensor, "time _ _"]]
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
@@ -13,8 +13,8 @@ CELLS = 3
 """Times that cells double in which a surface is looked for that the camera has torn apart."""
 BEHIND_CELLS = 6
 """The same, where what lies behind a hole is looked for."""
-REACH = 2.5
-"""Pixels of the first frame by which neighbours may differ and still be one surface."""
+GROWN = (1.3, 32.0)
+"""Times that a pixel has grown from which on all is marked that it may cover, and at most."""
 WALKS = 3
 """Looks at a candidate surface before a pixel gives it up, each at where the last one led."""
 
@@ -36,17 +36,20 @@ def find_sources(
     nearby are no neighbours in the first frame, or the walk is lost, all of them are tried, and the
     nearest that fits is shown.
     """
-    buffer, cells = _splat(moments)
+    buffer, cells = _splat(moments, depth, is_before)
     first, apart = _first_candidates(moments, buffer, cells)
     began = moments.land(moments.rays, start + first)
     best, landed = moments.judge(began, first)
     query = (best < 0).nonzero().squeeze(1)
-    source = landed[query]
-    for _ in range(WALKS - 1):
+    before, source = first[query], landed[query]
+    for walk in range(WALKS - 1):
         fits, landed = moments.visit(query, start[query], source)
         best[query] = fits
         lost = (fits < 0).nonzero().squeeze(1)
-        query, source = query[lost], landed[lost]
+        query, before, source, landed = query[lost], before[lost], source[lost], landed[lost]
+        if walk == WALKS - 2:
+            best[query] = moments.bridge(query, start[query], before, source, landed)
+        before, source = source, landed
     hard = ((best < 0) | apart).nonzero().squeeze(1)
     candidates = _candidates(moments, buffer, cells, hard, first[hard])
     # Each candidate once, and the first of all was walked from already.
@@ -56,12 +59,19 @@ def find_sources(
         is_new[one] = (candidates[one] != candidates[:one]).all(0)
     candidate, number = is_new.nonzero().unbind(1)
     source, found = candidates[candidate, number], best[hard]
-    for _ in range(WALKS - 1):
+    before = source
+    for walk in range(WALKS - 1):
         query = hard[number]
         fits, landed = moments.visit(query, start[query], source)
         found = found.scatter_reduce(0, number, fits, "amax")
         lost = (fits < 0).nonzero().squeeze(1)
-        source, number = landed[lost], number[lost]
+        number, query, before, source, landed = (
+            one[lost] for one in (number, query, before, source, landed)
+        )
+        if walk == WALKS - 2:
+            fits = moments.bridge(query, start[query], before, source, landed)
+            found = found.scatter_reduce(0, number, fits, "amax")
+        before, source = source, landed
     best[hard] = found
     own = torch.where(best < 0, -1, best & LOW_WORD)
     for _ in range(1 + detail // 2):
@@ -109,9 +119,14 @@ def _look_behind(
     return behind
 
 
-def _splat(moments: Moments) -> tuple[Int[Tensor, "time height width"], Cells]:
+def _splat(
+    moments: Moments, depth: Float[Tensor, " pixel"], is_before: Bool[Tensor, " pixel"]
+) -> tuple[Int[Tensor, "time height width"], Cells]:
     """Return the pixel of the first frame that is nearest of all that fell on each pixel of the
     moments, -1 where none did; and the same for cells of 2, 4, ... pixels.
+
+    A pixel falls where its centre does. What stands before something and has come nearer falls on
+    all that it may cover: nothing else would show there.
     """
     height, width, pixels = moments.height, moments.width, moments.grid.shape[1]
     column, row = moments.place.round()
@@ -121,6 +136,7 @@ def _splat(moments: Moments) -> tuple[Int[Tensor, "time height width"], Cells]:
     target = (row[fell] * width + column[fell]).long() + (fell - own)
     key = depth_key(moments.inverse_depth[fell], own)
     buffer = torch.full_like(inside, -1, dtype=torch.long).scatter_reduce(0, target, key, "amax")
+    buffer = _cover(moments, depth, is_before, buffer)
     levels = [buffer.view(-1, height, width)]
     for _ in range(CELLS):
         above = levels[-1]
@@ -130,6 +146,33 @@ def _splat(moments: Moments) -> tuple[Int[Tensor, "time height width"], Cells]:
         levels.append(torch.maximum(pairs[..., ::2], pairs[..., 1::2]))
     buffer, *cells = (torch.where(level < 0, level, level & LOW_WORD) for level in levels)
     return buffer, cells
+
+
+def _cover(
+    moments: Moments,
+    depth: Float[Tensor, " pixel"],
+    is_before: Bool[Tensor, " pixel"],
+    buffer: Indices,
+) -> Indices:
+    """Put what has grown on all pixels that it may cover: as large as it has grown, upright."""
+    height, width, pixels = moments.height, moments.width, moments.grid.shape[1]
+    growth = (moments.inverse_depth.view(-1, pixels) / depth).flatten()
+    grown = is_before.repeat(len(moments.pitch)) & moments.shown & (growth > GROWN[0])
+    source = grown.nonzero().squeeze(1)
+    half = growth[source].clamp(max=GROWN[1]) / 2
+    x, y = moments.place.index_select(1, source)
+    left, right = (x - half).ceil().clamp(min=0), (x + half).floor().clamp(max=width - 1)
+    top, bottom = (y - half).ceil().clamp(min=0), (y + half).floor().clamp(max=height - 1)
+    wide, tall = ((1 + one).clamp(min=0).long() for one in (right - left, bottom - top))
+    count = wide * tall
+    which = torch.arange(len(count), device=count.device).repeat_interleave(count)
+    within = torch.arange(len(which), device=count.device) - (count.cumsum(0) - count)[which]
+    own = source % pixels
+    corner = top.long() * width + left.long() + source - own
+    wide = wide[which]
+    target = corner[which] + within // wide * width + within % wide
+    key = depth_key(moments.inverse_depth[source], own)[which]
+    return buffer.scatter_reduce(0, target, key, "amax")
 
 
 def _first_candidates(

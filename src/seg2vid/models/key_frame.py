@@ -15,7 +15,16 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.geometry import AROUND, MovedScene, Points, Scene, lift_points, move_points, move_scene
+from seg2vid.geometry import (
+    AROUND,
+    MovedScene,
+    Points,
+    Scene,
+    lift_points,
+    move_points,
+    move_scene,
+    owners_of,
+)
 from seg2vid.models.drive import FINENESS, Drive, Times, go_on, motion_of
 from seg2vid.models.layers import coarse_labels
 from seg2vid.structures import Animation, InverseDepth, Labels, Mask, Pictures
@@ -62,8 +71,9 @@ class KeyFrame:
         self.picture, self.label_map, self.refine = picture, label_map, refine
         self.is_gated = is_gated
         self.factor = label_map.shape[2] // drive.scene.rows.shape[2]
-        self.drive = drive if self.factor == 1 else drive.enlarged(label_map)
         self.unsteered = unsteered or drive
+        drive = drive if self.factor == 1 else drive.enlarged(label_map)
+        self.drive = replace(drive, scene=replace(drive.scene, owners=owners_of(drive.scene)))
         self.painted: list[Painted] = []
         self.fringe = self._find_fringe()
 

@@ -1,7 +1,8 @@
 // A frame that later ones are read from, and all that was painted since, as in key_frame.py.
 
 import { driveAt } from "./motion.js";
-import { liftPoints, movePoints, moveScene, round } from "./scene.js";
+import { liftPoints, movePoints } from "./points.js";
+import { moveScene, round } from "./scene.js";
 
 const FRINGE = 2;
 const BARE = 0.002;

@@ -1,6 +1,7 @@
 // From a first frame and z to a drive: how camera and objects move, as in motion_decoder.py and drive.py.
 
 import { CELL, MOST_OBJECTS, feetOf, ownCar, poolRows } from "./labels.js";
+import { findOwners } from "./outlines.js";
 import { rigidMotion, surfacePlanes } from "./scene.js";
 
 const KNOTS = 3;
@@ -120,7 +121,9 @@ export async function decodeDrive(boxes, model, picture, labels, objects, rows, 
   }
   const planes = surfacePlanes(depth, surfaces, camera, width, height);
   const fixed = ownCar(labels, model);
-  return { width, height, depth, rows, fixed, camera, planes, paths, residual, model, pixels };
+  const owners = findOwners(surfaces, width, height);
+  const still = { width, height, depth, rows, surfaces, owners, fixed, camera, planes };
+  return { ...still, paths, residual, model, pixels };
 }
 
 /** Keep each object near an upright plane; what is taller than wide is flat. */

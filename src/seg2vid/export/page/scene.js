@@ -2,9 +2,11 @@
 //
 // Axes: x right, y down, z forward, in metres, of the first camera. Inverse depth is 0 on the sky.
 
-const NEAREST = 1e-3;
-const CLOSEST = 1.5;
-const FOOTPRINT = 0.6;
+import { SPOTS } from "./outlines.js";
+
+export const NEAREST = 1e-3;
+const CLOSEST = 1;
+export const FOOTPRINT = 0.6;
 const STEEPEST = 0.5;
 const CELL_LEVELS = 3;
 const BEHIND_LEVELS = 6;
@@ -12,7 +14,9 @@ const EDGE = 3;
 const NEARER = 1.15;
 const REACH = 2.5;
 const WALKS = 3;
-const AROUND = [[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]];
+const GROWN = [1.3, 32];
+const WITHIN = 0.49;
+export const AROUND = [[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]];
 
 /** Round to the nearest whole number, halves to the even one. */
 export function round(value) {
@@ -20,7 +24,7 @@ export function round(value) {
   return nearest - value === 0.5 && nearest % 2 ? nearest - 1 : nearest;
 }
 
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 /** Give every pixel its plane n: inverse depth is n · ray there, exact on planes. */
 export function surfacePlanes(depth, surfaces, camera, width, height) {
@@ -102,6 +106,7 @@ export function moveScene(scene, rigid, residual) {
       continue;
     }
     moment.land(pixel, behind[pixel]);
+    if (own[pixel] >= 0) moment.keepOnSurface(own[pixel]);
     flow[pixel] = clamp(moment.x, -2 * width, 3 * width) - (pixel % width);
     flow[pixels + pixel] =
       clamp(moment.y, -2 * width, 3 * width) - Math.floor(pixel / width);
@@ -125,10 +130,11 @@ function standsBefore({ width, depth, rows }) {
 /** One moment of a scene: for every pixel of the first frame its place and its plane. */
 class Moment {
   constructor(scene, rigid, residual) {
-    const { width, height, depth, rows, fixed, camera, planes } = scene;
+    const { width, height, depth, rows, fixed, camera, planes, surfaces, owners } = scene;
     const pixels = width * height;
     scene.before ??= standsBefore(scene);
     Object.assign(this, { width, height, pixels, camera, depth, before: scene.before });
+    Object.assign(this, { surfaces, owners });
     for (const name of ["placeX", "placeY", "inverse", "gain"]) {
       this[name] = new Float32Array(pixels);
     }
@@ -203,15 +209,62 @@ class Moment {
     this.distance = z > NEAREST && distance < CLOSEST ? Math.fround(distance) : -1;
   }
 
-  /** Follow a ray through the plane of `source`; return whether it lands there, and where else. */
+  /** Follow a ray through the plane of `source`: sets whether it fits there, and what is next. */
   visit(pixel, source) {
     this.land(pixel, source);
-    const offX = Math.abs(this.x - (source % this.width));
-    const offY = Math.abs(this.y - Math.floor(source / this.width));
-    this.fits = Math.max(offX, offY) <= FOOTPRINT && this.distance >= 0;
-    const x = clamp(round(this.x), 0, this.width - 1);
-    const y = clamp(round(this.y), 0, this.height - 1);
-    this.next = y * this.width + x;
+    const { width, height } = this;
+    const offX = this.x - (source % width);
+    const offY = this.y - Math.floor(source / width);
+    // What lies a little beyond an edge still counts as before it.
+    const x = this.x - clamp(offX, 0.5 - FOOTPRINT, FOOTPRINT - 0.5);
+    const y = this.y - clamp(offY, 0.5 - FOOTPRINT, FOOTPRINT - 0.5);
+    const column = Math.floor(SPOTS * (x + 0.5));
+    const row = Math.floor(SPOTS * (y + 0.5));
+    const nearColumn = clamp(column, 0, SPOTS * width - 1);
+    const nearRow = clamp(row, 0, SPOTS * height - 1);
+    this.next = this.owners[nearRow * SPOTS * width + nearColumn];
+    const isNear = Math.max(Math.abs(offX), Math.abs(offY)) <= FOOTPRINT;
+    const isSame = this.surfaces[this.next] === this.surfaces[source];
+    const isInside = column === nearColumn && row === nearRow && this.distance >= 0;
+    this.fits = ((isNear && isSame) || this.next === source) && isInside;
+  }
+
+  /** Return whether a ray that went from `before` to `source` passes between them. */
+  bridges(pixel, before, source) {
+    const { width, surfaces, next } = this;
+    const [x, y] = [source % width, Math.floor(source / width)];
+    const fromX = x - (before % width);
+    const fromY = y - Math.floor(before / width);
+    const toX = (next % width) - x;
+    const toY = Math.floor(next / width) - y;
+    if (fromX * toX + fromY * toY >= 0 || this.distance < 0) return false;
+    const farthest = Math.max(Math.abs(fromX), Math.abs(fromY), Math.abs(toX), Math.abs(toY));
+    const surface = surfaces[source];
+    return farthest <= REACH && surfaces[before] === surface && surfaces[next] === surface;
+  }
+
+  /** Walk from a surface to the one where a ray lands; return it, or -1 where it is lost. */
+  walk(pixel, source, visits) {
+    let before = source;
+    for (let visit = 1; visit <= visits; visit++) {
+      this.visit(pixel, source);
+      if (this.fits) return source;
+      if (visit === visits) return this.bridges(pixel, before, source) ? source : -1;
+      before = source;
+      source = this.next;
+    }
+    return -1;
+  }
+
+  /** Read what landed within an outline, but on a pixel of another surface, in the own pixel. */
+  keepOnSurface(source) {
+    const { width, height, surfaces } = this;
+    const column = clamp(round(this.x), 0, width - 1);
+    const row = clamp(round(this.y), 0, height - 1);
+    if (surfaces[row * width + column] === surfaces[source]) return;
+    const [x, y] = [source % width, Math.floor(source / width)];
+    this.x = x + clamp(this.x - x, -WITHIN, WITHIN);
+    this.y = y + clamp(this.y - y, -WITHIN, WITHIN);
   }
 
   /** Put each pixel where its centre falls, the nearest on top; and so for cells of 2, 4, 8. */
@@ -224,8 +277,9 @@ class Moment {
       const row = round(this.placeY[pixel]);
       if (column < 0 || column >= width || row < 0 || row >= height) continue;
       const target = row * width + column;
-      if (buffer[target] < 0 || inverse[pixel] >= inverse[buffer[target]]) buffer[target] = pixel;
+      if (buffer[target] < 0 || this.isNearer(pixel, buffer[target])) buffer[target] = pixel;
     }
+    this.cover(buffer);
     const levels = [{ cells: buffer, wide: width, tall: height }];
     for (let level = 0; level < CELL_LEVELS; level++) {
       const below = levels[level];
@@ -242,6 +296,24 @@ class Moment {
       levels.push({ cells, wide, tall });
     }
     return levels;
+  }
+
+  /** Put what stands before something and has come near on all that it may cover. */
+  cover(buffer) {
+    const { width, height, pixels, inverse, depth } = this;
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      const growth = inverse[pixel] / depth[pixel];
+      if (!this.before[pixel] || !this.shown[pixel] || !(growth > GROWN[0])) continue;
+      const half = Math.min(growth, GROWN[1]) / 2;
+      const left = Math.max(Math.ceil(this.placeX[pixel] - half), 0);
+      const right = Math.min(Math.floor(this.placeX[pixel] + half), width - 1);
+      const bottom = Math.min(Math.floor(this.placeY[pixel] + half), height - 1);
+      for (let y = Math.max(Math.ceil(this.placeY[pixel] - half), 0); y <= bottom; y++) {
+        for (let at = y * width + left; at <= y * width + right; at++) {
+          if (buffer[at] < 0 || this.isNearer(pixel, buffer[at])) buffer[at] = pixel;
+        }
+      }
+    }
   }
 
   isNearer(one, other) {
@@ -270,18 +342,8 @@ class Moment {
     const own = new Int32Array(pixels).fill(-1);
     const candidates = new Int32Array(5 + CELL_LEVELS);
     for (let pixel = 0; pixel < pixels; pixel++) {
-      let source = first[pixel];
-      let best = -1;
-      let nearest = -1;
-      for (let walk = 0; walk < WALKS; walk++) {
-        this.visit(pixel, source);
-        if (this.fits) {
-          best = source;
-          nearest = this.distance;
-          break;
-        }
-        source = this.next;
-      }
+      let best = this.walk(pixel, first[pixel], WALKS);
+      let nearest = this.distance;
       if (best < 0 || apart[pixel]) {
         const x = pixel % width;
         const y = Math.floor(pixel / width);
@@ -296,19 +358,13 @@ class Moment {
         for (let one = 1; one < candidates.length; one++) {
           if (candidates[one] < 0) candidates[one] = first[pixel];
           if (candidates.indexOf(candidates[one]) < one) continue;
-          source = candidates[one];
-          for (let walk = 0; walk < WALKS - 1; walk++) {
-            this.visit(pixel, source);
-            if (this.fits) {
-              const isNearer =
-                this.distance > nearest || (this.distance === nearest && source > best);
-              if (best < 0 || isNearer) {
-                best = source;
-                nearest = this.distance;
-              }
-              break;
-            }
-            source = this.next;
+          const source = this.walk(pixel, candidates[one], WALKS - 1);
+          if (source < 0) continue;
+          const isNearer =
+            this.distance > nearest || (this.distance === nearest && source > best);
+          if (best < 0 || isNearer) {
+            best = source;
+            nearest = this.distance;
           }
         }
       }
@@ -415,87 +471,4 @@ class Moment {
     }
     return closed;
   }
-}
-
-/** Lift pixels of a moved frame into the scene: they lie on the surfaces behind. */
-export function liftPoints(scene, rigid, moved, pixels) {
-  const { width, rows, camera } = scene;
-  const count = pixels.length;
-  const points = { rows: new Int32Array(count) };
-  for (const name of ["x", "y", "z", "depth"]) points[name] = new Float32Array(count);
-  const up = Math.sin(rigid.pitch);
-  const level = Math.cos(rigid.pitch);
-  pixels.forEach((pixel, at) => {
-    const row = rows[moved.behind[pixel]];
-    const depth = moved.distance[pixel];
-    const slope = (Math.floor(pixel / width) - camera.y) / camera.focal;
-    const y = level * slope - up;
-    const z = up * slope + level - rigid.ahead[row] * depth;
-    const x = ((pixel % width) - camera.x) / camera.focal - rigid.right[row] * depth;
-    points.rows[at] = row;
-    points.x[at] = rigid.cosine[row] * x - rigid.sine[row] * z;
-    points.y[at] = y;
-    points.z[at] = rigid.sine[row] * x + rigid.cosine[row] * z;
-    points.depth[at] = depth;
-  });
-  return points;
-}
-
-/**
- * Move points to a time: the nearest at or beside each pixel, -1 where none is, and how far the
- * pixel lies from its place, in pixels of the frame that the point was lifted from.
- */
-export function movePoints(scene, rigid, points) {
-  const { width, height, camera } = scene;
-  const pixels = width * height;
-  const count = points.rows.length;
-  const buffer = new Int32Array(pixels).fill(-1);
-  const placeX = new Float32Array(count);
-  const placeY = new Float32Array(count);
-  const depths = new Float32Array(count);
-  const scales = new Float32Array(count);
-  const up = Math.sin(rigid.pitch);
-  const level = Math.cos(rigid.pitch);
-  const isNearer = (one, other) =>
-    depths[one] > depths[other] || (depths[one] === depths[other] && one > other);
-  for (let at = 0; at < count; at++) {
-    const row = points.rows[at];
-    const depth = points.depth[at];
-    const px = points.x[at];
-    const x = rigid.cosine[row] * px + rigid.sine[row] * points.z[at] + rigid.right[row] * depth;
-    const far = rigid.cosine[row] * points.z[at] - rigid.sine[row] * px + rigid.ahead[row] * depth;
-    const y = level * points.y[at] + up * far;
-    let z = level * far - up * points.y[at];
-    const isBefore = z > NEAREST;
-    z = Math.max(z, NEAREST);
-    scales[at] = z;
-    depths[at] = depth / z;
-    placeX[at] = (x / z) * camera.focal + camera.x;
-    placeY[at] = (y / z) * camera.focal + camera.y;
-    const column = round(placeX[at]);
-    const line = round(placeY[at]);
-    if (!isBefore || column < 0 || column >= width || line < 0 || line >= height) continue;
-    const target = line * width + column;
-    if (buffer[target] < 0 || isNearer(at, buffer[target])) buffer[target] = at;
-  }
-  const found = buffer.slice();
-  const offset = new Float32Array(2 * pixels);
-  for (let pixel = 0; pixel < pixels; pixel++) {
-    const x = pixel % width;
-    const y = Math.floor(pixel / width);
-    if (buffer[pixel] < 0) {
-      for (const [down, right] of AROUND) {
-        if (y + down < 0 || y + down >= height || x + right < 0 || x + right >= width) continue;
-        const other = buffer[pixel + down * width + right];
-        if (other >= 0 && (found[pixel] < 0 || isNearer(other, found[pixel]))) {
-          found[pixel] = other;
-        }
-      }
-    }
-    const here = found[pixel];
-    if (here < 0) continue;
-    offset[pixel] = (x - placeX[here]) * scales[here];
-    offset[pixels + pixel] = (y - placeY[here]) * scales[here];
-  }
-  return { found, offset };
 }
