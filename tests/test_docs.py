@@ -252,6 +252,9 @@ def test_unexplained_arguments_are_found() -> None:
 
 # Figures and versions.
 
+VERSION = r"\bseg2vid[- =]=?(\d+\.\d+\.\d+)"
+"""The version of the package, as a page would name it."""
+
 
 def count_parameters(path: Path) -> int:
     """Count the numbers in a safetensors file from its header."""
@@ -324,9 +327,16 @@ def test_street_is_what_its_script_draws(tmp_path: Path) -> None:
     assert committed.getextrema()[1] <= 18
 
 
-def test_version_is_the_same_everywhere() -> None:
-    citation = (REPOSITORY / "CITATION.cff").read_text("utf-8")
-    assert f"\nversion: {seg2vid.__version__}\n" in citation
+def test_version_and_date_are_the_same_everywhere() -> None:
+    """Citation, changelog, whose newest release it is once there is one, and what pages name."""
+    texts = [(REPOSITORY / name).read_text("utf-8") for name in ("CITATION.cff", "CHANGELOG.md")]
+    assert f"\nversion: {seg2vid.__version__}\n" in texts[0]
+    date = re.search(r"^date-released: (\d{4}-\d\d-\d\d)$", texts[0], re.MULTILINE)
+    release = re.search(r"^## \[(\d.+)\] - (\S+)$", texts[1], re.MULTILINE)
+    told = None if date is None else (seg2vid.__version__, date[1])
+    assert (None if release is None else release.groups()) == told
+    named = {version for page in PAGES for version in re.findall(VERSION, page.read_text("utf-8"))}
+    assert named <= {seg2vid.__version__}
 
 
 def test_constraints_pin_every_direct_dependency() -> None:
