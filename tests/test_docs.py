@@ -128,6 +128,27 @@ def test_the_python_api_is_what_the_code_says() -> None:
     assert all(f"## {name}\n" in page for name in seg2vid.__all__ if name != "__version__")
 
 
+def test_the_table_of_winners_is_what_the_reports_say() -> None:
+    made = runpy.run_path(str(REPOSITORY / "examples" / "make_results.py"))
+    page = (REPOSITORY / "docs" / "evaluation.md").read_text("utf-8")
+    assert made["BLOCK"].findall(page) == [made["block"]()], "run: python examples/make_results.py"
+    assert {f"({path.parent.name}/{path.name})" in page for path in made["newest"]()} == {True}
+
+
+def test_the_readme_says_of_others_what_their_page_says() -> None:
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    section = readme.partition("## Among others\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    page = (REPOSITORY / "docs" / "among_others.md").read_text("utf-8").splitlines()
+    assert len(rows) >= 6 and set(rows) <= set(page)
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (REPOSITORY / "docs" / "README.md").read_text("utf-8")
+    pages = {path.name for path in GUIDES} - {"README.md"}
+    assert {name for name in pages if f"({name})" not in index} == set()
+
+
 def test_the_notebook_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
