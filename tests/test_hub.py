@@ -38,7 +38,8 @@ def send_to(address: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(f"{home}.HF_HUB_CACHE", str(folder / "cache"))
     monkeypatch.setattr(f"{home}.HF_TOKEN_PATH", str(folder / "token"))
     monkeypatch.setattr(f"{home}.HF_HUB_DISABLE_XET", True)
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
+    monkeypatch.setattr(f"{home}.HF_HUB_OFFLINE", False)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -56,6 +57,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def pipe() -> Seg2VidPipeline:
     return Seg2VidPipeline.from_config(CONFIG)
+
+
+def nowhere() -> str:
+    """Return an address at which nobody answers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def front_matter(card: str) -> dict[str, object]:
@@ -86,6 +94,16 @@ def test_what_is_sent_again_replaces_what_was_there(hub: Hub, pipe: Seg2VidPipel
         pipe.push_to_hub(NAME, card=card, token=TOKEN)
         assert "# Second" in Seg2VidPipeline.from_pretrained(NAME).card or card == "# First"
     assert len(hub.history) == 2 and b"# First" not in hub.models[NAME]["README.md"]
+
+
+def test_what_was_fetched_once_is_kept(
+    hub: Hub, pipe: Seg2VidPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe.push_to_hub(NAME, card="license: cc-by-nc-4.0", token=TOKEN)
+    fetched = find_weights(NAME)
+    send_to(nowhere(), tmp_path, monkeypatch)
+    assert find_weights(NAME) == fetched
+    assert read_licence(fetched) == "cc-by-nc-4.0", "its card is kept, too"
 
 
 def test_a_private_model_is_found_with_a_token_alone(
@@ -163,10 +181,7 @@ def test_a_hub_that_fails_is_named(
 def test_without_a_network(
     pipe: Seg2VidPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    send_to(f"http://127.0.0.1:{port}", tmp_path, monkeypatch)
+    send_to(nowhere(), tmp_path, monkeypatch)
     with pytest.raises(ModelError) as caught:
         pipe.push_to_hub(NAME, token=TOKEN)
     message = str(caught.value)

@@ -29,7 +29,9 @@ def prepare_card(card: str, name: str, licence: str) -> str:
     text = LOCAL_LINK.sub(r"\1", card).rstrip("\n")
     if name not in text:
         load = f'pipe = Seg2VidPipeline.from_pretrained("{name}")'
-        python = f"from seg2vid import Seg2VidPipeline\n\n{load}\npipe(LABEL_MAP).save(VIDEO)"
+        python = (
+            f'from seg2vid import Seg2VidPipeline\n\n{load}\npipe("labels.png").save("scene.mp4")'
+        )
         text += f"\n\n## Use\n\n```python\n{python}\n```"
     if not text.startswith("---\n"):
         text = f"---\n{_front_matter(licence_in(card) or licence)}---\n\n{text}"
