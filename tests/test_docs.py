@@ -128,6 +128,27 @@ def test_the_python_api_is_what_the_code_says() -> None:
     assert all(f"## {name}\n" in page for name in seg2vid.__all__ if name != "__version__")
 
 
+def test_the_table_of_winners_is_what_the_reports_say() -> None:
+    made = runpy.run_path(str(REPOSITORY / "examples" / "make_results.py"))
+    page = (REPOSITORY / "docs" / "evaluation.md").read_text("utf-8")
+    assert made["BLOCK"].findall(page) == [made["block"]()], "run: python examples/make_results.py"
+    assert {f"({path.parent.name}/{path.name})" in page for path in made["newest"]()} == {True}
+
+
+def test_the_readme_says_of_others_what_their_page_says() -> None:
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    section = readme.partition("## Among others\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    page = (REPOSITORY / "docs" / "among_others.md").read_text("utf-8").splitlines()
+    assert len(rows) >= 6 and set(rows) <= set(page)
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (REPOSITORY / "docs" / "README.md").read_text("utf-8")
+    pages = {path.name for path in GUIDES} - {"README.md"}
+    assert {name for name in pages if f"({name})" not in index} == set()
+
+
 def test_the_notebook_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +273,9 @@ def test_unexplained_arguments_are_found() -> None:
 
 # Figures and versions.
 
+VERSION = r"\bseg2vid[- =]=?(\d+\.\d+\.\d+)"
+"""The version of the package, as a page would name it."""
+
 
 def count_parameters(path: Path) -> int:
     """Count the numbers in a safetensors file from its header."""
@@ -324,9 +348,16 @@ def test_street_is_what_its_script_draws(tmp_path: Path) -> None:
     assert committed.getextrema()[1] <= 18
 
 
-def test_version_is_the_same_everywhere() -> None:
-    citation = (REPOSITORY / "CITATION.cff").read_text("utf-8")
-    assert f"\nversion: {seg2vid.__version__}\n" in citation
+def test_version_and_date_are_the_same_everywhere() -> None:
+    """Citation, changelog, whose newest release it is once there is one, and what pages name."""
+    texts = [(REPOSITORY / name).read_text("utf-8") for name in ("CITATION.cff", "CHANGELOG.md")]
+    assert f"\nversion: {seg2vid.__version__}\n" in texts[0]
+    date = re.search(r"^date-released: (\d{4}-\d\d-\d\d)$", texts[0], re.MULTILINE)
+    release = re.search(r"^## \[(\d.+)\] - (\S+)$", texts[1], re.MULTILINE)
+    told = None if date is None else (seg2vid.__version__, date[1])
+    assert (None if release is None else release.groups()) == told
+    named = {version for page in PAGES for version in re.findall(VERSION, page.read_text("utf-8"))}
+    assert named <= {seg2vid.__version__}
 
 
 def test_constraints_pin_every_direct_dependency() -> None:

@@ -443,7 +443,7 @@ def test_folder_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_name_on_the_hub_without_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     def refuse(*_: object, **__: object) -> str:
         raise OSError("offline")

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from operator import index
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, SupportsIndex, TypeVar
 
 import torch
@@ -16,13 +17,20 @@ from seg2vid.media.given import GivenFrames, GivenMaps, GivenPicture, take_input
 from seg2vid.media.passes import join_passes, play_back, show_progress
 from seg2vid.models.animator import Animator
 from seg2vid.models.appearance_encoder import AppearanceEncoder
+from seg2vid.models.cards import describe, prepare_card
 from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.control import Control
 from seg2vid.models.first_frame import FirstFrame
 from seg2vid.models.layers import OBJECT_FACTOR, coarse_labels, count_rows, find_objects
 from seg2vid.models.looks import check_same_kind
-from seg2vid.models.weights import WEIGHTS_FILE, find_weights, is_restricted, read_licence
+from seg2vid.models.weights import (
+    WEIGHTS_FILE,
+    find_weights,
+    is_restricted,
+    read_card,
+    read_licence,
+)
 from seg2vid.session import Pace, Session
 from seg2vid.structures import Labels, Latent, Look, Motion, Objects, Pictures, join_batch
 from seg2vid.tools.computing import PrecisionName
@@ -35,6 +43,7 @@ from seg2vid.tools.devices import (
 )
 from seg2vid.tools.errors import LabelMapError, ModelError
 from seg2vid.tools.files import digest_of
+from seg2vid.tools.hub import upload_folder
 from seg2vid.tools.seeds import Generators, Seeds, make_generators, seeded
 
 Planes = TypeVar("Planes", Tensor, Tensor | None)
@@ -81,6 +90,7 @@ class Seg2VidPipeline:
         self.precision: PrecisionName = "auto"
         self.provenance: dict[str, Any] = {}
         self.source: dict[str, str] = {}
+        self.card = ""
         self.motion_encoder_weights: dict[str, Tensor] = {}
         self.appearance_encoder: AppearanceEncoder | None = None
 
@@ -110,6 +120,7 @@ class Seg2VidPipeline:
         if is_restricted(licence := read_licence(path)):
             pipeline.provenance = {**checkpoint.provenance, "licence": licence}
         pipeline.source = {"model": str(name_or_path), "model_sha256": digest_of(path)}
+        pipeline.card = read_card(path)
         weights = checkpoint.weights.items()
         encoder = {name: tensor for name, tensor in weights if name.startswith("motion_encoder.")}
         pipeline.motion_encoder_weights = encoder
@@ -130,6 +141,31 @@ class Seg2VidPipeline:
         others = self.motion_encoder_weights
         save_checkpoint(path, boxes, self.config, self.provenance, others=others)
         return path
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        card: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        message: str = "Upload a model of seg2vid",
+    ) -> str:
+        """Upload the model to the Hugging Face hub as ``name``, USER/NAME; return its page.
+
+        It is made where it is not there, ``private`` if asked, by a ``token`` that may write, or
+        the one that is kept on this machine; ``message`` is what its history says. ``card`` is its
+        text in Markdown, by default that of the model it was loaded from, else a short one; its
+        licence is told to the hub too. ``from_pretrained(name)`` loads it. Raises ``ModelError``
+        for no such name, no token or one that may not write, and no answer.
+        """
+        with TemporaryDirectory() as folder:
+            weights = self.save_pretrained(folder)
+            licence = read_licence(weights)
+            text = card or self.card or describe(self.config, licence)
+            weights.with_name("README.md").write_text(prepare_card(text, name, licence), "utf-8")
+            how: dict[str, Any] = {"private": private, "token": token, "message": message}
+            return upload_folder(Path(folder), name, **how)
 
     def __repr__(self) -> str:
         name = self.source.get("model", "untrained")

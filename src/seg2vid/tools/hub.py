@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub: asked for once, with a short time-out, else as kept here."""
+"""Models of the Hugging Face hub: files asked for once, else as kept here; folders uploaded."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,13 @@ SECONDS = 5
 """How long an answer may take: the hub's own client would try again for half a minute."""
 
 
+def check_name(name: str) -> None:
+    """Raise ``ModelError`` unless a model of the hub may be called so."""
+    if not NAME.fullmatch(name) or ".." in name or "--" in name or name.endswith(".git"):
+        fix = "check the name and the connection, or give a local folder"
+        raise ModelError("a model of the hub, as in user/name", got=repr(name), fix=fix)
+
+
 def fetch_file(name: str, file: str) -> Path:
     """Return where a file of the model ``name`` lies, fetched anew where it was changed.
 
@@ -21,8 +28,7 @@ def fetch_file(name: str, file: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     fix = "check the name and the connection, or give a local folder"
-    if not NAME.fullmatch(name) or ".." in name or "--" in name or name.endswith(".git"):
-        raise ModelError("a model of the hub, as in user/name", got=repr(name), fix=fix)
+    check_name(name)
     how: dict[str, Any] = {}
     try:
         get_hf_file_metadata(hf_hub_url(name, file), timeout=SECONDS)
@@ -36,3 +42,37 @@ def fetch_file(name: str, file: str) -> Path:
     except Exception as error:
         got = f"no answer for {name!r} ({type(error).__name__})"
         raise ModelError("a model on the hub or a folder", got=got, fix=fix) from error
+
+
+def upload_folder(
+    folder: Path, name: str, *, private: bool | None, token: str | None, message: str
+) -> str:
+    """Make ``folder`` the newest state of the model ``name``, made where it is not there.
+
+    Returns the address of its page. Without a ``token`` the one that is kept here is used. Raises
+    ``ModelError`` for no name of the hub, no token, one that may not write, and no answer.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError
+
+    check_name(name)
+    what = f"a token of the hub that may write to {name!r}"
+    if not (token or get_token()):
+        fix = "give token=..., set HF_TOKEN, or run: hf auth login"
+        raise ModelError(what, got="none", fix=fix)
+    hub = HfApi(token=token)
+    try:
+        page = hub.create_repo(name, private=private, exist_ok=True)
+        hub.upload_folder(repo_id=name, folder_path=folder, commit_message=message)
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            fix = "make one that may at the hub's page of settings"
+            raise ModelError(what, got=f"one that is refused ({status})", fix=fix) from None
+        got, fix = f"status {status} for {name!r}", "try again later"
+        raise ModelError("a hub that takes the model", got=got, fix=fix) from error
+    except Exception as error:  # each version of the hub's client has other ones for no connection
+        got = f"{type(error.__cause__ or error).__name__} for {name!r}"
+        fix = "check the connection, or write a folder with save_pretrained"
+        raise ModelError("a hub that takes the model", got=got, fix=fix) from error
+    return str(page)

@@ -72,12 +72,21 @@ def read_licence(weights: Path) -> str:
 
     Without a card, a restriction of the weights it was made from holds for it too.
     """
+    return licence_in(read_card(weights)) or _inherited(weights) or "unknown"
+
+
+def read_card(weights: Path) -> str:
+    """Return the text of the card beside a weight file, or "" where there is none to read."""
     with suppress(OSError, UnicodeDecodeError):
-        card = weights.with_name("README.md").read_text("utf-8")
-        found = re.search(r"^(?:\| licence \| (.+) \|| *license: *(.+))$", card, re.MULTILINE)
-        if found is not None:
-            return (found[1] or found[2]).replace("*", "")
-    return _inherited(weights) or "unknown"
+        return weights.with_name("README.md").read_text("utf-8")
+    return ""
+
+
+def licence_in(card: str) -> str:
+    """Return the licence that the text of a ``card`` tells, the strictest of several, or ""."""
+    told = re.findall(r"^\| licence \| (.+) \|$", card, re.MULTILINE)
+    told += re.findall(r"^ *license(?:_name)?: *(.+)$", card, re.MULTILINE)
+    return next(filter(is_restricted, told), next(iter(told), "")).replace("*", "")
 
 
 def _inherited(weights: Path) -> str:
