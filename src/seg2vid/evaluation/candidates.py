@@ -81,8 +81,8 @@ class Model:
         about = f"sees the {given}; {drawn}"
         if self.exported:
             graphs = f"graphs with weights as {self.exported.weights}"
-            # ONNX Runtime has no other precision on a processor.
-            within = " in float32" if self.exported.to == "onnx" else ""
+            # Of the runtimes only OpenVINO follows the precision of a run.
+            within = "" if self.exported.to == "openvino" else " in float32"
             about = f"{about}; {graphs}, computed by {self.exported.to}{within}"
         return Candidate(key, self.title, role, about, self.make, self.sha256)
 

@@ -195,10 +195,10 @@ def find_export(model: str) -> Manifest | None:
 
 
 def digest_of_graphs(folder: Path, manifest: Manifest) -> str:
-    """Return the SHA-256 of the sums of all that computes: weights and the files of every box."""
+    """Return a SHA-256 of all that computes: runtime, weights and the files of every box."""
     files = [one for name in sorted(manifest.boxes) for one in sorted(folder.glob(f"{name}.*"))]
-    sums = [manifest.model_sha256, *map(digest_of, files)]
-    return hashlib.sha256("".join(sums).encode()).hexdigest()
+    parts = [manifest.to, manifest.model_sha256, *map(digest_of, files)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def open_export(folder: str | Path, runtime: Target | None = None) -> Seg2VidPipeline:
