@@ -185,7 +185,9 @@ def test_a_runtime_computes_as_the_run_does(
             return core.read_model(path)
 
         def compile_model(self, model: Any, device: str, settings: dict[str, Any]) -> Any:
-            wanted.append((settings["INFERENCE_PRECISION_HINT"], settings["INFERENCE_NUM_THREADS"]))
+            names = ("PRECISION_HINT", "NUM_THREADS")
+            wanted.append(tuple(settings[f"INFERENCE_{name}"] for name in names))
+            assert settings["ENABLE_CPU_PINNING"] is False, "worker processes share the cores"
             return core.compile_model(model, device, settings)
 
     monkeypatch.setattr(graphs.openvino, "_core", Core)
