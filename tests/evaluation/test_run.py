@@ -20,7 +20,7 @@ from seg2vid.evaluation.protocol import get_protocol
 from seg2vid.evaluation.run import changes, figure_of, run, share_cores, summary_lines
 from seg2vid.evaluation.work import Setup
 from seg2vid.models.judges.files import JUDGES_VARIABLE
-from seg2vid.tools.errors import MediaError, Seg2VidError
+from seg2vid.tools.errors import MediaError, ModelError, Seg2VidError
 from seg2vid.tools.files import digest_of as digest_of_file
 from seg2vid.tools.processes import available_cores
 from tests.evaluation_runs import TINY, judge_quickly, write_model
@@ -206,9 +206,12 @@ def test_a_folder_that_was_begun_goes_on_with_the_same_settings_only(
 def test_names_that_are_not_utf8_are_written_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = os.fsdecode(b"tiny_\xff")  # safetensors opens no such path
+    model = os.fsdecode(b"tiny_\xff")
     monkeypatch.chdir(Path(write_model(tmp_path / "tiny")).rename(tmp_path / model).parent)
-    assert Model(f"./{model}", TINY).title == r"tiny_\udcff"
+    with pytest.raises(ModelError, match=r"got Path tiny_.* is not valid UTF-8"):
+        Model(f"./{model}", TINY)  # safetensors opens no such path
+    Path(model).rename("tiny_\x1b")
+    assert Model("./tiny_\x1b", TINY).title == r"tiny_\x1b"
     monkeypatch.setattr(sys, "argv", ["seg2vid", "evaluate", model])
     given = Setup(replace(TINY, baselines=("truth", "repeat")), tmp_path / "report")
     assert list(run(given, workers=1, threads=1)) and list(run(given, workers=1, threads=1))

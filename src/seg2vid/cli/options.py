@@ -181,13 +181,15 @@ class Evaluate(Computing):
     output: Path
     """Folder of the report: report.json and report.html."""
     model: str | None = None
-    """Name or path of a model (default: toycity)."""
+    """Name or path of a model (default: toycity); a folder that `seg2vid export` wrote is judged by
+    its graphs.
+    """
     protocol: str | None = None
     """Name of a protocol (see docs/evaluation.md), or the path of one's .yaml (default: the clips
     of --data, without it toycity-v1).
     """
     against: list[str] | None = None
-    """Another model to judge in the same run; give it again for more."""
+    """Another model or export to judge in the same run; give it again for more."""
     videos: Path | None = None
     """Folder of generated videos to judge instead of a model, with --reference or --protocol, whose
     clips they are named like.

@@ -15,9 +15,11 @@ from seg2vid.evaluation.baselines import BASELINES, real_clip, repeated_frame
 from seg2vid.evaluation.output import Candidate, Output, Role, with_first
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs, VideosOfClips
-from seg2vid.labels.space import get_label_space
+from seg2vid.export.graphs import Manifest, digest_of_graphs, find_export, open_export
+from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.generated import GeneratedVideo
 from seg2vid.media.passes import join_passes
+from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
 from seg2vid.pipeline import BOXES, Seg2VidPipeline
@@ -34,7 +36,10 @@ SEEDS_OF_A_CLIP = 1000
 
 @dataclass(frozen=True)
 class Model:
-    """A model of ours, drawing ``protocol.samples`` futures of each clip from the prior."""
+    """A model of ours, drawing ``protocol.samples`` futures of each clip from the prior.
+
+    Of a folder that ``seg2vid export`` wrote, graphs and runtime are what is evaluated.
+    """
 
     name: str
     """Name or path, as ``from_pretrained`` takes it."""
@@ -42,43 +47,65 @@ class Model:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        """Raise ``ModelError`` where the weights are missing, before any work is done."""
-        find_weights(self.name)
+        """Raise ``ModelError`` for missing weights, other classes, and graphs of another size than
+        the protocol's, before any work is done.
+        """
+        config = load_checkpoint(find_weights(self.name)).config
+        space = LabelSpace.from_dict(config.label_space)
+        if space.names != get_label_space("cityscapes").names:
+            what, got = "a model of the label space cityscapes", f"{space.name} ({self.name})"
+            raise ModelError(what, got=got, fix="evaluate another")
+        protocol = self.protocol
+        if self.exported and (config.height, config.width) != (protocol.height, protocol.width):
+            what = f"graphs of {protocol.width}x{protocol.height}, the size of {protocol.name}"
+            got = f"{config.width}x{config.height} ({self.name})"
+            raise ModelError(what, got=got, fix="evaluate the model itself, or use other clips")
+
+    @cached_property
+    def exported(self) -> Manifest | None:
+        """What the model's folder holds if it is an export."""
+        return find_export(self.name)
 
     @property
     def title(self) -> str:
-        """Name of the model, without its folders."""
+        """Name of the model, without its folders; of an export with runtime and weights."""
         path = Path(self.name)
-        return printable(path.parent.name if path.name == WEIGHTS_FILE else path.name)
+        name = printable(path.parent.name if path.name == WEIGHTS_FILE else path.name)
+        graphs = self.exported
+        return f"{name} ({graphs.to}, {graphs.weights})" if graphs else name
 
     def candidate(self, key: str, role: Role) -> Candidate:
         """Return the model as a candidate of an evaluation."""
         given = "label map" if self.protocol.task != "prediction" else "first frame and label map"
         drawn = f"{self.protocol.samples} draws" if self.protocol.samples > 1 else "one draw"
-        return Candidate(
-            key, self.title, role, f"sees the {given}; {drawn}", self.make, self.sha256
-        )
+        about = f"sees the {given}; {drawn}"
+        if self.exported:
+            graphs = f"graphs with weights as {self.exported.weights}"
+            # Of the runtimes only OpenVINO follows the precision of a run.
+            within = "" if self.exported.to == "openvino" else " in float32"
+            about = f"{about}; {graphs}, computed by {self.exported.to}{within}"
+        return Candidate(key, self.title, role, about, self.make, self.sha256)
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of its weight file."""
+        """SHA-256 of its weight file, of an export of all that computes."""
+        if self.exported:
+            return digest_of_graphs(Path(self.name), self.exported)
         return digest_of(find_weights(self.name))
 
     @cached_property
     def pipeline(self) -> Seg2VidPipeline:
-        """The model, loaded on first use; raises ``ModelError`` for other classes."""
+        """The model, loaded on first use; a runtime takes on the threads and precision of then."""
+        if self.exported:
+            return open_export(self.name).to(self.device)
         boxes = BOXES if self.protocol.task != "prediction" else ("animator",)
-        pipeline = Seg2VidPipeline.from_pretrained(self.name, boxes=boxes).to(self.device)
-        names = get_label_space("cityscapes").names
-        if pipeline.label_space.names != names:
-            what, got = "a model of the label space cityscapes", pipeline.label_space.name
-            raise ModelError(what, got=f"{got} ({self.name})", fix="evaluate another")
-        return pipeline
+        return Seg2VidPipeline.from_pretrained(self.name, boxes=boxes).to(self.device)
 
     def make(self, clip: Clip, number: int) -> Output:
         """Draw the futures of clip ``number``."""
         first_seed = self.protocol.seed + SEEDS_OF_A_CLIP * number
         seeds = [first_seed + sample for sample in range(self.protocol.samples)]
+        pipeline = self.pipeline
         start = time.perf_counter()
         if self.protocol.is_still:
             frames = self._paint(clip, seeds)
@@ -86,7 +113,7 @@ class Model:
             return Output(frames, labels, None, time.perf_counter() - start)
         given = clip.first_frame if self.protocol.task == "prediction" else None
         count = clip.frames.shape[1] + 1
-        video = self.pipeline(clip.label_map, num_frames=count, first_frame=given, seed=seeds)
+        video = pipeline(clip.label_map, num_frames=count, first_frame=given, seed=seeds)
         return self.as_output(video, time.perf_counter() - start)
 
     @torch.inference_mode()
@@ -181,7 +208,12 @@ def video_folder(pairs: VideoPairs | VideosOfClips) -> Candidate:
 
 
 def _can_encode(model: Model) -> bool:
-    """Say whether a model has its motion encoder, and clips have its size and length."""
+    """Say whether a model has its motion encoder, and clips have its size and length.
+
+    Exports have none: what it would find were PyTorch's.
+    """
+    if model.exported:
+        return False
     pipeline, protocol = model.pipeline, model.protocol
     is_its_size = (pipeline.height, pipeline.width) == (protocol.height, protocol.width)
     is_long_enough = pipeline.num_frames <= protocol.num_frames

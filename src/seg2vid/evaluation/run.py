@@ -28,6 +28,7 @@ from seg2vid.evaluation.report.page import write_evaluation_report
 from seg2vid.evaluation.results import Results
 from seg2vid.evaluation.video_pairs import VideoPairs
 from seg2vid.evaluation.work import Setup
+from seg2vid.export.graphs import find_export
 from seg2vid.tools.environment import describe_environment, describe_machine, without_folders
 from seg2vid.tools.errors import MediaError, Seg2VidError
 from seg2vid.tools.files import replacing, working_alone
@@ -171,7 +172,9 @@ def changes(setup: Setup) -> dict[str, str]:
         found["judges"] = f"without {', '.join(absent)}: what they measure is left out"
     keys = {candidate.key for candidate in setup.candidates}
     if "posterior" in protocol.baselines and "posterior" not in keys:
-        found["baselines"] = "without the model shown the clip: no encoder for this size and length"
+        is_export = setup.model is not None and find_export(setup.model) is not None
+        why = "an export holds no encoder" if is_export else "no encoder for this size and length"
+        found["baselines"] = f"without the model shown the clip: {why}"
     other = sorted(n for n, digest in protocol.judges.items() if digests.get(n, digest) != digest)
     if other:
         found["other judges"] = ", ".join(other)

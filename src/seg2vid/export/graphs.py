@@ -4,6 +4,7 @@ The folder is a model folder like any other, weights and card inside, with a gra
 beside them and ``export.json``, which tells of these.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,6 @@ from seg2vid.tools.files import digest_of, replacing
 from seg2vid.tools.plain import build, read_plain
 
 Target = Literal["onnx", "openvino", "torch"]
-Runtime = Literal["onnx", "openvino"]
 FORMATS: dict[str, Any] = {"onnx": onnx, "openvino": openvino, "torch": programs}
 MANIFEST = "export.json"
 CARD = "README.md"
@@ -181,15 +181,37 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def open_export(folder: str | Path, runtime: Runtime) -> Seg2VidPipeline:
+def find_export(model: str) -> Manifest | None:
+    """Return what ``export_model`` wrote into the folder ``model``; None for any other model.
+
+    Raises ``Seg2VidError`` where it is damaged, or its runtime is not installed.
+    """
+    if not (Path(model) / MANIFEST).is_file():
+        return None
+    manifest = read_manifest(Path(model))
+    for package in FORMATS[manifest.to].PACKAGES[-1:]:
+        import_extra(package, "export")
+    return manifest
+
+
+def digest_of_graphs(folder: Path, manifest: Manifest) -> str:
+    """Return a SHA-256 of all that computes: runtime, weights and the files of every box."""
+    files = [one for name in sorted(manifest.boxes) for one in sorted(folder.glob(f"{name}.*"))]
+    parts = [manifest.to, manifest.model_sha256, *map(digest_of, files)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def open_export(folder: str | Path, runtime: Target | None = None) -> Seg2VidPipeline:
     """Return a pipeline whose boxes a runtime computes, on the processor.
 
-    It is used like any other, at the model's own size; OpenVINO computes in bfloat16 where that is
-    fast, unless this is called within ``exact_arithmetic``, and reads ONNX too. Raises
-    ``ModelError`` where the folder holds no graphs for that runtime.
+    By default it is the one that the graphs were written for; OpenVINO reads ONNX too. The pipeline
+    is used like any other, at the model's own size. OpenVINO computes in bfloat16 where that is
+    fast, unless this is called within ``exact_arithmetic``. Raises ``ModelError`` where the folder
+    holds no graphs for that runtime.
     """
     place = Path(folder)
     manifest = read_manifest(place)
+    runtime = runtime or manifest.to
     if manifest.to != runtime and (manifest.to, runtime) != ("onnx", "openvino"):
         fix = f"export with --to {runtime}"
         raise ModelError(f"graphs for {runtime}", got=f"those for {manifest.to}", fix=fix)

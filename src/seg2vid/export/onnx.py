@@ -19,6 +19,7 @@ OPSET = 20
 """The version of ONNX's operators that graphs are written in."""
 SUFFIX = ".onnx"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+"""What has to be installed to write graphs; the last one computes them."""
 SMALL = 256
 """Numbers in a weight, below which half precision saves nothing."""
 

@@ -59,6 +59,8 @@ class Session:
             "INFERENCE_PRECISION_HINT": "bf16" if is_fast else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
+            # Processes beside this one would be held to the same cores.
+            "ENABLE_CPU_PINNING": False,
         }
         self.name = path.stem
         with reading("OpenVINO", path):

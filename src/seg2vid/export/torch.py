@@ -30,13 +30,14 @@ def save(
 
 
 class Session:
-    """One box, computed by PyTorch."""
+    """One box, computed by PyTorch on the processor, in float32 as it was traced."""
 
     def __init__(self, path: Path) -> None:
         self.module = torch.export.load(path).module()
 
     def __call__(self, inputs: Tensors) -> Tensors:
         """Compute the box."""
-        with torch.no_grad():
-            outputs = self.module(*inputs)
+        # Within autocast a program finds other precisions than it was traced with, and fails.
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            outputs = self.module(*(one.cpu() for one in inputs))
         return outputs if isinstance(outputs, tuple) else (outputs,)

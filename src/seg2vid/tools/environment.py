@@ -18,7 +18,7 @@ from seg2vid.tools.errors import Seg2VidError
 
 PACKAGES = (
     *("seg2vid", "torch", "lightning", "torchmetrics", "numpy"),
-    *("pillow", "av", "opencv-python-headless", "safetensors"),
+    *("pillow", "av", "opencv-python-headless", "safetensors", "onnxruntime", "openvino"),
 )
 
 
