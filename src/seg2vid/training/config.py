@@ -66,7 +66,9 @@ class FirstFrameTrainingConfig(TrainingConfig):
     discriminator_floor: float = 0.0
     """The discriminator rests while it tells painted pixels better than this cross entropy."""
     prior_share: float = 0.25
-    """Share of each batch drawn with looks from N(0, I), seen by the discriminator alone."""
+    """Share of each batch with drawn looks (about known ones, where the model keeps some, or from
+    N(0, I)), seen by the discriminators alone.
+    """
     void_share: float = 0.3
     """Share of samples with a random patch of the map hidden as void, which is painted over."""
     average_decay: float = 0.998
