@@ -92,6 +92,11 @@ def enlarge_labels(
     return label_map.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 
+def surface_ids(label_map: Labels, rows: Labels) -> Labels:
+    """Return ids of a scene's surfaces, which no plane crosses: one for each class of each row."""
+    return label_map * (MAX_OBJECTS + 1) + rows
+
+
 def find_objects(
     label_map: Labels, instance_map: Labels | None, *, foreground: tuple[int, ...], factor: int
 ) -> Objects:

@@ -32,6 +32,7 @@ from seg2vid.models.layers import (
     perceptron,
     pool_rows,
     spread_rows,
+    surface_ids,
 )
 from seg2vid.structures import (
     Flows,
@@ -163,7 +164,7 @@ class MotionDecoder(nn.Module):
         scene = Scene(
             seen.depth.inverse_depth,
             seen.rows,
-            label_map * (MAX_OBJECTS + 1) + seen.rows,
+            surface_ids(label_map, seen.rows),
             seen.depth.camera,
             paths,
             own_car(label_map, self.void_id),
@@ -239,7 +240,7 @@ class MotionDecoder(nn.Module):
         return Scene(
             depth.inverse_depth,
             rows,
-            label_map * (MAX_OBJECTS + 1) + rows,
+            surface_ids(label_map, rows),
             depth.camera,
             ScenePaths(F.pad(still[:, 0], (0, 1)), still, _pivots(middles(depth, rows))),
             own_car(label_map, self.void_id),
