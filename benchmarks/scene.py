@@ -38,7 +38,8 @@ def scene_figures(pipe: Seg2VidPipeline, clip: Clip) -> dict[str, float]:
     relative, within = depth_errors(depth.inverse_depth, clip.inverse_depth, own)
     video = torch.cat((clip.first_frame.unsqueeze(1), clip.frames[:, :count]), 1)
     code = encode_motion(pipe, video, clip.label_map, instance_map=clip.instance_map)
-    scene = decoder.decode(clip.first_frame, clip.label_map, code.z, code.objects)
+    drive = decoder.drive(clip.first_frame, clip.label_map, code.z, code.objects)
+    scene = drive.at(torch.arange(count, device=clip.frames.device))
     metres, degrees = path_errors(scene.paths.camera, clip.ego_motion[:, :count])
     return {
         "depth, AbsRel": float(relative),

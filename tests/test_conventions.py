@@ -34,12 +34,7 @@ def constant_flow(
     dx: float, dy: float, height: int = HEIGHT, width: int = WIDTH
 ) -> Float[Tensor, "1 2 height width"]:
     """The same displacement everywhere."""
-    return (
-        torch.tensor([float(dx), float(dy)])
-        .view(1, 2, 1, 1)
-        .expand(1, 2, height, width)
-        .contiguous()
-    )
+    return torch.tensor([float(dx), float(dy)]).view(1, 2, 1, 1).repeat(1, 1, height, width)
 
 
 def marker(

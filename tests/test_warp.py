@@ -24,6 +24,7 @@ from seg2vid.warp import (
     reading_position,
     visibility_from_flows,
     warp_clip,
+    warp_label_clip,
     warp_labels,
 )
 from tests import reference
@@ -202,9 +203,11 @@ def test_nearest_mode_reads_whole_pixels() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_warp_clip_warps_every_time_by_its_own_flow(batch: int) -> None:
     frame, flow = torch.rand(batch, 3, 6, 9), torch.randn(batch, 4, 2, 6, 9)
-    clip = warp_clip(frame, flow)
+    labels = torch.randint(20, (batch, 6, 9))
+    clip, label_clip = warp_clip(frame, flow), warp_label_clip(labels, flow)
     for time in range(4):
         torch.testing.assert_close(clip[:, time], backward_warp(frame, flow[:, time]))
+        assert torch.equal(label_clip[:, time], warp_labels(labels, flow[:, time]))
 
 
 # The border and visibility, by hand.

@@ -403,15 +403,10 @@ class Seg2VidPipeline:
             given = look.map(lambda tensor: _for_each(tensor, len(objects), self.device))
             picks = [torch.Generator().manual_seed(one.initial_seed()) for one in generators]
             drawn = self.first_frame.wear(drawn, given, label_map, objects, picks)
-        names = self.label_space.names
-        unknown = sorted(set(resample) - set(names))
-        if unknown:
-            what = f"classes of {self.label_space.name}: {', '.join(names)}"
-            raise LabelMapError(what, got=unknown[0], fix="name one of them")
+        classes = self.label_space.ids_of(resample)
         # Seed and resample seed are 0 unless told otherwise: alike they would change nothing.
         dice = torch.Generator().manual_seed(seeded(resample_seed).initial_seed() ^ 0x5EED)
         other = self.first_frame.draw(label_map[:1], objects[:1], dice)
-        classes = [names.index(name) for name in resample]
         return self.first_frame.exchange(drawn, other.to(self.device), classes, label_map, objects)
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seg2vid.media.generated import GeneratedVideo
 from seg2vid.models.checkpoint import Checkpoint, load_box
-from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, pool_rows, spread_rows
+from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, enlarge_labels, pool_rows, spread_rows
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Carrier, Labels, Latent, Objects, Pictures
@@ -118,7 +118,7 @@ def _describe(
 ) -> Places:
     """Return (number, class, x, y) of every object, its middle in picture sizes."""
     height, width = objects.shape
-    fine = objects.repeat_interleave(OBJECT_FACTOR, 0).repeat_interleave(OBJECT_FACTOR, 1)
+    fine = enlarge_labels(objects, OBJECT_FACTOR)
     is_foreground = torch.isin(label_map, label_map.new_tensor(foreground))
     rows = []
     for number in range(1, int(objects.max()) + 1):

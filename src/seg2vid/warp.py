@@ -16,7 +16,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from seg2vid.structures import Features, Flow, Flows, Labels, Mask, Motion
+from seg2vid.structures import Features, Flow, Flows, LabelFrames, Labels, Mask, Motion
 
 Padding = Literal["border", "zeros"]
 """What is read outside the picture: its border, or black as in the authors' code."""
@@ -93,6 +93,11 @@ def warp_labels(label_map: Labels, flow: Flow) -> Labels:
     index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
     moved = label_map.flatten(1).gather(1, index.flatten(1))
     return moved.view_as(label_map)
+
+
+def warp_label_clip(label_map: Labels, flow: Flows) -> LabelFrames:
+    """Move one label or instance map to every time by its backward flow: see ``warp_labels``."""
+    return torch.stack([warp_labels(label_map, one) for one in flow.unbind(1)], 1)
 
 
 def compose_flows(first: Flow, second: Flow, *, padding: Padding = "border") -> Flow:

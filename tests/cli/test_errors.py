@@ -261,10 +261,7 @@ def test_place_that_only_looks_writable(refused: Callable[[str], str]) -> None:
         ("prepare good.png -o out/d", "Expected videos .*; got nothing at good.png"),
         ("prepare . -o out/d --size big", "Expected WIDTHxHEIGHT for --size; got 'big'"),
         ("prepare -o out/d", "got the following arguments are required: SOURCE"),
-        (
-            "train",
-            r"a verb \(train first-frame, train motion, .*, train replay\); got 'train'",
-        ),
+        ("train", r"a verb \(train first-frame, train motion, .*, train replay\); got 'train'"),
         ("toycity -o out/toy --seed -1", "--seed from 0 to 4611686018427387904; got -1; choose"),
         ("toycity -o out/toy --workers 20000", "--workers from 1 to 512; got 20000; choose"),
         ("toycity -o out/toy --clips x", "a whole number for --clips; got 'x'"),

@@ -167,17 +167,8 @@ def test_generated_videos_are_judged_against_real_ones(
     size = ToyCityConfig(height=64, width=128, num_frames=3)
     for seed, name in enumerate(("left", "right")):
         write_clip(render_toycity(seed, size), tmp_path, name)
-        words = (
-            "generate",
-            tmp_path / f"{name}.png",
-            "--model",
-            model,
-            "--samples",
-            2,
-            "--frames",
-            4,
-        )
-        words = (*words, "--first-frame", tmp_path / "real" / name / "000000.png")
+        words = ("generate", tmp_path / f"{name}.png", "--model", model, "--samples", 2)
+        words = (*words, "--frames", 4, "--first-frame", tmp_path / "real" / name / "000000.png")
         assert run(*words, "-o", tmp_path / "made" / f"{name}.mp4") == 0
     made = sorted(path.name for path in (tmp_path / "made").iterdir())
     assert made == [f"{n}_seed{s}.mp4" for n in ("left", "right") for s in (0, 1)]
@@ -188,11 +179,8 @@ def test_generated_videos_are_judged_against_real_ones(
     report = read(tmp_path / "report")
     assert report["protocol"]["name"] == "videos-v1" and report["protocol"]["task"] == "prediction"
     assert report["protocol"]["samples"] == 2 and report["clips"]["names"] == ["left", "right"]
-    assert [c["title"] for c in report["candidates"]] == [
-        "the real clip",
-        "first frame repeated",
-        "made",
-    ]
+    titles = [c["title"] for c in report["candidates"]]
+    assert titles == ["the real clip", "first frame repeated", "made"]
     frames = torch.from_numpy(read_video(tmp_path / "made" / "left_seed0.mp4")) / 255
     real = torch.from_numpy(read_video(tmp_path / "real" / "left")) / 255
     errors = (frames - real)[1:].square().mean((1, 2, 3))

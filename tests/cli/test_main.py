@@ -402,19 +402,8 @@ def test_toycity_passes_its_options_on(tmp_path: Path, monkeypatch, capsys) -> N
         "seg2vid.data.toycity.write_dataset",
         lambda directory, **options: given.update(options, directory=directory),
     )
-    run(
-        "toycity",
-        "-o",
-        tmp_path / "toy",
-        "--clips",
-        2,
-        "--size",
-        "64x32",
-        "--frames",
-        3,
-        "--seed",
-        5,
-    )
+    size = ("--clips", 2, "--size", "64x32", "--frames", 3)
+    run("toycity", "-o", tmp_path / "toy", *size, "--seed", 5)
     config = given["config"]
     assert (config.width, config.height, config.num_frames) == (64, 32, 2)
     assert (given["clips"], given["seed"], given["directory"]) == (2, 5, tmp_path / "toy")

@@ -81,11 +81,8 @@ def test_a_folder_is_replaced_only_where_seg2vid_wrote_it(
     run("generate labels.png -o drive --frames 7 --seed 4 --save labels")
     found = json.loads((folder / "drive" / "video.json").read_text("utf-8"))
     assert (found["model"], found["seed"], found["frames"]) == ("tiny", 4, 7)
-    assert found["model_sha256"] == "abc" and found["command"] == [
-        "seg2vid",
-        "generate",
-        "labels.png",
-    ]
+    assert found["model_sha256"] == "abc"
+    assert found["command"] == ["seg2vid", "generate", "labels.png"]
     assert found["reference_frames"] == [0, 0, 0, 0, 0, 4, 4], "frames 5 and 6 are of a second key"
     assert (found["frames_per_second"], found["label_space"]) == (12.0, "cityscapes")
     run("generate labels.png -o drive --frames 2")

@@ -82,10 +82,8 @@ def test_clips_of_recordings_are_named_by_their_start(data: Path) -> None:
     clip = cases.read(2)
     assert (clip.first_frame * 255).unique().tolist() == [24]
     assert (clip.frames[0, :, 0, 0, 0] * 255).round().tolist() == [26, 28]
-    assert clip.label_map.unique().tolist() == [12] and clip.label_maps.unique().tolist() == [
-        13,
-        14,
-    ]
+    assert clip.label_map.unique().tolist() == [12]
+    assert clip.label_maps.unique().tolist() == [13, 14]
     wide = Cases(replace(RECORDED, step=2, num_frames=1, horizons=(1,)), data).read(0)
     assert (wide.frames[0, :, 0, 0, 0] * 255).round().tolist() == [4], "every second frame"
 

@@ -16,7 +16,7 @@ from seg2vid.evaluation.metric_table import METRICS
 from seg2vid.evaluation.metrics.frechet import inception_score, kernel_distance
 from seg2vid.evaluation.metrics.intervals import Interval, interval_of_mean
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.evaluation.results import Results, frames_text
+from seg2vid.evaluation.results import Results, span_of
 from tests.evaluation_runs import TINY, still_protocol
 
 NAN = math.nan
@@ -432,8 +432,8 @@ def test_every_figure_is_in_the_table_of_metrics() -> None:
 
 def test_frames_are_written_as_spans_or_one_by_one() -> None:
     cases = {"1-8": range(1, 9), "1, 4, 8": (1, 4, 8), "0": (0,), "0-1": (0, 1), "": ()}
-    assert {frames_text(tuple(times)) for times in cases.values()} == set(cases)
-    assert all(frames_text(tuple(times)) == text for text, times in cases.items())
+    assert {span_of(tuple(times)) for times in cases.values()} == set(cases)
+    assert all(span_of(tuple(times)) == text for text, times in cases.items())
 
 
 def test_numbers_that_are_none_become_none() -> None:

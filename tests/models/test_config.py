@@ -8,11 +8,14 @@ import pytest
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.config import (
     PRESETS,
+    DepthConfig,
     FirstFrameConfig,
     ModelConfig,
     MotionDecoderConfig,
     MotionEncoderConfig,
+    PaperConfig,
     RefinerConfig,
+    SegmenterConfig,
     from_dict,
     preset,
     to_dict,
@@ -21,14 +24,16 @@ from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import FirstFrameTrainingConfig, MotionTrainingConfig
 
 KINDS = [
+    DepthConfig,
     FirstFrameConfig,
     FirstFrameTrainingConfig,
     ModelConfig,
     MotionDecoderConfig,
-    MotionDecoderConfig,
     MotionEncoderConfig,
     MotionTrainingConfig,
+    PaperConfig,
     RefinerConfig,
+    SegmenterConfig,
 ]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 

@@ -18,6 +18,7 @@ from seg2vid.models.layers import (
     coarse_labels,
     coordinates,
     count_rows,
+    enlarge_labels,
     find_objects,
     join,
     pool_rows,
@@ -36,7 +37,7 @@ def objects_of(
 ) -> list[list[int]]:
     """Objects of a street drawn in cells: ``.`` road, ``p`` person, ``r`` rider, ``c`` car."""
     ids = [[{".": ROAD, "p": PERSON, "r": RIDER, "c": CAR}[c] for c in row] for row in cells]
-    label_map = torch.tensor([ids]).repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
+    label_map = enlarge_labels(torch.tensor([ids]), CELL)
     found = find_objects(label_map, instances, foreground=FOREGROUND, factor=CELL)
     return found[0].tolist()
 
@@ -202,6 +203,13 @@ def test_coarse_labels_read_the_centre_of_each_cell() -> None:
         [[2 * 8 + 2, 2 * 8 + 6], [6 * 8 + 2, 6 * 8 + 6]]
     ]
     assert torch.equal(coarse_labels(label_map, 1), label_map)
+
+
+def test_an_enlarged_map_repeats_each_cell() -> None:
+    label_map = torch.arange(2 * 3).view(1, 2, 3)
+    fine = enlarge_labels(label_map, 4)
+    assert fine.shape == (1, 8, 12) and torch.equal(coarse_labels(fine, 4), label_map)
+    assert torch.equal(enlarge_labels(label_map, 2)[0, 1], torch.tensor([0, 0, 1, 1, 2, 2]))
 
 
 @pytest.mark.parametrize(("height", "width"), [(3, 5), (1, 4), (4, 1)])

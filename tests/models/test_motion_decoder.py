@@ -12,7 +12,7 @@ from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import DepthConfig, ModelConfig
 from seg2vid.models.depth import DepthNetwork, own_car, stand, stand_up
-from seg2vid.models.drive import FINENESS, keep_apart, last_velocity, render
+from seg2vid.models.drive import FINENESS, Drive, keep_apart, last_velocity, render
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import MotionDecoder, hold_together
 from seg2vid.models.motion_encoder import build_motion_encoder
@@ -48,6 +48,13 @@ def picture() -> Tensor:
 
 def draw(decoder: MotionDecoder, seed: int = 0) -> Latent:
     return decoder.draw(objects_of(street_map()), torch.Generator().manual_seed(seed))
+
+
+def drive_of(decoder: MotionDecoder, **given: Tensor) -> Drive:
+    return decoder.drive(picture(), street_map(), draw(decoder), objects_of(street_map()), **given)
+
+
+EVERY = torch.arange(CONFIG.num_frames)
 
 
 # Depth.
@@ -202,7 +209,7 @@ def test_what_leads_follows_the_bend() -> None:
 
 def test_motion_is_complete_and_says_what_it_was_made_of(decoder: MotionDecoder) -> None:
     with torch.inference_mode():
-        motion = decoder(picture(), street_map(), draw(decoder), objects_of(street_map()))
+        motion = render(drive_of(decoder).at(EVERY))
     assert motion.forward_flow.shape == motion.backward_flow.shape == (1, 3, 2, 64, 128)
     assert motion.forward_visible.shape == motion.backward_visible.shape == (1, 3, 1, 64, 128)
     assert motion.camera_path is not None and motion.camera_path.shape == (1, 3, 4)
@@ -211,10 +218,9 @@ def test_motion_is_complete_and_says_what_it_was_made_of(decoder: MotionDecoder)
 
 
 def test_some_times_are_those_of_all_times(decoder: MotionDecoder) -> None:
-    given = (picture(), street_map(), draw(decoder), objects_of(street_map()))
     with torch.inference_mode():
-        whole = decoder(*given)
-        some = decoder(*given, times=torch.tensor([2, 0]))
+        drive = drive_of(decoder)
+        whole, some = render(drive.at(EVERY)), render(drive.at(torch.tensor([2, 0])))
     assert torch.equal(some.forward_flow, whole.forward_flow[:, [2, 0]])
     assert torch.equal(some.source, whole.source[:, [2, 0]])
 
@@ -227,8 +233,10 @@ def test_a_code_moves_its_own_object_alone(decoder: MotionDecoder) -> None:
     changed = z.foreground.clone()
     changed[:, :, objects[0] == 2] += 3.0
     with torch.inference_mode():
-        one = decoder.decode(picture(), labels, z, objects)
-        other = decoder.decode(picture(), labels, Latent(z.background, changed), objects)
+        one, other = (
+            decoder.drive(picture(), labels, Latent(z.background, code), objects).at(EVERY)
+            for code in (z.foreground, changed)
+        )
     assert torch.equal(one.paths.camera, other.paths.camera)
     assert torch.equal(one.paths.objects[:, 0], other.paths.objects[:, 0])
     assert not torch.equal(one.paths.objects[:, 1], other.paths.objects[:, 1])
@@ -242,7 +250,7 @@ def test_a_space_without_a_ground_moves_by_its_residual_alone() -> None:
     labels = torch.zeros(1, 64, 128, dtype=torch.long)
     objects = torch.zeros(1, 8, 16, dtype=torch.long)
     with torch.inference_mode():
-        scene = decoder.decode(picture(), labels, decoder.draw(objects, None), objects)
+        scene = decoder.drive(picture(), labels, decoder.draw(objects, None), objects).at(EVERY)
     assert scene.residual is not None
     motion = render(scene)
     assert torch.allclose(motion.forward_flow, scene.residual, atol=1e-3)
@@ -250,8 +258,7 @@ def test_a_space_without_a_ground_moves_by_its_residual_alone() -> None:
 
 def test_every_weight_learns() -> None:
     decoder = MotionDecoder(SMALL).train()
-    scene = decoder.decode(picture(), street_map(), draw(decoder), objects_of(street_map()))
-    render(scene).forward_flow.square().mean().backward()
+    render(drive_of(decoder).at(EVERY)).forward_flow.square().mean().backward()
     # The layers before zeros begin to learn in the second step.
     silent = {name for name, one in decoder.named_parameters() if one.grad is None}
     assert not silent
@@ -305,8 +312,7 @@ def test_after_the_pass_speed_is_kept_and_turning_fades(decoder: MotionDecoder) 
 
 def test_moments_lie_on_one_drive_whatever_the_frame_rate(decoder: MotionDecoder) -> None:
     with torch.inference_mode():
-        given = (picture(), street_map(), draw(decoder), objects_of(street_map()))
-        drive = decoder.drive(*given)
+        drive = drive_of(decoder)
         frames, finely = drive.at(torch.arange(3)), drive.at(torch.arange(-1, 3, 0.25))
     assert finely.paths.camera[0, 0].abs().max() == 0, "the key itself is at rest"
     for name in ("camera", "objects"):
@@ -328,16 +334,14 @@ def test_a_camera_that_would_drive_backwards_stands() -> None:
     decoder = MotionDecoder(SMALL).eval()
     with torch.no_grad():
         decoder.camera[-1].bias.fill_(-0.5)
-        scene = decoder.decode(picture(), street_map(), draw(decoder), objects_of(street_map()))
-    path = scene.paths.camera[0]
+        path = drive_of(decoder).at(EVERY).paths.camera[0]
     assert path[:, 0].abs().max() < 0.05 and path[-1, 1] < 0, "it still drifts and turns"
 
 
 def test_a_velocity_that_is_given_is_that_of_the_start(decoder: MotionDecoder) -> None:
-    given = (picture(), street_map(), draw(decoder), objects_of(street_map()))
     wanted = torch.tensor([[12.0, 0.0, 0.0, 0.0]])
     with torch.inference_mode():
-        first = decoder.decode(*given, times=torch.tensor([0]), velocity=wanted).paths.camera
+        first = drive_of(decoder, velocity=wanted).at(EVERY[:1]).paths.camera
     # Within the first of three frames velocity has begun to go over to the next knot.
     assert 12.0 * 0.75 < float(first[0, 0, 0]) * CONFIG.frames_per_second < 12.0 * 1.05
 

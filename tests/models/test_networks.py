@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from seg2vid.labels.space import get_label_space
 from seg2vid.models.animator import Animator, choose_labels, continue_latent
 from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior
 from seg2vid.models.discriminator import Discriminator
+from seg2vid.models.drive import render
 from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.layers import LOG_VARIANCE_RANGE, MAX_OBJECTS, OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import MotionDecoder
@@ -234,6 +236,11 @@ def scene() -> tuple[
     return frame, label_map, motion_decoder().draw(objects, seeded(1)), objects
 
 
+def decode(decoder: MotionDecoder, *given: Any) -> Motion:
+    """The motion at each frame of a pass."""
+    return render(decoder.drive(*given).at(torch.arange(TIME)))
+
+
 def assert_same_motion(one: Motion, other: Motion) -> None:
     """Check that two motions are equal, but for rounding."""
     for name in ("forward_flow", "backward_flow", "forward_visible", "backward_visible"):
@@ -258,7 +265,7 @@ def test_hints_without_confidence_are_no_hints() -> None:
 def test_the_background_code_moves_the_whole_picture() -> None:
     frame, label_map, z, objects = scene()
     other = replace(z, background=z.background + 2)
-    one, two = (motion_decoder()(frame, label_map, code, objects) for code in (z, other))
+    one, two = (decode(motion_decoder(), frame, label_map, code, objects) for code in (z, other))
     for name in ("forward_flow", "backward_flow"):
         change = (getattr(one, name) - getattr(two, name)).abs().sum(2)[:, -1]
         assert (change[label_map != SKY] > 1e-5).float().mean() > 0.9, name
@@ -269,7 +276,7 @@ def test_a_foreground_code_acts_most_where_its_object_is() -> None:
     frame, label_map, z, objects = scene()
     foreground = z.foreground + 3 * (objects == 1).unsqueeze(1)
     codes = (z, replace(z, foreground=foreground))
-    one, two = (motion_decoder()(frame, label_map, code, objects) for code in codes)
+    one, two = (decode(motion_decoder(), frame, label_map, code, objects) for code in codes)
     change = (one.forward_flow - two.forward_flow).abs().mean((1, 2))[0]
     assert change[32:48, 8:32].mean() > 1.5 * change[32:48, 80:].mean()
 
@@ -277,8 +284,8 @@ def test_a_foreground_code_acts_most_where_its_object_is() -> None:
 @torch.no_grad()
 def test_a_sample_does_not_depend_on_its_neighbours_in_the_batch() -> None:
     frame, label_map, z, objects = scene()
-    together = motion_decoder()(frame, label_map, z, objects)
-    alone = motion_decoder()(frame[1:], label_map[1:], z.sample(1), objects[1:])
+    together = decode(motion_decoder(), frame, label_map, z, objects)
+    alone = decode(motion_decoder(), frame[1:], label_map[1:], z.sample(1), objects[1:])
     assert_same_motion(together.sample(1), alone)
 
 
@@ -418,7 +425,7 @@ def test_finishing_a_still_motion_repeats_the_first_frame() -> None:
 def test_animator_decodes_then_finishes() -> None:
     frame, label_map, z, objects = scene()
     animation = animator()(frame, label_map, z, objects)
-    motion = animator().flow_decoder(frame, label_map, z, objects)
+    motion = decode(animator().flow_decoder, frame, label_map, z, objects)
     assert_same_motion(animation.motion, motion)
     again = animator().finish(frame, label_map, motion)
     torch.testing.assert_close(animation.warped, again.warped)

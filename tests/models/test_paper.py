@@ -51,6 +51,12 @@ def build(config: ModelConfig) -> tuple[Animator, nn.Module]:
         return Animator(config, num_channels=20), build_motion_encoder(config)
 
 
+def build_whole(config: ModelConfig) -> tuple[Animator, nn.Module]:
+    """The networks with their weights, as they are used."""
+    torch.manual_seed(0)
+    return Animator(config, num_channels=20).eval(), build_motion_encoder(config).eval()
+
+
 def objects_of(height: int, width: int, batch: int = 1) -> Tensor:
     """A coarse grid without objects."""
     return torch.zeros(batch, height // 8, width // 8, dtype=torch.long)
@@ -193,11 +199,7 @@ def test_paper_encoder_is_shown_the_frame_the_differences_and_its_classes() -> N
 @pytest.mark.parametrize("semantics", ["split", "joint", "none"])
 def test_paper_encoder_to_refined_frames(semantics: str) -> None:
     config = replace(SQUARE, semantics=semantics)
-    torch.manual_seed(0)
-    animator, encoder = (
-        Animator(config, num_channels=20).eval(),
-        build_motion_encoder(config).eval(),
-    )
+    animator, encoder = build_whole(config)
     clip, objects = clip_of(128, 128, 4), objects_of(128, 128)
     with torch.inference_mode():
         posterior = encoder(clip.first_frame, clip.frames, clip.label_map, objects)
@@ -275,11 +277,7 @@ def test_paper_quirk_of_one_row_repeated() -> None:
 @pytest.mark.slow
 def test_paper_grey_video() -> None:
     config = replace(preset("paper-kth"), label_space=SPACE.to_dict())
-    torch.manual_seed(0)
-    animator, encoder = (
-        Animator(config, num_channels=20).eval(),
-        build_motion_encoder(config).eval(),
-    )
+    animator, encoder = build_whole(config)
     clip, objects = clip_of(128, 128, 15), objects_of(128, 128)
     grey = clip.map(lambda t: t.mean(-3, keepdim=True).expand_as(t) if t.is_floating_point() else t)
     with torch.inference_mode():
@@ -460,12 +458,7 @@ def test_paper_variant_without_refinement_shows_the_warped_frame() -> None:
 
 
 def test_paper_variant_without_labels_is_blind_to_them() -> None:
-    torch.manual_seed(0)
-    config = replace(tiny.CONFIG, semantics="none")
-    animator, encoder = (
-        Animator(config, num_channels=20).eval(),
-        build_motion_encoder(config).eval(),
-    )
+    animator, encoder = build_whole(replace(tiny.CONFIG, semantics="none"))
     street = tiny.street_map()
     objects = find_objects(street, None, foreground=SPACE.foreground_ids, factor=8)
     clip = clip_of(tiny.HEIGHT, tiny.WIDTH, tiny.NUM_FRAMES)

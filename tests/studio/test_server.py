@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image, PngImagePlugin
 from seg2vid.cli import main as cli
 from seg2vid.media.video import read_video
 from seg2vid.studio.doors import COOKIE, SECURITY, Doors
-from seg2vid.studio.jobs import Limits
+from seg2vid.studio.jobs import Job, Limits
 from seg2vid.studio.layers import LAYERS
 from seg2vid.studio.uploads import find_streets
 from seg2vid.tools.errors import MediaError
@@ -262,8 +263,6 @@ def bomb(width: int, height: int) -> bytes:
     whole = png(Image.new("L", (1, 1)))
     header = bytearray(whole)
     header[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    import zlib
-
     header[29:33] = zlib.crc32(bytes(header[12:29])).to_bytes(4, "big")
     return bytes(header)
 
@@ -328,7 +327,7 @@ def test_names_of_files_mean_nothing(client, name: str) -> None:
     ("wishes", "words"),
     [
         ("{", "Expected wishes; got no JSON"),
-        ("[]", "as wishes" if False else "Expected"),
+        ("[]", "Expected a mapping in wishes; got a list"),
         ('{"frames": 0}', "Expected frames in wishes from 1 to 121; got 0"),
         ('{"frames": 5000}', "Expected frames in wishes from 1 to 121; got 5000"),
         ('{"frames": "9"}', "Expected a whole number as frames in wishes; got text"),
@@ -417,8 +416,6 @@ def test_a_full_queue_is_told_and_cancelled_videos_make_room(pipe) -> None:
 
         def busy():
             yield hold.wait(20)
-
-        from seg2vid.studio.jobs import Job
 
         shop.add(Job(busy()))
         while shop.waiting:

@@ -1,6 +1,8 @@
 """Wishes and recipes, and the pictures of layers, without a server."""
 
 import io
+import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,8 +54,6 @@ def test_a_name_cannot_leave_its_quotes(pipe, tmp_path, monkeypatch) -> None:
     scene, _ = uploads.scene({"labels": labels_png()}, Wishes())
     monkeypatch.setitem(pipe.source, "model", 'a\'; rm -rf "b"\\')
     recipe = Recipe.of(scene, pipe)
-    import shlex
-
     assert shlex.split(recipe.line)[6] == 'a\'; rm -rf "b"\\'
     line = next(one for one in recipe.python.splitlines() if one.startswith("pipe"))
     assert eval(line.partition("(")[2].removesuffix(")")) == 'a\'; rm -rf "b"\\'
@@ -97,8 +97,6 @@ def test_layers_show_what_is_known(pipe) -> None:
 
 def test_a_model_of_free_flow_has_no_ground(pipe) -> None:
     video = pipe(street_map(), num_frames=2, seed=0)
-    from dataclasses import replace
-
     with pytest.raises(ModelError, match="one of free flow; move objects in pixels"):
         find_ground(pipe, replace(video, first_inverse_depth=None))
 

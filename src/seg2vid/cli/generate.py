@@ -81,7 +81,7 @@ class _Maker:
         return show_progress(passes, self.num_frames, bar)
 
     def sink(self, path: Path) -> VideoSink:
-        """Open what is written of a video."""
+        """Return what writes the files of a video."""
         return VideoSink(
             path,
             extras=_own_extras(self.options),
@@ -95,10 +95,7 @@ class _Maker:
         """Keep the rows of a video that is made, and say so."""
         path, title, seed = own
         self.rows[path] = {f"{title}: {name}": row for name, row in sink.kept.items() if row}
-        written, plural = (
-            ", ".join(map(str, sink.paths.values())),
-            "s" if self.num_frames > 1 else "",
-        )
+        written, plural = ", ".join(map(str, sink.paths.values())), "s" * (self.num_frames > 1)
         return f"wrote {written} ({self.num_frames} frame{plural}, seed {seed}, {seconds:.1f} s)"
 
     def make(self, own: Own, inputs: dict[str, Any], stopped: Event) -> list[str]:
@@ -197,14 +194,14 @@ def make_videos(options: Generate | Animate) -> Iterator[str]:
 
 
 def _together(options: Generate | Animate, places: Sequence[Path]) -> list[Path]:
-    """Return where it goes what the samples of each input differ in, if that is asked for."""
+    """Return where the uncertainty of each input's samples goes, if it is asked for."""
     if UNCERTAINTY not in options.save:
         return []
     return list(map(uncertainty_place, options.shared([place.stem for place in places])))
 
 
 def _own_extras(options: Generate | Animate) -> tuple[str, ...]:
-    """Return what is written of each video."""
+    """Return what is saved of each video by itself."""
     return tuple(extra for extra in options.save if extra != UNCERTAINTY)
 
 

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from seg2vid.cli.video_options import Animate, Generate
@@ -14,7 +13,7 @@ from seg2vid.labels.diagnosis import Diagnosis, Picture
 from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import Ids, LabelSpace, get_label_space
-from seg2vid.media.given import check_proportions, to_planes
+from seg2vid.media.given import check_proportions, size_text, to_planes
 from seg2vid.media.label_maps import label_maps_in, read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import read_image
 from seg2vid.models.control import Control
@@ -67,10 +66,7 @@ def list_inputs(options: Generate | Animate) -> list[Path]:
         return [options.photo]
     places: list[Path] = []
     for place in options.labels:
-        found = [place]
-        if place.is_dir():
-            found = list(label_maps_in(place))
-        places += found
+        places += label_maps_in(place) if place.is_dir() else [place]
     for name in ("first_frame", "instances"):
         if len(places) > 1 and (one := getattr(options, name)) is not None:
             option = name.replace("_", "-")
@@ -155,8 +151,8 @@ def read_inputs(
     if options.instances is not None:
         instances = read_instance_map(options.instances)
         if instances.shape != ids.shape:
-            what = f"an instance map of {_size(ids)}, like the labels"
-            got = f"{options.instances} with {_size(instances)}"
+            what = f"an instance map of {size_text(ids.shape)}, like the labels"
+            got = f"{options.instances} with {size_text(instances.shape)}"
             raise MediaError(what, got=got, fix="give both at one size")
     if instances is not None:
         inputs["instance_map"] = torch.from_numpy(fit(instances, fill=0).ids)[None]
@@ -199,7 +195,3 @@ def _segment(
     plain = replace(picture, pixels=to_file_ids(ids, space), mode="P", palette=None)
     found = diagnose(plain, space=space, encoding="train")
     return replace(found, ids=ids, kind="train ids", detail=f"a photo, segmented first{use}")
-
-
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"

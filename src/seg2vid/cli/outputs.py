@@ -28,7 +28,7 @@ def check_apart(outputs: Sequence[Path], inputs: Iterable[str | Path | None]) ->
 
 
 def _is_within(inner: Path, outer: Path) -> bool:
-    # Unlike Path.resolve this takes links that lead round in a circle, too.
+    # Path.resolve raises where links lead round in a circle.
     if Path(os.path.realpath(inner)).is_relative_to(os.path.realpath(outer)):
         return True
     return inner.exists() and outer.exists() and inner.samefile(outer)

@@ -87,7 +87,7 @@ class VideoOptions(Computing):
     """Refuse weights for non-commercial use only, as SEG2VID_NO_RESTRICTED=1 does everywhere."""
 
     def outputs(self, names: Sequence[str]) -> dict[tuple[int, int], Path]:
-        """The path of each video, by the numbers of its input and of its own."""
+        """Return the path of each video, by the numbers of its input and of its sample."""
         paths, count = {}, self.diverse or self.samples
         for (number, name), own in product(enumerate(names), range(count)):
             parts = [name] if len(names) > 1 else []
@@ -102,7 +102,7 @@ class VideoOptions(Computing):
         return paths
 
     def shared(self, names: Sequence[str]) -> list[Path]:
-        """The path that what is common to the videos of each input is named after."""
+        """Return the path that names what the videos of each input have in common."""
         place = self.output
         if len(names) < 2 or not place.name:
             return [place] * len(names)

@@ -15,10 +15,10 @@ from seg2vid.data.teachers.flow import DISFlow
 from seg2vid.evaluation.output import Candidate, Output, with_first
 from seg2vid.labels.space import get_label_space
 from seg2vid.structures import Clip, Motion
-from seg2vid.warp import compose_flows, motion_from_flows, warp_clip, warp_labels
+from seg2vid.warp import compose_flows, motion_from_flows, warp_clip, warp_label_clip
 
 THUMB = 4
-"""Label maps are compared at every so manyth row and column."""
+"""Spacing of the rows and columns at which label maps are compared."""
 
 
 def real_clip(clip: Clip, _number: int) -> Output:
@@ -54,8 +54,7 @@ def _extrapolated_flow(clip: Clip, _number: int) -> Output:
         backwards.append(compose_flows(backwards[-1], backward))
     motion = motion_from_flows(torch.stack(forwards, 1), torch.stack(backwards, 1))
     frames = warp_clip(clip.first_frame, motion.backward_flow)
-    moved = [warp_labels(clip.label_map, flow) for flow in motion.backward_flow.unbind(1)]
-    labels = torch.stack([clip.label_map, *moved], 1)
+    labels = with_first(clip.label_map, warp_label_clip(clip.label_map, motion.backward_flow))
     return Output(with_first(clip.first_frame, frames), labels, motion)
 
 
@@ -131,5 +130,5 @@ class TrainingPhotos:
 
 
 def thumbnail(label_map: Int[Tensor, "batch height width"]) -> UInt8[Tensor, "batch pixel"]:
-    """Return the ids at every ``THUMB``-th row and column, in reading order."""
+    """Return the ids of every ``THUMB``-th row and column, in reading order."""
     return label_map[:, THUMB // 2 :: THUMB, THUMB // 2 :: THUMB].flatten(1).to(torch.uint8)

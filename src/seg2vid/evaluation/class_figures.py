@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seg2vid.evaluation.metrics import semantics
-from seg2vid.evaluation.results import Entries, Results, Row, frames_text
+from seg2vid.evaluation.results import Entries, Results, Row, span_of
 from seg2vid.labels.space import get_label_space
 
 CONFUSIONS = ("truth", "own", "moved")
@@ -28,7 +28,7 @@ def label_figures(results: Results, candidate: str) -> Entries:
         found = found.double()
         for horizon in results.horizons:
             kept = [place for place, time in enumerate(times) if time <= horizon]
-            span = frames_text([times[place] for place in kept])
+            span = span_of([times[place] for place in kept])
             for metric, figure in _LABEL_FIGURES.items():
                 interval = results.spread(_of_sum(found[:, kept].sum(1), figure))
                 yield "figures", interval, {"metric": f"{metric}_{kind}", "frames": span}

@@ -18,7 +18,7 @@ from seg2vid.evaluation.metrics.diversity import best_of_curve
 from seg2vid.evaluation.metrics.image import GRIDS
 from seg2vid.evaluation.metrics.intervals import Interval
 from seg2vid.evaluation.metrics.scene import kolmogorov_smirnov
-from seg2vid.evaluation.results import Entries, Results, Row, frames_text
+from seg2vid.evaluation.results import Entries, Results, Row, span_of
 from seg2vid.evaluation.set_figures import set_distances
 
 AT_END = ("sharpness", "camera_distance", "camera_turn")
@@ -32,7 +32,7 @@ BOUNDS = ("value", "low", "high")
 
 
 def json_number(value: float) -> float | None:
-    """Return a number that JSON can hold: None for one that is none."""
+    """Return a number that JSON can hold: None for nan and infinity."""
     return value if math.isfinite(value) else None
 
 
@@ -92,7 +92,7 @@ def _horizon_means(
         first = horizon if array in AT_END else 0
         kept = [place for place, time in enumerate(times) if first <= time <= horizon]
         if kept:
-            span = frames_text([times[place] for place in kept])
+            span = span_of([times[place] for place in kept])
             yield horizon, span, values[:, kept].nanmean(1)
 
 
@@ -107,7 +107,7 @@ def _means(results: Results, candidate: str) -> Entries:
             yield "curves", intervals, {"metric": array, "times": series[1]}
     seconds = results.stacked(candidate, "seconds")
     if seconds is not None and bool(seconds.any()):
-        span = frames_text(range(results.protocol.num_frames + 1))
+        span = span_of(range(results.protocol.num_frames + 1))
         yield "figures", results.mean(seconds), {"metric": "seconds", "frames": span}
 
 
@@ -120,7 +120,7 @@ def _best_of(results: Results, candidate: str) -> Entries:
         return
     scores = best_of_curve(found.double().mean(2).T.contiguous())
     intervals = [results.mean(row) for row in scores]
-    named = {"metric": "best_of_n", "frames": frames_text(results.protocol.compared_times)}
+    named = {"metric": "best_of_n", "frames": span_of(results.protocol.compared_times)}
     yield "figures", intervals[-1], {**named, "remark": f"best of {len(scores)}"}
     yield "curves", intervals, {"metric": "best_of_n", "times": range(1, len(scores) + 1)}
 
@@ -130,7 +130,7 @@ def _clip_numbers(
 ) -> Iterator[tuple[str, str, Float[Tensor, " clips"]]]:
     """Yield metric, frames and means over samples of what is one number a clip."""
     last = results.protocol.num_frames
-    later, every = frames_text(range(1, last + 1)), frames_text(range(last + 1))
+    later, every = span_of(range(1, last + 1)), span_of(range(last + 1))
     for way in ("backward", "forward"):
         found = results.stacked(candidate, f"hidden_{way}")
         if found is not None:
@@ -153,7 +153,7 @@ def _numbers(results: Results, candidate: str) -> Entries:
 
 def _calibration(results: Results, candidate: str) -> Entries:
     """Compare the drives that were drawn with those of the clips, draws of all clips together."""
-    span = frames_text(range(results.protocol.num_frames + 1))
+    span = span_of(range(results.protocol.num_frames + 1))
     for metric in PACES:
         drawn, true = (results.stacked(key, metric) for key in (candidate, "truth"))
         if drawn is None or true is None or candidate == "truth":

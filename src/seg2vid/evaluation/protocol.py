@@ -1,7 +1,7 @@
 """An evaluation protocol: everything a number depends on but the model, frozen in a file.
 
-``protocols/NAME-vN.yaml`` is never changed once figures were published under it; what shall be
-otherwise becomes the next version. ``docs/evaluation.md`` tells what each is for.
+``protocols/NAME-vN.yaml`` is never changed once figures were published under it: any change is a
+new version. ``docs/evaluation.md`` tells what each is for.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from seg2vid.tools.plain import build, parse_plain
 from seg2vid.tools.ranges import LARGEST_SEED, ranged
 
 PROTOCOLS = Path(__file__).with_name("protocols")
+_FIX = "repair the file"
 
 Task = Literal["prediction", "generation", "stills"]
 """What a model is given: the real first frame and its label map; a label map alone; a label map,
@@ -49,7 +50,7 @@ class Protocol:
     layout: str = "folder"
     """Layout of the recordings: a key of ``data.recordings.LAYOUTS``."""
     step: int = ranged(1, 1, 1000)
-    """Every how manyth frame of a recording is taken."""
+    """Every so many frames of a recording one is taken."""
     first_seed: int = ranged(0, 0, 1 << 61)
     """Seed of the first rendered clip."""
     clips: int = ranged(0, 0, 100_000)
@@ -143,9 +144,6 @@ def _parse(content: bytes, source: str) -> Protocol:
         what = f"baselines out of {', '.join(BASELINE_KEYS)}, truth among them"
         raise _wrong(source, what, ", ".join(map(str, protocol.baselines)))
     return protocol
-
-
-_FIX = "repair the file"
 
 
 def _wrong(source: str, what: str, got: str) -> Seg2VidError:

@@ -64,8 +64,8 @@ class Results:
         return interval_of(statistic, self.count, replicates=replicates, is_recentred=is_distance)
 
 
-def frames_text(times: Sequence[int]) -> str:
-    """Write frames as 1-8, or one by one where some are left out."""
+def span_of(times: Sequence[int]) -> str:
+    """Write frames as in a report: 1-8, or one by one where some are left out."""
     if len(times) > 1 and list(times) == list(range(times[0], times[-1] + 1)):
         return f"{times[0]}-{times[-1]}"
     return ", ".join(map(str, times))

@@ -38,6 +38,7 @@ from seg2vid.tools.processes import available_cores
 Report = dict[str, Any]
 """What ``report.json`` holds; docs/evaluation.md tells its fields."""
 PAGE, SETTINGS = "report.html", "settings.json"
+_FIX = "choose another -o"
 MEASURED = 2
 """Clips after which the rest is foretold; the first one loads the judges."""
 SHOWN = (
@@ -319,9 +320,6 @@ def _is_finished(output: Path, settings: Mapping[str, Any]) -> bool:
     raise Seg2VidError(what, got=got, fix="choose another -o, or remove that")
 
 
-_FIX = "choose another -o"
-
-
 @contextmanager
 def _claimed(output: Path, settings: Mapping[str, Any]) -> Iterator[None]:
     """Hold the folder, made if need be; its settings are written down, or those that are there."""
@@ -345,7 +343,7 @@ def _claimed(output: Path, settings: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _write_json(values: Mapping[str, Any], path: Path) -> None:
-    """Write JSON, whole or not at all; a number that is none is an error."""
+    """Write JSON, whole or not at all; nan and infinity are errors."""
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
         # What is no letter, in a name that is not UTF-8, as JSON writes it: \udcff.

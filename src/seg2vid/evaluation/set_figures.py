@@ -9,7 +9,7 @@ from seg2vid.evaluation.metrics import frechet
 from seg2vid.evaluation.metrics.frechet import Clips
 from seg2vid.evaluation.metrics.intervals import Interval
 from seg2vid.evaluation.protocol import Protocol
-from seg2vid.evaluation.results import Entries, Results, frames_text
+from seg2vid.evaluation.results import Entries, Results, span_of
 
 SETS: Mapping[str, tuple[str, str, str]] = {
     "i3d": ("fvd", "fvd_unbiased", "kvd"),
@@ -24,14 +24,14 @@ def set_distances(results: Results, candidate: str) -> Entries:
     """Distances from the set of real clips and pictures, and the Inception Score."""
     protocol = results.protocol
     make_rows = _floor if candidate == "truth" else _distances
-    pictures = frames_text(protocol.picture_times)
+    pictures = span_of(protocol.picture_times)
     for array in SETS:
         found, real = (results.stacked(key, array) for key in (candidate, "truth"))
         if found is None or real is None or results.count < 2:
             continue
         pairs = [(found, real, pictures)]
         if array == "i3d":  # a row of its features for each horizon
-            spans = [frames_text(range(horizon + 1)) for horizon in protocol.horizons]
+            spans = [span_of(range(horizon + 1)) for horizon in protocol.horizons]
             pairs = [(found[:, p : p + 1], real[:, p : p + 1], s) for p, s in enumerate(spans)]
         for generated, reference, span in pairs:
             for metric, interval, remark in make_rows(results, array, generated, reference):

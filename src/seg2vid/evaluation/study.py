@@ -134,10 +134,8 @@ def make_page(
             videos.append(base64.b64encode(content).decode())
         shown.append([len(videos) - 2, len(videos) - 1])
         if sum(map(len, videos)) > MOST_BYTES:
-            what, got = (
-                f"a page of at most {MOST_BYTES // 10**6} MB",
-                f"more, in {len(shown)} pairs",
-            )
+            what = f"a page of at most {MOST_BYTES // 10**6} MB"
+            got = f"more, in {len(shown)} pairs"
             raise MediaError(what, got=got, fix="take fewer --pairs")
     key = Key(titles, tuple(chosen)).encode()
     study = {"format": FORMAT, "key": key, "videos": videos, "items": shown}

@@ -92,6 +92,13 @@ class LabelSpace:
         found = ({bare_name(label.name), bare_name(label.same_as)} for label in self.classes)
         return tuple(number for number, own in enumerate(found) if own & set(names))
 
+    def ids_of(self, names: Collection[str]) -> list[int]:
+        """Return the id of each name; raise ``LabelMapError`` for a name that no class has."""
+        if unknown := sorted(set(names) - set(self.names)):
+            what = f"classes of {self.name}: {', '.join(self.names)}"
+            raise LabelMapError(what, got=unknown[0], fix="name one of them")
+        return [self.names.index(name) for name in names]
+
     @property
     def foreground_ids(self) -> tuple[int, ...]:
         """Ids of the classes that move by themselves."""

@@ -151,8 +151,8 @@ def _take_instances(given: Any, source: Size, size: Size) -> Tensor:
     if numbers.shape == source != size:
         numbers = fit_label_map(numbers, height=size[0], width=size[1], fill=0).ids
     if numbers.shape != size:
-        what = f"an instance map of the label map's size {_by(source)}"
-        raise LabelMapError(what, got=_by(numbers.shape), fix="give both at one size")
+        what = f"an instance map of the label map's size {size_text(source)}"
+        raise LabelMapError(what, got=size_text(numbers.shape), fix="give both at one size")
     return torch.from_numpy(numbers)
 
 
@@ -174,9 +174,9 @@ def check_proportions(photo: Size, label_map: Size, name: str) -> None:
     """Raise ``ModelError`` where photo and labels, (height, width), would not lie on each other."""
     share = photo[1] / photo[0] * label_map[0] / label_map[1]
     if abs(share - 1) > PROPORTIONS:
-        what = f"a photo with the proportions of the labels ({_by(label_map)})"
+        what = f"a photo with the proportions of the labels ({size_text(label_map)})"
         fix = "cut photo and labels to the same part of the scene"
-        raise ModelError(what, got=f"{name} with {_by(photo)}", fix=fix)
+        raise ModelError(what, got=f"{name} with {size_text(photo)}", fix=fix)
 
 
 def to_planes(pixels: np.ndarray) -> Tensor:
@@ -187,10 +187,11 @@ def to_planes(pixels: np.ndarray) -> Tensor:
 def _stack(samples: list[Tensor], name: str) -> Tensor:
     sizes = {tuple(sample.shape[-2:]): None for sample in samples}
     if len(sizes) > 1:
-        got = " and ".join(map(_by, sizes))
+        got = " and ".join(map(size_text, sizes))
         raise LabelMapError(f"{name} of one size", got=got, fix="give them one after the other")
     return torch.stack(samples)
 
 
-def _by(size: tuple[int, ...]) -> str:
+def size_text(size: tuple[int, ...]) -> str:
+    """Return a size, (..., height, width), as it is written: WIDTHxHEIGHT."""
     return f"{size[-1]}x{size[-2]}"

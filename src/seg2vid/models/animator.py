@@ -13,7 +13,14 @@ from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.drive import Drive, Times, Velocity
 from seg2vid.models.key_frame import KeyFrame
-from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, coarse_labels, pool_rows, spread_rows
+from seg2vid.models.layers import (
+    MAX_OBJECTS,
+    OBJECT_FACTOR,
+    coarse_labels,
+    enlarge_labels,
+    pool_rows,
+    spread_rows,
+)
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_tracker import track_motion
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
@@ -34,7 +41,7 @@ from seg2vid.structures import (
     ScenePaths,
     join_batch,
 )
-from seg2vid.warp import gate_flow, warp_clip, warp_labels
+from seg2vid.warp import gate_flow, warp_clip, warp_label_clip, warp_labels
 
 Steer = Callable[[int, Drive], Drive]
 
@@ -220,11 +227,11 @@ def choose_labels(label_map: Labels, animation: Animation) -> LabelFrames:
     if animation.label_maps is not None:
         return animation.label_maps
     motion = animation.motion
-    moved = torch.stack([warp_labels(label_map, f) for f in motion.backward_flow.unbind(1)], 1)
+    moved = warp_label_clip(label_map, motion.backward_flow)
     if animation.label_logits is None:
         return moved
     visible = motion.backward_visible.squeeze(2) > 0.5
-    painted = animation.label_logits.argmax(2).repeat_interleave(2, -1).repeat_interleave(2, -2)
+    painted = enlarge_labels(animation.label_logits.argmax(2), 2)
     return torch.where(visible, moved, painted)
 
 
@@ -233,7 +240,7 @@ def choose_instances(
 ) -> LabelFrames:
     """Instances of each frame, moved with the pixels; 0 where hidden or no foreground is."""
     motion = animation.motion
-    moved = torch.stack([warp_labels(instance_map, f) for f in motion.backward_flow.unbind(1)], 1)
+    moved = warp_label_clip(instance_map, motion.backward_flow)
     is_thing = torch.isin(label_maps, label_maps.new_tensor(foreground))
     return torch.where(is_thing & (motion.backward_visible.squeeze(2) > 0.5), moved, 0)
 
@@ -243,8 +250,7 @@ def mark_painted(painted: Mask, motion: Motion) -> Masks:
 
     ``painted`` is that of the latter.
     """
-    ids = painted[:, 0].long()
-    carried = torch.stack([warp_labels(ids, f) for f in motion.backward_flow.unbind(1)], 1)
+    carried = warp_label_clip(painted[:, 0].long(), motion.backward_flow)
     hidden = motion.backward_visible <= 0.5
     if motion.source is not None:
         hidden = motion.source.unsqueeze(2) < 0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seg2vid.geometry import MovedScene, Scene, enlarge_scene, move_scene, rates_of, way_of
 from seg2vid.models.depth import own_car
-from seg2vid.models.layers import MAX_OBJECTS
+from seg2vid.models.layers import enlarge_labels, surface_ids
 from seg2vid.structures import Carrier, Labels, Motion, ScenePaths
 
 Times = Shaped[Tensor, " time"]
@@ -61,11 +61,10 @@ class Drive(Carrier):
         # An object's pixels, and where its outline has moved those beside.
         near = F.max_pool2d(rows.float(), 3, 1, 1).long()
         rows = torch.where(rows > 0, rows, near)
-        rows = rows.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
         is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
-        rows = torch.where(is_foreground, rows, 0)
-        surfaces = label_map * (MAX_OBJECTS + 1) + rows
-        return replace(self, scene=enlarge_scene(self.scene, rows, surfaces)).hold(label_map)
+        rows = torch.where(is_foreground, enlarge_labels(rows, factor), 0)
+        scene = enlarge_scene(self.scene, rows, surface_ids(label_map, rows))
+        return replace(self, scene=scene).hold(label_map)
 
     def at(self, times: Times) -> Scene:
         """Return the scene at some times, in frames and their fractions; -1 is the key itself."""

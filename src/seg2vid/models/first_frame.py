@@ -24,6 +24,7 @@ from seg2vid.models.layers import (
     coarse_labels,
     coordinates,
     count_rows,
+    enlarge_labels,
     join,
     pool_rows,
     spread_rows,
@@ -197,7 +198,7 @@ class FirstFrame(nn.Module):
     def segments(self, label_map: Labels, objects: Objects) -> Labels:
         """Return each pixel's row of ``Look.segments``: its object's, or else its class's."""
         factor = label_map.shape[-1] // objects.shape[-1]
-        fine = objects.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        fine = enlarge_labels(objects, factor)
         # A cell that an object touches covers background pixels too: those keep their class's row.
         is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
         return torch.where(is_foreground & (fine > 0), self.num_channels + fine - 1, label_map)

@@ -85,6 +85,18 @@ def coarse_labels(label_map: Labels, factor: int) -> Objects:
     return label_map[:, factor // 2 :: factor, factor // 2 :: factor]
 
 
+def enlarge_labels(
+    label_map: Int[Tensor, "*any height width"], factor: int
+) -> Int[Tensor, "*any tall wide"]:
+    """Enlarge a label map by repeating each cell ``factor`` x ``factor`` times."""
+    return label_map.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+
+
+def surface_ids(label_map: Labels, rows: Labels) -> Labels:
+    """Return ids of a scene's surfaces, which no plane crosses: one for each class of each row."""
+    return label_map * (MAX_OBJECTS + 1) + rows
+
+
 def find_objects(
     label_map: Labels, instance_map: Labels | None, *, foreground: tuple[int, ...], factor: int
 ) -> Objects:
@@ -171,7 +183,7 @@ def draw_codes(
 def perceptron(
     inputs: int, hidden: int, start: tuple[float, ...], *, small: bool = True
 ) -> nn.Sequential:
-    """Return two hidden layers that at first add little, or something, to ``start``."""
+    """Return two hidden layers and an output; with ``small`` it begins near ``start``."""
     last = nn.Linear(hidden, len(start))
     last.bias = nn.Parameter(torch.tensor(start))
     if small:

@@ -19,7 +19,7 @@ from seg2vid.geometry import Scene, rays_of, way_of
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car
-from seg2vid.models.drive import FINENESS, Drive, Times, Velocity, keep_apart, render
+from seg2vid.models.drive import FINENESS, Drive, Velocity, keep_apart
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     OBJECT_FACTOR,
@@ -27,10 +27,12 @@ from seg2vid.models.layers import (
     ResidualBlock,
     coordinates,
     draw_codes,
+    enlarge_labels,
     join,
     perceptron,
     pool_rows,
     spread_rows,
+    surface_ids,
 )
 from seg2vid.structures import (
     Flows,
@@ -38,7 +40,6 @@ from seg2vid.structures import (
     InverseDepth,
     Labels,
     Latent,
-    Motion,
     Objects,
     Pictures,
     ScenePaths,
@@ -121,39 +122,6 @@ class MotionDecoder(nn.Module):
             residual,
         )
 
-    def forward(
-        self,
-        first_frame: Pictures,
-        label_map: Labels,
-        z: Latent,
-        objects: Objects,
-        hints: Hints | None = None,
-        times: Times | None = None,
-        velocity: Velocity | None = None,
-    ) -> Motion:
-        """Predict flow in pixels and visibility, 0 or 1, at all ``times`` or at some.
-
-        ``times`` counts frames of the pass from 0, in fractions too, and may go beyond it.
-        ``hints`` is (dx, dy, confidence) in pixels over the pass, at an eighth of the resolution.
-        ``velocity`` is the camera's at the start, in m/s and rad/s, where it is known.
-        """
-        return render(self.decode(first_frame, label_map, z, objects, hints, times, velocity))
-
-    def decode(
-        self,
-        first_frame: Pictures,
-        label_map: Labels,
-        z: Latent,
-        objects: Objects,
-        hints: Hints | None = None,
-        times: Times | None = None,
-        velocity: Velocity | None = None,
-    ) -> Scene:
-        """As ``forward``, but return the scene that moves."""
-        if times is None:
-            times = torch.arange(self.num_frames, device=first_frame.device)
-        return self.drive(first_frame, label_map, z, objects, hints, velocity).at(times)
-
     def drive(
         self,
         first_frame: Pictures,
@@ -165,10 +133,12 @@ class MotionDecoder(nn.Module):
         *,
         known: InverseDepth | None = None,
         until: float = 0.0,
-    ) -> "Drive":
-        """As ``decode``, but for all moments of a key frame, or ``until`` so many frames of it.
+    ) -> Drive:
+        """Predict how the scene moves at any moment of a key frame, ``until`` so many frames of it.
 
-        Depth that is ``known`` sets the scale of what is predicted: a metre stays a metre.
+        ``hints`` is (dx, dy, confidence) in pixels over the pass, at an eighth of the resolution.
+        ``velocity`` is the camera's at the start, in m/s and rad/s, where it is known. Depth that
+        is ``known`` sets the scale of what is predicted: a metre stays a metre.
         """
         seen = self.look(first_frame, label_map, objects, hints, known=known)
         return self.follow(seen, z, velocity, until=until)
@@ -180,7 +150,7 @@ class MotionDecoder(nn.Module):
         velocity: Velocity | None = None,
         *,
         until: float = 0.0,
-    ) -> "Drive":
+    ) -> Drive:
         """Return the drive that z decodes to in what was looked at; see ``drive``."""
         label_map, z = seen.label_map, z.map(Tensor.float)
         # What is trained on is one pass; what is shown goes on after it.
@@ -194,7 +164,7 @@ class MotionDecoder(nn.Module):
         scene = Scene(
             seen.depth.inverse_depth,
             seen.rows,
-            label_map * (MAX_OBJECTS + 1) + seen.rows,
+            surface_ids(label_map, seen.rows),
             seen.depth.camera,
             paths,
             own_car(label_map, self.void_id),
@@ -236,9 +206,8 @@ class MotionDecoder(nn.Module):
 
     def _rows(self, label_map: Labels, objects: Objects) -> Labels:
         """Return the number of each pixel's object, 0 for the background."""
-        fine = objects.repeat_interleave(OBJECT_FACTOR, 1).repeat_interleave(OBJECT_FACTOR, 2)
         is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
-        return torch.where(is_foreground, fine, 0)
+        return torch.where(is_foreground, enlarge_labels(objects, OBJECT_FACTOR), 0)
 
     def _paths(
         self, seen: "SceneFeatures", z: Latent, count: int, velocity: Velocity | None = None
@@ -271,7 +240,7 @@ class MotionDecoder(nn.Module):
         return Scene(
             depth.inverse_depth,
             rows,
-            label_map * (MAX_OBJECTS + 1) + rows,
+            surface_ids(label_map, rows),
             depth.camera,
             ScenePaths(F.pad(still[:, 0], (0, 1)), still, _pivots(middles(depth, rows))),
             own_car(label_map, self.void_id),

@@ -12,7 +12,7 @@ from seg2vid.studio.jobs import Limits
 from seg2vid.studio.layers import LAYERS
 from seg2vid.studio.wishes import Wishes
 
-JSON = "application/json"
+JSON, EVENTS = "application/json", "text/event-stream"
 ID = {"id": "of a video, as POST /api/videos tells it"}
 EXAMPLE = """\
 curl -sF labels=@street.png -F 'wishes={"seed": 1, "frames": 9}' http://127.0.0.1:8765/api/videos
@@ -60,7 +60,7 @@ def describe(limits: Limits) -> dict[str, Any]:
             "delete": _route("Stop it, or forget it", "", ID, status="204"),
         },
         "/api/videos/{id}/events": {
-            "get": _route("The same as server-sent events, until it is over", _EVENTS, ID)
+            "get": _route("The same as server-sent events, until it is over", EVENTS, ID)
         },
         "/api/videos/{id}/layers/{layer}": {
             "get": _route(
@@ -93,9 +93,6 @@ def describe(limits: Limits) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": {"Wishes": _schema(Wishes)}},
     }
-
-
-_EVENTS = "text/event-stream"
 
 
 def _route(

@@ -12,7 +12,6 @@ import uvicorn
 
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.studio.doors import Doors, is_loopback
-from seg2vid.studio.jobs import Limits
 from seg2vid.studio.server import Studio
 from seg2vid.tools.errors import Seg2VidError
 
@@ -45,18 +44,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    pipe: Seg2VidPipeline,
-    *,
-    host: str,
-    port: int,
-    is_shown: bool,
-    streets: Path | None = None,
-    limits: Limits = Limits(),  # noqa: B008
+    pipe: Seg2VidPipeline, *, host: str, port: int, is_shown: bool, streets: Path | None = None
 ) -> Iterator[str]:
     """Serve until stopped; yield the address first. Raises ``Seg2VidError``."""
     with listen(host, port) as sock:
         token = None if is_loopback(host) else secrets.token_urlsafe(24)
-        studio = Studio(pipe, Doors(host, token), limits, streets)
+        studio = Studio(pipe, Doors(host, token), streets=streets)
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{sock.getsockname()[1]}/"
         if token is not None:

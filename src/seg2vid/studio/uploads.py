@@ -19,7 +19,7 @@ from seg2vid.labels.convert import translate_ids
 from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_image, fit_label_map
 from seg2vid.labels.space import Ids, get_label_space
-from seg2vid.media.given import check_proportions
+from seg2vid.media.given import check_proportions, size_text
 from seg2vid.media.label_maps import label_maps_in, read_instance_map, read_label_map, read_picture
 from seg2vid.media.pictures import READ_FORMATS, read_image
 from seg2vid.media.video import Frame
@@ -127,8 +127,8 @@ class Uploads:
         if "instances" in files:
             numbers = self._read(files["instances"], "instances", read_instance_map)
             if numbers.shape != found.ids.shape:
-                what = f"an instance map of {_size(found.ids)}, like the labels"
-                raise LabelMapError(what, got=_size(numbers), fix="send both at one size")
+                what = f"an instance map of {size_text(found.ids.shape)}, like the labels"
+                raise LabelMapError(what, got=size_text(numbers.shape), fix="send both at one size")
         if numbers is not None and not 0 <= int(numbers.min()) <= numbers.max() <= MOST_OBJECTS:
             what, got = f"objects numbered from 0 to {MOST_OBJECTS}", int(numbers.max())
             raise LabelMapError(what, got=got, fix="number them anew")
@@ -222,9 +222,5 @@ def read_street(paths: tuple[Path, Path | None], pipe: Seg2VidPipeline) -> Canva
     numbers = None if instances is None else read_instance_map(instances)
     if numbers is not None and numbers.shape != ids.shape:
         what, fix = f"an instance map of the size of {labels}", "make both of one size"
-        raise MediaError(what, got=f"{_size(numbers)} in {instances}", fix=fix)
+        raise MediaError(what, got=f"{size_text(numbers.shape)} in {instances}", fix=fix)
     return fit_canvas(ids, numbers, pipe, None, [])
-
-
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"

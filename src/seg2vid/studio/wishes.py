@@ -23,7 +23,7 @@ from seg2vid.media.video import Frame
 from seg2vid.models.control import POSE, Control, Pose, Wish
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Look
-from seg2vid.tools.errors import LabelMapError, MediaError
+from seg2vid.tools.errors import MediaError
 from seg2vid.tools.plain import build, parse_plain
 from seg2vid.tools.ranges import LARGEST_SEED, ranged
 
@@ -147,10 +147,7 @@ class Scene:
         label_map, instance_map = self._maps()
         if (control := self.wishes.control) is not None:
             control.check(label_map, instance_map, pipe.label_space)
-        unknown = sorted(set(self.wishes.resample) - set(pipe.label_space.names))
-        if unknown:
-            what = f"classes of {pipe.label_space.name}: {', '.join(pipe.label_space.names)}"
-            raise LabelMapError(what, got=unknown[0], fix="name one of them")
+        pipe.label_space.ids_of(self.wishes.resample)
         if self.look is not None and self.first_frame is not None:
             what, fix = "a first frame or a photo to look like", "leave one of them out"
             raise MediaError(what, got="both", fix=fix)

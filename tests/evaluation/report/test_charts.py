@@ -147,10 +147,7 @@ def test_equal_curves_make_equal_charts_without_foreign_addresses() -> None:
     assert set(re.findall("#[0-9a-f]{6}", chart)) == set()
 
 
-@given(
-    st.lists(st.floats(0, 100), max_size=8).map(sorted),
-    st.floats(1, 10),
-)
+@given(st.lists(st.floats(0, 100), max_size=8).map(sorted), st.floats(1, 10))
 def test_spread_keeps_order_gap_and_bounds(places: list[float], gap: float) -> None:
     moved = spread(places, gap=gap, lowest=0, highest=100)
     assert all(b - a >= gap - 1e-9 for a, b in pairwise(moved))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seg2vid.models.judges.files import convert_official
 from seg2vid.models.judges.torchscript import is_torchscript, read_torchscript
 from seg2vid.tools.errors import ModelError
+from tests.models.judges.test_files import Trap
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
@@ -88,14 +89,6 @@ def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
     assert place.exists(), "torch would have run it"
 
 
-class Trap:
-    """What a pickle may hide."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        """Would write a file if it were unpickled."""
-        return Path.touch, ("sprung",)
-
-
 def rewrite(path: Path, change: Callable[[str, bytes], bytes], method: int) -> None:
     """Write the archive again with other contents."""
     with zipfile.ZipFile(path) as archive:
@@ -131,7 +124,10 @@ CHANGES: dict[str, tuple[Callable[[str, bytes], bytes], int, str]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_is_no_plain_archive_is_refused(tmp_path: Path, name: str) -> None:
+def test_what_is_no_plain_archive_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     change, method, got = CHANGES[name]
     path = tmp_path / "official.pt"
     torch.jit.save(torch.jit.script(Outer()), path)
@@ -139,6 +135,7 @@ def test_what_is_no_plain_archive_is_refused(tmp_path: Path, name: str) -> None:
     message = rf"^Expected an official weight file at .*; got .*{got}.*; download it again\.$"
     with pytest.raises(ModelError, match=message):
         convert_official(path, tmp_path)
+    assert not Path("sprung").exists()
 
 
 def test_a_zip_whose_names_are_no_text_is_no_archive(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from seg2vid.labels.convert import translate_ids
 from seg2vid.labels.fit import fit_label_map
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.generated import to_pixels
+from seg2vid.media.given import size_text
 from seg2vid.media.label_maps import read_instance_map, read_label_map
 from seg2vid.models.control import ALL, Control, Wish
-from seg2vid.models.layers import OBJECT_FACTOR
+from seg2vid.models.layers import OBJECT_FACTOR, enlarge_labels
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Labels
 from seg2vid.tools.errors import LabelMapError, MediaError
@@ -41,12 +42,11 @@ def make_clip(job: Job, pipe: Seg2VidPipeline, number: int) -> tuple[AnnotatedCl
         numbers = read_instance_map(own)
         if numbers.shape != ids.shape:
             what = f"an instance map of the size of {path}"
-            raise MediaError(what, got=f"{numbers.shape[1]}x{numbers.shape[0]}", fix="mend it")
+            raise MediaError(what, got=size_text(numbers.shape), fix="mend it")
     if numbers is not None:
         instance_map = torch.from_numpy(fit(numbers, fill=0).ids)[None]
     else:
-        cells = pipe.find_objects(label_map, None)
-        instance_map = cells.repeat_interleave(OBJECT_FACTOR, 1).repeat_interleave(OBJECT_FACTOR, 2)
+        instance_map = enlarge_labels(pipe.find_objects(label_map, None), OBJECT_FACTOR)
     seed = options.seed + number
     dice = random.Random(seed)
     drawn: dict[str, Any] = {

@@ -21,8 +21,7 @@ def pairwise_distances(
 
     Pairs are in the order (0, 1), (0, 2), ... (1, 2), .... With LPIPS the mean is the diversity of
     Zhu et al. (NeurIPS 2017): 0 where all samples are equal; higher is more diverse, which noise is
-    too, so it is read beside a figure of quality. ``judge`` takes two tensors
-    ``(batch, 3, height, width)`` and returns ``(batch)``.
+    too, so it is read beside a figure of quality.
 
     Raises ``ModelError`` for less than two samples.
     """

@@ -5,6 +5,7 @@ at all (Efron & Tibshirani, 1993). Indices come from NumPy's PCG64, so that the 
 same interval on every machine.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class Interval:
 
     @property
     def is_beyond_noise(self) -> bool:
-        """Say whether the interval leaves out 0: for differences."""
+        """Whether the interval leaves out 0: for differences."""
         return self.low > 0 or self.high < 0
 
 
@@ -55,8 +56,8 @@ def interval_of_mean(values: Float[Tensor, " clips"], *, replicates: int = REPLI
     kept = values[~values.isnan()].double().cpu()
     count = len(kept)
     if count < 2:
-        value = float(kept[0]) if count else float("nan")
-        return Interval(value, float("nan"), float("nan"), count)
+        value = float(kept[0]) if count else math.nan
+        return Interval(value, math.nan, math.nan, count)
     means = kept[bootstrap_indices(count, replicates=replicates)].mean(1)
     low, high = _quantiles(means)
     return Interval(float(kept.mean()), low, high, count)
@@ -80,7 +81,7 @@ def interval_of(
     """
     value = statistic(torch.arange(clips))
     if clips < 2:
-        return Interval(value, float("nan"), float("nan"), clips)
+        return Interval(value, math.nan, math.nan, clips)
     indices = bootstrap_indices(clips, replicates=replicates)
     drawn = torch.tensor([statistic(picked) for picked in indices], dtype=torch.float64)
     drawn = drawn[~drawn.isnan()]
@@ -92,7 +93,7 @@ def interval_of(
 def _quantiles(values: Float[Tensor, " replicates"]) -> tuple[float, float]:
     """Return the bounds that hold 95 % of the values between them; nan where there are none."""
     if not len(values):
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     tails = values.new_tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = values.quantile(tails).tolist()
     return low, high

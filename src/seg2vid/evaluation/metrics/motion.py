@@ -5,15 +5,13 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.structures import Flows, Motion
+from seg2vid.structures import Flows, Masks, Motion
 from seg2vid.tools.errors import ModelError
 from seg2vid.warp import backward_warp, forward_backward_error
 
-Visible = Float[Tensor, "batch time 1 height width"]
-
 
 def end_point_error_by_frame(
-    flow: Flows, exact: Flows, visible: Visible
+    flow: Flows, exact: Flows, visible: Masks
 ) -> Float[Tensor, "batch time"]:
     """Mean distance in pixels between two flows, where ``visible`` is 1, of each frame: 0 is best.
 
@@ -23,7 +21,7 @@ def end_point_error_by_frame(
     return _mean_by_frame((flow - exact).norm(dim=2, keepdim=True), visible > 0.5)
 
 
-def visibility_scores(visible: Visible, exact: Visible) -> Float[Tensor, "score batch"]:
+def visibility_scores(visible: Masks, exact: Masks) -> Float[Tensor, "score batch"]:
     """Precision, recall and F1 of finding hidden pixels, each in [0, 1], higher is better.
 
     Both are cut at a half, over all pixels of each sample. Hidden pixels are the positives, for
@@ -41,7 +39,7 @@ def _share(part: Int[Tensor, " batch"], whole: Int[Tensor, " batch"]) -> Float[T
     return torch.where(whole > 0, part / whole.clamp(min=1), 1.0)
 
 
-def hidden_average_precision(visible: Visible, exact: Visible) -> Float[Tensor, " batch"]:
+def hidden_average_precision(visible: Masks, exact: Masks) -> Float[Tensor, " batch"]:
     """Average precision of ranking the hidden pixels first, of each sample, whatever the cut.
 
     Σ (recall_n - recall_n-1) precision_n over the pixels from the least visible on; by chance it is

@@ -194,7 +194,7 @@ class Reading:
 
 
 def is_number(value: object) -> TypeGuard[Number]:
-    """Say whether ``value`` is a finite number; None, NaN and infinity are none."""
+    """Say whether ``value`` is a finite number: not None, nan or infinity."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 

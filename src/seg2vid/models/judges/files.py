@@ -20,7 +20,7 @@ Network = TypeVar("Network", bound=nn.Module)
 JUDGES_VARIABLE = "SEG2VID_JUDGES"
 INCEPTION = "inception_fid_fp16.safetensors"
 INCEPTION_CLASSES = "inception_classes_fp16.safetensors"
-"""The matrix of Inception's classes, for the Inception Score: a file by itself, which may lack."""
+"""The matrix of Inception's classes, for the Inception Score; the file may be missing."""
 CLASSES_PATTERN = r"(?:.*\.)?output\.weight"
 
 

@@ -144,7 +144,7 @@ def read_vgg19(path: Path) -> VGGFeatures:
 
 
 def shifted_distance(
-    judge: PerceptualDistance, predicted: Pictures, target: Pictures
+    distance: PerceptualDistance, predicted: Pictures, target: Pictures
 ) -> Float[Tensor, " batch"]:
     """Return the perceptual distance of both pictures cropped by the same random 0 ... 7 pixels.
 
@@ -152,17 +152,17 @@ def shifted_distance(
     unshifted picture it leaves a grid in what it trains.
     """
     top, left = (int(torch.randint(8, ())) for _ in "yx")
-    return judge(predicted[..., top:, left:], target[..., top:, left:])
+    return distance(predicted[..., top:, left:], target[..., top:, left:])
 
 
 def load_perceptual_distance(folder: Path | None = None) -> PerceptualDistance:
     """Load AlexNet and LPIPS's heads, frozen; raise ``ModelError`` where a file is missing."""
-    judge = PerceptualDistance()
-    judge.network.load_state_dict(load_weights("alexnet_features.safetensors", folder))
+    distance = PerceptualDistance()
+    distance.network.load_state_dict(load_weights("alexnet_features.safetensors", folder))
     heads = load_weights("lpips_v01_alex_lin.safetensors", folder)
-    for index, head in enumerate(judge.heads):
+    for index, head in enumerate(distance.heads):
         head.data.copy_(heads[f"lin{index}.model.1.weight"])
-    return judge.eval().requires_grad_(False)
+    return distance.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,10 @@ class PerceptualNetworks:
     features: VGGFeatures | None = None
 
     def to(self, device: torch.device | str) -> None:
-        """Move the judges to a device."""
-        for judge in (self.perceptual, self.features):
-            if judge is not None:
-                judge.to(device)
+        """Move the networks to a device."""
+        for network in (self.perceptual, self.features):
+            if network is not None:
+                network.to(device)
 
 
 def load_perceptual_networks(

@@ -201,13 +201,11 @@ def look_up(pyramid: Sequence[Float[Tensor, "pixels 1 _ _"]], position: Flow) ->
     return torch.cat(found, 1)
 
 
-def load_raft_small(
-    folder: Path | None = None, *, iterations: int = 12, scale: float = 2.0
-) -> RaftSmall:
+def load_raft_small(folder: Path | None = None, *, scale: float = 2.0) -> RaftSmall:
     """Load RAFT-small, frozen; raise ``ModelError`` for a file missing or with other tensors."""
     path = find_judge(WEIGHTS, folder)
     try:
-        return frozen(RaftSmall(iterations=iterations, scale=scale), load_file(path))
+        return frozen(RaftSmall(scale=scale), load_file(path))
     except RuntimeError as error:
         what, fix = f"the tensors of RAFT-small in {path}", "take the authors' raft-small weights"
         raise ModelError(what, got=str(error)[:300], fix=fix) from error

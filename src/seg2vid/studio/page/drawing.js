@@ -111,7 +111,7 @@ export class Drawing extends EventTarget {
       corners.forEach((a, n) => {
         const b = corners[(n + 1) % corners.length];
         const [low, high] = a.y < b.y ? [a, b] : [b, a];
-        if (y + 0.5 < low.y + 0.5 || y + 0.5 >= high.y + 0.5) return;
+        if (y < low.y || y >= high.y) return;
         crossings.push(low.x + ((y - low.y) / (high.y - low.y)) * (high.x - low.x));
       });
       crossings.sort((a, b) => a - b);

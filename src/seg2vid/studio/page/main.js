@@ -25,11 +25,15 @@ let siblingTimer = 0;
 let changes = 0;
 
 // Asking for videos.
+function labelsPng() {
+  const values = about.classes.map((one) => [one.value, one.colour]);
+  return palettePng(drawing.width, drawing.height, drawing.values(), values);
+}
+
 async function formOf(wishes) {
   const { width, height } = drawing;
-  const values = about.classes.map((one) => [one.value, one.colour]);
   const form = new FormData();
-  form.append("labels", await palettePng(width, height, drawing.values(), values), "labels.png");
+  form.append("labels", await labelsPng(), "labels.png");
   if (drawing.objects.some(Boolean))
     form.append("instances", await greyPng(width, height, drawing.objects), "instances.png");
   if (photos.first && state.begins) form.append("first_frame", photos.first, "photo.png");
@@ -60,7 +64,6 @@ async function run() {
   const video = new Video(server);
   video.wishes = toWishes(state, drawing, painter.paths, about, ground);
   video.change = changes;
-  video.base = state.seed;
   video.addEventListener("told", () => follow(video));
   player.take(video);
   follow(video);
@@ -381,10 +384,7 @@ function listen() {
       const [file] = name === "drop" ? event.dataTransfer.files : [];
       if (file) openFile(file);
     });
-  $("export").onclick = async () => {
-    const values = about.classes.map((one) => [one.value, one.colour]);
-    download(await palettePng(drawing.width, drawing.height, drawing.values(), values), "labels.png");
-  };
+  $("export").onclick = async () => download(await labelsPng(), "labels.png");
   $("copy-link").onclick = () => attempt(async () => {
     const link = await toLink({ state, paths: [...painter.paths] }, drawing);
     await copy(`${location.origin}/#s=${link}`, photos.look || photos.first ? "a link, without the photo" : "a link to this state");

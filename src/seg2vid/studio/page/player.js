@@ -81,7 +81,7 @@ export class Player extends EventTarget {
     if (!this.isPlaying || this.ready < 2 || now - this.since < 1000 / this.rate) return;
     this.since = now;
     const isWaiting = this.number >= this.ready - 1 && !this.video.isOver;
-    if (isWaiting && this.ready < this.video.told.total && this.stalls !== false) return;
+    if (isWaiting && this.ready < this.video.told.total) return;
     this.number = (this.number + 1) % this.ready;
     this.draw();
     this.dispatchEvent(new Event("frame"));
