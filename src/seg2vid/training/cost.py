@@ -211,7 +211,7 @@ def foretell(
     batch = f"{training.batch_size} {'frames' if stage.stills else 'clips'}"
     batch += f" x {training.accumulate} parts" if training.accumulate > 1 else ""
     batch += f" x {world} processes" if world > 1 else ""
-    names = (*stage.space.names, "void")
+    names = stage.space.names
     frames = "" if stage.stills else f", 1 + {model.num_frames} frames"
     maps = [batches[index].label_map.flatten() for index in range(min(4, len(batches)))]
     counts = dict(zip(names, torch.bincount(torch.cat(maps)).tolist(), strict=False))
