@@ -11,11 +11,11 @@ import numpy as np
 
 from seg2vid.data.prepare.report import write_report
 from seg2vid.data.prepared import FORMAT, INDEX, read_span
+from seg2vid.data.recordings.recording import SPLITS
 from seg2vid.labels.space import LabelSpace
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import digest_of, replacing
 
-SPLITS = ("train", "val", "test")
 SPEED_STEP = 0.25
 """Width of a bar of the motion histogram, in pixels per frame."""
 SPEED_BARS = 40

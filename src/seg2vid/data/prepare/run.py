@@ -26,7 +26,6 @@ from seg2vid.data.shares import check_same, claimed, remove_parts
 from seg2vid.tools.engines import open_engine
 from seg2vid.tools.errors import MediaError
 
-SETTINGS = "settings.json"
 SECONDS_OF_FRAME = 0.005
 """To decode, scale and compare a frame: 2 ms at 320x180, 14 ms at 1280x720; labels cost more."""
 
