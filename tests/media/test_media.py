@@ -596,7 +596,7 @@ def test_a_still_is_a_video_of_one_frame(tmp_path: Path) -> None:
     assert len(read_video(tmp_path / "s.mp4")) == len(read_video(tmp_path / "s_flow.mp4")) == 1
 
 
-def test_failed_sink_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_sink_leaves_nothing(tmp_path: Path) -> None:
     for path in (tmp_path / "s.mp4", tmp_path / "s"):
         extras = ("flow", "visible", "labels", "overlay")
         sink = VideoSink(path, extras=extras, frames_per_second=12.0, label_space=CITYSCAPES)

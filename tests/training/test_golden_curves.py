@@ -26,6 +26,7 @@ import pytest
 import torch
 
 from seg2vid.data.clips import ClipSource, render_toycity
+from seg2vid.data.sample import still_of
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.structures import Clip
 from seg2vid.training import run as train
@@ -74,14 +75,7 @@ class RenderedClips:
         return self.clips[index]
 
     def read_still(self, index: int, time: int, /) -> Clip:
-        clip, time = self.clips[index], time % (1 + NUM_FRAMES)
-        if time == 0:
-            frame, labels, instances = clip.first_frame, clip.label_map, clip.instance_map
-        else:
-            assert clip.label_maps is not None and clip.instance_maps is not None
-            frame, labels = clip.frames[:, time - 1], clip.label_maps[:, time - 1]
-            instances = clip.instance_maps[:, time - 1]
-        return Clip(frame, clip.frames[:, :0], labels, instance_map=instances)
+        return still_of(self.clips[index], time)
 
 
 @pytest.fixture(scope="module")
