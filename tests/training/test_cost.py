@@ -20,7 +20,7 @@ from seg2vid.training.config import RunConfig
 from seg2vid.training.cost import (
     count_parameters,
     describe,
-    foretell,
+    forecast_run,
     format_time,
     measure_cost,
     seconds_of_steps,
@@ -108,7 +108,7 @@ def measure(stage: Stage, source: Rendered, **changes: Any) -> dict[str, Any]:
 def ask(stage: Stage, source: Rendered, world: int = 1) -> dict[str, Any]:
     given = batches(stage, source)
     picked = pick_clips([source], 1, stills=stage.stills)
-    return foretell(stage, given, picked, QUIET, world=world, device=CPU)
+    return forecast_run(stage, given, picked, QUIET, world=world, device=CPU)
 
 
 # What is trained.

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: files asked for once, else as kept here; folders uploaded."""
+"""Models of the Hugging Face hub: files fetched and kept, folders uploaded."""
 
 import re
 from pathlib import Path

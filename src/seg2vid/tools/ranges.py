@@ -1,4 +1,4 @@
-"""Ranges of numbers in a configuration, told where its fields are declared."""
+"""Ranges of numbers in a configuration, declared with its fields."""
 
 import math
 from collections.abc import Iterator, Mapping

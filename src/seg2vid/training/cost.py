@@ -90,7 +90,7 @@ def measure_cost(
 def check_memory(twin: Stage, clip: Clip, settings: RunConfig) -> None:
     """Raise ``TrainingError`` where a step on the batch ``clip`` would find too little memory.
 
-    Foretold from two of its clips: what the gradient needs grows with their number.
+    Estimated from two of its clips: what the gradient needs grows with their number.
     """
     batch, few, device = len(clip.label_map), 2, twin.step.device
     if batch <= few:
@@ -193,7 +193,7 @@ def seconds_of_steps(stage: Stage, seconds: Sequence[float], end: int) -> float:
     return sum(each * max(0, min(until, end) - max(begin, now)) for each, begin, until in spans)
 
 
-def foretell(
+def forecast_run(
     stage: Stage,
     batches: TrainingBatches,
     picked: Sequence[Picked],
@@ -202,7 +202,7 @@ def foretell(
     world: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Say what the run will be and, unless ``measured_steps`` is 0, what it will cost.
+    """Return what the run will be and, unless ``measured_steps`` is 0, what it will cost.
 
     ``picked`` are the clips of the validation, ``world`` is the number of processes, ``device``
     where this one computes. ``describe`` tells it to people.
@@ -242,7 +242,7 @@ def foretell(
 
 
 def describe(forecast: dict[str, Any]) -> str:
-    """Return what ``foretell`` said as lines for people."""
+    """Return what ``forecast_run`` found as lines for people."""
     told = SimpleNamespace(**forecast)
     trained = sum(told.parameters.values())
     parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in told.parameters.items())

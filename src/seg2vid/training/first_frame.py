@@ -53,10 +53,10 @@ class FirstFrameStage(Stage):
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for generator and encoder, one for the discriminator."""
         painters = [*self.first_frame.parameters(), *self.appearance_encoder.parameters()]
-        config, judging = self.training_config, self._discriminator_parameters()
+        config, discriminating = self.training_config, self._discriminator_parameters()
         return [
             make_adam(painters, config.learning_rate, momentum=config.momentum),
-            make_adam(judging, config.discriminator_learning_rate, momentum=0.0),
+            make_adam(discriminating, config.discriminator_learning_rate, momentum=0.0),
         ]
 
     def _discriminator_parameters(self) -> list[nn.Parameter]:
@@ -108,9 +108,9 @@ class FirstFrameStage(Stage):
         if (distance := self.perceptual_networks.perceptual) is not None:
             losses["perceptual"] = lambda: shifted_distance(distance, copied, target).mean()
         if self.step >= config.adversarial_start:
-            critic = self.discriminator
+            discriminator = self.discriminator
             losses["adversarial"] = lambda: adversarial_loss(
-                self.run_box(critic, critic, painted), label_map, void_id=void
+                self.run_box(discriminator, discriminator, painted), label_map, void_id=void
             )
             if (patches := self.patch_discriminator) is not None:
                 planes = one_hot(label_map, self.space.num_channels)

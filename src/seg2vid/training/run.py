@@ -25,7 +25,7 @@ from seg2vid.tools.errors import MediaError, Seg2VidError, TrainingError
 from seg2vid.tools.ranges import check_ranges
 from seg2vid.training import folder as run_folder
 from seg2vid.training.config import STAGE_NAMES, RunConfig
-from seg2vid.training.cost import describe, foretell, settings_end
+from seg2vid.training.cost import describe, forecast_run, settings_end
 from seg2vid.training.failures import told_in_one_line
 from seg2vid.training.keeper import RunKeeper
 from seg2vid.training.stage import Stage
@@ -83,7 +83,7 @@ def run(
     sheet_clip = stack(held_out) if held_out else batches[0]
     if trainer.global_rank == 0:
         world, device = trainer.world_size, trainer.strategy.root_device
-        forecast = foretell(stage, batches, picked, settings, world=world, device=device)
+        forecast = forecast_run(stage, batches, picked, settings, world=world, device=device)
         LOGGER.info("%s\n%s", _describe_config(stage), describe(forecast))
         if not settings.dry_run:
             run_folder.sweep(output)

@@ -1,4 +1,4 @@
-"""What all training stages share: one step with its dice, its gradients and its guard."""
+"""What all training stages share: one step, its random numbers, its gradients and its guard."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A recording is one video with what is known of it: what every adapter lists and ``prepare`` eats.
+"""A recording is one video with what is known of it: what adapters list and ``prepare`` reads.
 
 An adapter is a module with ``SIGNS`` and ``list_recordings(root)``; its docstring draws the
 directory tree. The package's ``LAYOUTS`` names them all.
