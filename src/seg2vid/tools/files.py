@@ -170,7 +170,7 @@ def commit_all(replacements: Sequence[Replacement]) -> None:
 
 @contextmanager
 def replacing(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
-    """Give a temporary file or folder: ``path`` if the block succeeds, else it is deleted."""
+    """Give a temporary file or folder; it becomes ``path`` unless the block fails."""
     replacement = Replacement(path, is_folder=is_folder)
     try:
         with _told_of(path):

@@ -53,10 +53,10 @@ class FirstFrameStage(Stage):
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for generator and encoder, one for the discriminator."""
         painters = [*self.first_frame.parameters(), *self.appearance_encoder.parameters()]
-        config, discriminating = self.training_config, self._discriminator_parameters()
+        config, discriminators = self.training_config, self._discriminator_parameters()
         return [
             make_adam(painters, config.learning_rate, momentum=config.momentum),
-            make_adam(discriminating, config.discriminator_learning_rate, momentum=0.0),
+            make_adam(discriminators, config.discriminator_learning_rate, momentum=0.0),
         ]
 
     def _discriminator_parameters(self) -> list[nn.Parameter]:

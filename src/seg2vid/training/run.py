@@ -92,9 +92,6 @@ def run(
             run_folder.note_start(output, forecast=forecast)
     if settings.dry_run:
         return weights
-    if settings.compile:
-        for part in stage.parts().values():
-            part.compile()
     keeper = RunKeeper(
         output=output,
         settings=settings,
@@ -105,6 +102,16 @@ def run(
         earlier=state.notes["seconds"] if state is not None else 0.0,
         validates_first=bool(origin and origin.get("name")),
     )
+    _fit(stage, trainer, keeper, batches)
+    return weights
+
+
+def _fit(stage: Stage, trainer: Any, keeper: RunKeeper, batches: TrainingBatches) -> None:
+    """Train to the keeper's end; raise ``KeyboardInterrupt`` where a signal ended it before."""
+    settings = keeper.settings
+    if settings.compile:
+        for part in stage.parts().values():
+            part.compile()
     trainer.callbacks.append(keeper)
     loader: DataLoader[Any] = DataLoader(
         _Reader(batches),
@@ -112,12 +119,11 @@ def run(
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
     )
-    with told_in_one_line(stage, output):
+    with told_in_one_line(stage, keeper.output):
         trainer.fit(stage, loader)
     if int(stage.step) < keeper.end:
         LOGGER.info("stopped after step %d: the same command goes on", int(stage.step))
-        raise KeyboardInterrupt("stopped in order")
-    return weights
+        raise KeyboardInterrupt("stopped by a signal")
 
 
 def make_batches(
