@@ -16,9 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from seg2vid.data.sample import still_of
 from seg2vid.models.config import to_dict
-from seg2vid.structures import Clip
 from seg2vid.tools.errors import TrainingError
 from seg2vid.training import folder as run_folder
 from seg2vid.training import run as train
@@ -28,24 +26,15 @@ from seg2vid.training.folder import RunState, claim, note_start, read_state, roo
 from seg2vid.training.keeper import RunKeeper
 from seg2vid.training.recipes import read_recipe
 from seg2vid.training.stage import Stage
-from tests.tiny import FIRST_FRAME_TRAINING, MOTION_TRAINING, QUIET
+from tests.tiny import FIRST_FRAME_TRAINING, MOTION_TRAINING, QUIET, InMemory
 from tests.training.test_stage import SMALL, backward, first_frame, rendered
 
 
-class Rendered:
-    """Clips of the toy city in memory."""
+class Rendered(InMemory):
+    """Clips of the toy city."""
 
     def __init__(self, count: int = 3, first: int = 0) -> None:
-        self.clips = [rendered(first + seed) for seed in range(count)]
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def read(self, index: int, /) -> Clip:
-        return self.clips[index]
-
-    def read_still(self, index: int, time: int, /) -> Clip:
-        return still_of(self.clips[index], time)
+        super().__init__([rendered(first + seed) for seed in range(count)])
 
 
 @pytest.fixture(scope="module")
