@@ -160,7 +160,7 @@ class RayCluster:
 
         Raises ``Seg2VidError`` without the extra ``scale``.
         """
-        # Before Ray is imported: it reports to its makers else.
+        # Before Ray is imported, or it reports to its makers.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         for name, text in TIME_TO_START.items():
             os.environ.setdefault(name, text)

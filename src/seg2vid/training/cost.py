@@ -71,7 +71,7 @@ def measure_cost(
         held_out = validation[0]()
         figures = measure(twin, held_out)
         validate = _time(lambda: measure(twin, held_out)) * len(validation)
-        # For its memory: what is drawn at savings.
+        # For its memory: curves are drawn at savings.
         ramp = [(number, float(number)) for number in range(200)]
         draw_curves({f"validation/{name}": ramp for name in figures}, title="")
     twin.step.copy_(stage.step)  # What is left of the run, not of the measured steps.
@@ -230,7 +230,7 @@ def forecast_run(
         },
         "validation_clips": len(picked),
         "classes": stage.space.num_channels,
-        # In a look at the first batches.
+        # As found in the first batches.
         "classes_seen": [name for name in names if counts.get(name)],
         "classes_absent": [name for name in names[:-1] if not counts.get(name)],
         "devices": f"{world} x {named} ({torch.get_num_threads()} threads)",

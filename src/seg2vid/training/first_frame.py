@@ -140,8 +140,11 @@ class FirstFrameStage(Stage):
         )
 
     def _discriminate(self, real: Pictures, painted: Pictures, label_map: Labels) -> Terms:
-        # It labels the pixels of real frames, calls painted ones "generated", and is to say of a
-        # mixture of both what it says of its parts (OASIS LabelMix).
+        """Return the discriminators' terms.
+
+        The first labels the pixels of real frames, calls painted ones "generated", and is to say of
+        a mixture of both what it says of its parts (OASIS LabelMix).
+        """
         config, void = self.training_config, self.space.void_id
         pictures, mask = [real, painted], mixing_mask(label_map)
         mixes = int(self.step) % config.mixing_every == 0

@@ -97,7 +97,7 @@ def assemble_dataset(
 def _write_shards(
     output: Path, split: str, parts: Sequence[Part], clips: list[dict[str, Any]], limit: int
 ) -> list[dict[str, Any]]:
-    # Appends the place of every clip to ``clips``.
+    """Write the shards of a split, return them, and append the place of every clip to ``clips``."""
     entries = [clip for part in parts for clip in part["clips"]]
     groups: list[list[dict[str, Any]]] = []
     filled = 0
