@@ -4,7 +4,6 @@ Each layout writes the files of one clip and, when all clips are there, lists of
 """
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -60,19 +59,17 @@ class AnnotatedClip:
         return (self.label_maps[time] == kind) & (self.instance_maps[time] == number)
 
 
-class AnnotatedLayout(ABC):
-    """How a layout is written; most take any classes, and some have no lists."""
+class AnnotatedLayout:
+    """How a layout is written; by default of any classes and without lists."""
 
-    def check(self, space: LabelSpace) -> None:  # noqa: B027 (any classes will do)
+    def check(self, space: LabelSpace) -> None:
         """Raise ``LabelMapError`` for classes that it cannot tell."""
 
-    @abstractmethod
     def write(self, root: Path, clip: AnnotatedClip) -> dict[str, Any]:
         """Write the files of a clip; return what the lists need to know of it."""
+        raise NotImplementedError
 
-    def finish(  # noqa: B027 (no lists)
-        self, root: Path, space: LabelSpace, parts: Sequence[Path]
-    ) -> None:
+    def finish(self, root: Path, space: LabelSpace, parts: Sequence[Path]) -> None:
         """Write the lists of all clips, each told by a JSON file."""
 
 
