@@ -6,12 +6,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import replacing, sharing
+from seg2vid.tools.files import partial_files, replacing, sharing
 from seg2vid.tools.plain import read_plain
 from seg2vid.tools.processes import WorkerDied
 
@@ -50,7 +49,7 @@ def claimed(output: Path, settings: Mapping[str, Any], share: tuple[int, int]) -
             check_same(settings, read_plain(path, "settings", error=MediaError))
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=1, sort_keys=True), "utf-8")
-        for leftover in chain(parts.glob(".*.partial*"), output.glob(".*.partial*")):
+        for leftover in (*partial_files(parts), *partial_files(output)):
             # Another job's file is younger, or gone by now; what a killed one left is not touched.
             with suppress(FileNotFoundError):
                 if share == (1, 1) or time.time() - leftover.stat().st_mtime > 3600:
