@@ -1,9 +1,11 @@
 """Tiny real components: the same networks with a few channels, for fast tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from seg2vid.data.sample import still_of
 from seg2vid.data.toycity.clip import ToyCityConfig, save_clip
 from seg2vid.data.toycity.render import render_clip
 from seg2vid.labels.space import get_label_space
@@ -15,6 +17,7 @@ from seg2vid.models.config import (
     MotionEncoderConfig,
     RefinerConfig,
 )
+from seg2vid.structures import Clip
 from seg2vid.training.config import FirstFrameTrainingConfig, MotionTrainingConfig, RunConfig
 
 HEIGHT, WIDTH, NUM_FRAMES = 64, 128, 3
@@ -52,6 +55,22 @@ def street_map() -> torch.Tensor:
     label_map[:, 32:48, 16:36] = 13
     label_map[:, 34:44, 60:72] = 13
     return label_map
+
+
+class InMemory:
+    """A source of the clips that it is given."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def read(self, index: int, /) -> Clip:
+        return self.clips[index]
+
+    def read_still(self, index: int, time: int, /) -> Clip:
+        return still_of(self.clips[index], time)
 
 
 def write_clips(folder: Path, count: int = 3) -> Path:

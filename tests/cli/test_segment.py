@@ -91,7 +91,7 @@ def test_our_network_looks_at_as_many_pixels_of_any_photo(size: tuple[int, int])
 
 
 def test_a_large_photo_costs_no_more_memory_than_a_million_pixels(monkeypatch) -> None:
-    monkeypatch.setattr(photos, "MOST_PIXELS", 64 * 98)
+    monkeypatch.setattr(photos, "COMPARED_PIXELS", 64 * 98)
     teacher = BrightnessTeacher()
     ids = label_photo(street_photo(), teacher)[0]
     assert teacher.shown[0].shape == (1, 3, 64, 98)

@@ -107,7 +107,7 @@ def test_a_folder_of_photos_is_recognised_and_fitted_to_the_model(places: dict[s
     assert source.read(0).label_map[0, :, 0].tolist() == [row % 19 for row in range(64)]
 
 
-def test_a_url_is_streamed(places: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_is_streamed(places: dict[str, str]) -> None:
     source, weight = only(f"file://{places['prepared']}")
     assert isinstance(source, StreamedDataset) and len(source) == weight == 3
     assert source.split == "train" and source.read(0).frames.shape == (1, 2, 3, 32, 32)

@@ -17,6 +17,7 @@ from seg2vid.tools.devices import (
     exact_arithmetic,
     fast_arithmetic,
     has_fast_bfloat16,
+    on_threads,
     precision_here,
     within_precision,
 )
@@ -180,6 +181,14 @@ def test_training_takes_both(tmp_path: Path) -> None:
         _make_trainer(tmp_path, RunConfig(precision="float16"))
     with pytest.raises(Seg2VidError, match=r"a device that is there: cpu; got cuda"):
         _make_trainer(tmp_path, RunConfig(device="cuda"))
+
+
+def test_threads_come_back_after_an_error() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="stop"), on_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise ValueError("stop")
+    assert torch.get_num_threads() == before
 
 
 def test_a_missing_compiler_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,25 @@
-"""What is told of the machine."""
+"""What is told of the code and the machine."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from seg2vid.tools.environment import describe_environment
+
 TELL = "from seg2vid.tools.environment import peak_memory; print(peak_memory())"
+
+
+def test_commit_is_that_of_the_code_and_empty_outside_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = describe_environment()["commit"]
+    assert commit == "" or (len(commit.rstrip("+")) == 40 and int(commit.rstrip("+"), 16))
+    monkeypatch.setattr("seg2vid.tools.environment.__file__", str(tmp_path / "environment.py"))
+    assert describe_environment()["commit"] == ""
+    monkeypatch.setenv("PATH", "")
+    assert describe_environment()["commit"] == "", "nor without git"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is what the system counts")

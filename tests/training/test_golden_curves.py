@@ -27,11 +27,18 @@ import torch
 
 from seg2vid.data.clips import ClipSource, render_toycity
 from seg2vid.data.toycity.clip import ToyCityConfig
-from seg2vid.structures import Clip
 from seg2vid.training import run as train
 from seg2vid.training.config import FirstFrameTrainingConfig, MotionTrainingConfig, RunConfig
 from seg2vid.training.recipes import make_stage
-from tests.tiny import CONFIG, FIRST_FRAME_TRAINING, HEIGHT, MOTION_TRAINING, NUM_FRAMES, WIDTH
+from tests.tiny import (
+    CONFIG,
+    FIRST_FRAME_TRAINING,
+    HEIGHT,
+    MOTION_TRAINING,
+    NUM_FRAMES,
+    WIDTH,
+    InMemory,
+)
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 STEPS = 30
@@ -60,33 +67,15 @@ LOOSER = {"kl": 5.0}
 """Terms that may be off by so many times that."""
 
 
-class RenderedClips:
+def render_clips() -> InMemory:
     """Toy-city clips rendered on the spot: the golden curves need no file but their own."""
-
-    def __init__(self, count: int = 6) -> None:
-        config = ToyCityConfig(height=HEIGHT, width=WIDTH, num_frames=NUM_FRAMES)
-        self.clips = [render_toycity(seed, config) for seed in range(count)]
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def read(self, index: int, /) -> Clip:
-        return self.clips[index]
-
-    def read_still(self, index: int, time: int, /) -> Clip:
-        clip, time = self.clips[index], time % (1 + NUM_FRAMES)
-        if time == 0:
-            frame, labels, instances = clip.first_frame, clip.label_map, clip.instance_map
-        else:
-            assert clip.label_maps is not None and clip.instance_maps is not None
-            frame, labels = clip.frames[:, time - 1], clip.label_maps[:, time - 1]
-            instances = clip.instance_maps[:, time - 1]
-        return Clip(frame, clip.frames[:, :0], labels, instance_map=instances)
+    city = ToyCityConfig(height=HEIGHT, width=WIDTH, num_frames=NUM_FRAMES)
+    return InMemory([render_toycity(seed, city) for seed in range(6)])
 
 
 @pytest.fixture(scope="module")
 def source() -> ClipSource:
-    return RenderedClips()
+    return render_clips()
 
 
 def train_steps(training: Training, source: ClipSource, steps: int = STEPS) -> list[Row]:
@@ -167,7 +156,7 @@ def main() -> None:
     """Write all golden curves anew."""
     torch.set_num_threads(1)
     GOLDEN.mkdir(exist_ok=True)
-    source = RenderedClips()
+    source = render_clips()
     for name, training in TRAININGS.items():
         write_golden(name, train_steps(training, source))
         print(f"wrote {GOLDEN / name}.csv")

@@ -141,7 +141,7 @@ def test_flow_loss_ignores_what_is_hidden() -> None:
     assert flow_loss(wrong, exact, torch.zeros_like(shown), scale=1.0) == 0
 
 
-# Structural similarity.
+# Depth.
 
 
 def test_depth_that_is_exact_costs_nothing() -> None:
@@ -179,6 +179,9 @@ def test_depth_loss_ignores_what_is_not_known() -> None:
     predicted[:, 10:] = 5.0
     surfaces = torch.zeros(1, 20, 24, dtype=torch.long)
     assert depth_loss(predicted, exact, known, surfaces) == 0
+
+
+# Structural similarity.
 
 
 def test_similarity_of_a_picture_with_itself_is_perfect() -> None:

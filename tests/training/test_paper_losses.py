@@ -80,118 +80,88 @@ BOTH_MASKS = ("forward_visible", "backward_visible")
 Drawn = dict[str, Tensor]
 ZEROS: dict[str, Any] = {"padding": "zeros"}
 
+
+def by_sample(slow: Callable[..., float], *names: str, **more: Any) -> Callable[[Drawn], float]:
+    """The mean over the samples of a slow term of the named tensors."""
+    return lambda d: float(np.mean([slow(*sample, **more) for sample in arrays(d, *names)]))
+
+
+def slow_consistency(*given: np.ndarray, **more: Any) -> float:
+    return reference.grid_consistency_loss(given[:2], given[2:], **more)
+
+
+TO_FRAMES = ("first", "frames", "backward_flow", "backward_visible")
+TO_FIRST = ("first", "frames", "forward_flow", "forward_visible")
 TERMS: dict[str, tuple[Callable[[Drawn], Tensor], Callable[[Drawn], float], str]] = {
     "pre_refinement_loss": (
         lambda d: losses.pre_refinement_loss(d["first"], d["frames"], motion_of(d)),
-        lambda d: np.mean(
-            [
-                reference.pre_refinement_loss(*sample)
-                for sample in arrays(d, "first", "frames", "backward_flow", "backward_visible")
-            ]
-        ),
+        by_sample(reference.pre_refinement_loss, *TO_FRAMES),
         "backward_flow",
     ),
     "first_frame_reconstruction_loss": (
         lambda d: losses.first_frame_reconstruction_loss(d["first"], d["frames"], motion_of(d)),
-        lambda d: np.mean(
-            [
-                reference.first_frame_reconstruction_loss(*sample)
-                for sample in arrays(d, "first", "frames", "forward_flow", "forward_visible")
-            ]
-        ),
+        by_sample(reference.first_frame_reconstruction_loss, *TO_FIRST),
         "forward_flow",
     ),
     "pre_refinement_loss, zeros": (
         lambda d: losses.pre_refinement_loss(d["first"], d["frames"], motion_of(d), **ZEROS),
-        lambda d: np.mean(
-            [
-                reference.pre_refinement_loss(*sample, **ZEROS)
-                for sample in arrays(d, "first", "frames", "backward_flow", "backward_visible")
-            ]
-        ),
+        by_sample(reference.pre_refinement_loss, *TO_FRAMES, **ZEROS),
         "backward_flow",
     ),
     "first_frame_reconstruction_loss, zeros": (
         lambda d: losses.first_frame_reconstruction_loss(
             d["first"], d["frames"], motion_of(d), **ZEROS
         ),
-        lambda d: np.mean(
-            [
-                reference.first_frame_reconstruction_loss(*sample, **ZEROS)
-                for sample in arrays(d, "first", "frames", "forward_flow", "forward_visible")
-            ]
-        ),
+        by_sample(reference.first_frame_reconstruction_loss, *TO_FIRST, **ZEROS),
         "forward_flow",
     ),
     "refinement_loss": (
         lambda d: losses.refinement_loss(d["refined"], d["frames"]),
-        lambda d: np.mean([reference.refinement_loss(*s) for s in arrays(d, "refined", "frames")]),
+        by_sample(reference.refinement_loss, "refined", "frames"),
         "refined",
     ),
     "similarity_loss": (
         lambda d: losses.similarity_loss(d["refined"], d["frames"]),
-        lambda d: np.mean([reference.similarity_loss(*s) for s in arrays(d, "refined", "frames")]),
+        by_sample(reference.similarity_loss, "refined", "frames"),
         "refined",
     ),
     "grid_consistency_loss": (
         lambda d: losses.grid_consistency_loss(motion_of(d)),
-        lambda d: np.mean(
-            [
-                reference.grid_consistency_loss((a, b), (c, e))
-                for a, b, c, e in arrays(d, *BOTH_FLOWS, *BOTH_MASKS)
-            ]
-        ),
+        by_sample(slow_consistency, *BOTH_FLOWS, *BOTH_MASKS),
         "forward_flow",
     ),
     "grid_consistency_loss, zeros": (
         lambda d: losses.grid_consistency_loss(motion_of(d), **ZEROS),
-        lambda d: np.mean(
-            [
-                reference.grid_consistency_loss((a, b), (c, e), **ZEROS)
-                for a, b, c, e in arrays(d, *BOTH_FLOWS, *BOTH_MASKS)
-            ]
-        ),
+        by_sample(slow_consistency, *BOTH_FLOWS, *BOTH_MASKS, **ZEROS),
         "forward_flow",
     ),
     "bilateral_smoothness_loss, as the authors": (
         lambda d: losses.bilateral_smoothness_loss(d["forward_flow"], d["smooth"], as_authors=True),
-        lambda d: np.mean(
-            [
-                reference.bilateral_smoothness_loss(*sample, as_authors=True)
-                for sample in arrays(d, "forward_flow", "smooth")
-            ]
-        ),
+        by_sample(reference.bilateral_smoothness_loss, "forward_flow", "smooth", as_authors=True),
         "forward_flow",
     ),
     "bilateral_smoothness_loss": (
         lambda d: losses.bilateral_smoothness_loss(d["forward_flow"], d["smooth"]),
-        lambda d: np.mean(
-            [reference.bilateral_smoothness_loss(*s) for s in arrays(d, "forward_flow", "smooth")]
-        ),
+        by_sample(reference.bilateral_smoothness_loss, "forward_flow", "smooth"),
         "forward_flow",
     ),
     "feature_loss": (
         lambda d: losses.feature_loss([d["map_a"], d["map_b"]], [d["map_c"], d["map_d"]]),
-        lambda d: np.mean(
-            [
-                reference.feature_loss([a, b], [c, e])
-                for a, b, c, e in arrays(d, "map_a", "map_b", "map_c", "map_d")
-            ]
+        by_sample(
+            lambda a, b, c, e: reference.feature_loss([a, b], [c, e]),
+            *("map_a", "map_b", "map_c", "map_d"),
         ),
         "map_a",
     ),
     "mask_penalty": (
         lambda d: losses.mask_penalty(motion_of(d)),
-        lambda d: np.mean([reference.mask_penalty((a, b)) for a, b in arrays(d, *BOTH_MASKS)]),
+        by_sample(lambda *both: reference.mask_penalty(both), *BOTH_MASKS),
         "forward_visible",
     ),
     "kl_divergence": (
         lambda d: losses.kl_divergence(posterior_of(d)),
-        lambda d: np.mean(
-            [
-                sum(reference.gaussian_divergence(m, v) for m, v in zip(*sample, strict=True))
-                for sample in arrays(d, "mean", "log_variance")
-            ]
+        by_sample(
+            lambda *both: sum(map(reference.gaussian_divergence, *both)), "mean", "log_variance"
         ),
         "log_variance",
     ),

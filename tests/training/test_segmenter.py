@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from seg2vid.models.checkpoint import load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig, SegmenterConfig
 from seg2vid.models.segmenter import Segmenter
 from seg2vid.structures import Clip
+from seg2vid.tools.errors import ModelError
 from seg2vid.training import run as train
 from seg2vid.training.config import SegmenterTrainingConfig
 from seg2vid.training.losses import jaccard_distance
@@ -89,6 +91,12 @@ def test_a_pixel_sees_the_whole_picture() -> None:
     with torch.no_grad():
         difference = (network(picture) - network(changed)).abs()
     assert difference[..., -1, -1].max() > 0
+
+
+@pytest.mark.parametrize("wrong", [{"widths": (4, 4)}, {"dropout": 1.1}])
+def test_a_network_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="one width more than blocks and a dropout from 0"):
+        Segmenter(SegmenterConfig(**wrong), num_classes=3)
 
 
 def test_default_network_ships_within_its_budget(tmp_path: Path) -> None:
@@ -323,15 +331,6 @@ def test_the_averaged_network_is_what_ships() -> None:
     stage = SegmenterStage(TINY, TRAINING)
     assert stage.boxes() == {"segmenter": stage.average}
     assert not any(p.requires_grad for p in stage.average.parameters())
-
-
-def test_learning_rate_grows_over_the_warm_up_and_falls_at_the_end() -> None:
-    stage = SegmenterStage(TINY, replace(TRAINING, steps=100, warm_up=4))
-    factors = []
-    for step in (0, 1, 2, 3, 4, 60, 80, 99):
-        stage.step.fill_(step)
-        factors.append(stage.rate_factor())
-    assert factors == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 0.5, 0.05])
 
 
 def test_norms_and_biases_do_not_decay() -> None:

@@ -6,26 +6,25 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import replacing, sharing
+from seg2vid.tools.files import partial_files, replacing, sharing
 from seg2vid.tools.plain import read_plain
 from seg2vid.tools.processes import WorkerDied
 
 PARTS, SETTINGS = "parts", "settings.json"
 """The folder of the parts while a dataset is made, and the settings that it was begun with."""
-UNTOLD = {"command", "version"}
-"""Settings that may be others when the work goes on."""
+MAY_DIFFER = {"command", "version"}
+"""Settings that need not be the same when the work goes on."""
 
 
 def check_same(settings: Mapping[str, Any], before: Any) -> None:
-    """Raise ``MediaError`` where a dataset was begun with others."""
+    """Raise ``MediaError`` where a dataset was begun with other settings."""
     plain = json.loads(json.dumps(settings))
     before = before if isinstance(before, dict) else {}
-    changed = sorted(name for name in plain.keys() - UNTOLD if plain[name] != before.get(name))
+    changed = sorted(name for name in plain.keys() - MAY_DIFFER if plain[name] != before.get(name))
     if changed:
         what, got = "the settings that the dataset was begun with", f"other {', '.join(changed)}"
         fix = "use the same to go on, or another output folder"
@@ -34,7 +33,7 @@ def check_same(settings: Mapping[str, Any], before: Any) -> None:
 
 @contextmanager
 def claimed(output: Path, settings: Mapping[str, Any], share: tuple[int, int]) -> Iterator[None]:
-    """Hold the parts of a dataset while doing a share of it, and what killed jobs left is removed.
+    """Hold the parts of a dataset while doing a share of it; remove what killed jobs left.
 
     Raises ``MediaError`` for a place that cannot be written and for other settings than before,
     ``Seg2VidError`` where another job is at this share.
@@ -50,7 +49,7 @@ def claimed(output: Path, settings: Mapping[str, Any], share: tuple[int, int]) -
             check_same(settings, read_plain(path, "settings", error=MediaError))
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=1, sort_keys=True), "utf-8")
-        for leftover in chain(parts.glob(".*.partial*"), output.glob(".*.partial*")):
+        for leftover in (*partial_files(parts), *partial_files(output)):
             # Another job's file is younger, or gone by now; what a killed one left is not touched.
             with suppress(FileNotFoundError):
                 if share == (1, 1) or time.time() - leftover.stat().st_mtime > 3600:

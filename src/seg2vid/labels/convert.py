@@ -1,8 +1,7 @@
 """The ways between ids, one-hot maps, colours, raw ids and instance ids of a label space.
 
 Inside seg2vid a label map holds ids 0 ... number of classes, where the last one is void; in files
-void is ``file_value`` (255). A label space comes with the package (``cityscapes``) or from the
-user's own YAML file.
+void is ``file_value`` (255).
 """
 
 from collections.abc import Mapping, Sequence

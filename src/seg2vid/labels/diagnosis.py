@@ -63,12 +63,12 @@ class Diagnosis:
 
 
 def photo_found(space: LabelSpace, got: str) -> Diagnosis:
-    """Return that of a picture which is no map of any kind."""
+    """Return the diagnosis of a picture that is no map of any kind."""
     fix = "give a label map (photos go to --first-frame), or name its classes with --label-space"
     what = f"ids or class colours of {space.name}"
     return unknown("no class colours", what, f"{got}, as in a photo", fix, kind="photo")
 
 
 def unknown(detail: str, what: str, got: str, fix: str, *, kind: Kind = "unknown") -> Diagnosis:
-    """Return that of what cannot be read: what was expected, what came, what to do."""
+    """Return the diagnosis of what cannot be read: what was expected, what came, what to do."""
     return Diagnosis(kind, detail, problems=(expected(what, got=got, fix=fix),))

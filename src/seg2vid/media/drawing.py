@@ -14,6 +14,8 @@ from seg2vid.tools.errors import MediaError
 
 _WHEEL_STEPS = (15, 6, 4, 11, 13, 6)
 """Red, yellow, green, cyan, blue, magenta, red: spaced as the eye sees (Baker et al., 2011)."""
+_GAP = 4
+"""Pixels between the pictures of a contact sheet."""
 
 Frames = UInt8[np.ndarray, "time height width 3"]
 
@@ -61,13 +63,9 @@ def colour_numbers(numbers: Int[np.ndarray, "height width"]) -> UInt8[np.ndarray
 def overlay(
     frames: UInt8[np.ndarray, "*batch height width 3"],
     label_colours: UInt8[np.ndarray, "*batch height width 3"],
-    opacity: float = 0.5,
 ) -> UInt8[np.ndarray, "*batch height width 3"]:
-    """Lay colours over frames; ``opacity``, 0 ... 1 (else ``MediaError``), is the colours'."""
-    if not 0 <= opacity <= 1:
-        raise MediaError("an opacity from 0 to 1", got=opacity, fix="choose one in between")
-    mixed = frames.astype(np.float32) * (1 - opacity) + label_colours.astype(np.float32) * opacity
-    return np.rint(mixed).astype(np.uint8)
+    """Lay half-transparent colours over frames."""
+    return np.rint((frames.astype(np.float32) + label_colours) / 2).astype(np.uint8)
 
 
 def pick_evenly(length: int, columns: int) -> list[int]:
@@ -77,7 +75,7 @@ def pick_evenly(length: int, columns: int) -> list[int]:
 
 
 def contact_sheet(
-    rows: Mapping[str, Frames], *, gap: int = 4, title_height: int = 16
+    rows: Mapping[str, Frames], *, title_height: int = 16
 ) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
     """Lay out rows of frames, uint8 RGB, on white; each row under its title, the key.
 
@@ -85,15 +83,15 @@ def contact_sheet(
     """
     if not any(len(row) for row in rows.values()):
         raise MediaError("frames for the sheet", got="none", fix="give at least one")
-    heights = [title_height + row.shape[1] + gap for row in rows.values()]
-    width = max(gap + len(row) * (row.shape[2] + gap) for row in rows.values())
-    sheet = Image.new("RGB", (width, sum(heights) + gap), "white")
+    heights = [title_height + row.shape[1] + _GAP for row in rows.values()]
+    width = max(_GAP + len(row) * (row.shape[2] + _GAP) for row in rows.values())
+    sheet = Image.new("RGB", (width, sum(heights) + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    top = gap
+    top = _GAP
     for (title, row), height in zip(rows.items(), heights, strict=True):
-        draw.text((gap, top), title, fill="black", font=ImageFont.load_default(title_height - 5))
+        draw.text((_GAP, top), title, fill="black", font=ImageFont.load_default(title_height - 5))
         for column, frame in enumerate(row):
-            left = gap + column * (row.shape[2] + gap)
+            left = _GAP + column * (row.shape[2] + _GAP)
             sheet.paste(Image.fromarray(np.asarray(frame)), (left, top + title_height))
         top += height
     return np.asarray(sheet)

@@ -1,4 +1,4 @@
-"""The front door to all files: label maps of any kind in, videos with all that is known out.
+"""Generated videos with all that is known of them, and their files.
 
 ``VideoSink`` takes a video pass by pass, so that its length never shows in memory. Beside ``s.mp4``
 it writes the chosen extras as ``s_flow.mp4`` and so on, to look at; into a folder of png it writes

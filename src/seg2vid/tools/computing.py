@@ -14,7 +14,7 @@ PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True, kw_only=True)
 class Computing:
-    """What every verb that runs networks is told."""
+    """Options of every verb that runs networks."""
 
     device: DeviceName = "auto"
     """What computes: auto takes a GPU where there is one (cuda, then mps), else the processor."""
@@ -26,7 +26,7 @@ class Computing:
 
 @dataclass(frozen=True, kw_only=True)
 class Working(Computing):
-    """What every verb that makes a dataset part by part is told."""
+    """Options of every verb that makes a dataset part by part."""
 
     workers: int | None = ranged(None, 1, MOST_PROCESSES)
     """Processes (default: one for each processor core, of this machine or of the cluster)."""

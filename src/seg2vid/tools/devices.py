@@ -85,6 +85,17 @@ def fast_arithmetic(
     return torch.autocast(device.type, getattr(torch, chosen))
 
 
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Let PyTorch compute on so many threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def check_compiler() -> None:
     """Raise ``Seg2VidError`` where ``torch.compile`` finds no compiler to work with."""
     try:

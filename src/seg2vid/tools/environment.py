@@ -42,7 +42,7 @@ def without_folders(words: Sequence[str]) -> list[str]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the processor's name, its cores and the memory in bytes (0 where it is not told)."""
+    """Return the processor's name, its cores and the memory in bytes (0 where unknown)."""
     name = platform.processor() or platform.machine()
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
@@ -55,7 +55,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def free_memory(device: torch.device) -> float:
-    """Return the bytes that a new computation may take on a device, infinite if it is not told."""
+    """Return the bytes that a new computation may take on a device, infinite if unknown."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     free = [float("inf")]

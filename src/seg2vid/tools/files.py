@@ -51,7 +51,7 @@ def check_regular(path: Path, what: str, error: type[Seg2VidError] = MediaError)
 
 @contextmanager
 def _told_of(path: Path) -> Iterator[None]:
-    """Turn what the system says against writing ``path`` into a ``MediaError``."""
+    """Turn the system's errors in writing ``path`` into a ``MediaError``."""
     try:
         yield
     except OSError as error:
@@ -170,9 +170,7 @@ def commit_all(replacements: Sequence[Replacement]) -> None:
 
 @contextmanager
 def replacing(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
-    """Give a temporary file, or folder, which becomes ``path`` if the block succeeds, else is
-    deleted.
-    """
+    """Give a temporary file or folder; it becomes ``path`` unless the block fails."""
     replacement = Replacement(path, is_folder=is_folder)
     try:
         with _told_of(path):

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: files asked for once, else as kept here; folders uploaded."""
+"""Models of the Hugging Face hub: files fetched and kept, folders uploaded."""
 
 import re
 from pathlib import Path
@@ -12,11 +12,13 @@ SECONDS = 5
 """How long an answer may take: the hub's own client would try again for half a minute."""
 
 
+_FIX = "check the name and the connection, or give a local folder"
+
+
 def check_name(name: str) -> None:
     """Raise ``ModelError`` unless a model of the hub may be called so."""
     if not NAME.fullmatch(name) or ".." in name or "--" in name or name.endswith(".git"):
-        fix = "check the name and the connection, or give a local folder"
-        raise ModelError("a model of the hub, as in user/name", got=repr(name), fix=fix)
+        raise ModelError("a model of the hub, as in user/name", got=repr(name), fix=_FIX)
 
 
 def fetch_file(name: str, file: str) -> Path:
@@ -27,21 +29,20 @@ def fetch_file(name: str, file: str) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
 
-    fix = "check the name and the connection, or give a local folder"
     check_name(name)
     how: dict[str, Any] = {}
     try:
         get_hf_file_metadata(hf_hub_url(name, file), timeout=SECONDS)
     except HfHubHTTPError as error:
         got = f"no {file} of {name!r} ({type(error).__name__})"
-        raise ModelError("a model on the hub or a folder", got=got, fix=fix) from None
+        raise ModelError("a model on the hub or a folder", got=got, fix=_FIX) from None
     except Exception:  # each version of the hub's client has other errors for no connection
         how = {"local_files_only": True}
     try:
         return Path(hf_hub_download(name, file, **how))
     except Exception as error:
         got = f"no answer for {name!r} ({type(error).__name__})"
-        raise ModelError("a model on the hub or a folder", got=got, fix=fix) from error
+        raise ModelError("a model on the hub or a folder", got=got, fix=_FIX) from error
 
 
 def upload_folder(

@@ -1,4 +1,4 @@
-"""What others wrote: YAML and JSON → plain values → dataclasses; what does not fit is told."""
+"""Files that others wrote: YAML and JSON → plain values → dataclasses; misfits are named."""
 
 import dataclasses
 import json

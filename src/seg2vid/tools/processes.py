@@ -22,7 +22,7 @@ from seg2vid.tools.errors import Seg2VidError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Job = Callable[[threading.Event], list[str]]
-"""Is told by the event to stop; returns lines for a person."""
+"""Stops when the event is set; returns lines for a person."""
 
 SHARED: dict[str, Any] = {}
 """What a worker shares with the main process: ``ticks`` and what was ``begun``."""

@@ -1,4 +1,4 @@
-"""Ranges of numbers in a configuration, told where its fields are declared."""
+"""Ranges of numbers in a configuration, declared with its fields."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -38,7 +38,7 @@ def check_ranges(
     for one in fields(config):
         value = getattr(config, one.name)
         label = f"--{one.name.replace('_', '-')}" if where is None else f"{one.name}{where}"
-        # What is in a mapping of anything is checked by whoever knows what it is.
+        # What a mapping of anything holds is checked by whoever knows what it is.
         is_known = "range" in one.metadata or not isinstance(value, Mapping)
         for part in _parts(value) if is_known else ():
             if is_dataclass(part):

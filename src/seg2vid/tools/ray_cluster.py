@@ -22,7 +22,7 @@ from seg2vid.tools.errors import Seg2VidError
 from seg2vid.tools.processes import SHARED, Item, Result, WorkerDied, available_cores, set_up
 
 TIME_TO_START = {"RAY_raylet_start_wait_time_s": "120"}
-"""A busy machine needs more than Ray gives it; a user may want other."""
+"""A busy machine needs more than Ray's own limit; what a user sets counts."""
 LEAST_STORE = 80_000_000
 """Bytes of memory for objects that a cluster of our own sets aside: hardly any travel."""
 BESIDE = "beside"
@@ -160,7 +160,7 @@ class RayCluster:
 
         Raises ``Seg2VidError`` without the extra ``scale``.
         """
-        # Before Ray is imported: it reports to its makers else.
+        # Before Ray is imported, or it reports to its makers.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         for name, text in TIME_TO_START.items():
             os.environ.setdefault(name, text)
@@ -247,7 +247,7 @@ class RayCluster:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep what is done at SIGTERM: Ray would take it over."""
+    """Keep the handler of SIGTERM, which Ray replaces by its own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

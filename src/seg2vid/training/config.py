@@ -202,7 +202,7 @@ OBJECTIVES: dict[str, MotionTrainingConfig] = {
 }
 """How the motion stage is trained, by name: that of the networks' architecture if none is given.
 
-Flows of a moving scene agree with one another and with visibility by construction.
+Without terms of consistency for ``geometry``: a moving scene's flows and visibility agree anyway.
 """
 
 STAGE_NAMES: dict[type, str] = {
@@ -246,6 +246,6 @@ class RunConfig:
     compile: bool = False
     """Compile the networks first: minutes, then faster steps where the compiler helps."""
     measured_steps: int = ranged(3, 0)
-    """Steps a copy of the networks takes first, to foretell time and memory; 0 for none."""
+    """Steps a copy of the networks takes first, to estimate time and memory; 0 for none."""
     dry_run: bool = False
     """Only say what would be trained, on what, how long and with how much memory and disk."""

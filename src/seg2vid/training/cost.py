@@ -71,7 +71,7 @@ def measure_cost(
         held_out = validation[0]()
         figures = measure(twin, held_out)
         validate = _time(lambda: measure(twin, held_out)) * len(validation)
-        # For its memory: what is drawn at savings.
+        # For its memory: curves are drawn at savings.
         ramp = [(number, float(number)) for number in range(200)]
         draw_curves({f"validation/{name}": ramp for name in figures}, title="")
     twin.step.copy_(stage.step)  # What is left of the run, not of the measured steps.
@@ -90,7 +90,7 @@ def measure_cost(
 def check_memory(twin: Stage, clip: Clip, settings: RunConfig) -> None:
     """Raise ``TrainingError`` where a step on the batch ``clip`` would find too little memory.
 
-    Foretold from two of its clips: what the gradient needs grows with their number.
+    Estimated from two of its clips: what the gradient needs grows with their number.
     """
     batch, few, device = len(clip.label_map), 2, twin.step.device
     if batch <= few:
@@ -193,7 +193,7 @@ def seconds_of_steps(stage: Stage, seconds: Sequence[float], end: int) -> float:
     return sum(each * max(0, min(until, end) - max(begin, now)) for each, begin, until in spans)
 
 
-def foretell(
+def forecast_run(
     stage: Stage,
     batches: TrainingBatches,
     picked: Sequence[Picked],
@@ -202,7 +202,7 @@ def foretell(
     world: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Say what the run will be and, unless ``measured_steps`` is 0, what it will cost.
+    """Return what the run will be and, unless ``measured_steps`` is 0, what it will cost.
 
     ``picked`` are the clips of the validation, ``world`` is the number of processes, ``device``
     where this one computes. ``describe`` tells it to people.
@@ -211,7 +211,7 @@ def foretell(
     batch = f"{training.batch_size} {'frames' if stage.stills else 'clips'}"
     batch += f" x {training.accumulate} parts" if training.accumulate > 1 else ""
     batch += f" x {world} processes" if world > 1 else ""
-    names = (*stage.space.names, "void")
+    names = stage.space.names
     frames = "" if stage.stills else f", 1 + {model.num_frames} frames"
     maps = [batches[index].label_map.flatten() for index in range(min(4, len(batches)))]
     counts = dict(zip(names, torch.bincount(torch.cat(maps)).tolist(), strict=False))
@@ -230,7 +230,7 @@ def foretell(
         },
         "validation_clips": len(picked),
         "classes": stage.space.num_channels,
-        # In a look at the first batches.
+        # As found in the first batches.
         "classes_seen": [name for name in names if counts.get(name)],
         "classes_absent": [name for name in names[:-1] if not counts.get(name)],
         "devices": f"{world} x {named} ({torch.get_num_threads()} threads)",
@@ -242,7 +242,7 @@ def foretell(
 
 
 def describe(forecast: dict[str, Any]) -> str:
-    """Return what ``foretell`` said as lines for people."""
+    """Return what ``forecast_run`` found as lines for people."""
     told = SimpleNamespace(**forecast)
     trained = sum(told.parameters.values())
     parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in told.parameters.items())

@@ -210,7 +210,7 @@ def _misfit(
     name: str, source: Tensor, target: Tensor, old: ModelConfig, new: ModelConfig
 ) -> ModelError:
     """Return the error for tensors of different shapes, with the fields that may be why."""
-    # What may differ is left out.
+    # These may differ.
     free = dict.fromkeys(("label_space", "height", "width", "num_frames", "frames_per_second"))
     differing = differences(to_dict(old) | free, to_dict(new) | free)
     reasons = ", ".join(f"{field} {was} (here {here})" for field, was, here in differing)
@@ -233,7 +233,7 @@ def freeze(stage: Stage, parts: Sequence[str], *, others: bool = False) -> None:
 
     def is_frozen(path: str) -> bool:
         is_named = any(_is_within(path, part) for part in named)
-        # Of the others those are spared that hold a part.
+        # With ``others``, modules that hold a part are spared.
         return not is_named and not any(_is_within(p, path) for p in named) if others else is_named
 
     own = [pair for pair in stage.named_parameters() if not _is_within(pair[0], "average")]

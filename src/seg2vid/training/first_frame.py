@@ -53,10 +53,10 @@ class FirstFrameStage(Stage):
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for generator and encoder, one for the discriminator."""
         painters = [*self.first_frame.parameters(), *self.appearance_encoder.parameters()]
-        config, judging = self.training_config, self._discriminator_parameters()
+        config, discriminators = self.training_config, self._discriminator_parameters()
         return [
             make_adam(painters, config.learning_rate, momentum=config.momentum),
-            make_adam(judging, config.discriminator_learning_rate, momentum=0.0),
+            make_adam(discriminators, config.discriminator_learning_rate, momentum=0.0),
         ]
 
     def _discriminator_parameters(self) -> list[nn.Parameter]:
@@ -108,9 +108,9 @@ class FirstFrameStage(Stage):
         if (distance := self.perceptual_networks.perceptual) is not None:
             losses["perceptual"] = lambda: shifted_distance(distance, copied, target).mean()
         if self.step >= config.adversarial_start:
-            critic = self.discriminator
+            discriminator = self.discriminator
             losses["adversarial"] = lambda: adversarial_loss(
-                self.run_box(critic, critic, painted), label_map, void_id=void
+                self.run_box(discriminator, discriminator, painted), label_map, void_id=void
             )
             if (patches := self.patch_discriminator) is not None:
                 planes = one_hot(label_map, self.space.num_channels)
@@ -140,8 +140,11 @@ class FirstFrameStage(Stage):
         )
 
     def _discriminate(self, real: Pictures, painted: Pictures, label_map: Labels) -> Terms:
-        # It labels the pixels of real frames, calls painted ones "generated", and is to say of a
-        # mixture of both what it says of its parts (OASIS LabelMix).
+        """Return the discriminators' terms.
+
+        The first labels the pixels of real frames, calls painted ones "generated", and is to say of
+        a mixture of both what it says of its parts (OASIS LabelMix).
+        """
         config, void = self.training_config, self.space.void_id
         pictures, mask = [real, painted], mixing_mask(label_map)
         mixes = int(self.step) % config.mixing_every == 0

@@ -1,4 +1,4 @@
-"""What goes on beside the steps of a run: log, validation, pictures, saving, stopping in order."""
+"""What goes on beside the steps of a run: log, validation, pictures, saving, clean stops."""
 
 import json
 import math
@@ -69,7 +69,7 @@ class RunKeeper(Callback):
         return self.earlier + time.perf_counter() - self.began
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Start the clock, and stop in order when asked to; ``TrainingError`` if states differ."""
+        """Start the clock and listen for signals; ``TrainingError`` if states differ."""
         if (states := len(set(_gather(trainer, self.earlier)))) > 1:
             what, fix = "the same state of the run in all processes", "share its folder"
             got = f"{states} different ones in {self.output}"

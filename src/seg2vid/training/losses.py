@@ -200,7 +200,7 @@ def depth_loss(
     stands straight. (Ranftl et al., TPAMI 2022, with L1.) Not in the paper.
     """
     error = (predicted + HAZE).log() - (exact + HAZE).log()
-    total = (error.abs() * known).sum() / known.sum().clamp(min=1)
+    total = _mean_where(error.abs(), known)
     for distance in (1, 2, 4, 8, 16):
         for axis in (1, 2):
             length = max(error.shape[axis] - distance, 0)

@@ -25,7 +25,7 @@ from seg2vid.tools.errors import MediaError, Seg2VidError, TrainingError
 from seg2vid.tools.ranges import check_ranges
 from seg2vid.training import folder as run_folder
 from seg2vid.training.config import STAGE_NAMES, RunConfig
-from seg2vid.training.cost import describe, foretell, settings_end
+from seg2vid.training.cost import describe, forecast_run, settings_end
 from seg2vid.training.failures import told_in_one_line
 from seg2vid.training.keeper import RunKeeper
 from seg2vid.training.stage import Stage
@@ -83,7 +83,7 @@ def run(
     sheet_clip = stack(held_out) if held_out else batches[0]
     if trainer.global_rank == 0:
         world, device = trainer.world_size, trainer.strategy.root_device
-        forecast = foretell(stage, batches, picked, settings, world=world, device=device)
+        forecast = forecast_run(stage, batches, picked, settings, world=world, device=device)
         LOGGER.info("%s\n%s", _describe_config(stage), describe(forecast))
         if not settings.dry_run:
             run_folder.sweep(output)
@@ -92,9 +92,6 @@ def run(
             run_folder.note_start(output, forecast=forecast)
     if settings.dry_run:
         return weights
-    if settings.compile:
-        for part in stage.parts().values():
-            part.compile()
     keeper = RunKeeper(
         output=output,
         settings=settings,
@@ -105,6 +102,16 @@ def run(
         earlier=state.notes["seconds"] if state is not None else 0.0,
         validates_first=bool(origin and origin.get("name")),
     )
+    _fit(stage, trainer, keeper, batches)
+    return weights
+
+
+def _fit(stage: Stage, trainer: Any, keeper: RunKeeper, batches: TrainingBatches) -> None:
+    """Train to the keeper's end; raise ``KeyboardInterrupt`` where a signal ended it before."""
+    settings = keeper.settings
+    if settings.compile:
+        for part in stage.parts().values():
+            part.compile()
     trainer.callbacks.append(keeper)
     loader: DataLoader[Any] = DataLoader(
         _Reader(batches),
@@ -112,12 +119,11 @@ def run(
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
     )
-    with told_in_one_line(stage, output):
+    with told_in_one_line(stage, keeper.output):
         trainer.fit(stage, loader)
     if int(stage.step) < keeper.end:
         LOGGER.info("stopped after step %d: the same command goes on", int(stage.step))
-        raise KeyboardInterrupt("stopped in order")
-    return weights
+        raise KeyboardInterrupt("stopped by a signal")
 
 
 def make_batches(

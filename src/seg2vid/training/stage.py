@@ -1,4 +1,4 @@
-"""What all training stages share: one step with its dice, its gradients and its guard."""
+"""What all training stages share: one step, its random numbers, its gradients and its guard."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -186,13 +186,13 @@ class Stage(lightning.LightningModule):
         found: Terms = {}
         is_last = part == accumulate - 1
         if part == 0:
-            # Of all of them: one that rests in this part may take its turn in the next.
+            # All of them, for one that rests in this part may take its turn in the next.
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
-        # No name for the turns: where one fails, they end at once, and give back what they hold.
+        # The turns have no name here: after an error they are closed at once, and tidy up.
         for number, optimizer, terms in zip(count(), optimizers, self.turns(clip), strict=False):
             total = torch.stack(list(terms.values())).sum()
-            # On processors the gradient of a warp to nowhere ends the program: look before.
+            # On processors the gradient of a warp by nan kills the process: look before.
             looks = total.device.type == "cpu" and not torch.is_anomaly_enabled()
             if looks and not bool(total.isfinite()):
                 self._guard(0, float("nan"), {n: float(t.detach()) for n, t in terms.items()})
@@ -234,7 +234,7 @@ class Stage(lightning.LightningModule):
             self._measure_gradients(parameters)
         longest = self.training_config.gradient_clip or float("inf")
         norm = nn.utils.clip_grad_norm_(parameters, longest)
-        # One transfer from the device for all of them.
+        # One transfer from the device, not one for each.
         length, *values = torch.stack([norm, *terms.values()]).tolist()
         self._guard(number, length, dict(zip(terms, values, strict=True)))
         optimizer.step()

@@ -288,16 +288,27 @@ def test_instance_maps_are_taken(maps: Path, model: Path, tmp_path: Path, is_bes
     assert clip.objects() == [(13, 7)]
 
 
-def test_a_map_that_cannot_be_read_costs_its_clip(maps: Path, model: Path, tmp_path: Path) -> None:
-    other = tmp_path / "maps"
-    other.mkdir()
-    for name in "ac":
-        (other / f"{name}.png").write_bytes((maps / f"{name}.png").read_bytes())
-    (other / "b.png").write_bytes(b"no picture")
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_map_that_cannot_be_read_costs_its_clip(
+    maps: Path, model: Path, tmp_path: Path, number: int
+) -> None:
+    other = shutil.copytree(maps, tmp_path / "maps")
+    (other / f"{'abc'[number]}.png").write_bytes(b"no picture")
     manifest, lines = made(other, model, tmp_path / "d", "davis")
-    assert [clip["error"] is None for clip in manifest["clips"]] == [True, False, True]
-    assert lines[-2].startswith("warning: clip 000001 is missing: Expected a label map")
+    errors = [clip["number"] for clip in manifest["clips"] if clip["error"] is not None]
+    assert errors == [number]
+    assert lines[-2].startswith(f"warning: clip 00000{number} is missing: Expected a label map")
     assert "2 clips" in lines[-1]
+
+
+def test_maps_none_of_which_can_be_read_are_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(
+        MediaError, match=r"Expected a label map picture; got .*a\.png, which is no"
+    ):
+        made(tmp_path / "maps", model, tmp_path / "d", "davis")
+    assert not (tmp_path / "d").exists()
 
 
 @pytest.mark.parametrize(

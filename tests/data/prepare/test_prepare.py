@@ -319,11 +319,13 @@ def test_jobs_leave_each_others_files_alone(films: Path, in_turn, tmp_path: Path
     parts = tmp_path / "dataset" / "parts"
     parts.mkdir(parents=True)
     young, old = parts / ".b.1.partial.tar", parts / ".d.2.partial.tar"
-    young.touch()
-    old.touch()
-    os.utime(old, (1e9, 1e9))
+    mine = parts / ".notes.partial.txt"
+    for path in (young, old, mine):
+        path.touch()
+    for path in (old, mine):
+        os.utime(path, (1e9, 1e9))
     assert run(films, "-o", tmp_path / "dataset", *PLAIN, "--shard-of", "1/2").code == 0
-    assert young.exists() and not old.exists()
+    assert young.exists() and not old.exists() and mine.exists()
 
 
 @pytest.mark.parametrize(

@@ -202,22 +202,21 @@ def test_kth_names_what_is_missing(kth_root: Path) -> None:
 # UCF-101
 
 
-def ucf_tree(root: Path, fold: int = 1) -> Path:
+def ucf_tree(root: Path) -> Path:
     """Two listed videos, a listed one that is absent, and an unlisted one."""
     lists = root / "ucfTrainTestlist"
     lists.mkdir(exist_ok=True)
     entries = ("Rowing/v_Rowing_g09_c02.avi 3\n", "Rowing/v_Rowing_g10_c01.avi 3\r\n")
-    (lists / f"trainlist0{fold}.txt").write_text("".join(entries))
-    (lists / f"testlist0{fold}.txt").write_text("HandstandPushups/v_HandStandPushups_g01_c01.avi\n")
+    (lists / "trainlist01.txt").write_text("".join(entries))
+    (lists / "testlist01.txt").write_text("HandstandPushups/v_HandStandPushups_g01_c01.avi\n")
     for name in ("Rowing_g09_c02", "Rowing_g25_c01"):
         touch(root / f"UCF-101/Rowing/v_{name}.avi")
     touch(root / "UCF-101/HandstandPushups/v_HandStandPushups_g01_c01.avi")
     return root
 
 
-@pytest.mark.parametrize("fold", [1, 3])
-def test_ucf101_takes_listed_videos_with_their_split(tmp_path: Path, fold: int) -> None:
-    found = ucf101.list_recordings(ucf_tree(tmp_path, fold), fold=fold)
+def test_ucf101_takes_listed_videos_with_their_split(tmp_path: Path) -> None:
+    found = ucf101.list_recordings(ucf_tree(tmp_path))
     assert [(recording.name, recording.split, recording.group) for recording in found] == [
         ("v_HandStandPushups_g01_c01", "test", "HandStandPushups_g01"),
         ("v_Rowing_g09_c02", "train", "Rowing_g09"),
@@ -225,9 +224,9 @@ def test_ucf101_takes_listed_videos_with_their_split(tmp_path: Path, fold: int) 
 
 
 def test_ucf101_names_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"list trainlist01\.txt; got nothing at .*list01\.txt"):
+        ucf101.list_recordings(tmp_path)
     ucf_tree(tmp_path)
-    with pytest.raises(MediaError, match=r"list trainlist02\.txt; got nothing at .*list02\.txt"):
-        ucf101.list_recordings(tmp_path, fold=2)
     (tmp_path / "UCF-101").rename(tmp_path / "videos")
     message = r"of the 3 in .*list; got none, not even .*UCF-101/Rowing/v_Rowing_g09_c02\.avi"
     with pytest.raises(MediaError, match=message):

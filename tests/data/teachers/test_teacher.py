@@ -144,13 +144,8 @@ def test_unsure_pixels_become_void(least: float, share: float) -> None:
 
 def test_even_a_certain_teacher_is_not_surer_than_one() -> None:
     teacher = GreyTeacher()
-    teacher.probabilities = lambda p: (
-        F.one_hot(torch.zeros_like(p[:, 0]).long(), VOID)
-        .permute(  # type: ignore[method-assign]
-            0, 3, 1, 2
-        )
-        .float()
-    )
+    certain = F.one_hot(torch.zeros(1, 12, 24).long(), VOID).permute(0, 3, 1, 2).float()
+    teacher.probabilities = lambda p: certain  # type: ignore[method-assign]
     labels = label_clip(teacher, moving_clip(1, 0), min_confidence=1.0)
     assert bool((labels[0] == VOID).all())
 

@@ -27,7 +27,6 @@ RAW_CLASSES = {24: 11, 25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
 
 
 def digest(clip: ToyCityClip) -> str:
-    """Return the sha256 of all arrays of a clip."""
     joined = b"".join(getattr(clip, name).tobytes() for name in CLIP_ARRAYS)
     return hashlib.sha256(joined).hexdigest()
 
@@ -41,7 +40,6 @@ def test_same_seed_same_bytes_and_other_seed_other_bytes() -> None:
 
 
 def test_shapes_and_types(clips: list[ToyCityClip]) -> None:
-    """Every array has the documented shape and type."""
     clip = clips[0]
     assert clip.frames.shape == (4, 128, 256, 3) and clip.frames.dtype == np.uint8
     assert clip.label_maps.shape == (4, 128, 256) and clip.label_maps.dtype == np.uint8
@@ -86,7 +84,6 @@ def test_moving_things_have_plausible_speeds(cities: dict[int, City]) -> None:
 
 
 def first_labels(seed: int, config: ToyCityConfig) -> np.ndarray:
-    """Return the label map of the first frame only."""
     city = build_city(seed, config)
     return shade(city, rasterise(city.scene, city.camera, 0))[1]
 
@@ -116,14 +113,12 @@ def test_all_classes_occur_within_200_seeds() -> None:
     ],
 )
 def test_bad_config_says_what_was_expected(field: str, value: float) -> None:
-    """A config out of range names the field, the range and the value."""
     with pytest.raises(ValueError, match=rf"Expected .* as ToyCityConfig.{field}; got {value}"):
         ToyCityConfig(**{field: value})
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, True])
 def test_bad_seed_says_what_was_expected(seed: int) -> None:
-    """Seeds must be non-negative whole numbers."""
     with pytest.raises(ValueError, match=r"Expected a whole number from 0 .* as the seed"):
         render_clip(seed, TINY)
 
@@ -134,7 +129,6 @@ def tiny() -> ToyCityClip:
 
 
 def test_clip_survives_saving_and_loading(tmp_path: Path, tiny: ToyCityClip) -> None:
-    """A stored clip comes back with the same bytes, types and words."""
     save_clip(tiny, tmp_path / "clip.safetensors")
     again = load_clip(tmp_path / "clip.safetensors")
     for name in CLIP_ARRAYS:
@@ -146,7 +140,6 @@ def test_clip_survives_saving_and_loading(tmp_path: Path, tiny: ToyCityClip) -> 
 
 
 def test_loading_bad_files_explains(tmp_path: Path, tiny: ToyCityClip) -> None:
-    """Missing and damaged files give errors that name the file."""
     with pytest.raises(FileNotFoundError, match=r"Expected a toy city clip at .*; got no file"):
         load_clip(tmp_path / "none.safetensors")
     damaged = tmp_path / "damaged.safetensors"
@@ -159,7 +152,6 @@ def test_loading_bad_files_explains(tmp_path: Path, tiny: ToyCityClip) -> None:
 def test_no_file_is_left_when_saving_is_interrupted(
     tmp_path: Path, tiny: ToyCityClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interruption before the rename leaves neither a clip nor an unfinished file."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -172,7 +164,6 @@ def test_no_file_is_left_when_saving_is_interrupted(
 
 @pytest.mark.slow
 def test_dataset_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
-    """One worker and two workers write the same bytes."""
     one = write_dataset(tmp_path / "one", clips=3, seed=5, config=TINY, progress=False)
     two = write_dataset(
         tmp_path / "two", clips=3, seed=5, config=TINY, workers=2, preview=False, progress=False
@@ -190,7 +181,6 @@ def test_dataset_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> Non
 def test_dataset_resumes_after_an_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Finished clips are kept, an interrupted one is rendered again."""
     rendered = []
 
     def render_two(seed: int, config: ToyCityConfig) -> ToyCityClip:
@@ -214,7 +204,6 @@ def test_dataset_resumes_after_an_interruption(
 
 
 def test_dataset_refuses_other_settings(tmp_path: Path) -> None:
-    """A directory made with another config or seed is not mixed up."""
     write_dataset(tmp_path, clips=1, config=TINY, preview=False, progress=False)
     with pytest.raises(ValueError, match=r"made with \{'config': .*'num_frames': 3"):
         write_dataset(tmp_path, clips=1, config=ToyCityConfig(32, 64, 3), progress=False)
@@ -233,21 +222,18 @@ def test_dataset_refuses_other_settings(tmp_path: Path) -> None:
 def test_dataset_refuses_bad_arguments(
     tmp_path: Path, arguments: dict[str, int], message: str
 ) -> None:
-    """Bad arguments are named with what was expected and what came."""
     with pytest.raises(ValueError, match=message):
         write_dataset(tmp_path / "never", config=TINY, **arguments)
     assert not (tmp_path / "never").exists()
 
 
 def test_dataset_needs_a_directory_it_can_write(tmp_path: Path) -> None:
-    """A file in the way gives an OSError that says what to do."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="Expected a directory that can be written"):
         write_dataset(tmp_path / "file", clips=1, config=TINY)
 
 
 def test_dataset_says_its_cost_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The cost line goes to stderr and names clips, megabytes and seconds."""
     write_dataset(tmp_path, clips=1, config=TINY)
     captured = capsys.readouterr()
     assert captured.out == ""

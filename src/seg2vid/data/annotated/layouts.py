@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -59,20 +59,21 @@ class AnnotatedClip:
         return (self.label_maps[time] == kind) & (self.instance_maps[time] == number)
 
 
-class AnnotatedLayout(Protocol):
-    """How a layout is written."""
+class AnnotatedLayout:
+    """How a layout is written; by default of any classes and without lists."""
 
     def check(self, space: LabelSpace) -> None:
         """Raise ``LabelMapError`` for classes that it cannot tell."""
 
     def write(self, root: Path, clip: AnnotatedClip) -> dict[str, Any]:
         """Write the files of a clip; return what the lists need to know of it."""
+        raise NotImplementedError
 
     def finish(self, root: Path, space: LabelSpace, parts: Sequence[Path]) -> None:
         """Write the lists of all clips, each told by a JSON file."""
 
 
-class Cityscapes:
+class Cityscapes(AnnotatedLayout):
     """``leftImg8bit_sequence`` with ``labelIds`` and ``instanceIds`` of every frame in gtFine."""
 
     def check(self, space: LabelSpace) -> None:
@@ -108,15 +109,9 @@ class Cityscapes:
             write_sixteen_bits(maps / f"{stem}_gtFine_instanceIds.png", instances)
         return {}
 
-    def finish(self, root: Path, space: LabelSpace, parts: Sequence[Path]) -> None:
-        """There are no lists."""
 
-
-class KittiFlow:
+class KittiFlow(AnnotatedLayout):
     """A pair of frames a clip, and flow from the first to the second, as the devkit reads it."""
-
-    def check(self, space: LabelSpace) -> None:
-        """Any classes will do."""
 
     def write(self, root: Path, clip: AnnotatedClip) -> dict[str, Any]:
         """Write both frames, the flow of all pixels (occ) and of those that stay seen (noc)."""
@@ -130,15 +125,9 @@ class KittiFlow:
             write_kitti_flow(folder / f"flow_{name}" / f"{clip.name}_10.png", clip.flow, is_valid)
         return {}
 
-    def finish(self, root: Path, space: LabelSpace, parts: Sequence[Path]) -> None:
-        """There are no lists."""
 
-
-class Davis:
+class Davis(AnnotatedLayout):
     """JPEG frames and palette maps of object numbers, under the names of the 480p release."""
-
-    def check(self, space: LabelSpace) -> None:
-        """Any classes will do."""
 
     def write(self, root: Path, clip: AnnotatedClip) -> dict[str, Any]:
         """Write frames and maps."""
@@ -168,11 +157,8 @@ class Davis:
                 temporary.write_text("".join(f"{name}\n" for name in names), "utf-8")
 
 
-class Coco:
+class Coco(AnnotatedLayout):
     """Frames and one JSON of boxes and masks (RLE) for each split."""
-
-    def check(self, space: LabelSpace) -> None:
-        """Any classes will do."""
 
     def write(self, root: Path, clip: AnnotatedClip) -> dict[str, Any]:
         """Write the frames; return images and annotations, numbered when all are there."""

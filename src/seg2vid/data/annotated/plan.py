@@ -97,7 +97,7 @@ def make_job(options: DatasetOptions) -> tuple[Job, Seg2VidPipeline]:
         _check_names(control, pipe.label_space)
     own = options.label_space
     job = Job(
-        # On all machines as on this one.
+        # Decided here, so that all machines compute alike.
         replace(options, device=cast(DeviceName, pipe.device.type), precision=pipe.computes_in),
         tuple(maps),
         tuple(instance_maps),

@@ -8,21 +8,21 @@ on their number.
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from seg2vid.data.annotated.clip import make_clip
-from seg2vid.data.annotated.layouts import LAYOUTS
+from seg2vid.data.annotated.layouts import LAYOUTS, AnnotatedClip
 from seg2vid.data.annotated.plan import Job, describe, make_job
 from seg2vid.data.annotated.settings import DatasetOptions
 from seg2vid.data.annotated.work import work
 from seg2vid.data.shares import PARTS, SETTINGS, check_same, claimed, remove_parts
 from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.tools.devices import on_threads
 from seg2vid.tools.engines import open_engine
-from seg2vid.tools.errors import MediaError
+from seg2vid.tools.errors import LabelMapError, MediaError
 from seg2vid.tools.files import replacing
 from seg2vid.tools.plain import read_plain
 
@@ -58,16 +58,12 @@ def run(options: DatasetOptions) -> Iterator[str]:
 
 
 def _costs(job: Job, pipe: Seg2VidPipeline, own: int, left: int, workers: int) -> Iterator[str]:
-    """Make the first clip and throw it away, to tell what all will cost."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Make a clip and throw it away, to tell what all will cost."""
     start = time.perf_counter()
-    with TemporaryDirectory() as folder:
-        clip, _ = make_clip(job, pipe, 0)
-        LAYOUTS[job.options.layout].write(Path(folder), clip)
+    with TemporaryDirectory() as folder, on_threads(1):
+        LAYOUTS[job.options.layout].write(Path(folder), _make_any_clip(job, pipe))
         sizes = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     seconds = time.perf_counter() - start
-    torch.set_num_threads(threads)
     yield (
         f"to do: {left} of {own} clips ({own - left} done before) of {job.frames} frames at "
         f"{pipe.width}x{pipe.height}, from {len(job.maps)} label maps with {job.model}"
@@ -76,6 +72,15 @@ def _costs(job: Job, pipe: Seg2VidPipeline, own: int, left: int, workers: int) -
         f"about {left * seconds / workers / 60:.1f} minutes with {workers} processes "
         f"({seconds:.2f} s a clip, just measured) and {left * sizes / 1e6:.1f} MB"
     )
+
+
+def _make_any_clip(job: Job, pipe: Seg2VidPipeline) -> AnnotatedClip:
+    """Make the first clip whose map can be read; where none can, raise what the last one says."""
+    *earlier, last = range(min(job.options.count, len(job.maps)))
+    for number in earlier:
+        with suppress(MediaError, LabelMapError):
+            return make_clip(job, pipe, number)[0]
+    return make_clip(job, pipe, last)[0]
 
 
 def _check_free(output: Path) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 
 from seg2vid.data.prepare.report import write_report
 from seg2vid.data.prepared import FORMAT, INDEX, read_span
+from seg2vid.data.recordings.recording import SPLITS
 from seg2vid.labels.space import LabelSpace
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import digest_of, replacing
 
-SPLITS = ("train", "val", "test")
 SPEED_STEP = 0.25
 """Width of a bar of the motion histogram, in pixels per frame."""
 SPEED_BARS = 40
@@ -97,7 +97,7 @@ def assemble_dataset(
 def _write_shards(
     output: Path, split: str, parts: Sequence[Part], clips: list[dict[str, Any]], limit: int
 ) -> list[dict[str, Any]]:
-    # Appends the place of every clip to ``clips``.
+    """Write the shards of a split, return them, and append the place of every clip to ``clips``."""
     entries = [clip for part in parts for clip in part["clips"]]
     groups: list[list[dict[str, Any]]] = []
     filled = 0

@@ -35,7 +35,7 @@ class Dropped:
     repeated: int = 0
     cuts: int = 0
     short: int = 0
-    """Frames in stretches too short for a window, and rests."""
+    """Frames in stretches too short for a window, and left over at the end of others."""
     unrelated: int = 0
     """Clips, not frames, whose last frame shows too little of the first."""
 

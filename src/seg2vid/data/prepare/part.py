@@ -168,7 +168,7 @@ def prepare_recording(
                 writer.write({"__key__": key, **sample})
                 size = writer.tarstream.offset - offset
                 figures.add(clip, {"key": key, "offset": offset, "size": size} | facts, sources)
-                # Those that are shown stay spread over the recording.
+                # Thinned out as they come, they stay spread over the recording.
                 previews = [*previews, clip]
                 previews = previews[::2] if len(previews) == 2 * PREVIEWS else previews
         except (MediaError, LabelMapError) as error:

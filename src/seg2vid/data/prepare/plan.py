@@ -120,7 +120,7 @@ def make_plan(options: PrepareOptions) -> Plan:
     name = "none" if teacher is None or labels == "none" else teacher.name
     looked = [_look(recording) for recording in recordings]
     rated = tuple(recording for recording, _ in looked)
-    # On all machines as on this one.
+    # Decided here, so that all machines compute alike.
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     options = replace(options, device=cast(DeviceName, device.type), precision=precision)

@@ -17,7 +17,7 @@ REASONS = {
     "black": "black frames",
     "repeated": "frames that repeat the one before",
     "cuts": "cuts between scenes, across which no clip goes (counted, nothing lost)",
-    "short": "frames in stretches too short for a clip, and rests",
+    "short": "frames in stretches too short for a clip, and what was left at the end of others",
     "unrelated": "clips whose last frame shows too little of the first",
 }
 

@@ -12,7 +12,6 @@ from itertools import filterfalse
 from typing import Any
 
 import numpy as np
-import torch
 
 from seg2vid.data.prepare.assemble import assemble_dataset, assign_splits, read_parts
 from seg2vid.data.prepare.cutting import Window
@@ -23,10 +22,10 @@ from seg2vid.data.prepare.work import work
 from seg2vid.data.prepared import INDEX, read_index
 from seg2vid.data.recordings.recording import Recording
 from seg2vid.data.shares import check_same, claimed, remove_parts
+from seg2vid.tools.devices import on_threads
 from seg2vid.tools.engines import open_engine
 from seg2vid.tools.errors import MediaError
 
-SETTINGS = "settings.json"
 SECONDS_OF_FRAME = 0.005
 """To decode, scale and compare a frame: 2 ms at 320x180, 14 ms at 1280x720; labels cost more."""
 
@@ -88,14 +87,12 @@ def _time_of_clip(plan: Plan) -> float:
     shape = (clip.num_frames + 1, clip.height, clip.width, 3)
     frames = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
     window = Window(0, list(range(len(frames))), list(frames))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     seconds = 0.0
-    for _ in range(2):  # the first one warms up
-        start = time.perf_counter()
-        make_clip(Recording("noise"), window, clip, teachers)
-        seconds = time.perf_counter() - start
-    torch.set_num_threads(threads)
+    with on_threads(1):
+        for _ in range(2):  # the first one warms up
+            start = time.perf_counter()
+            make_clip(Recording("noise"), window, clip, teachers)
+            seconds = time.perf_counter() - start
     return seconds
 
 

@@ -15,10 +15,15 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-from seg2vid.data.recordings.recording import Recording, list_pictures, list_runs, missing
+from seg2vid.data.recordings.recording import (
+    SPLITS,
+    Recording,
+    list_pictures,
+    list_runs,
+    missing,
+)
 from seg2vid.labels.space import get_label_space
 
-SPLITS = ("train", "val", "test")
 FRAMES, LABELS = "leftImg8bit_sequence", "gtFine"
 FRAMES_PER_SECOND = 17.0
 LICENCE = "Cityscapes terms: non-commercial research"

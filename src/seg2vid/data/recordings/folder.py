@@ -34,6 +34,7 @@ import numpy as np
 from seg2vid.data.recordings.recording import (
     DEFAULT_RATE,
     PICTURES,
+    SPLITS,
     VIDEOS,
     Recording,
     list_pictures,
@@ -50,7 +51,6 @@ from seg2vid.tools.plain import read_plain
 
 SPACE_FILE = "label_space.yaml"
 MANIFEST = "manifest.json"
-SPLITS = ("train", "val", "test")
 SIGNS: tuple[str, ...] = ()
 """None: any other folder, or a video, is one of these."""
 BESIDE_FRAMES = frozenset({"instances", "photos", *EXTRAS})

@@ -1,4 +1,4 @@
-"""A recording is one video with what is known of it: what every adapter lists and ``prepare`` eats.
+"""A recording is one video with what is known of it: what adapters list and ``prepare`` reads.
 
 An adapter is a module with ``SIGNS`` and ``list_recordings(root)``; its docstring draws the
 directory tree. The package's ``LAYOUTS`` names them all.
@@ -27,6 +27,7 @@ from seg2vid.structures import Clip
 from seg2vid.tools.errors import MediaError
 from seg2vid.tools.files import check_regular
 
+SPLITS = ("train", "val", "test")
 PICTURES = (".jpg", ".jpeg", ".png")
 """Endings of a frame that is a file of its own."""
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -59,7 +60,7 @@ class Recording:
     instance_files: Mapping[int, Path] = field(default_factory=dict)
     """Instance map by index of frame."""
     split: str | None = None
-    """``train``, ``val`` or ``test`` where the dataset prescribes it."""
+    """One of ``SPLITS`` where the dataset prescribes it."""
     group: str = ""
     """Recordings of one group (one person, one drive) stay in one split; empty where the recording
     stands alone.

@@ -1,4 +1,4 @@
-"""UCF-101: videos of 101 actions from the web, 320x240, and three official divisions (folds).
+"""UCF-101: videos of 101 actions from the web, 320x240, divided as in the first official fold.
 
 ::
 
@@ -22,15 +22,15 @@ SIGNS = (VIDEOS,)
 _ENTRY = re.compile(r"(?P<action>\w+)/(?P<name>v_(?P<group>\w+_g\d\d)_c\d\d)\.avi")
 
 
-def list_recordings(root: Path, fold: int = 1) -> list[Recording]:
-    """List the videos of official division ``fold`` (1, 2 or 3) that are there, by name.
+def list_recordings(root: Path) -> list[Recording]:
+    """List the videos of the first official division that are there, by name.
 
     Raises ``MediaError`` where a list is missing or none of its videos is there.
     """
     entries = {
         match["name"]: (match, split)
         for split in ("train", "test")
-        for match in _read_list(root / LISTS / f"{split}list{fold:02d}.txt")
+        for match in _read_list(root / LISTS / f"{split}list01.txt")
     }
     recordings = [
         Recording(name, video=path, split=split, group=match["group"])

@@ -183,7 +183,7 @@ class HubTeacher:
         shown = (shown.to(device) - self.mean.to(device)) / self.deviation.to(device)
         with fast_arithmetic(device, self.precision):
             logits = self.network.to(device)(pixel_values=shown).logits
-        # Classes that the label space has not are left out before the probabilities are made.
+        # Classes that the label space lacks are left out before the probabilities are made.
         likely = _resize(logits.float()[:, list(self.pairs)], size).softmax(1)
         targets = torch.tensor(list(self.pairs.values()), device=device)
         joined = likely.new_zeros(len(pictures), self.space.void_id, *size)

@@ -15,7 +15,7 @@ from seg2vid.media.video import Frame
 from seg2vid.tools.computing import Computing
 from seg2vid.tools.errors import MediaError
 
-MOST_PIXELS = 1 << 20
+COMPARED_PIXELS = 1 << 20
 """Pixels at which the probabilities of all classes are compared: more would cost gigabytes."""
 
 
@@ -28,7 +28,7 @@ def label_photo(
     Pixels no surer than ``min_confidence`` are void.
     """
     height, width = photo.shape[:2]
-    picture, scale = to_planes(photo)[None], math.sqrt(MOST_PIXELS / (height * width))
+    picture, scale = to_planes(photo)[None], math.sqrt(COMPARED_PIXELS / (height * width))
     if scale < 1:
         size = [max(1, round(side * scale)) for side in (height, width)]
         picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
