@@ -11,13 +11,21 @@ from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import DepthConfig, ModelConfig
-from seg2vid.models.depth import DepthNetwork, own_car, stand, stand_up
-from seg2vid.models.drive import FINENESS, Drive, keep_apart, last_velocity, render
+from seg2vid.models.depth import Depth, DepthNetwork, own_car, stand, stand_up
+from seg2vid.models.drive import (
+    FINENESS,
+    Drive,
+    clear_way,
+    keep_apart,
+    last_velocity,
+    render,
+    slow_down,
+)
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import MotionDecoder, hold_together
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import Clip, Latent, ScenePaths
+from seg2vid.structures import Camera, Clip, Latent, ScenePaths
 from seg2vid.training.config import OBJECTIVES
 from seg2vid.training.motion import MotionStage, recolour
 from seg2vid.transfer import encode_motion
@@ -174,7 +182,8 @@ def test_vehicles_in_the_way_drive_on_and_nothing_else_does() -> None:
     objects = torch.zeros(1, 5, 4, 3)
     objects[0, 4, :, 0] = camera[0, :, 0]
     is_vehicle = torch.tensor([[True, True, False, True, True]])
-    moved = keep_apart(ScenePaths(camera, objects, pivots), is_vehicle)
+    moved, drives = keep_apart(ScenePaths(camera, objects, pivots), is_vehicle)
+    assert drives.tolist() == [[True, False, False, True, True]]
     for index in (1, 2, 3, 4):
         assert torch.equal(moved.objects[0, index], objects[0, index])
     # A gap of 7 m is left after the last time: 12 + 16 share - 16 = 7.
@@ -187,7 +196,7 @@ def test_what_is_ahead_in_the_own_lane_neither_comes_nor_crosses() -> None:
     pivots = torch.tensor([[[30.0, 0.5], [30.0, 0.5], [30.0, -3.5]]])
     objects = torch.tensor([[[-5.0, 1.0, 0.2], [6.0, 2.0, 0.0], [-5.0, 0.0, 0.0]]])
     objects = torch.stack((objects / 2, objects), 2)
-    moved = keep_apart(ScenePaths(camera, objects, pivots), torch.ones(1, 3, dtype=torch.bool))
+    moved, _ = keep_apart(ScenePaths(camera, objects, pivots), torch.ones(1, 3, dtype=torch.bool))
     assert moved.objects[0, 0].abs().max() == 0
     assert torch.equal(moved.objects[0, 1, :, 0], objects[0, 1, :, 0])
     assert moved.objects[0, 1, :, 1:].abs().max() == 0
@@ -198,10 +207,58 @@ def test_what_leads_follows_the_bend() -> None:
     """The camera drives 28 m and 3 m to the left; the car ahead, 9 m away, keeps most of them."""
     way = torch.tensor([[[14.0, -0.8, -0.1, 0.0], [28.0, -3.0, -0.2, 0.0]]])
     pivots, objects = torch.tensor([[[9.0, 0.6]]]), torch.zeros(1, 1, 2, 3)
-    moved = keep_apart(ScenePaths(way, objects, pivots), torch.ones(1, 1, dtype=torch.bool))
+    moved, _ = keep_apart(ScenePaths(way, objects, pivots), torch.ones(1, 1, dtype=torch.bool))
     ahead, beside, _ = moved.objects[0, 0, -1]
     assert torch.isclose(9.0 + ahead - 28.0, torch.tensor(0.6 * 9.0), atol=1e-4)
     assert torch.isclose(beside / ahead, torch.tensor(-3.0 / 28.0), atol=1e-4)
+
+
+def straight_drive(metres: float, *, aside: float = 0.0, steps: int = 33) -> ScenePaths:
+    """The camera drives evenly, and aside as in a bend; there are no objects."""
+    share = torch.linspace(0, 1, steps)
+    camera = torch.stack((metres * share, aside * share**2, 0 * share, 0 * share), -1)
+    return ScenePaths(camera[None], torch.zeros(1, 0, steps, 3), torch.zeros(1, 0, 2))
+
+
+def wall_of_cars(left: int, right: int, *, metres: float) -> tuple[Depth, torch.Tensor]:
+    """Standing vehicles in some columns of the picture, all so far away; nothing else."""
+    depth = torch.full((1, 64, 128), 1 / metres)
+    stands = torch.zeros(1, 64, 128, dtype=torch.bool)
+    stands[:, 20:40, left:right] = True
+    camera = Camera(torch.tensor([130.0]), torch.tensor([[63.5, 27.0]]))
+    return Depth(depth, camera), stands
+
+
+def test_the_way_is_clear_up_to_a_gap_before_what_stands_in_it() -> None:
+    camera = straight_drive(20.0).camera
+    assert clear_way(*wall_of_cars(60, 68, metres=30.0), camera).item() == pytest.approx(23)
+    assert clear_way(*wall_of_cars(60, 68, metres=5.0), camera).item() == pytest.approx(2)
+    # 0.8 m to the side at 30 m are 3.5 pixels: these stand beside the lane.
+    assert clear_way(*wall_of_cars(70, 90, metres=30.0), camera).isinf()
+    # Fewer pixels than a thing has.
+    assert clear_way(*wall_of_cars(0, 0, metres=30.0), camera).isinf()
+    # In a bend to the right it is these that stand in the way, and not those straight ahead.
+    bend = straight_drive(30.0, aside=4.0).camera
+    assert clear_way(*wall_of_cars(60, 68, metres=30.0), bend).isinf()
+    assert clear_way(*wall_of_cars(77, 85, metres=30.0), bend).item() == pytest.approx(23)
+
+
+def test_the_camera_slows_down_and_keeps_to_its_path() -> None:
+    paths = straight_drive(20.0, aside=3.0)
+    slowed = slow_down(paths, torch.tensor([8.0])).camera[0]
+    ahead, beside = slowed[:, 0], slowed[:, 1]
+    assert 7.5 < float(ahead[-1]) <= 8
+    assert (ahead.diff() > 0).all() and (ahead.diff().diff() < 1e-5).all()
+    assert float(ahead[1]) == pytest.approx(20 / 32, rel=0.01), "it begins at its speed"
+    assert torch.allclose(beside, 3 * (ahead / 20) ** 2, atol=0.01)
+
+
+def test_a_clear_way_changes_nothing() -> None:
+    paths = straight_drive(20.0, aside=3.0)
+    for clear in (41.0, torch.inf):
+        assert torch.equal(slow_down(paths, torch.tensor([clear])).camera, paths.camera)
+    standing = straight_drive(0.0)
+    assert torch.equal(slow_down(standing, torch.tensor([0.0])).camera, standing.camera)
 
 
 # Motion.

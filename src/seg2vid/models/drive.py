@@ -7,8 +7,16 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from seg2vid.geometry import MovedScene, Scene, enlarge_scene, move_scene, rates_of, way_of
-from seg2vid.models.depth import own_car
+from seg2vid.geometry import (
+    MovedScene,
+    Scene,
+    enlarge_scene,
+    move_scene,
+    rates_of,
+    rays_of,
+    way_of,
+)
+from seg2vid.models.depth import Depth, own_car
 from seg2vid.models.layers import enlarge_labels, surface_ids
 from seg2vid.structures import Carrier, Labels, Motion, ScenePaths
 
@@ -98,11 +106,14 @@ def go_on(before: ScenePaths, after: ScenePaths, step: int) -> ScenePaths:
     return replace(before, camera=way_of(camera, 1.0), objects=objects)
 
 
-def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> ScenePaths:
+def keep_apart(
+    paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]
+) -> tuple[ScenePaths, Bool[Tensor, "batch object"]]:
     """Let vehicles that the camera would run into drive ahead of it, as they do in traffic.
 
-    What is ahead in the camera's own lane drives its way and stays in it; a vehicle in the camera's
-    way gets that share of the camera's own way which leaves a gap at the last time.
+    Also returns which do. What is ahead in the camera's own lane drives its way and stays in it; a
+    vehicle in the camera's way gets that share of the camera's own way which leaves a gap at the
+    last time.
     """
     camera, objects = paths.camera.unsqueeze(1), paths.objects
     ahead, beside = paths.pivots.unbind(-1)
@@ -120,7 +131,43 @@ def keep_apart(paths: ScenePaths, is_vehicle: Bool[Tensor, "batch object"]) -> S
     with_camera = share[..., None, None] * camera[..., :2]
     with_camera[..., 1:] *= leads
     moved = objects[..., :2] + with_camera
-    return replace(paths, objects=torch.cat((moved, objects[..., 2:]), -1))
+    return replace(paths, objects=torch.cat((moved, objects[..., 2:]), -1)), is_in_way
+
+
+def clear_way(
+    depth: Depth, stands: Bool[Tensor, "batch height width"], camera: Float[Tensor, "batch step 4"]
+) -> Float[Tensor, " batch"]:
+    """Return how many metres the camera may drive until it keeps a gap to what ``stands``.
+
+    That is what lies in its way, which bends as the path does; infinity where nothing does.
+    """
+    height, width = stands.shape[1:]
+    ahead = 1 / depth.inverse_depth.flatten(1).clamp(min=1e-3)
+    beside = rays_of(depth.camera, height, width)[:, 0] * ahead
+    driven, aside = camera[:, -1, :1].clamp(min=0.1), camera[:, -1, 1:2]
+    bend = aside * (ahead / driven).square().clamp(max=4)
+    in_way = stands.flatten(1) & (ahead > NEAR) & ((beside - bend).abs() < LANE / 2)
+    # A few stray pixels are no vehicle.
+    count = max(1, height * width // 2048)
+    near = torch.where(in_way, ahead, torch.inf).kthvalue(count, 1).values
+    return near - (0.6 * near).clamp(max=GAP)
+
+
+def slow_down(paths: ScenePaths, clear: Float[Tensor, " batch"]) -> ScenePaths:
+    """Let the camera drive along its path ever more slowly, and ``clear`` metres ahead at most.
+
+    It begins at the speed that it had.
+    """
+    gone = paths.camera[..., 0].clamp(min=0).cummax(1).values
+    clear = clear.unsqueeze(1).clamp(min=0.1)
+    allowed = torch.where(gone[:, -1:] > clear / 2, clear * (gone / clear).tanh(), gone)
+    after = torch.searchsorted(gone, allowed.contiguous()).clamp(1, gone.shape[1] - 1)
+    before, there = gone.gather(1, after - 1), gone.gather(1, after)
+    share = ((allowed - before) / (there - before).clamp(min=1e-6)).clamp(0, 1).unsqueeze(-1)
+    wide = after.unsqueeze(-1).expand_as(paths.camera)
+    camera = torch.lerp(paths.camera.gather(1, wide - 1), paths.camera.gather(1, wide), share)
+    slowed = (allowed < gone).any(1)[:, None, None]
+    return replace(paths, camera=torch.where(slowed, camera, paths.camera))
 
 
 def last_velocity(path: Float[Tensor, "batch time 4"], seconds: float) -> Velocity:

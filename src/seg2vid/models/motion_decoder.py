@@ -19,7 +19,7 @@ from seg2vid.geometry import Scene, rays_of, way_of
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car
-from seg2vid.models.drive import FINENESS, Drive, Velocity, keep_apart
+from seg2vid.models.drive import FINENESS, Drive, Velocity, clear_way, keep_apart, slow_down
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     OBJECT_FACTOR,
@@ -160,7 +160,10 @@ class MotionDecoder(nn.Module):
             if not self.training:
                 is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
                 share = pool_rows(is_vehicle.unsqueeze(1).float(), seen.rows, MAX_OBJECTS + 1)
-                paths = keep_apart(paths, share[:, 1:, 0] > 0.5)
+                paths, drives = keep_apart(paths, share[:, 1:, 0] > 0.5)
+                rest = F.pad(~drives, (1, 0)).gather(1, seen.rows.flatten(1)).view_as(seen.rows)
+                clear = clear_way(seen.depth, is_vehicle & rest, paths.camera)
+                paths = slow_down(paths, clear)
         scene = Scene(
             seen.depth.inverse_depth,
             seen.rows,
