@@ -111,7 +111,10 @@ export async function decodeDrive(boxes, model, picture, labels, objects, rows, 
   const count = Math.max(KEY_PASSES * model.numFrames, Math.ceil(before.until ?? 0));
   const paths = await decodePaths(boxes, model, scene, z, objects, middle, count, before.velocity);
   paths.pivots = pivots;
-  keepApart(paths, labels, rows, model);
+  const drives = keepApart(paths, labels, rows, model);
+  const vehicles = new Set(model.vehicles);
+  const stands = labels.map((id, pixel) => vehicles.has(id) && !drives.has(rows[pixel]));
+  slowDown(paths, clearWay(depth, stands, camera, paths, width));
   const surfaces = Int32Array.from(labels, (id, pixel) => id * ROWS + rows[pixel]);
   const residual = await decodeResidual(boxes, model, scene, z);
   if (!model.hasGround) {
@@ -251,9 +254,10 @@ function integrate(knots, units, count, model) {
   return way;
 }
 
-/** Let vehicles that the camera would run into drive ahead of it. */
+/** Let vehicles that the camera would run into drive ahead of it; return the rows that do. */
 function keepApart(paths, labels, rows, model) {
   const { camera, objects, pivots, steps } = paths;
+  const drives = new Set();
   const vehicles = new Set(model.vehicles);
   const share = poolRows(
     Float32Array.from(labels, (id) => (vehicles.has(id) ? 1 : 0)), 1, rows, ROWS,
@@ -273,11 +277,50 @@ function keepApart(paths, labels, rows, model) {
     const isInWay =
       Math.abs(beside) < 2 * LANE && Math.abs(beside + last[1] - aside) < LANE;
     if (!isInWay && !leads) continue;
+    drives.add(row + 1);
     const wanted = Math.min(0.6 * ahead, GAP);
     const part = clamp((wanted - gap) / Math.max(driven, 0.1), 0, 1);
     for (let at = 0; at < steps; at++) {
       way[3 * at] += part * camera[4 * at];
       if (leads) way[3 * at + 1] += part * camera[4 * at + 1];
+    }
+  }
+  return drives;
+}
+
+/** Return how many metres the camera may drive until it keeps a gap to what stands in its way. */
+function clearWay(depth, stands, camera, paths, width) {
+  const [driven, aside] = paths.camera.subarray(4 * (paths.steps - 1));
+  const found = [];
+  for (let pixel = 0; pixel < depth.length; pixel++) {
+    if (!stands[pixel]) continue;
+    const ahead = 1 / Math.max(depth[pixel], 1e-3);
+    const beside = (((pixel % width) - camera.x) / camera.focal) * ahead;
+    const bend = aside * Math.min((ahead / Math.max(driven, 0.1)) ** 2, 4);
+    if (ahead > NEAR && Math.abs(beside - bend) < LANE / 2) found.push(ahead);
+  }
+  found.sort((one, other) => one - other);
+  // A few stray pixels are no vehicle.
+  const near = found[Math.max(1, Math.floor(depth.length / 2048)) - 1] ?? Infinity;
+  return near - Math.min(0.6 * near, GAP);
+}
+
+/** Let the camera drive along its path ever more slowly, and so many metres ahead at most. */
+function slowDown(paths, clear) {
+  const { camera, steps } = paths;
+  const most = Math.max(clear, 0.1);
+  const gone = new Float64Array(steps);
+  for (let at = 0; at < steps; at++) gone[at] = Math.max(camera[4 * at], gone[at - 1] ?? 0);
+  if (!(gone[steps - 1] > most / 2)) return;
+  const way = camera.slice();
+  for (let at = 0, after = 1; at < steps; at++) {
+    const allowed = most * Math.tanh(gone[at] / most);
+    while (after < steps - 1 && gone[after] < allowed) after++;
+    const step = Math.max(gone[after] - gone[after - 1], 1e-6);
+    const share = clamp((allowed - gone[after - 1]) / step, 0, 1);
+    for (let kind = 0; kind < 4; kind++) {
+      const before = way[4 * (after - 1) + kind];
+      camera[4 * at + kind] = before + share * (way[4 * after + kind] - before);
     }
   }
 }
