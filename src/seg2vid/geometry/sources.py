@@ -41,15 +41,14 @@ def find_sources(
     began = moments.land(moments.rays, start + first)
     best, landed = moments.judge(began, first)
     query = (best < 0).nonzero().squeeze(1)
-    before, source = first[query], landed[query]
-    for walk in range(WALKS - 1):
-        fits, landed = moments.visit(query, start[query], source)
+    # The last surfaces that each ray was followed to, and where that led.
+    trail: tuple[Indices, ...] = (first[query], landed[query])
+    for _ in range(WALKS - 1):
+        fits, landed = moments.visit(query, start[query], trail[-1])
         best[query] = fits
         lost = (fits < 0).nonzero().squeeze(1)
-        query, before, source, landed = query[lost], before[lost], source[lost], landed[lost]
-        if walk == WALKS - 2:
-            best[query] = moments.bridge(query, start[query], before, source, landed)
-        before, source = source, landed
+        query, trail = query[lost], tuple(one[lost] for one in (*trail[-2:], landed))
+    best[query] = moments.bridge(query, start[query], *trail)
     hard = ((best < 0) | apart).nonzero().squeeze(1)
     candidates = _candidates(moments, buffer, cells, hard, first[hard])
     # Each candidate once, and the first of all was walked from already.
@@ -58,20 +57,16 @@ def find_sources(
     for one in range(1, len(candidates)):
         is_new[one] = (candidates[one] != candidates[:one]).all(0)
     candidate, number = is_new.nonzero().unbind(1)
-    source, found = candidates[candidate, number], best[hard]
-    before = source
-    for walk in range(WALKS - 1):
+    trail, found = (candidates[candidate, number],), best[hard]
+    for _ in range(WALKS - 1):
         query = hard[number]
-        fits, landed = moments.visit(query, start[query], source)
+        fits, landed = moments.visit(query, start[query], trail[-1])
         found = found.scatter_reduce(0, number, fits, "amax")
         lost = (fits < 0).nonzero().squeeze(1)
-        number, query, before, source, landed = (
-            one[lost] for one in (number, query, before, source, landed)
-        )
-        if walk == WALKS - 2:
-            fits = moments.bridge(query, start[query], before, source, landed)
-            found = found.scatter_reduce(0, number, fits, "amax")
-        before, source = source, landed
+        number, trail = number[lost], tuple(one[lost] for one in (*trail[-2:], landed))
+    query = hard[number]
+    fits = moments.bridge(query, start[query], *trail)
+    found = found.scatter_reduce(0, number, fits, "amax")
     best[hard] = found
     own = torch.where(best < 0, -1, best & LOW_WORD)
     for _ in range(1 + detail // 2):
