@@ -15,7 +15,7 @@ EDGE = 3
 """Pixels from an edge within which a surface counts as standing before what is beyond it."""
 NEARER = 1.15
 """How many times nearer than that it is at least."""
-WITHIN = 0.49
+WITHIN = 0.1
 """How far from its centre a pixel is read whose outline lies on another pixel."""
 MOST_PIXELS = 2**19
 """Pixels of several times that are rendered together: more would only take memory."""

@@ -15,7 +15,7 @@ const NEARER = 1.15;
 const REACH = 2.5;
 const WALKS = 3;
 const GROWN = [1.3, 32];
-const WITHIN = 0.49;
+const WITHIN = 0.1;
 export const AROUND = [[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]];
 
 /** Round to the nearest whole number, halves to the even one. */
