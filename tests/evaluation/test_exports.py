@@ -166,6 +166,9 @@ def test_graphs_that_do_not_fit_are_refused(
     lacking = copy(programs, tmp_path / "lacking", to="onnx")
     with pytest.raises(Seg2VidError, match=r"`export` to be installed; got no onnxruntime"):
         Model(str(lacking), TINY)
+    (lacking / "scene.pt2").unlink()
+    with pytest.raises(ModelError, match=r"a file .*lacking/scene.pt2; got none; export again"):
+        Model(str(lacking), TINY)
     (lacking / graphs.MANIFEST).write_text("{}")
     with pytest.raises(ModelError, match=r"lacking/export.json"):
         Model(str(lacking), TINY)

@@ -167,7 +167,7 @@ def _difference(found: Tensor, wanted: Tensor) -> float:
 def read_manifest(folder: Path) -> Manifest:
     """Return what a folder holds; raise ``ModelError`` for one that ``export_model`` did not write.
 
-    The same where its weights are others by now.
+    The same where its weights are others by now, or a graph is missing.
     """
     path, fix = folder / MANIFEST, "write one with: seg2vid export MODEL --to onnx -o FOLDER"
     what = "a folder that seg2vid export wrote"
@@ -178,6 +178,9 @@ def read_manifest(folder: Path) -> Manifest:
     if digest_of(find_weights(str(folder))) != manifest.model_sha256:
         got = f"other weights in {folder}"
         raise ModelError("the weights that the graphs were made of", got=got, fix="export again")
+    for box in manifest.boxes.values():
+        if not (path := folder / Path(box.file).name).is_file():
+            raise ModelError(f"a file {path}", got="none", fix="export again")
     return manifest
 
 
@@ -217,10 +220,7 @@ def open_export(folder: str | Path, runtime: Target | None = None) -> Seg2VidPip
         raise ModelError(f"graphs for {runtime}", got=f"those for {manifest.to}", fix=fix)
     sessions: dict[str, Session] = {}
     for name, box in manifest.boxes.items():
-        path = place / Path(box.file).name
-        if not path.is_file():
-            raise ModelError(f"a file {path}", got="none", fix="export again")
-        sessions[name] = FORMATS[runtime].Session(path)
+        sessions[name] = FORMATS[runtime].Session(place / Path(box.file).name)
 
     def run(name: str, inputs: Tensors) -> Tensors:
         device = inputs[0].device
