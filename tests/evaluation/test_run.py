@@ -374,7 +374,7 @@ def test_precision_changes_figures_a_little(
     of flow and the kernel distance by 5 %. The average precision is left out: an untrained network
     ranks by differences that bfloat16 does not have, and it differed by 19 %.
     """
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr("seg2vid.tools.devices.has_fast_bfloat16", lambda device: True)
     protocol = replace(TINY, precision="bfloat16")
     other = evaluate_really(model, tmp_path / "r", shared_data / "judges", protocol=protocol)
     found = differences(real, other)

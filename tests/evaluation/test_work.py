@@ -132,7 +132,7 @@ def test_a_unit_that_cannot_be_written_is_no_unit(tmp_path: Path, monkeypatch: A
 def test_networks_compute_as_the_protocol_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Any, is_fast: bool
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr("seg2vid.tools.devices.has_fast_bfloat16", lambda device: True)
     setup = quick_setup(tmp_path / "work", replace(PLAIN, clips=1, precision=precision))
     seen: list[bool] = []
 

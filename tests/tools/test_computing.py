@@ -63,9 +63,22 @@ def test_a_device_that_is_absent_is_told_in_one_line(gpus: None, name: str, ther
         choose_device(name)
 
 
-@pytest.mark.parametrize("is_fast", [True, False])
-def test_auto_is_what_is_fast_and_safe(monkeypatch: pytest.MonkeyPatch, is_fast: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: is_fast)
+@pytest.mark.parametrize(
+    ("name", "has_amx", "has_avx512_bf16", "is_fast"),
+    [
+        ("AMD EPYC 9654", False, True, True),
+        ("AMD EPYC 7763", False, False, False),
+        ("Intel(R) Xeon(R) Platinum 8480", True, True, True),
+        ("Intel(R) Xeon(R) Processor", False, True, False),
+        ("arm", False, False, False),
+    ],
+)
+def test_auto_is_what_is_fast_and_safe(
+    monkeypatch: pytest.MonkeyPatch, name: str, has_amx: bool, has_avx512_bf16: bool, is_fast: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_avx512_bf16)
+    monkeypatch.setattr(devices, "_processor_name", lambda: name)
     assert has_fast_bfloat16(CPU) is is_fast
     assert choose_precision("auto", CPU) == ("bfloat16" if is_fast else "float32")
     assert choose_precision("auto", CUDA) == "bfloat16"

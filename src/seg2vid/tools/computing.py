@@ -20,7 +20,7 @@ class Computing:
     """What computes: auto takes a GPU where there is one (cuda, then mps), else the processor."""
     precision: PrecisionName = "auto"
     """What networks compute in: auto takes bfloat16 where it is fast (GPUs of CUDA, processors with
-    AVX-512 BF16 or AMX), else float32. Weights and geometry stay in float32.
+    AMX, AMD's with AVX-512 BF16), else float32. Weights and geometry stay in float32.
     """
 
 

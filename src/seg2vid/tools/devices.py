@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, get_args
 
 import torch
 
 from seg2vid.tools.computing import PrecisionName
+from seg2vid.tools.environment import describe_machine
 from seg2vid.tools.errors import Seg2VidError
 
 _WITHIN: ContextVar[PrecisionName] = ContextVar("precision", default="auto")
@@ -34,8 +36,22 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Say whether bfloat16 is faster than float32 there: GPUs, processors with AVX-512 BF16."""
-    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    """Say whether bfloat16 is faster than float32 there.
+
+    It is on GPUs, on processors with AMX, and on AMD's with AVX-512 BF16. Intel's multiply float32
+    in two units and bfloat16 in one, so that without AMX a first frame takes a quarter longer
+    (`docs/lab_notes.md`, 2026-11-30).
+    """
+    if device.type != "cpu":
+        return device.type == "cuda"
+    if torch.cpu._is_amx_tile_supported():
+        return True
+    return torch.cpu._is_avx512_bf16_supported() and "Intel" not in _processor_name()
+
+
+@cache
+def _processor_name() -> str:
+    return str(describe_machine()["processor"])
 
 
 def choose_precision(name: PrecisionName, device: torch.device) -> PrecisionName:
