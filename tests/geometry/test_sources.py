@@ -72,3 +72,17 @@ def test_labels_that_the_flow_reads_are_those_of_the_source() -> None:
     source = moved.source[0, 0]
     shown = source >= 0
     assert torch.equal(read[shown], surfaces.flatten()[source[shown]])
+
+
+@pytest.mark.parametrize("yaw", [0.3, -0.3])
+def test_what_turns_into_view_is_hidden(yaw: float) -> None:
+    """However rough the depth along the edge is, the first frame shows nothing beyond it."""
+    depth, surfaces = street()
+    rough = depth * (1 + 0.1 * torch.rand(depth.shape, generator=torch.Generator().manual_seed(0)))
+    rows, paths = torch.zeros_like(surfaces), drive((1.0, 0.3, yaw, 0.0))
+    motion = move_scene(Scene(rough, rows, surfaces, CAMERA, paths)).motion
+    read = pixel_grid(HEIGHT, WIDTH, like=depth) + motion.backward_flow[0, 0]
+    x, y = read[:, motion.backward_visible[0, 0, 0] > 0]
+    assert len(x) > HEIGHT * WIDTH / 4
+    assert x.min() > -1.5 and x.max() < WIDTH + 0.5
+    assert y.min() > -1.5 and y.max() < HEIGHT + 0.5

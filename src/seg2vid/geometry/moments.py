@@ -112,7 +112,8 @@ class Moments:
         """Return the key of ``source`` where its ray passes between it and ``before``, else -1.
 
         So it does where the ray went from ``before`` to ``source`` and from there back, no farther
-        than ``REACH`` and all on one surface, whose depth is a little uneven there.
+        than ``REACH`` and all on one surface, whose depth is a little uneven there. A ray that
+        leaves the picture goes back and forth along its edge, and shows nothing.
         """
         steps = self._step(before, source), self._step(source, landed)
         surface = self.surfaces.index_select(0, source)
@@ -125,8 +126,10 @@ class Moments:
         chosen = torn.nonzero().squeeze(1)
         source = source[chosen]
         rays = self.rays.index_select(1, query[chosen])
-        _, distance = self.land(rays, start[chosen] + source)
-        keys[chosen] = torch.where(distance >= 0, depth_key(distance, source), -1)
+        place, distance = self.land(rays, start[chosen] + source)
+        last = place.new_tensor([[self.width - 0.5], [self.height - 0.5]])
+        bridges = ((place >= -0.5) & (place < last)).all(0) & (distance >= 0)
+        keys[chosen] = torch.where(bridges, depth_key(distance, source), -1)
         return keys
 
     def _step(self, source: Indices, target: Indices) -> Float[Tensor, "2 query"]:

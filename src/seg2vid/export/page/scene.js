@@ -231,7 +231,7 @@ class Moment {
 
   /** Return whether a ray that went from `before` to `source` passes between them. */
   bridges(pixel, before, source) {
-    const { width, surfaces, next } = this;
+    const { width, height, surfaces, next } = this;
     const [x, y] = [source % width, Math.floor(source / width)];
     const fromX = x - (before % width);
     const fromY = y - Math.floor(before / width);
@@ -239,8 +239,11 @@ class Moment {
     const toY = Math.floor(next / width) - y;
     if (fromX * toX + fromY * toY >= 0 || this.distance < 0) return false;
     const farthest = Math.max(Math.abs(fromX), Math.abs(fromY), Math.abs(toX), Math.abs(toY));
+    // A ray that leaves the picture goes back and forth along its edge, and shows nothing.
+    const isBeside = this.x < -0.5 || this.x >= width - 0.5;
+    if (isBeside || this.y < -0.5 || this.y >= height - 0.5 || farthest > REACH) return false;
     const surface = surfaces[source];
-    return farthest <= REACH && surfaces[before] === surface && surfaces[next] === surface;
+    return surfaces[before] === surface && surfaces[next] === surface;
   }
 
   /** Walk from a surface to the one where a ray lands; return it, or -1 where it is lost. */
