@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from seg2vid.transfer import play_motion as play_motion
     from seg2vid.transfer import resample_code as resample_code
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _NAMES = {
     "pipeline": "Seg2VidPipeline",
