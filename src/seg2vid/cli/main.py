@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[type, str]] = {
     "toycity": (options.ToyCity, "seg2vid.cli.data.toycity"),
     "train first-frame": (training_options.TrainFirstFrame, "seg2vid.cli.training.train_stage"),
     "train motion": (training_options.TrainMotion, "seg2vid.cli.training.train_stage"),
+    "train refiner": (training_options.TrainRefiner, "seg2vid.cli.training.train_stage"),
     "train segmenter": (training_options.TrainSegmenter, "seg2vid.cli.training.train_stage"),
     "train replay": (training_options.TrainReplay, "seg2vid.cli.training.train_replay"),
     "export": (options.Export, "seg2vid.cli.export.export"),

@@ -1,10 +1,16 @@
-"""The verbs that train: train first-frame, motion, segmenter and replay."""
+"""The verbs that train: train first-frame, motion, refiner, segmenter and replay."""
 
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
-from seg2vid.cli.training_options import TrainFirstFrame, TrainMotion, TrainReplay, TrainSegmenter
+from seg2vid.cli.training_options import (
+    TrainFirstFrame,
+    TrainMotion,
+    TrainRefiner,
+    TrainReplay,
+    TrainSegmenter,
+)
 from seg2vid.data.sources import open_training_data, open_validation_data
 from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.models.config import preset
@@ -18,7 +24,9 @@ from seg2vid.training.recipes import change, make_stage, read_recipe
 from seg2vid.training.run import run
 
 
-def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iterator[str]:
+def train_stage(
+    options: TrainFirstFrame | TrainMotion | TrainRefiner | TrainSegmenter,
+) -> Iterator[str]:
     """Train the stage that ``options`` are for, with its messages on the terminal."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     training, model, judges = options.stage(), preset("geometry"), None
@@ -51,6 +59,9 @@ def train_stage(options: TrainFirstFrame | TrainMotion | TrainSegmenter) -> Iter
         raise TrainingError(what, got=got, fix="set --features 1, or leave --vgg19 out")
     stage = make_stage(training, model, space=space, judges=judges, vgg19=vgg19)
     start = None if options.start_from is None else find_weights(options.start_from)
+    if start is None and isinstance(options, TrainRefiner):
+        what, fix = "the model whose refiner is trained", "name it, as in --start-from toycity"
+        raise TrainingError(what, got="no --start-from", fix=fix)
     if start is not None:
         taken = inherit(stage, load_checkpoint(start))
         logging.info("%8s  %s: %s", "from", options.start_from, taken.describe())

@@ -10,6 +10,7 @@ from seg2vid.tools.ranges import ranged
 from seg2vid.training.config import (
     FirstFrameTrainingConfig,
     MotionTrainingConfig,
+    RefinerTrainingConfig,
     RunConfig,
     SegmenterTrainingConfig,
 )
@@ -74,6 +75,16 @@ class TrainMotion(TrainModelOptions):
 
     stage: ClassVar = MotionTrainingConfig
     training: dict[str, Any] = field(metadata={"fields_of": MotionTrainingConfig})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRefiner(TrainModelOptions):
+    """Train a model's refiner on photos with label maps; the same command resumes."""
+
+    data: list[str]
+    """Folder with photos/ and labels/, or a prepared dataset; give it again for more."""
+    stage: ClassVar = RefinerTrainingConfig
+    training: dict[str, Any] = field(metadata={"fields_of": RefinerTrainingConfig})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,6 +148,30 @@ class MotionTrainingConfig(TrainingConfig):
 
 
 @dataclass(frozen=True)
+class RefinerTrainingConfig(TrainingConfig):
+    """How the refiner is trained on photographs."""
+
+    steps: int = ranged(2_000, 1)
+    learning_rate: float = ranged(3e-4, 0)
+    warm_up: int = ranged(100, 0)
+    discriminator_learning_rate: float = 4e-4
+    refinement: float = 2.0
+    """Weight of the L1 distance between what was painted and the photograph."""
+    perceptual: float = 5.0
+    """Weight of LPIPS between the photographs with what was painted and as they are."""
+    labels: float = 0.2
+    """Weight of the refiner's label prediction."""
+    patch: float = 0.5
+    """Weight of what the patch discriminator says of what was painted; with 0 there is none."""
+    turned_share: float = 0.5
+    """Share of drives that turn besides, so that a strip at a side is to be painted."""
+    turn: float = 0.5
+    """Largest such turn, in radians."""
+    average_decay: float = 0.995
+    """Decay of the moving average of the refiner's weights, which is what is saved."""
+
+
+@dataclass(frozen=True)
 class SegmenterTrainingConfig(TrainingConfig):
     """How the segmenter is trained."""
 
@@ -208,6 +232,7 @@ Without terms of consistency for ``geometry``: a moving scene's flows and visibi
 STAGE_NAMES: dict[type, str] = {
     FirstFrameTrainingConfig: "first-frame",
     MotionTrainingConfig: "motion",
+    RefinerTrainingConfig: "refiner",
     SegmenterTrainingConfig: "segmenter",
 }
 """What each configuration trains, as the command line calls it."""

@@ -25,16 +25,19 @@ from seg2vid.training.config import (
     STAGE_NAMES,
     FirstFrameTrainingConfig,
     MotionTrainingConfig,
+    RefinerTrainingConfig,
     SegmenterTrainingConfig,
 )
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.motion import MotionStage
+from seg2vid.training.refiner import RefinerStage
 from seg2vid.training.segmenter import SegmenterStage
 from seg2vid.training.stage import Stage
 
 STAGES: dict[type, Any] = {
     FirstFrameTrainingConfig: FirstFrameStage,
     MotionTrainingConfig: MotionStage,
+    RefinerTrainingConfig: RefinerStage,
     SegmenterTrainingConfig: SegmenterStage,
 }
 """What each configuration trains."""

@@ -29,11 +29,13 @@ from seg2vid.media.generated import to_pixels
 from seg2vid.media.pictures import write_image
 from seg2vid.media.video import VideoWriter
 from seg2vid.models.animator import choose_labels
+from seg2vid.models.layers import enlarge_labels
 from seg2vid.structures import Animation, Clip, Frames, Labels
 from seg2vid.tools.errors import TrainingError
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.losses import fold
 from seg2vid.training.motion import MotionStage
+from seg2vid.training.refiner import RefinerStage
 from seg2vid.training.segmenter import SegmenterStage
 from seg2vid.training.stage import Stage
 
@@ -43,7 +45,10 @@ Picked = Callable[[], Clip]
 """Reads one held-out clip."""
 
 HIGHER_IS_BETTER = ("accuracy", "precision", "IoU", "diversity")
-CHOICES = ("LPIPS, posterior", "LPIPS, own look", "L1, posterior", "L1, own look", "pixel accuracy")
+CHOICES = (
+    *("LPIPS, posterior", "LPIPS, own look", "LPIPS, painted"),
+    *("L1, posterior", "L1, own look", "L1, painted", "pixel accuracy"),
+)
 """What chooses the best weights unless the user says otherwise: the first that a stage has."""
 
 
@@ -177,6 +182,23 @@ def _confusion(said: Labels, exact: Labels, space: LabelSpace) -> Int[Tensor, "b
     return confusion_matrix(said, exact, num_classes=space.void_id, void_id=space.void_id)
 
 
+def refiner_figures(stage: RefinerStage, clip: Clip) -> Figures:
+    """Compare what is painted, where a drive by a fixed seed uncovers it, with the photograph."""
+    given, painted, logits = stage.repaint(clip, torch.Generator().manual_seed(0))
+    hidden, real = given.visible == 0, clip.first_frame
+    if not hidden.any():
+        return {"L1, painted": math.nan}
+    figures = {"L1, painted": float((painted - real).abs().mean(1, True)[hidden].mean())}
+    if (distance := stage.perceptual_networks.perceptual) is not None:
+        figures["LPIPS, painted"] = float(distance(painted, real).mean())
+    said = enlarge_labels(logits.argmax(1), 2)
+    exact = torch.where(hidden[:, 0], clip.label_map, stage.space.void_id)
+    figures["label accuracy, painted"] = float(
+        pixel_accuracy_of(_confusion(said, exact, stage.space))
+    )
+    return figures
+
+
 def segmenter_figures(stage: SegmenterStage, clip: Clip) -> Figures:
     """Compare predicted with given labels of one photo."""
     confusion = _confusion(stage.average(clip.first_frame).argmax(1), clip.label_map, stage.space)
@@ -189,6 +211,7 @@ def segmenter_figures(stage: SegmenterStage, clip: Clip) -> Figures:
 FIGURES: dict[type, Callable[[Any, Clip], Figures]] = {
     FirstFrameStage: first_frame_figures,
     MotionStage: motion_figures,
+    RefinerStage: refiner_figures,
     SegmenterStage: segmenter_figures,
 }
 """What each stage is measured by."""
