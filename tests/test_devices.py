@@ -19,9 +19,14 @@ from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_tracker import _Pictures
 from seg2vid.structures import Clip, Frames, Labels, Objects, Pictures, ScenePaths
 from seg2vid.tools.files import EXTRAS
-from seg2vid.training.config import PAPER_TRAINING, SegmenterTrainingConfig
+from seg2vid.training.config import (
+    PAPER_TRAINING,
+    RefinerTrainingConfig,
+    SegmenterTrainingConfig,
+)
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.motion import MotionStage
+from seg2vid.training.refiner import RefinerStage
 from seg2vid.training.segmenter import SegmenterStage
 from seg2vid.training.stage import Stage
 from seg2vid.training.validation import measure
@@ -129,6 +134,8 @@ def stages() -> Iterator[Any]:
     yield "motion", MotionStage, SMALL, motion
     yield "motion of pictures", MotionStage, SMALL, replace(motion, exact_motion=False)
     yield "paper", MotionStage, replace(PAPER, num_frames=NUM_FRAMES), paper
+    refiner = RefinerTrainingConfig(batch_size=2, perceptual=0.0, patch=0.0)
+    yield "refiner", RefinerStage, SMALL, refiner
     yield "segmenter", SegmenterStage, SMALL, SegmenterTrainingConfig(batch_size=2, blur=1.5)
 
 

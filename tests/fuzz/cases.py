@@ -485,6 +485,7 @@ COMMANDS: dict[str, Callable[[Case], list[object]]] = {
     "toycity": toycity,
     "train first-frame": _train("first-frame"),
     "train motion": _train("motion"),
+    "train refiner": _train("refiner"),
     "train segmenter": _train("segmenter"),
     "train replay": replay,
     "assemble": assemble,
@@ -511,7 +512,7 @@ class Border:
 
 
 LABELS = ("labels check", "labels convert", "labels check", "generate")
-STAGES = ("train motion", "train first-frame", "train segmenter")
+STAGES = ("train motion", "train first-frame", "train refiner", "train segmenter")
 WRITERS = (
     *("generate", "labels convert", "segment", "assemble", "toycity", "judges convert", "convert"),
     *("prepare", "evaluate", "train motion"),

@@ -31,7 +31,7 @@ from tests.tiny import street_map
 CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda", "mps"))
 COMPUTING = {
     *("generate", "animate", "segment", "prepare", "dataset", "evaluate"),
-    *("train first-frame", "train motion", "train segmenter"),
+    *("train first-frame", "train motion", "train refiner", "train segmenter"),
 }
 
 

@@ -165,7 +165,7 @@ class RefinerTrainingConfig(TrainingConfig):
     """Weight of what the patch discriminator says of what was painted; with 0 there is none."""
     turned_share: float = 0.5
     """Share of drives that turn besides, so that a strip at a side is to be painted."""
-    turn: float = 0.5
+    turn: float = 0.4
     """Largest such turn, in radians."""
     average_decay: float = 0.995
     """Decay of the moving average of the refiner's weights, which is what is saved."""

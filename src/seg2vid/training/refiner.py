@@ -154,8 +154,9 @@ class RefinerStage(Stage):
         dice = torch.rand(2, len(photo), generator=generator).to(photo.device)
         z = decoder.draw(objects, generator).to(self.device)
         drive = decoder.drive(photo, label_map, z, objects)
-        last = decoder.key_passes * decoder.num_frames
-        scene = drive.at(torch.rand(1, generator=generator).to(photo.device) * last)
+        # What a pass has uncovered is painted at its end.
+        time = torch.rand(1, generator=generator).to(photo.device) * decoder.num_frames
+        scene = drive.at(time)
         turn = (2 * dice[0] - 1) * config.turn * (dice[1] < config.turned_share)
         camera = -scene.paths.camera
         camera[:, :, 2] += turn.unsqueeze(1)

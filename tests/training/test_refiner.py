@@ -1,0 +1,157 @@
+"""The refiner's training on photographs: what a drive back hides, and what learns from it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from seg2vid.cli.main import main
+from seg2vid.data.clips import render_toycity, stack
+from seg2vid.data.sample import still_of
+from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.models.checkpoint import load_checkpoint
+from seg2vid.models.weights import find_weights
+from seg2vid.structures import Clip
+from seg2vid.tools.errors import TrainingError
+from seg2vid.training import run as train
+from seg2vid.training.config import RefinerTrainingConfig
+from seg2vid.training.fine_tune import inherit
+from seg2vid.training.refiner import RefinerStage, _verdict
+from tests.models.test_paper import SMALL as PAPER
+from tests.tiny import CONFIG, HEIGHT, QUIET, WIDTH, InMemory, write_clips
+
+TRAINING = RefinerTrainingConfig(steps=4, batch_size=2, warm_up=1, perceptual=0.0, patch=0.0)
+
+
+def stills(count: int = 2) -> list[Clip]:
+    city = ToyCityConfig(height=HEIGHT, width=WIDTH, num_frames=1)
+    return [still_of(render_toycity(seed, city), 0) for seed in range(count)]
+
+
+@pytest.fixture
+def photos() -> Clip:
+    return stack(stills())
+
+
+def stage_of(**changes: float) -> RefinerStage:
+    torch.manual_seed(0)
+    return RefinerStage(CONFIG, replace(TRAINING, **changes)).train()
+
+
+def trained() -> RefinerStage:
+    """A stage whose depth has seen streets: the bundled model, with a tiny stage's settings."""
+    checkpoint = load_checkpoint(find_weights("toycity"))
+    stage = RefinerStage(checkpoint.config, TRAINING)
+    inherit(stage, checkpoint)
+    return stage
+
+
+def weights(module: nn.Module) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in module.state_dict().values()]
+
+
+def test_what_is_still_seen_is_the_photograph_and_the_rest_is_not() -> None:
+    city = ToyCityConfig(height=128, width=256, num_frames=1)
+    clip = still_of(render_toycity(900_015, city), 0)
+    stage = trained()
+    given = stage.uncover(clip, torch.Generator().manual_seed(3))
+    visible = given.visible[0, 0] > 0
+    assert 0.02 < float((~visible).float().mean()) < 0.9
+    off = (given.warped - clip.first_frame)[0].abs().mean(0)
+    assert float(off[visible].mean()) < 0.02 < 0.05 < float(off[~visible].mean())
+    assert torch.equal(given.label_map[0][visible], clip.label_map[0][visible])
+
+
+def test_a_turn_hides_a_strip_at_one_side() -> None:
+    """Turned back to the left, what the photograph shows at its right is out of sight."""
+    city = ToyCityConfig(height=128, width=256, num_frames=1)
+    clip, stage = still_of(render_toycity(900_015, city), 0), trained()
+    stage.training_config = replace(TRAINING, turned_share=1.0, turn=0.5)
+    sides = set()
+    for seed in range(6):
+        visible = stage.uncover(clip, torch.Generator().manual_seed(seed)).visible[0, 0]
+        left, right = visible[20:100, :4].mean(), visible[20:100, -4:].mean()
+        if abs(float(left - right)) > 0.8:
+            sides.add(float(left) < float(right))
+    assert sides == {True, False}
+
+
+def test_the_same_seed_hides_the_same(photos: Clip) -> None:
+    stage = stage_of()
+    given, again, other = (
+        stage.uncover(photos, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(given.picture, again.picture) and torch.equal(given.visible, again.visible)
+    assert not torch.equal(given.picture, other.picture)
+
+
+def test_the_refiner_alone_learns_and_its_average_is_shipped(photos: Clip) -> None:
+    stage = stage_of(average_decay=0.5)
+    refiner = stage.animator.refiner
+    assert refiner is not None
+    rest = (stage.animator.flow_decoder, stage.motion_encoder)
+    kept, before = [weights(module) for module in rest], weights(refiner)
+    stage.take_turns(photos, stage.make_optimizers(), torch.Tensor.backward)
+    for module, values in zip(rest, kept, strict=True):
+        assert all(map(torch.equal, values, weights(module)))
+    assert not all(map(torch.equal, before, weights(refiner)))
+    assert stage.boxes()["animator"] is stage.average
+    shipped = stage.average.refiner
+    assert shipped is not None and not all(map(torch.equal, before, weights(shipped)))
+
+
+def test_discriminator_and_refiner_take_turns(photos: Clip) -> None:
+    stage = stage_of(patch=0.5)
+    patches = stage.patch_discriminator
+    assert patches is not None
+    before = weights(patches.heads)
+    terms = stage.take_turns(photos, stage.make_optimizers(), torch.Tensor.backward)
+    assert {"patch", "refinement", "labels", "discriminator"} == set(terms)
+    assert not all(map(torch.equal, before, weights(patches.heads)))
+    assert all(parameter.requires_grad for parameter in patches.heads.parameters())
+
+
+def test_a_verdict_is_of_what_was_painted() -> None:
+    where = torch.zeros(1, 1, 8, 8)
+    where[..., 4:] = 1
+    logits = torch.zeros(1, 1, 4, 4)
+    logits[..., :2], logits[..., 2:] = 100.0, 3.0
+    assert float(_verdict([logits, logits], where)) == pytest.approx(3.0)
+    assert float(_verdict([logits], torch.zeros_like(where))) == 0
+
+
+def test_a_run_ends_the_same_after_a_stop_and_can_be_assembled(tmp_path: Path) -> None:
+    sources = [(InMemory(stills(3)), 1.0)]
+
+    def run(name: str, **more: int) -> Path:
+        return train.run(
+            stage_of(), sources, tmp_path / name, replace(QUIET, sheet_every=2, **more)
+        )
+
+    whole = load_checkpoint(run("whole"))
+    run("parts", max_steps=2)
+    parts = load_checkpoint(run("parts")).weights
+    assert whole.weights.keys() == parts.keys()
+    assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.weights.items())
+    assert {name.split(".")[0] for name in parts} == {"animator", "motion_encoder"}
+    assert (tmp_path / "whole" / "sheets" / "step_000002.png").is_file()
+
+
+def test_networks_without_a_scene_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"moves a scene and refines it; got architecture pap"):
+        RefinerStage(PAPER, TRAINING)
+    with pytest.raises(TrainingError, match=r"got architecture geometry, refinement False; use"):
+        RefinerStage(replace(CONFIG, refinement=False), TRAINING)
+
+
+def test_a_refiner_is_trained_within_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = write_clips(tmp_path / "clips")
+    size = ("--model.height", str(HEIGHT), "--model.width", str(WIDTH))
+    command = ["train", "refiner", "--data", str(clips), "-o", str(tmp_path / "run"), *size]
+    assert main([*command, "--without-features", "true"]) == 1
+    assert "the model whose refiner is trained; got no --start-from" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
