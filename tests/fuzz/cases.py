@@ -419,7 +419,7 @@ def _train(stage: str) -> Callable[[Case], list[object]]:
             0,
         ]
         found += [] if stage == "segmenter" else ["--without-features"]
-        if "model" in case.damaged:
+        if "model" in case.damaged or stage == "refiner":
             found += ["--start-from", case.given("model")]
         is_short = stage == "motion" and "run" in case.damaged and case.dice.random() < 0.3
         return [*found, "--max-steps", 2, *([] if is_short else ["--dry-run"])]

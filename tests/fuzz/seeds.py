@@ -53,6 +53,7 @@ NETWORKS = {name: one for name, one in to_dict(SMALL).items() if name != "label_
 TRAINING: dict[str, dict[str, Any]] = {
     "first-frame": {"batch_size": 2, "discriminator_width": 4},
     "motion": {"batch_size": 2, "trained_frames": 2, "refined_frames": 1, "warm_up": 3},
+    "refiner": {"batch_size": 2, "patch": 0.0},
     "segmenter": {"batch_size": 2, "blur": 1.5},
 }
 PROTOCOL = {
