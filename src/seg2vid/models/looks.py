@@ -10,7 +10,7 @@ from seg2vid.structures import Look
 from seg2vid.tools.errors import ModelError
 
 Present = Float[Tensor, "batch segment"]
-PICTURE_RANGE, CLASS_RANGE = 0.8, 1.65
+PICTURE_RANGE, CLASS_RANGE = 0.8, 1.8
 """How far from their mean looks of whole pictures, and of classes that do not move, are drawn, in
 units of how far known ones are. With each class from a picture of its own: the wider, the more
 pictures differ, and the farther they are from photographs (lab notes, 2026-11-30).
