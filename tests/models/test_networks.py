@@ -21,6 +21,7 @@ from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_encoder import MotionEncoder, draw_latent
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import Animation, Latent, Motion, ScenePaths
+from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import FirstFrameTrainingConfig
 from tests import tiny
 
@@ -493,3 +494,9 @@ def test_a_new_object_gets_the_mean_of_the_prior() -> None:
     z = motion_decoder().draw(torch.where(objects == 1, 1, 0), seeded(0))
     carried = continue_latent(z, still(1), objects).foreground.permute(0, 2, 3, 1)
     assert (carried[objects == 2] == 0).all() and carried[objects == 1].abs().min() > 0
+
+
+def test_depth_that_ends_before_an_eighth_is_refused() -> None:
+    config = replace(tiny.CONFIG, depth=replace(tiny.CONFIG.depth, widths=(4, 4, 6)))
+    with pytest.raises(ModelError, match=r"4 depth.widths or more, down to an eighth.*; got 3; gi"):
+        MotionDecoder(config)

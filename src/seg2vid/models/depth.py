@@ -23,6 +23,7 @@ from seg2vid.models.layers import (
     upsample,
 )
 from seg2vid.structures import Camera, Carrier, InverseDepth, Labels, Pictures
+from seg2vid.tools.errors import ModelError
 
 Coarse = Float[Tensor, "batch channel coarse_height coarse_width"]
 Feet = Float[Tensor, "batch 3 height width"]
@@ -58,10 +59,15 @@ class DepthNetwork(nn.Module):
     ) -> None:
         """``sky`` has no depth; ``thin`` are classes of what stands upright, one depth from foot
         to top: poles and what they carry; ``ground`` those that all stands on.
+
+        Raises ``ModelError`` for widths that end before an eighth of the size.
         """
         super().__init__()
         self.sky, self.thin, self.ground = sky, thin, ground
         widths = config.widths
+        if len(widths) <= EIGHTH:
+            what = f"{EIGHTH + 1} depth.widths or more, down to an eighth of the size"
+            raise ModelError(what, got=len(widths), fix="give one for each halving of the size")
         self.feature_channels = widths[EIGHTH]
         self.embedding = LabelEmbedding(num_channels, 8)
         # Picture, whether there is one, labels, place, feet.
