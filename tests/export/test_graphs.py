@@ -216,6 +216,8 @@ def test_an_error_above_the_bound_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(graphs, "boxes_of", lambda pipe: {"camera": boxes_of(pipe)["camera"]})
+    # On some processors this box has none at all.
+    monkeypatch.setattr(graphs, "largest_error", lambda session, calls: 1e-6)
     words = ["export", str(model), "-o", str(tmp_path / "out"), "--bound", "0"]
     assert main(words) == 2
     assert list(tmp_path.iterdir()) == []
