@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from seg2vid.cli.main import main
@@ -12,13 +13,16 @@ from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.sample import still_of
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.models.checkpoint import load_checkpoint
+from seg2vid.models.config import to_dict
 from seg2vid.models.weights import find_weights
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import TrainingError
 from seg2vid.training import run as train
 from seg2vid.training.config import RefinerTrainingConfig
 from seg2vid.training.fine_tune import inherit
-from seg2vid.training.refiner import RefinerStage, _verdict
+from seg2vid.training.refiner import RefinerStage, Uncovered, _verdict
+from seg2vid.training.validation import measure
+from tests.evaluation_runs import write_model
 from tests.models.test_paper import SMALL as PAPER
 from tests.tiny import CONFIG, HEIGHT, QUIET, WIDTH, InMemory, write_clips
 
@@ -120,7 +124,7 @@ def test_a_verdict_is_of_what_was_painted() -> None:
     assert float(_verdict([logits], torch.zeros_like(where))) == 0
 
 
-def test_a_run_ends_the_same_after_a_stop_and_can_be_assembled(tmp_path: Path) -> None:
+def test_a_run_ends_the_same_after_a_stop(tmp_path: Path) -> None:
     sources = [(InMemory(stills(3)), 1.0)]
 
     def run(name: str, **more: int) -> Path:
@@ -138,18 +142,51 @@ def test_a_run_ends_the_same_after_a_stop_and_can_be_assembled(tmp_path: Path) -
 
 
 def test_networks_without_a_scene_are_refused() -> None:
-    with pytest.raises(TrainingError, match=r"moves a scene and refines it; got architecture pap"):
+    with pytest.raises(TrainingError, match=r"refines it by labels; got architecture paper, .*; u"):
         RefinerStage(PAPER, TRAINING)
-    with pytest.raises(TrainingError, match=r"got architecture geometry, refinement False; use"):
+    with pytest.raises(TrainingError, match=r"refinement False, semantics split, .*; use --preset"):
         RefinerStage(replace(CONFIG, refinement=False), TRAINING)
+    with pytest.raises(TrainingError, match=r"refinement True, semantics none, classes road, .*;"):
+        RefinerStage(replace(CONFIG, semantics="none"), TRAINING)
+
+
+def test_a_perfect_refiner_has_no_error(photos: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, clip = stage_of(), photos.sample(0)
+    real = torch.nn.functional.one_hot(clip.label_map, 20)[:, ::2, ::2].permute(0, 3, 1, 2).float()
+    flat = clip.label_map[:, ::2, ::2].repeat_interleave(2, 1).repeat_interleave(2, 2)
+    # At half resolution a label is that of four pixels only where these are alike.
+    given = Uncovered(
+        clip.first_frame,
+        clip.first_frame,
+        clip.label_map,
+        (flat != clip.label_map).unsqueeze(1) * 1.0,
+    )
+    assert float(given.visible.mean()) < 0.5
+    monkeypatch.setattr(stage, "repaint", lambda *_: (given, clip.first_frame, real))
+    assert measure(stage, clip) == {"L1, painted": 0, "label accuracy, painted": 1}
+    monkeypatch.setattr(
+        stage, "repaint", lambda *_: (given, clip.first_frame + 0.1, real.roll(1, 1))
+    )
+    found = measure(stage, clip)
+    assert found["L1, painted"] == pytest.approx(0.1) and found["label accuracy, painted"] == 0
 
 
 def test_a_refiner_is_trained_within_a_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clips = write_clips(tmp_path / "clips")
-    size = ("--model.height", str(HEIGHT), "--model.width", str(WIDTH))
-    command = ["train", "refiner", "--data", str(clips), "-o", str(tmp_path / "run"), *size]
-    assert main([*command, "--without-features", "true"]) == 2
+    clips, model = write_clips(tmp_path / "clips"), write_model(tmp_path / "model")
+    networks = {name: one for name, one in to_dict(CONFIG).items() if name != "label_space"}
+    recipe = {"stage": "refiner", "model": networks, "training": {"batch_size": 2, "patch": 0.0}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
+    words = ["--recipe", str(tmp_path / "own.yaml"), "--steps", "1", "--without-features", "true"]
+    run, joined = tmp_path / "run", tmp_path / "joined"
+    command = ["train", "refiner", "--data", str(clips), "-o", str(run), *words]
+    assert main(command) == 2
     assert "the model whose refiner is trained; got no --start-from" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
+    assert not run.exists()
+    settings = ["--measured-steps", "0", "--validate-every", "0", "--sheet-every", "0"]
+    assert main([*command, "--start-from", model, *settings]) == 0
+    assert main(["assemble", model, str(run / "model.safetensors"), "-o", str(joined)]) == 0
+    before, after = (load_checkpoint(find_weights(str(one))).weights for one in (model, joined))
+    changed = {name for name, one in before.items() if not torch.equal(one, after[name])}
+    assert changed and all(name.startswith("animator.refiner.") for name in changed)

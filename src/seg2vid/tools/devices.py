@@ -38,9 +38,8 @@ def choose_device(name: str | torch.device) -> torch.device:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Say whether bfloat16 is faster than float32 there.
 
-    It is on GPUs, on processors with AMX, and on AMD's with AVX-512 BF16. Intel's multiply float32
-    in two units and bfloat16 in one, so that without AMX a first frame takes a quarter longer
-    (`docs/lab_notes.md`, 2026-11-30).
+    It is on GPUs, on processors with AMX, and on AMD's with AVX-512 BF16. On Intel's without AMX a
+    first frame takes a quarter longer in it (``docs/lab_notes.md``, 2026-11-30).
     """
     if device.type != "cpu":
         return device.type == "cuda"

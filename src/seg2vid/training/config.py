@@ -259,8 +259,8 @@ class RunConfig:
     device: DeviceName = "auto"
     """What trains: auto takes GPUs where there are some (cuda, then mps), else the processor."""
     precision: PrecisionName = "auto"
-    """What networks compute in: auto is float32; bfloat16 is half again as fast on processors that
-    have it, and newer GPUs have it, too.
+    """What networks compute in: auto is float32; bfloat16 is half again as fast on AMD's processors
+    with AVX-512 BF16, slower on Intel's without AMX, and newer GPUs have it, too.
     """
     devices: int = ranged(0, 0)
     """Processes on each machine: GPUs where there are some; 0 for every GPU, or one process."""

@@ -25,7 +25,7 @@ from seg2vid.models.patch_discriminator import PatchDiscriminator, Scale, augmen
 from seg2vid.structures import Clip, Labels, Look, Objects, Pictures
 from seg2vid.training.config import FirstFrameTrainingConfig
 from seg2vid.training.losses import Scalar, adversarial_loss, look_divergence
-from seg2vid.training.stage import Stage, Terms, make_adam
+from seg2vid.training.stage import Stage, Terms, make_adam, resting
 
 
 class FirstFrameStage(Stage):
@@ -65,15 +65,9 @@ class FirstFrameStage(Stage):
 
     def turns(self, clip: Clip) -> Iterator[Terms]:
         """Yield the generator's terms, then, once they are heard, those of the discriminators."""
-        learning = [p for p in self._discriminator_parameters() if p.requires_grad]
-        for parameter in learning:
-            parameter.requires_grad_(False)
-        try:
+        with resting(self._discriminator_parameters()):
             terms, painted, label_map = self._paint(clip)
             yield terms
-        finally:
-            for parameter in learning:
-                parameter.requires_grad_(True)
         if self.step >= self.training_config.adversarial_start:
             others = self._discriminate(clip.first_frame, painted.detach(), label_map)
             floor = self.training_config.discriminator_floor

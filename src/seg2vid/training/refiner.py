@@ -28,7 +28,7 @@ from seg2vid.tools.errors import TrainingError
 from seg2vid.training import losses
 from seg2vid.training.config import RefinerTrainingConfig
 from seg2vid.training.losses import Scalar
-from seg2vid.training.stage import Stage, Terms, make_adam
+from seg2vid.training.stage import Stage, Terms, make_adam, resting
 from seg2vid.warp import backward_warp, warp_labels
 
 
@@ -54,14 +54,17 @@ class RefinerStage(Stage):
     def build(self) -> None:
         """Make the animator, its average and the discriminator.
 
-        Raises ``TrainingError`` for networks without a scene or a refiner.
+        Raises ``TrainingError`` for networks without a scene or a refiner, or that see no labels.
         """
         self.motion_encoder = build_motion_encoder(self.model).requires_grad_(False)
         self.animator = Animator(self.model, num_channels=self.space.num_channels)
-        decoder, refiner = self.animator.flow_decoder, self.animator.refiner
-        if not isinstance(decoder, MotionDecoder) or not decoder.has_ground or refiner is None:
-            what, fix = "a model that moves a scene and refines it", "use --preset geometry"
-            got = f"architecture {self.model.architecture}, refinement {self.model.refinement}"
+        decoder, model = self.animator.flow_decoder, self.model
+        moves = isinstance(decoder, MotionDecoder) and decoder.has_ground
+        if not moves or self.animator.refiner is None or model.semantics == "none":
+            what = "a model that moves a scene over a road and refines it by labels"
+            got = f"architecture {model.architecture}, refinement {model.refinement}, semantics "
+            got += f"{model.semantics}, classes {', '.join(self.space.names)}"
+            fix = "use --preset geometry, and a label space with a road"
             raise TrainingError(what, got=got, fix=fix)
         decoder.requires_grad_(False)
         self.patch_discriminator: PatchDiscriminator | None = None
@@ -92,15 +95,9 @@ class RefinerStage(Stage):
     def turns(self, clip: Clip) -> Iterator[Terms]:
         """Yield the refiner's terms, then those of the discriminator."""
         patches = self.patch_discriminator
-        heads = [] if patches is None else [p for p in patches.parameters() if p.requires_grad]
-        for parameter in heads:
-            parameter.requires_grad_(False)
-        try:
+        with resting(() if patches is None else patches.parameters()):
             terms, painted, hidden = self._paint(clip)
             yield terms
-        finally:
-            for parameter in heads:
-                parameter.requires_grad_(True)
         if patches is not None:
             yield self._discriminate(patches, clip, painted.detach(), hidden)
 
@@ -144,7 +141,10 @@ class RefinerStage(Stage):
 
     @torch.no_grad()
     def uncover(self, clip: Clip, generator: torch.Generator | None = None) -> Uncovered:
-        """Drive back from photographs, by drawn motions, turned now and then, to a drawn time."""
+        """Drive back from photographs, by drawn motions, turned now and then, to a drawn time.
+
+        At most a pass back. Where nothing is lost from sight ``visible`` is 1 all over.
+        """
         photo, label_map = clip.first_frame, clip.label_map
         decoder, config = self.animator.flow_decoder, self.training_config
         assert isinstance(decoder, MotionDecoder)  # noqa: S101
@@ -153,7 +153,7 @@ class RefinerStage(Stage):
         objects = self.find_objects(label_map, None)
         dice = torch.rand(2, len(photo), generator=generator).to(photo.device)
         z = decoder.draw(objects, generator).to(self.device)
-        drive = decoder.drive(photo, label_map, z, objects)
+        drive = decoder.drive(photo, *self.animator.show(label_map, z, objects))
         # What a pass has uncovered is painted at its end.
         time = torch.rand(1, generator=generator).to(photo.device) * decoder.num_frames
         scene = drive.at(time)

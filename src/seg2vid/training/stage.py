@@ -295,6 +295,19 @@ class Stage(lightning.LightningModule):
 
 
 @contextmanager
+def resting(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Let those that are trained get no gradient within the block."""
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
 def _still_norms(box: nn.Module) -> Iterator[None]:
     """Let batch norm not count a batch twice, and spectral norm use what it found."""
     norms = [(norm, norm.momentum) for norm in box.modules() if isinstance(norm, _BatchNorm)]
