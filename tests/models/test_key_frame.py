@@ -130,6 +130,41 @@ def test_no_thing_is_painted_where_none_lies_behind(painter: Painter, kind: str)
     assert not (shown.label_maps == MADE).any()
 
 
+def test_nothing_is_painted_void(painter: Painter) -> None:
+    def shy(*given: Tensor) -> tuple[Tensor, Tensor]:
+        painted, logits = painter(*given)
+        logits[:, -1] = 2
+        return painted, logits
+
+    turning = drive(turn=0.2)
+    key = KeyFrame(turning, picture(turning), turning.scene.surfaces, shy)
+    shown = key.show(torch.arange(PASS))
+    assert shown.label_maps is not None
+    hidden = shown.motion.backward_visible[0, :, 0] == 0
+    assert (shown.label_maps[0][-1][hidden[-1]] == MADE).all(), "the next best"
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_painted_labels_have_outlines_without_stairs(factor: int) -> None:
+    """Logits rise evenly to the right and are 0 at column 50.3, in the middle of a 2 x 2 cell."""
+
+    def slope(warped: Tensor, visible: Tensor, maps: Tensor, first: Tensor) -> tuple[Tensor, ...]:
+        logits = torch.zeros(1, 5, warped.shape[2] // 2, warped.shape[3] // 2)
+        logits[:, MADE] = (torch.arange(warped.shape[3] // 2) * 2 + 0.5 - 50.3) / 10
+        return torch.zeros_like(warped), logits
+
+    turning = drive(turn=0.2)
+    maps = turning.scene.surfaces.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    large = torch.rand(1, 3, *maps.shape[1:])
+    shown = KeyFrame(turning, large, maps, slope).show(torch.tensor([PASS - 1]))
+    assert shown.label_maps is not None
+    hidden = shown.motion.backward_visible[0, 0, 0] == 0
+    column = torch.arange(maps.shape[2]).expand_as(hidden)
+    expected = (column + 0.5) / factor - 0.5 > 50.3
+    assert hidden.float().mean() > 0.05 and expected[hidden].any() and not expected[hidden].all()
+    assert torch.equal((shown.label_maps[0, 0] == MADE)[hidden], expected[hidden])
+
+
 def test_what_a_thing_has_stained_is_painted_where_it_leaves(painter: Painter) -> None:
     still = drive(turn=0.0)
     rows = torch.zeros_like(still.scene.rows)

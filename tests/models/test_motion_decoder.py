@@ -1,5 +1,6 @@
 """Depth and motion decoder: what z decodes to, and that flow follows from it."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -17,12 +18,13 @@ from seg2vid.models.drive import (
     Drive,
     clear_way,
     keep_apart,
+    keep_pace,
     last_velocity,
     render,
     slow_down,
 )
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_decoder import MotionDecoder, hold_together
+from seg2vid.models.motion_decoder import KNOTS, OBJECT_SPEED, MotionDecoder, hold_together
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Camera, Clip, Latent, ScenePaths
@@ -172,6 +174,41 @@ def test_a_turn_to_the_right_bends_the_path_to_the_right(decoder: MotionDecoder)
     assert torch.isclose(path[-1, 2], angle, atol=1e-5)
     assert torch.isclose(path[-1, 0], radius * angle.sin(), atol=1e-3)
     assert torch.isclose(path[-1, 1], radius * (1 - angle.cos()), atol=1e-3)
+
+
+def test_nobody_goes_faster_than_their_kind() -> None:
+    """A person told to go 12 m/s goes 2.5 along the same way; a slow one and a car as told."""
+    seconds, steps = 0.25, 9
+    told = torch.tensor([[-12.0, 0.9, 0.3], [1.2, 0.5, 0.3], [-12.0, 0.0, 0.0]])
+    objects = (told[:, None] * torch.arange(float(steps)).view(-1, 1) * seconds)[None]
+    paths = ScenePaths(torch.rand(1, steps, 4), objects, torch.rand(1, 3, 2))
+    kept = keep_pace(paths, torch.tensor([[2.5, 2.5, 60.0]]), seconds)
+    runs = kept.objects[0, 0]
+    assert torch.allclose(runs[:, :2].diff(dim=0).norm(dim=1) / seconds, torch.tensor(2.5))
+    assert torch.allclose(runs[1:, 0] / runs[1:, 1], torch.tensor(-12 / 0.9))
+    assert torch.equal(kept.objects[:, 1:], objects[:, 1:])
+    assert torch.equal(kept.objects[..., 2], objects[..., 2]) and kept.camera is paths.camera
+
+
+def test_the_decoder_lets_people_walk_and_cars_drive(decoder: MotionDecoder) -> None:
+    """All objects are told to come at 12 m/s."""
+    label_map = torch.zeros(1, 64, 128, dtype=torch.long)
+    label_map[:, :20] = SKY
+    label_map[:, 24:48, 8:16] = SPACE.names.index("person")
+    label_map[:, 24:48, 88:112] = SPACE.names.index("car")
+    changed = copy.deepcopy(decoder)
+    last = changed.objects[-1]
+    torch.nn.init.zeros_(last.weight)
+    with torch.no_grad():
+        told = torch.tensor((-12.0, 0.0, 0.0)) / torch.tensor(OBJECT_SPEED)
+        last.bias.copy_(told.repeat(KNOTS))
+        z, objects = draw(changed), objects_of(label_map)
+        z = replace(z, foreground=torch.zeros(1, z.foreground.shape[1], *objects.shape[1:]))
+        drive = changed.drive(picture(), label_map, z, objects)
+    speed = drive.scene.paths.objects[0, :, :, 0].diff(dim=1) / drive.step
+    person, car = (int(drive.scene.rows[0, 36, column]) - 1 for column in (12, 100))
+    assert torch.allclose(speed[person], torch.tensor(-2.5), atol=0.01)
+    assert torch.allclose(speed[car], torch.tensor(-12.0), atol=0.01)
 
 
 def test_vehicles_in_the_way_drive_on_and_nothing_else_does() -> None:

@@ -114,6 +114,7 @@ def describe(pipe: Seg2VidPipeline) -> dict[str, Any]:
         "thin": list(depth.thin),
         "sky": depth.sky,
         "vehicles": list(decoder.vehicles),
+        "paces": list(decoder.paces),
         "hasGround": decoder.has_ground,
         "isGated": config.gate_flow,
         "wholeNoise": first_frame.global_noise,

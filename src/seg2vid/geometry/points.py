@@ -1,6 +1,5 @@
 """Points of a scene: lifted from what was painted, moved, and placed in later frames."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from seg2vid.geometry.moments import FOOTPRINT, LOW_WORD, NEAREST, Indices, depth_key
 from seg2vid.geometry.paths import rigid_motion
 from seg2vid.geometry.scene import MovedScene, Scene, project, rays_of
-from seg2vid.geometry.sources import AROUND
+from seg2vid.geometry.sources import AROUND, pixels_within
 from seg2vid.structures import Camera, Carrier
 from seg2vid.warp import pixel_grid
 
@@ -57,29 +56,21 @@ def move_points(
     y, z = pitch.cos() * y + pitch.sin() * z, pitch.cos() * z - pitch.sin() * y
     is_before, z = z > NEAREST, z.clamp(min=NEAREST)
     place = project(torch.stack((x, y, z))[None], scene.camera)[0]
-    column, row = place.round()
-    is_before &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    # From a point at distance 1 to one at z the picture has grown by 1 / z, and a point with it: or
+    # else what is farther away would show between points that have come near.
+    half = (FOOTPRINT / z).clamp(0.5, FARTHEST)
     before = is_before.nonzero().squeeze(1)
-    target = (row[before] * width + column[before]).long()
+    which, target = pixels_within(place[:, before], half[before], height, width)
+    key = depth_key((depth / z)[before], before)[which]
     buffer = torch.full((height * width,), -1, device=before.device)
-    buffer = buffer.scatter_reduce(0, target, depth_key((depth / z)[before], before), "amax")
-    buffer = buffer.view(height, width)
-    grid = pixel_grid(height, width, like=place)
-    growth = float(1 / z[before].amin()) if len(before) else 1.0
-    # Where surfaces come nearer their points go apart: a pixel may show one beside it, and one
-    # farther away as long as that reaches so far.
-    for step in range(max(1, min(math.ceil(growth / 2), FARTHEST))):
-        padded = F.pad(buffer, (1, 1, 1, 1), value=-1)
-        near = torch.stack([padded[1 + r :, 1 + c :][:height, :width] for r, c in AROUND]).amax(0)
-        bare = (buffer < 0) & (near >= 0)
-        if step:
-            point = near.clamp(min=0) & LOW_WORD
-            reach = ((grid - place[:, point]) * z[point]).abs().amax(0)
-            bare &= reach <= FOOTPRINT
-        buffer = torch.where(bare, near, buffer)
+    buffer = buffer.scatter_reduce(0, target, key, "amax").view(height, width)
+    # Where a surface's depth is uneven its points go apart by a pixel more.
+    padded = F.pad(buffer, (1, 1, 1, 1), value=-1)
+    near = torch.stack([padded[1 + r :, 1 + c :][:height, :width] for r, c in AROUND]).amax(0)
+    buffer = torch.where(buffer < 0, near, buffer)
     found = torch.where(buffer < 0, buffer, buffer & LOW_WORD)
     here = found.clamp(min=0)
-    # From a point at distance 1 to one at z the picture has grown by 1 / z.
+    grid = pixel_grid(height, width, like=place)
     offset = (grid - place[:, here]) * z[here]
     return found, offset
 

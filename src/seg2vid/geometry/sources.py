@@ -155,19 +155,28 @@ def _cover(
     grown = is_before.repeat(len(moments.pitch)) & moments.shown & (growth > GROWN[0])
     source = grown.nonzero().squeeze(1)
     half = growth[source].clamp(max=GROWN[1]) / 2
-    x, y = moments.place.index_select(1, source)
+    place = moments.place.index_select(1, source)
+    which, covered = pixels_within(place, half, height, width)
+    own = source % pixels
+    target = covered + (source - own)[which]
+    key = depth_key(moments.inverse_depth[source], own)[which]
+    return buffer.scatter_reduce(0, target, key, "amax")
+
+
+def pixels_within(
+    place: Float[Tensor, "2 query"], half: Float[Tensor, " query"], height: int, width: int
+) -> tuple[Int[Tensor, " pair"], Int[Tensor, " pair"]]:
+    """Return all pairs of a place, by its number, and a pixel ``half`` or less beside and above."""
+    x, y = place
     left, right = (x - half).ceil().clamp(min=0), (x + half).floor().clamp(max=width - 1)
     top, bottom = (y - half).ceil().clamp(min=0), (y + half).floor().clamp(max=height - 1)
     wide, tall = ((1 + one).clamp(min=0).long() for one in (right - left, bottom - top))
     count = wide * tall
     which = torch.arange(len(count), device=count.device).repeat_interleave(count)
     within = torch.arange(len(which), device=count.device) - (count.cumsum(0) - count)[which]
-    own = source % pixels
-    corner = top.long() * width + left.long() + source - own
+    corner = top.long() * width + left.long()
     wide = wide[which]
-    target = corner[which] + within // wide * width + within % wide
-    key = depth_key(moments.inverse_depth[source], own)[which]
-    return buffer.scatter_reduce(0, target, key, "amax")
+    return which, corner[which] + within // wide * width + within % wide
 
 
 def _first_candidates(

@@ -30,6 +30,10 @@ GAP = 7.0
 """Metres that are left to a vehicle in front, where there were more."""
 NEAR = 2.5
 """Metres within which a vehicle is beside the camera rather than in front of it."""
+PACES = {"person": 2.5, "pedestrian": 2.5, "rider": 8.0, "bicyclist": 8.0, "bicycle": 8.0}
+"""Metres a second that things of these classes go at most; names as in ``LabelSpace.ids_named``."""
+FASTEST = 60.0
+"""The same of all other things."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,17 @@ def go_on(before: ScenePaths, after: ScenePaths, step: int) -> ScenePaths:
     )
     objects = F.pad(objects.cumsum(-2), (0, 0, 1, 0))
     return replace(before, camera=way_of(camera, 1.0), objects=objects)
+
+
+def keep_pace(paths: ScenePaths, paces: Float[Tensor, "batch object"], step: float) -> ScenePaths:
+    """Let objects go their ways no faster than ``paces`` in m/s; steps are ``step`` seconds apart.
+
+    From afar a person looks much like a vehicle, and would come up like one.
+    """
+    ways = paths.objects
+    speed = ways[..., :2].diff(dim=-2).norm(dim=-1).amax(-1) / step
+    share = (paces / speed.clamp(min=1e-6)).clamp(max=1)[..., None, None]
+    return replace(paths, objects=torch.cat((share * ways[..., :2], ways[..., 2:]), -1))
 
 
 def keep_apart(

@@ -146,9 +146,8 @@ class KeyFrame:
         if bare.float().mean() <= BARE:
             return _fill(frame, label_map, bare)
         behind = self.label_map[0].flatten()[moved.behind[0, time]]
-        painted, classes = self._paint(refine, frame[None], label_map[None], ~bare, behind)
+        painted, label_map = self._paint(refine, frame[None], label_map, bare, behind)
         frame = torch.where(bare, painted[0].to(frame.dtype), frame)
-        label_map = torch.where(bare, classes[0], label_map)
         pixels = bare.flatten().nonzero().squeeze(1)
         points = lift_points(scene, moved, time, pixels)
         # Between pixels, what was painted must not mix with the object that hid it.
@@ -163,34 +162,39 @@ class KeyFrame:
         self,
         refine: Refine,
         frame: Pictures,
-        label_map: Labels,
-        known: Bool[Tensor, "height width"],
+        label_map: Int[Tensor, "height width"],
+        bare: Bool[Tensor, "height width"],
         behind: Int[Tensor, "height width"],
-    ) -> tuple[Pictures, Labels]:
-        """Return the refiner's picture and labels, which it paints on its own grid.
+    ) -> tuple[Pictures, Int[Tensor, "height width"]]:
+        """Return the refiner's picture, which it paints on its own grid, and the labels.
 
         Where no object or pole lies ``behind`` none is painted: it would be more of what left the
-        hole.
+        hole. Nothing is void.
         """
-        factor, shown = self.factor, known.float()[None, None]
+        factor, shown, maps = self.factor, (~bare).float()[None, None], label_map[None]
         if factor == 1:
-            painted, logits = refine(frame, shown, label_map, self.picture)
+            painted, logits = refine(frame, shown, maps, self.picture)
         else:
             share = F.avg_pool2d(shown, factor)
             seen = F.avg_pool2d(frame.float() * shown, factor) / share.clamp(min=1e-6)
-            middle = coarse_labels(label_map, factor)
+            middle = coarse_labels(maps, factor)
             start = F.avg_pool2d(self.picture, factor)
             painted, logits = refine(seen, (share > 0.5).float(), middle, start)
             painted = F.interpolate(painted, scale_factor=factor, mode="bilinear")
         if logits is None:
             return painted, label_map
+        # Read between the logits, one for each 2 x 2 pixels: outlines without stairs.
+        row, column = bare.nonzero().unbind(1)
+        height, width = bare.shape
+        place = torch.stack(((2 * column + 1) / width, (2 * row + 1) / height), -1) - 1
+        read = {"padding_mode": "border", "align_corners": False}
+        scores = F.grid_sample(logits, place[None, None].to(logits.dtype), **read)[0, :, 0]
+        scores = scores.index_fill(0, behind.new_tensor([len(scores) - 1]), -torch.inf)
         things = behind.new_tensor((*self.drive.foreground, *self.drive.thin))
-        stuff = logits.index_fill(1, things, -torch.inf)
-        classes, others = (
-            one.argmax(1).repeat_interleave(2 * factor, 1).repeat_interleave(2 * factor, 2)
-            for one in (logits, stuff)
-        )
-        return painted, torch.where(torch.isin(behind, things), classes, others)
+        stuff = scores.index_fill(0, things, -torch.inf)
+        may_be_thing = torch.isin(behind[row, column], things)
+        classes = torch.where(may_be_thing, scores.argmax(0), stuff.argmax(0))
+        return painted, label_map.index_put((row, column), classes)
 
     def _recall(
         self,

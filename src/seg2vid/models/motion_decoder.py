@@ -19,7 +19,17 @@ from seg2vid.geometry import Scene, rays_of, way_of
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car
-from seg2vid.models.drive import FINENESS, Drive, Velocity, clear_way, keep_apart, slow_down
+from seg2vid.models.drive import (
+    FASTEST,
+    FINENESS,
+    PACES,
+    Drive,
+    Velocity,
+    clear_way,
+    keep_apart,
+    keep_pace,
+    slow_down,
+)
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     OBJECT_FACTOR,
@@ -90,6 +100,8 @@ class MotionDecoder(nn.Module):
         # Without a ground there is the residual alone, and that ends with the pass.
         self.key_passes = KEY_PASSES if self.has_ground else 1
         self.vehicles = space.ids_named(VEHICLES)
+        paces = {id_: pace for name, pace in PACES.items() for id_ in space.ids_named({name})}
+        self.paces = tuple(paces.get(id_, FASTEST) for id_ in range(space.num_channels))
         self.depth = DepthNetwork(
             config.depth,
             num_channels=space.num_channels,
@@ -159,8 +171,11 @@ class MotionDecoder(nn.Module):
             paths = self._paths(seen, z, max(count, math.ceil(until)), velocity)
             if not self.training:
                 is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
-                share = pool_rows(is_vehicle.unsqueeze(1).float(), seen.rows, MAX_OBJECTS + 1)
-                paths, drives = keep_apart(paths, share[:, 1:, 0] > 0.5)
+                paces = seen.middle.new_tensor(self.paces)[label_map]
+                kinds = torch.stack((is_vehicle.float(), paces), 1)
+                share, pace = pool_rows(kinds, seen.rows, MAX_OBJECTS + 1)[:, 1:].unbind(-1)
+                paths = keep_pace(paths, pace, self.seconds / (self.num_frames * FINENESS))
+                paths, drives = keep_apart(paths, share > 0.5)
                 rest = F.pad(~drives, (1, 0)).gather(1, seen.rows.flatten(1)).view_as(seen.rows)
                 clear = clear_way(seen.depth, is_vehicle & rest, paths.camera)
                 paths = slow_down(paths, clear)

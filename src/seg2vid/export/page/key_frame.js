@@ -74,15 +74,16 @@ export class KeyFrame {
       for (let colour = 0; colour < 3; colour++) {
         frame.picture[colour * pixels + pixel] = found.picture[colour * pixels + pixel];
       }
-      const x = (pixel % width) >> 1;
-      const at = (Math.floor(pixel / width) >> 1) * (width / 2) + x;
       // Where no object or pole lies behind none is painted: it would be more of what left the hole.
       const mayBeThing = things.includes(this.labels[frame.moved.behind[pixel]]);
+      const read = readHalf(pixel, width, height);
       let best = -1;
+      let most = -Infinity;
       for (let one = 0; one < classes; one++) {
-        if (!mayBeThing && things.includes(one)) continue;
-        const score = found.logits[(one * pixels) / 4 + at];
-        if (best < 0 || score > found.logits[(best * pixels) / 4 + at]) best = one;
+        if (one === this.model.void || (!mayBeThing && things.includes(one))) continue;
+        const plane = (one * pixels) / 4;
+        const score = read.reduce((sum, [at, share]) => sum + found.logits[plane + at] * share, 0);
+        if (score > most) [best, most] = [one, score];
       }
       frame.labels[pixel] = best;
     }
@@ -139,6 +140,20 @@ export class KeyFrame {
       frame.hidden[pixel] = 0;
     }
   }
+}
+
+/** Return the four places of a grid half as fine that a pixel lies between, and their shares. */
+function readHalf(pixel, width, height) {
+  const [wide, tall] = [width / 2, height / 2];
+  const x = clamp(((pixel % width) + 0.5) / 2 - 0.5, 0, wide - 1);
+  const y = clamp((Math.floor(pixel / width) + 0.5) / 2 - 0.5, 0, tall - 1);
+  const [left, top] = [Math.floor(x), Math.floor(y)];
+  return [0, 1, 2, 3].map((corner) => {
+    const [low, right] = [corner >> 1, corner & 1];
+    const at = Math.min(top + low, tall - 1) * wide + Math.min(left + right, wide - 1);
+    const down = low ? y - top : 1 - y + top;
+    return [at, down * (right ? x - left : 1 - x + left)];
+  });
 }
 
 /** Return a mask with all that is within reach of a fringe of it. */

@@ -111,6 +111,7 @@ export async function decodeDrive(boxes, model, picture, labels, objects, rows, 
   const count = Math.max(KEY_PASSES * model.numFrames, Math.ceil(before.until ?? 0));
   const paths = await decodePaths(boxes, model, scene, z, objects, middle, count, before.velocity);
   paths.pivots = pivots;
+  keepPace(paths, labels, rows, model);
   const drives = keepApart(paths, labels, rows, model);
   const vehicles = new Set(model.vehicles);
   const stands = labels.map((id, pixel) => vehicles.has(id) && !drives.has(rows[pixel]));
@@ -252,6 +253,25 @@ function integrate(knots, units, count, model) {
     });
   }
   return way;
+}
+
+/** Let objects go their ways no faster than things of their class do. */
+function keepPace(paths, labels, rows, model) {
+  const { objects, steps } = paths;
+  const paces = poolRows(Float32Array.from(labels, (id) => model.paces[id]), 1, rows, ROWS);
+  const step = 1 / (model.framesPerSecond * FINENESS);
+  for (let row = 0; row < MOST_OBJECTS; row++) {
+    const way = objects.subarray(3 * row * steps, 3 * (row + 1) * steps);
+    let most = 1e-6;
+    for (let at = 3; at < way.length; at += 3) {
+      most = Math.max(most, Math.hypot(way[at] - way[at - 3], way[at + 1] - way[at - 2]) / step);
+    }
+    const share = Math.min(paces[row + 1] / most, 1);
+    for (let at = 0; at < way.length; at += 3) {
+      way[at] *= share;
+      way[at + 1] *= share;
+    }
+  }
 }
 
 /** Let vehicles that the camera would run into drive ahead of it; return the rows that do. */

@@ -1,6 +1,6 @@
 // Points of a scene: lifted from what was painted, moved, and placed in later frames.
 
-import { AROUND, FOOTPRINT, NEAREST, round } from "./scene.js";
+import { AROUND, FOOTPRINT, NEAREST } from "./scene.js";
 
 const FARTHEST = 6;
 
@@ -45,7 +45,6 @@ export function movePoints(scene, rigid, points) {
   const level = Math.cos(rigid.pitch);
   const isNearer = (one, other) =>
     depths[one] > depths[other] || (depths[one] === depths[other] && one > other);
-  let growth = 1;
   for (let at = 0; at < count; at++) {
     const row = points.rows[at];
     const depth = points.depth[at];
@@ -60,33 +59,28 @@ export function movePoints(scene, rigid, points) {
     depths[at] = depth / z;
     placeX[at] = (x / z) * camera.focal + camera.x;
     placeY[at] = (y / z) * camera.focal + camera.y;
-    const column = round(placeX[at]);
-    const line = round(placeY[at]);
-    if (!isBefore || column < 0 || column >= width || line < 0 || line >= height) continue;
-    const target = line * width + column;
-    growth = Math.max(growth, 1 / z);
-    if (buffer[target] < 0 || isNearer(at, buffer[target])) buffer[target] = at;
-  }
-  // Where surfaces come nearer their points go apart: a pixel may show one beside it, and one
-  // farther away as long as that reaches so far.
-  const times = Math.max(1, Math.min(Math.ceil(growth / 2), FARTHEST));
-  let found = buffer;
-  for (let time = 0; time < times; time++) {
-    const last = found;
-    found = last.slice();
-    for (let pixel = 0; pixel < pixels; pixel++) {
-      if (last[pixel] >= 0) continue;
-      const x = pixel % width;
-      const y = Math.floor(pixel / width);
-      let best = -1;
-      for (const [down, right] of AROUND) {
-        if (y + down < 0 || y + down >= height || x + right < 0 || x + right >= width) continue;
-        const other = last[pixel + down * width + right];
-        if (other >= 0 && (best < 0 || isNearer(other, best))) best = other;
+    if (!isBefore) continue;
+    // From a point at distance 1 to one at z the picture has grown by 1 / z, and a point with it.
+    const half = Math.min(Math.max(Math.fround(FOOTPRINT / z), 0.5), FARTHEST);
+    const left = Math.max(Math.ceil(Math.fround(placeX[at] - half)), 0);
+    const right = Math.min(Math.floor(Math.fround(placeX[at] + half)), width - 1);
+    const bottom = Math.min(Math.floor(Math.fround(placeY[at] + half)), height - 1);
+    for (let line = Math.max(Math.ceil(Math.fround(placeY[at] - half)), 0); line <= bottom; line++) {
+      for (let target = line * width + left; target <= line * width + right; target++) {
+        if (buffer[target] < 0 || isNearer(at, buffer[target])) buffer[target] = at;
       }
-      if (best < 0) continue;
-      const off = Math.max(Math.abs(x - placeX[best]), Math.abs(y - placeY[best]));
-      if (!time || off * scales[best] <= FOOTPRINT) found[pixel] = best;
+    }
+  }
+  // Where a surface's depth is uneven its points go apart by a pixel more.
+  const found = buffer.slice();
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    if (buffer[pixel] >= 0) continue;
+    const x = pixel % width;
+    const y = Math.floor(pixel / width);
+    for (const [down, right] of AROUND) {
+      if (y + down < 0 || y + down >= height || x + right < 0 || x + right >= width) continue;
+      const other = buffer[pixel + down * width + right];
+      if (other >= 0 && (found[pixel] < 0 || isNearer(other, found[pixel]))) found[pixel] = other;
     }
   }
   const offset = new Float32Array(2 * pixels);
