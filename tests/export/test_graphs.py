@@ -114,6 +114,25 @@ def test_graphs_state_their_opset_and_read_no_picture_at_places_told(
     assert json.loads((exported("onnx") / "export.json").read_text())["opset"] == 20
 
 
+def test_convolutions_are_such_as_webgpu_computes(exported: Callable[[str], Path]) -> None:
+    """Of six channels it makes nonsense: they are eight, two of them zeros."""
+    widened = 0
+    for path in exported("onnx").glob("*.onnx"):
+        graph = onnx.load(path).graph
+        weights = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+        for node in graph.node:
+            if node.op_type != "Conv":
+                continue
+            weight = weights[node.input[1]]
+            assert weight.shape[1] <= 4 or weight.shape[1] % 4 == 0, (path.stem, node.name)
+            if node.input[0].endswith(".wide"):
+                widened += 1
+                pads = weights[f"{node.name}.pads"].tolist()
+                assert pads[:5] + pads[6:] == [0] * 7 and 0 < pads[5] < 4
+                assert not weight[:, -pads[5] :].any() and weight[:, : -pads[5]].any()
+    assert widened, "the networks have some"
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize(
     ("to", "runtime"),

@@ -31,6 +31,8 @@ PACKAGE = os.environ.get("SEG2VID_ORT")
 """The npm package of onnxruntime-web, where a machine cannot fetch it."""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+"""A graphics card that the processor plays, so that every machine tests WebGPU."""
 SETTLED = """() => / frames in /.test(document.getElementById("status").textContent)
     || !document.getElementById("error").hidden"""
 MAKE = """async ([ids, frames, z, look]) => {
@@ -77,14 +79,19 @@ def served() -> Iterator[Any]:
 
 
 @pytest.fixture
-def page() -> Iterator[Any]:
-    """A page of real Chromium; whatever it complains of, or fetches elsewhere, is an error."""
+def page(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page of real Chromium; whatever it complains of, or fetches elsewhere, is an error.
+
+    With the parameter ``webgpu`` it has a graphics card.
+    """
+    has_gpu = getattr(request, "param", "wasm") == "webgpu"
+    flags = [one for one in FLAGS if one != "--disable-gpu"] + GPU if has_gpu else FLAGS
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if (chromium := shutil.which("chromium")) is None:
         pytest.skip("there is no chromium")
     wrong: list[str] = []
     with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = play.chromium.launch(executable_path=chromium, args=flags)
         page = browser.new_page(viewport={"width": 1280, "height": 860})
         page.set_default_timeout(600_000)
         page.on("console", lambda message: wrong.append(message.text))
@@ -144,8 +151,14 @@ def tiny_site(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "frames"),
-    [("tiny", 5 * NUM_FRAMES), ("toycity", 25)],
+    ("name", "frames", "page"),
+    [
+        ("tiny", 5 * NUM_FRAMES, "wasm"),
+        ("tiny", 5 * NUM_FRAMES, "webgpu"),
+        ("toycity", 25, "wasm"),
+        ("toycity", 9, "webgpu"),
+    ],
+    indirect=["page"],
 )
 def test_chromium_makes_the_videos_of_python(
     name: str, frames: int, page: Any, served: Any, request: pytest.FixtureRequest, tmp_path: Path

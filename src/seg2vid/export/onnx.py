@@ -52,11 +52,39 @@ def save(
     del model.graph.value_info[:]
     for port in (*model.graph.input, *model.graph.output):
         port.type.tensor_type.shape.dim[0].dim_param = "batch"
+    _widen(onnx, model)
     if weights == "float16":
         _halve(onnx, model)
     onnx.save(model, path)
     if weights == "int8" and any(node.op_type == "Conv" for node in model.graph.node):
         _quantise(path, box, calls)
+
+
+def _widen(onnx: Any, model: Any) -> None:
+    """Give convolutions a multiple of four input channels, the last of them zeros.
+
+    Of others ONNX Runtime's WebGPU computes nonsense (microsoft/onnxruntime, issue 29651).
+    """
+    tools, weights = onnx.numpy_helper, {one.name: one for one in model.graph.initializer}
+    widened: dict[str, int] = {}
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Conv" and (weight := weights.get(node.input[1])) is not None:
+            groups = [one.i for one in node.attribute if one.name == "group"]
+            channels = weight.dims[1]
+            if groups in ([], [1]) and channels > 4 and channels % 4:
+                widened[weight.name] = more = -channels % 4
+                wide = np.pad(tools.to_array(weight), ((0, 0), (0, more), (0, 0), (0, 0)))
+                weight.CopyFrom(tools.from_array(wide, weight.name))
+            if (more := widened.get(weight.name, 0)) > 0:
+                pads = np.array([0, 0, 0, 0, 0, more, 0, 0])
+                given = [node.input[0], f"{node.name}.pads"]
+                model.graph.initializer.append(tools.from_array(pads, given[1]))
+                nodes.append(onnx.helper.make_node("Pad", given, [f"{node.name}.wide"]))
+                node.input[0] = f"{node.name}.wide"
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _halve(onnx: Any, model: Any) -> None:
