@@ -150,18 +150,25 @@ def tiny_site(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # the processor plays the graphics card
 @pytest.mark.parametrize(
-    ("name", "frames", "page"),
+    ("name", "frames", "page", "backend"),
     [
-        ("tiny", 5 * NUM_FRAMES, "wasm"),
-        ("tiny", 5 * NUM_FRAMES, "webgpu"),
-        ("toycity", 25, "wasm"),
-        ("toycity", 9, "webgpu"),
+        ("tiny", 5 * NUM_FRAMES, "wasm", "WebAssembly"),
+        ("tiny", 5 * NUM_FRAMES, "webgpu", "WebGPU"),
+        ("toycity", 25, "wasm", "WebAssembly"),
+        ("toycity", 9, "webgpu", "WebGPU"),
     ],
     indirect=["page"],
 )
 def test_chromium_makes_the_videos_of_python(
-    name: str, frames: int, page: Any, served: Any, request: pytest.FixtureRequest, tmp_path: Path
+    name: str,
+    frames: int,
+    page: Any,
+    backend: str,
+    served: Any,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
     """``frames`` of the tiny model are more than a key frame is good for.
 
@@ -177,6 +184,7 @@ def test_chromium_makes_the_videos_of_python(
         site = build_site(pipe, tmp_path, package, label_map[0])
     page.goto(served(site))
     page.wait_for_function("() => globalThis.seg2vid?.isReady()")
+    assert page.evaluate("() => seg2vid.backend()").startswith(backend)
     pipe = Seg2VidPipeline.from_pretrained(site.parent / "model")  # a file's weights are rounded
     with exact_arithmetic():
         video = pipe(label_map, num_frames=frames, seed=1)
@@ -195,8 +203,8 @@ def test_chromium_makes_the_videos_of_python(
     first = (pictures[0] - video.first_frame[0]).abs()
     later = (pictures[1:] - video.frames[0]).abs()
     for what, one in (("first frame", first), ("depth", depth), ("later frames", later)):
-        print(f"{name}, {what}: largest {one.max():.1e}, mean {one.mean():.1e}")
-    print(f"{name}: {frames} frames in {made['seconds']:.1f} s")
+        print(f"{name}, {backend}, {what}: largest {one.max():.1e}, mean {one.mean():.1e}")
+    print(f"{name}, {backend}: {frames} frames in {made['seconds']:.1f} s")
     assert float(first.max()) < (1e-4 if is_tiny else 1e-3)
     assert float(depth.max()) < (1e-4 if is_tiny else 1e-3)
     # A pixel at an edge of depth may fall on the other side of it.

@@ -332,4 +332,5 @@ globalThis.seg2vid = {
       worker.postMessage({ kind: "make", id, labels: ids, options, exact: true });
     }),
   isReady: () => Boolean(backend),
+  backend: () => backend,
 };
