@@ -24,7 +24,7 @@ from seg2vid.models.drive import (
     slow_down,
 )
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_decoder import KNOTS, OBJECT_SPEED, MotionDecoder, hold_together
+from seg2vid.models.motion_decoder import KNOTS, OBJECT_SPEED, MotionDecoder
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Camera, Clip, Latent, ScenePaths
@@ -113,34 +113,6 @@ def test_only_void_that_reaches_the_lower_border_is_the_own_car() -> None:
     labels[0, 2:, 0] = labels[0, 1, 1] = labels[0, 3, 2] = 19
     expected = torch.tensor([[[0, 0, 0], [0, 0, 0], [1, 0, 0], [1, 0, 1]]])
     assert torch.equal(own_car(labels, 19).long(), expected)
-
-
-def test_an_object_is_nearly_an_upright_plane() -> None:
-    rows = torch.zeros(1, 6, 40, dtype=torch.long)
-    rows[:, 2:, 4:] = 1
-    plane = 0.1 + 0.0005 * torch.arange(40.0).expand(1, 6, 40)
-    torch.manual_seed(0)
-    depth = plane + 0.01 * torch.randn(1, 6, 40)
-    depth[0, 2, 6], depth[0, 5, 20] = 1.0, 0.001
-    held = hold_together(depth, rows)
-    assert torch.equal(held[rows == 0], depth[rows == 0]), "the background keeps its own"
-    inner = held[0, 2:, 4:]
-    assert (inner.amax(0) / inner.amin(0)).max() < 1.03**2 + 1e-4, "nearly upright"
-    torch.testing.assert_close(hold_together(plane, rows), plane, rtol=0.01, atol=0)
-    assert (inner - plane[0, 2:, 4:]).abs().max() < 0.02
-    steep = 0.01 * torch.arange(40.0).expand(1, 6, 40)
-    mean, held = steep[0, 2:, 4:].mean(), hold_together(steep, rows)
-    assert mean / 1.5 < held[0, 2, 4] < held[0, 2, 39] < mean * 1.5
-
-
-def test_what_is_taller_than_wide_is_flat() -> None:
-    rows = torch.zeros(1, 8, 4, dtype=torch.long)
-    rows[:, 1:7, 1:3] = 1
-    depth = torch.linspace(0.05, 0.15, 32).view(1, 8, 4)
-    held = hold_together(depth, rows)
-    assert (held[rows > 0] == held[0, 1, 1]).all()
-    torch.testing.assert_close(held[0, 1, 1], depth[rows > 0].mean(), rtol=0.02, atol=0)
-    assert torch.equal(held[rows == 0], depth[rows == 0])
 
 
 # Paths.

@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seg2vid.geometry import Scene, rays_of, way_of
+from seg2vid.geometry import Scene, way_of
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car
@@ -41,9 +41,9 @@ from seg2vid.models.layers import (
     join,
     perceptron,
     pool_rows,
-    spread_rows,
     surface_ids,
 )
+from seg2vid.models.objects import hold_together, middles, part_objects, pivots_of
 from seg2vid.structures import (
     Flows,
     Hints,
@@ -54,7 +54,6 @@ from seg2vid.structures import (
     Pictures,
     ScenePaths,
 )
-from seg2vid.warp import pixel_grid
 
 KNOTS = 3
 """Moments of a pass, first and last included, at which velocities are told; linear in between."""
@@ -75,12 +74,6 @@ VEHICLES = {"car", "truck", "bus", "train", "motorcycle", "bicycle", "rider", "b
 KEY_PASSES = 3
 """Passes of a scene that are read from one frame, after which a finished one is the next; and over
 which the camera is not to run into a vehicle."""
-TALL = 1.3
-"""How many times taller than wide an object is that is seen as flat."""
-UNEVEN = 1.03
-"""How many times nearer or farther than its plane any part of an object may be."""
-LENGTHS = 1.4
-"""How many times nearer or farther than its middle the ends of an object may be."""
 FADE = 0.5
 """Seconds after a pass in which turning falls to 1 / e: bends end, and so do glances upwards."""
 
@@ -210,6 +203,9 @@ class MotionDecoder(nn.Module):
         wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
         seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
         rows = self._rows(label_map, objects)
+        if not self.training:
+            objects = part_objects(objects, rows, depth)
+            rows = self._rows(label_map, objects)
         depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
         with torch.autocast(features.device.type, enabled=False):
             middle = middles(depth, rows)
@@ -247,7 +243,7 @@ class MotionDecoder(nn.Module):
         return ScenePaths(
             camera=camera,
             objects=self._integrate(knots, OBJECT_SPEED, count),
-            pivots=_pivots(seen.middle).detach(),
+            pivots=pivots_of(seen.middle).detach(),
         )
 
     def at_rest(self, depth: Depth, label_map: Labels, objects: Objects) -> Scene:
@@ -260,7 +256,7 @@ class MotionDecoder(nn.Module):
             rows,
             surface_ids(label_map, rows),
             depth.camera,
-            ScenePaths(F.pad(still[:, 0], (0, 1)), still, _pivots(middles(depth, rows))),
+            ScenePaths(F.pad(still[:, 0], (0, 1)), still, pivots_of(middles(depth, rows))),
             own_car(label_map, self.void_id),
         )
 
@@ -327,42 +323,6 @@ def _rescale(inverse_depth: InverseDepth, known: InverseDepth) -> InverseDepth:
     ratio = torch.where(inverse_depth > 0, known / inverse_depth.clamp(min=1e-6), torch.nan)
     ratio = torch.where(known > 0, ratio, torch.nan).flatten(1).nanmedian(1).values
     return inverse_depth * ratio.nan_to_num(1.0).clamp(0.5, 2.0).view(-1, 1, 1)
-
-
-def middles(depth: Depth, rows: Labels) -> Float[Tensor, "batch object 3"]:
-    """Return where each object is, in units of the camera to the right and down, and 1 / m away."""
-    rays = rays_of(depth.camera, *rows.shape[1:]).unflatten(-1, rows.shape[1:])
-    place = torch.cat((rays[:, :2], depth.inverse_depth.unsqueeze(1)), 1)
-    return pool_rows(place, rows, MAX_OBJECTS + 1)[:, 1:]
-
-
-def _pivots(middle: Float[Tensor, "batch object 3"]) -> Float[Tensor, "batch object 2"]:
-    ahead = 1 / middle[..., 2].clamp(min=1e-3)
-    return torch.stack((ahead, middle[..., 0] * ahead), -1)
-
-
-def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
-    """Keep each object near an upright plane: stray pixels fly off when it moves, and it tears.
-
-    What is taller than wide, as people are, is flat and faces the camera; no end of the others is
-    more than ``LENGTHS`` nearer or farther than the middle.
-    """
-    count, grid = MAX_OBJECTS + 1, pixel_grid(*rows.shape[1:], like=inverse_depth)
-    own = spread_rows(pool_rows(inverse_depth.unsqueeze(1), rows, count), rows)
-    depth = inverse_depth.unsqueeze(1).clamp(own / LENGTHS, own * LENGTHS)
-    grid = grid.expand(len(rows), -1, -1, -1)
-    across = grid[:, :1]
-    about = torch.cat((depth, grid, grid.square(), across * depth), 1)
-    mean, x, y, xx, yy, xd = pool_rows(about, rows, count).unbind(2)
-    wide, tall = xx - x.square(), yy - y.square()
-    is_flat = tall > TALL**2 * wide
-    slope = torch.where(is_flat, 0.0, (xd - x * mean) / (wide + 1))
-    depths = torch.where(is_flat, 1.0, UNEVEN)
-    table = spread_rows(torch.stack((mean, x, slope, depths), 2), rows).unsqueeze(2).unbind(1)
-    mean, x, slope, depths = table
-    plane = (mean + slope * (across - x)).clamp(mean / LENGTHS, mean * LENGTHS)
-    held = depth.clamp(plane / depths, plane * depths).squeeze(1)
-    return torch.where(rows > 0, held, inverse_depth)
 
 
 def _flatten(scene: Scene) -> Scene:

@@ -1,6 +1,7 @@
 // From a first frame and z to a drive: how camera and objects move, as in motion_decoder.py and drive.py.
 
-import { CELL, MOST_OBJECTS, feetOf, ownCar, poolRows } from "./labels.js";
+import { CELL, MOST_OBJECTS, feetOf, ownCar, poolRows, rowsOf } from "./labels.js";
+import { LANE, holdTogether, middles, partObjects, pivotsOf } from "./objects.js";
 import { findOwners } from "./outlines.js";
 import { rigidMotion, surfacePlanes } from "./scene.js";
 
@@ -10,12 +11,8 @@ const CAMERA_SPEED = [10, 1, 0.5, 0.1];
 const OBJECT_SPEED = [5, 5, 0.5];
 const RESIDUAL = 4;
 const FADE = 0.5;
-const LANE = 1.6;
 const GAP = 7;
 const NEAR = 2.5;
-const LENGTHS = 1.4;
-const TALL = 1.3;
-const UNEVEN = 1.03;
 export const KEY_PASSES = 3;
 const ROWS = MOST_OBJECTS + 1;
 
@@ -84,7 +81,7 @@ function standUp(depth, weight, width, height) {
 }
 
 /** Return the drive that z decodes to in a first frame; `before` tells of the key before it. */
-export async function decodeDrive(boxes, model, picture, labels, objects, rows, z, before = {}) {
+export async function decodeDrive(boxes, model, picture, labels, given, z, before = {}) {
   const { width, height } = model;
   const pixels = width * height;
   const wide = width / CELL;
@@ -100,17 +97,13 @@ export async function decodeDrive(boxes, model, picture, labels, objects, rows, 
     features[(own + 4) * cells + cell] = -1 + (2 * Math.floor(cell / wide)) / (tall - 1);
   }
   const { scene } = await boxes.scene({ features });
+  const objects = partObjects(given, rowsOf(labels, given, model), seen.depth, camera, width);
+  const rows = rowsOf(labels, objects, model);
   let depth = holdTogether(seen.depth, rows, width);
   const middle = middles(depth, rows, camera, width);
-  const pivots = new Float32Array(2 * MOST_OBJECTS);
-  for (let row = 0; row < MOST_OBJECTS; row++) {
-    const ahead = 1 / Math.max(middle[3 * row + 2], 1e-3);
-    pivots[2 * row] = ahead;
-    pivots[2 * row + 1] = middle[3 * row] * ahead;
-  }
   const count = Math.max(KEY_PASSES * model.numFrames, Math.ceil(before.until ?? 0));
   const paths = await decodePaths(boxes, model, scene, z, objects, middle, count, before.velocity);
-  paths.pivots = pivots;
+  paths.pivots = pivotsOf(middle);
   keepPace(paths, labels, rows, model);
   const drives = keepApart(paths, labels, rows, model);
   const vehicles = new Set(model.vehicles);
@@ -128,44 +121,6 @@ export async function decodeDrive(boxes, model, picture, labels, objects, rows, 
   const owners = findOwners(surfaces, width, height);
   const still = { width, height, depth, rows, surfaces, owners, fixed, camera, planes };
   return { ...still, paths, residual, model, pixels };
-}
-
-/** Keep each object near an upright plane; what is taller than wide is flat. */
-function holdTogether(given, rows, width) {
-  const pixels = rows.length;
-  const middle = poolRows(given, 1, rows, ROWS);
-  const depth = given.map((one, pixel) => {
-    const own = middle[rows[pixel]];
-    return rows[pixel] ? clamp(one, own / LENGTHS, own * LENGTHS) : one;
-  });
-  const about = new Float32Array(6 * pixels);
-  for (let pixel = 0; pixel < pixels; pixel++) {
-    const [x, y, own] = [pixel % width, Math.floor(pixel / width), depth[pixel]];
-    [own, x, y, x * x, y * y, x * own].forEach((one, at) => (about[at * pixels + pixel] = one));
-  }
-  const means = poolRows(about, 6, rows, ROWS);
-  return depth.map((one, pixel) => {
-    if (!rows[pixel]) return one;
-    const [mean, x, y, xx, yy, xd] = means.subarray(6 * rows[pixel], 6 * rows[pixel] + 6);
-    const [wide, tall] = [xx - x * x, yy - y * y];
-    const isFlat = tall > TALL * TALL * wide;
-    const slope = isFlat ? 0 : (xd - x * mean) / (wide + 1);
-    const uneven = isFlat ? 1 : UNEVEN;
-    const plane = clamp(mean + slope * ((pixel % width) - x), mean / LENGTHS, mean * LENGTHS);
-    return clamp(one, plane / uneven, plane * uneven);
-  });
-}
-
-/** Return where each object is: camera units to the right and down, and 1 / m away. */
-function middles(depth, rows, camera, width) {
-  const pixels = rows.length;
-  const place = new Float32Array(3 * pixels);
-  for (let pixel = 0; pixel < pixels; pixel++) {
-    place[pixel] = ((pixel % width) - camera.x) / camera.focal;
-    place[pixels + pixel] = (Math.floor(pixel / width) - camera.y) / camera.focal;
-    place[2 * pixels + pixel] = depth[pixel];
-  }
-  return poolRows(place, 3, rows, ROWS).subarray(3);
 }
 
 async function decodePaths(boxes, model, scene, z, objects, middle, count, velocity) {

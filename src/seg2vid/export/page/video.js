@@ -114,7 +114,7 @@ function continueMotion(model, z, flow, objects) {
  */
 export async function* makeVideo(boxes, model, labels, { frames, seed = 0, look, z }) {
   let objects = findObjects(labels, model);
-  let rows = rowsOf(labels, objects, model);
+  const rows = rowsOf(labels, objects, model);
   // Two dice: with another number of looks the same seed still moves alike.
   const worn = look ?? drawLook(model, labels, rows, makeDice(seed));
   let code = z ?? drawMotion(model, objects, makeDice(seed ^ 0x5eed));
@@ -124,7 +124,7 @@ export async function* makeVideo(boxes, model, labels, { frames, seed = 0, look,
   const reach = KEY_PASSES * model.numFrames;
   const before = { until: reach };
   for (let begin = 0; begin < frames - 1; begin += reach) {
-    const drive = await decodeDrive(boxes, model, picture, labels, objects, rows, code, before);
+    const drive = await decodeDrive(boxes, model, picture, labels, objects, code, before);
     const key = new KeyFrame(boxes, model, drive, picture, labels);
     let shown = [];
     for (let start = begin; start < Math.min(begin + reach, frames - 1); start += model.numFrames) {
@@ -138,7 +138,6 @@ export async function* makeVideo(boxes, model, labels, { frames, seed = 0, look,
     const previous = shown.at(-2)?.moment.camera ?? [0, 0, 0, 0]; // as the key itself
     ({ picture, labels } = last);
     objects = findObjects(labels, model);
-    rows = rowsOf(labels, objects, model);
     code = continueMotion(model, code, last.moved.flow, objects);
     before.known = last.moved.distance;
     const seconds = (shown.length > 1 ? 1 : reach) / model.framesPerSecond;

@@ -1,0 +1,116 @@
+"""Objects of a first frame in its scene: what moves together, where, and how far its parts are."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from seg2vid.geometry import rays_of
+from seg2vid.models.depth import Depth
+from seg2vid.models.drive import LANE
+from seg2vid.models.layers import MAX_OBJECTS, pool_rows, spread_rows
+from seg2vid.structures import InverseDepth, Labels, Objects
+from seg2vid.warp import pixel_grid
+
+TALL = 1.3
+"""How many times taller than wide an object is that is seen as flat."""
+UNEVEN = 1.03
+"""How many times nearer or farther than its plane any part of an object may be."""
+LENGTHS = 1.4
+"""How many times nearer or farther than its middle the ends of an object may be."""
+LONG = 0.1
+"""Share of an object's pixels beyond these lengths from which on it is a long one: a row of parked
+cars, a bus alongside. Each of its columns has a distance of its own."""
+RELIEF = 1.1
+"""How many times nearer or farther than its column any part of a long object may be."""
+REACH = 1 / 40
+"""Share of the picture's width by which columns to either side count for that distance."""
+COUNT = MAX_OBJECTS + 1
+
+
+def middles(depth: Depth, rows: Labels) -> Float[Tensor, "batch object 3"]:
+    """Return where each object is, in units of the camera to the right and down, and 1 / m away."""
+    rays = rays_of(depth.camera, *rows.shape[1:]).unflatten(-1, rows.shape[1:])
+    place = torch.cat((rays[:, :2], depth.inverse_depth.unsqueeze(1)), 1)
+    return pool_rows(place, rows, COUNT)[:, 1:]
+
+
+def pivots_of(middle: Float[Tensor, "batch object 3"]) -> Float[Tensor, "batch object 2"]:
+    """Return the metres ahead and to the right of what ``middles`` says."""
+    ahead = 1 / middle[..., 2].clamp(min=1e-3)
+    return torch.stack((ahead, middle[..., 0] * ahead), -1)
+
+
+def part_objects(objects: Objects, rows: Labels, depth: Depth) -> Objects:
+    """Tell apart what stands to the left of the camera's lane, in it and to the right of it, where
+    all of that is one long object.
+
+    Without an instance map the parked cars of both sides may be one, with those ahead. The largest
+    part keeps its number, as do all others, and what no number is left for.
+    """
+    cell = rows.shape[2] // objects.shape[2]
+    across = rays_of(depth.camera, *rows.shape[1:])[:, 0].view_as(depth.inverse_depth)
+    is_object = (rows > 0).float()
+    about = torch.stack((across * is_object, depth.inverse_depth * is_object), 1)
+    x, away = F.avg_pool2d(about, cell).unbind(1)
+    beside = x / away.clamp(min=1e-6)
+    side = (beside > LANE).long() - (beside < -LANE).long() + 1
+    parted = objects.clone()
+    for sample, number in _is_long(depth.inverse_depth, rows).nonzero().tolist():
+        cells, free = objects[sample] == number, int(parted[sample].max()) + 1
+        counts = side[sample][cells].bincount(minlength=3)
+        for part in counts.argsort(descending=True, stable=True)[1:].tolist():
+            if counts[part] > 1 and free <= MAX_OBJECTS:
+                parted[sample][cells & (side[sample] == part)] = free
+                free += 1
+    return parted
+
+
+def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
+    """Keep each object near an upright plane: stray pixels fly off when it moves, and it tears.
+
+    What is taller than wide, as people are, is flat and faces the camera; no end of the others is
+    more than ``LENGTHS`` nearer or farther than the middle, but for ``LONG`` ones, which recede.
+    """
+    grid = pixel_grid(*rows.shape[1:], like=inverse_depth)
+    own = spread_rows(pool_rows(inverse_depth.unsqueeze(1), rows, COUNT), rows)
+    depth = inverse_depth.unsqueeze(1).clamp(own / LENGTHS, own * LENGTHS)
+    grid = grid.expand(len(rows), -1, -1, -1)
+    across = grid[:, :1]
+    about = torch.cat((depth, grid, grid.square(), across * depth), 1)
+    mean, x, y, xx, yy, xd = pool_rows(about, rows, COUNT).unbind(2)
+    wide, tall = xx - x.square(), yy - y.square()
+    is_flat = tall > TALL**2 * wide
+    slope = torch.where(is_flat, 0.0, (xd - x * mean) / (wide + 1))
+    depths = torch.where(is_flat, 1.0, UNEVEN)
+    is_long = (_is_long(inverse_depth, rows) & ~is_flat).float()
+    table = spread_rows(torch.stack((mean, x, slope, depths, is_long), 2), rows)
+    mean, x, slope, depths, is_long = table.unsqueeze(2).unbind(1)
+    plane = (mean + slope * (across - x)).clamp(mean / LENGTHS, mean * LENGTHS)
+    held = depth.clamp(plane / depths, plane * depths).squeeze(1)
+    if is_long.any():
+        column = _columns(inverse_depth, rows)
+        receding = inverse_depth.clamp(column / RELIEF, column * RELIEF)
+        held = torch.where(is_long.squeeze(1) > 0, receding, held)
+    return torch.where(rows > 0, held, inverse_depth)
+
+
+def _is_long(inverse_depth: InverseDepth, rows: Labels) -> Bool[Tensor, "batch row"]:
+    depth = inverse_depth.detach().unsqueeze(1)
+    middle = spread_rows(pool_rows(depth, rows, COUNT), rows)
+    beyond = (depth > middle * LENGTHS) | (depth < middle / LENGTHS)
+    share = pool_rows(beyond.float(), rows, COUNT).squeeze(2)
+    return (share > LONG).index_fill(1, rows.new_tensor([0]), False)
+
+
+def _columns(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
+    """Return for each pixel the mean of its object in its column and those beside."""
+    batch, _, width = rows.shape
+    index = (rows * width + torch.arange(width, device=rows.device)).flatten(1)
+    sums = inverse_depth.new_zeros(2, batch, COUNT * width)
+    sums[0].scatter_add_(1, index, inverse_depth.flatten(1))
+    sums[1].scatter_add_(1, index, torch.ones_like(inverse_depth).flatten(1))
+    reach = max(1, round(REACH * width))
+    smooth = F.avg_pool1d(sums.view(-1, COUNT, width), 2 * reach + 1, 1, reach)
+    total, count = smooth.view_as(sums)
+    return (total / count.clamp(min=1e-6)).gather(1, index).view_as(inverse_depth)

@@ -1,0 +1,102 @@
+"""Objects in a scene: parts of long ones told apart, all held together."""
+
+import torch
+from torch import Tensor
+
+from seg2vid.models.depth import Depth
+from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, enlarge_labels
+from seg2vid.models.objects import hold_together, part_objects
+from seg2vid.structures import Camera
+
+HEIGHT, WIDTH = 64, 128
+CAMERA = Camera(torch.tensor([130.0]), torch.tensor([[63.5, 27.0]]))
+
+
+def test_an_object_is_nearly_an_upright_plane() -> None:
+    rows = torch.zeros(1, 6, 40, dtype=torch.long)
+    rows[:, 2:, 4:] = 1
+    plane = 0.1 + 0.0005 * torch.arange(40.0).expand(1, 6, 40)
+    torch.manual_seed(0)
+    depth = plane + 0.01 * torch.randn(1, 6, 40)
+    depth[0, 2, 6], depth[0, 5, 20] = 1.0, 0.001
+    held = hold_together(depth, rows)
+    assert torch.equal(held[rows == 0], depth[rows == 0]), "the background keeps its own"
+    inner = held[0, 2:, 4:]
+    assert (inner.amax(0) / inner.amin(0)).max() < 1.03**2 + 1e-4, "nearly upright"
+    torch.testing.assert_close(hold_together(plane, rows), plane, rtol=0.01, atol=0)
+    assert (inner - plane[0, 2:, 4:]).abs().max() < 0.02
+
+
+def test_the_ends_of_an_object_stay_near_its_middle() -> None:
+    rows = torch.zeros(1, 6, 40, dtype=torch.long)
+    rows[:, 2:, 4:] = 1
+    depth = torch.full((1, 6, 40), 0.1)
+    depth[..., 4], depth[..., 39] = 0.02, 0.19
+    held = hold_together(depth, rows)[rows > 0]
+    mean = held.mean()
+    assert mean / 1.5 < held.min() < held.max() < mean * 1.5
+
+
+def test_what_is_taller_than_wide_is_flat() -> None:
+    rows = torch.zeros(1, 8, 4, dtype=torch.long)
+    rows[:, 1:7, 1:3] = 1
+    depth = torch.linspace(0.05, 0.15, 32).view(1, 8, 4)
+    held = hold_together(depth, rows)
+    assert (held[rows > 0] == held[0, 1, 1]).all()
+    torch.testing.assert_close(held[0, 1, 1], depth[rows > 0].mean(), rtol=0.02, atol=0)
+    assert torch.equal(held[rows == 0], depth[rows == 0])
+
+
+def beside_the_road(*, metres: float) -> Tensor:
+    """Inverse depth of what stands so far beside the camera's way on both sides, at 5 to 60 m."""
+    across = (torch.arange(WIDTH) - 63.5).abs() / 130 / metres
+    return across.clamp(1 / 60, 1 / 5).expand(1, HEIGHT, WIDTH).clone()
+
+
+def test_a_row_of_parked_cars_recedes() -> None:
+    """Each column keeps its distance, also far from the middle's; what flies off is held."""
+    rows = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.long)
+    rows[:, 28:44, 70:] = 1
+    depth = beside_the_road(metres=3.0)
+    stray = depth.clone()
+    stray[0, 30, 100], stray[0, 40, 80] = 0.5, 0.001
+    held = hold_together(stray, rows)
+    inner = (rows > 0) & (torch.arange(WIDTH) < WIDTH - 4)
+    # Means over columns beside are off where distance bends, at both ends.
+    assert ((held / depth)[inner] - 1).abs().max() < 0.2
+    assert ((held / depth)[inner] - 1).abs().median() < 0.01
+    assert held[0, 36, 124] / held[0, 36, 72] > 4, "far more than the middle's 1.4 to either side"
+    assert torch.equal(held[rows == 0], depth[rows == 0])
+
+
+def cells_of(objects: Tensor) -> Tensor:
+    return enlarge_labels(objects, OBJECT_FACTOR)
+
+
+def test_parked_cars_of_both_sides_are_two_objects() -> None:
+    """One area of cars from the left border over the far end to the right one; a single one."""
+    objects = torch.zeros(1, HEIGHT // OBJECT_FACTOR, WIDTH // OBJECT_FACTOR, dtype=torch.long)
+    objects[:, 4:6] = 1
+    objects[:, 2, 3] = 2
+    depth = Depth(beside_the_road(metres=3.0), CAMERA)
+    parted = part_objects(objects, cells_of(objects), depth)
+    left, right = parted[0, 4, 0], parted[0, 4, -1]
+    assert {int(left), int(right)} == {1, 3} and parted[0, 2, 3] == 2
+    assert (parted[0, 4:6, :7] == left).all() and (parted[0, 4:6, 9:] == right).all()
+    assert torch.equal(parted > 0, objects > 0)
+    assert objects[0, 4, 0] == objects[0, 4, -1] == 1, "what was given stays"
+
+
+def test_what_stands_across_stays_one() -> None:
+    """A bus that crosses, as far at one end as at the other, and a car in the lane."""
+    objects = torch.zeros(1, HEIGHT // OBJECT_FACTOR, WIDTH // OBJECT_FACTOR, dtype=torch.long)
+    objects[:, 4:6, 2:14], objects[:, 6, 7:9] = 1, 2
+    depth = Depth(torch.full((1, HEIGHT, WIDTH), 1 / 9), CAMERA)
+    assert torch.equal(part_objects(objects, cells_of(objects), depth), objects)
+
+
+def test_where_no_number_is_left_an_object_stays_whole() -> None:
+    objects = torch.zeros(1, HEIGHT // OBJECT_FACTOR, WIDTH // OBJECT_FACTOR, dtype=torch.long)
+    objects[:, 4:6], objects[:, 2, 3] = 1, MAX_OBJECTS
+    depth = Depth(beside_the_road(metres=3.0), CAMERA)
+    assert torch.equal(part_objects(objects, cells_of(objects), depth), objects)
