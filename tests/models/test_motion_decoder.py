@@ -103,9 +103,24 @@ def test_a_pole_has_one_depth_from_foot_to_top() -> None:
     depth[:, :, 90] += 0.2
     upright = stand_up(depth, is_pole)
     near, far = upright[0, 10:50, 90], upright[0, 10:50, 21]
-    assert near.std() < 0.01 and far.std() < 0.01
-    assert abs(float(near.mean() - depth[0, 10:50, 90].mean())) < 0.01
+    assert near.std() < 1e-6 and far.std() < 1e-6
+    assert abs(float(near.mean() - depth[0, 10:50, 90].mean())) < 1e-4
     assert near.mean() - far.mean() > 0.15, "two poles do not mix"
+
+
+def test_a_pole_behind_something_and_its_sign_stand_together() -> None:
+    """Ten times as near at the foot as at the top, covered for 8 rows; another one far above."""
+    depth = torch.linspace(0.02, 0.2, 64).view(1, 64, 1).repeat(1, 1, 128)
+    is_thin = torch.zeros(1, 64, 128, dtype=torch.bool)
+    is_thin[:, 16:60, 40:42] = is_thin[:, 16:26, 36:46] = True
+    is_thin[:, 44:52, 40:42] = False
+    is_thin[:, 2:4, 40:42] = True
+    upright = stand_up(depth, is_thin)
+    pole = upright[0, 16:60, 40:42][is_thin[0, 16:60, 40:42]]
+    assert pole.std() < 1e-3
+    sign = upright[0, 20, 36:46]
+    assert sign.amax() / sign.amin() < 1.45, "its depth alone is half the pole's"
+    assert (upright[0, 2:4, 40:42] < 0.5 * pole.mean()).all(), "ten rows apart: another"
 
 
 def test_only_void_that_reaches_the_lower_border_is_the_own_car() -> None:

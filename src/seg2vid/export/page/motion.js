@@ -11,6 +11,7 @@ const CAMERA_SPEED = [10, 1, 0.5, 0.1];
 const OBJECT_SPEED = [5, 5, 0.5];
 const RESIDUAL = 4;
 const FADE = 0.5;
+const SPREAD = 6;
 const GAP = 7;
 const NEAR = 2.5;
 export const KEY_PASSES = 3;
@@ -51,32 +52,45 @@ async function seeDepth(boxes, model, picture, labels, known) {
   return { depth, camera, features: seen.features };
 }
 
-/** Give what stands upright one depth from foot to top: means over 2 r + 1 rows and 3 columns. */
+/** Give what stands upright one depth from foot to top; what touches beside it, nearly the same. */
 function standUp(depth, weight, width, height) {
-  const reach = Math.floor(height / 8);
-  const around = (plane) => {
-    const wide = new Float64Array(plane.length);
-    for (let pixel = 0; pixel < plane.length; pixel++) {
-      const x = pixel % width;
-      wide[pixel] = plane[pixel];
-      if (x > 0) wide[pixel] += plane[pixel - 1];
-      if (x < width - 1) wide[pixel] += plane[pixel + 1];
+  // In each column, what is no more than an eighth of the picture apart is one.
+  const number = new Int32Array(depth.length);
+  const sums = [];
+  const counts = [];
+  for (let x = 0; x < width; x++) {
+    let last = -Infinity;
+    for (let y = 0; y < height; y++) {
+      const pixel = y * width + x;
+      if (!weight[pixel]) continue;
+      if (y - last > Math.floor(height / 8) + 1) counts.push(0);
+      last = y;
+      number[pixel] = counts.length - 1;
+      counts[counts.length - 1] += 1;
     }
-    const sum = new Float64Array(plane.length);
-    for (let x = 0; x < width; x++) {
-      for (let y = 0; y < height; y++) {
-        const [low, high] = [Math.max(y - reach, 0), Math.min(y + reach, height - 1)];
-        for (let row = low; row <= high; row++) sum[y * width + x] += wide[row * width + x];
-      }
-    }
-    return sum.map((one) => one / (3 * (2 * reach + 1)));
-  };
-  const share = around(weight);
-  let value = depth;
-  for (let time = 0; time < 3; time++) {
-    const mean = around(value.map((one, pixel) => one * weight[pixel]));
-    value = Float32Array.from(mean, (one, pixel) => one / Math.max(share[pixel], 1e-6));
   }
+  const upright = (plane) => {
+    sums.length = 0;
+    for (const _ of counts) sums.push(0);
+    plane.forEach((one, pixel) => weight[pixel] && (sums[number[pixel]] += one));
+    return plane.map((_, pixel) =>
+      weight[pixel] ? sums[number[pixel]] / counts[number[pixel]] : 0,
+    );
+  };
+  // The taller a column is, the more the others follow it.
+  const tall = weight.map((one, pixel) => one && counts[number[pixel]]);
+  const beside = (plane) =>
+    plane.map((_, pixel) => {
+      let [sum, share] = [0, 0];
+      const x = pixel % width;
+      for (let step = x > 0 ? -1 : 0; step <= (x < width - 1 ? 1 : 0); step++) {
+        sum += plane[pixel + step] * tall[pixel + step];
+        share += tall[pixel + step];
+      }
+      return sum / Math.max(share, 1e-6);
+    });
+  let value = upright(Float32Array.from(depth));
+  for (let time = 0; time < SPREAD; time++) value = upright(beside(value));
   return value;
 }
 
