@@ -4,12 +4,38 @@ import torch
 from torch import Tensor
 
 from seg2vid.models.depth import Depth
-from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, enlarge_labels
-from seg2vid.models.objects import hold_together, part_objects
+from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, enlarge_labels, find_objects
+from seg2vid.models.objects import hold_together, part_objects, rows_of
 from seg2vid.structures import Camera
 
 HEIGHT, WIDTH = 64, 128
+FOREGROUND = (11, 12, 13, 15)
+_, RIDER, CAR, BUS = FOREGROUND
 CAMERA = Camera(torch.tensor([130.0]), torch.tensor([[63.5, 27.0]]))
+
+
+def cells_of(objects: Tensor) -> Tensor:
+    return enlarge_labels(objects, OBJECT_FACTOR)
+
+
+def test_a_pixel_goes_with_its_own_class_in_a_cell_beside() -> None:
+    """A rider in front of a car shares cells with it; a lone bit of a bus has nobody to go with."""
+    label_map = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.long)
+    label_map[:, 16:40, 44:70] = CAR
+    label_map[:, 16:40, 28:44] = RIDER
+    label_map[:, 18, 60:62] = BUS
+    objects = find_objects(label_map, None, foreground=FOREGROUND, factor=OBJECT_FACTOR)
+    blocks = torch.where(label_map > 0, cells_of(objects), 0)
+    rows = rows_of(objects, label_map, FOREGROUND)
+    rider, car = rows[0, 20, 30], rows[0, 30, 56]
+    assert blocks[0, 20, 42] == car != rider, "the cell's, by itself"
+    assert (rows[label_map == RIDER] == rider).all()
+    assert (rows[label_map == CAR] == car).all() and (blocks[label_map == CAR] != car).any()
+    assert rows[0, 18, 60] == blocks[0, 18, 60] not in (0, car, rider)
+    assert torch.equal(rows > 0, label_map > 0)
+    background = torch.zeros_like(label_map)
+    assert not rows_of(torch.zeros_like(objects), background, FOREGROUND).any()
+    assert not rows_of(objects, label_map, ()).any()
 
 
 def test_an_object_is_nearly_an_upright_plane() -> None:
@@ -67,10 +93,6 @@ def test_a_row_of_parked_cars_recedes() -> None:
     assert ((held / depth)[inner] - 1).abs().median() < 0.01
     assert held[0, 36, 124] / held[0, 36, 72] > 4, "far more than the middle's 1.4 to either side"
     assert torch.equal(held[rows == 0], depth[rows == 0])
-
-
-def cells_of(objects: Tensor) -> Tensor:
-    return enlarge_labels(objects, OBJECT_FACTOR)
 
 
 def test_parked_cars_of_both_sides_are_two_objects() -> None:

@@ -37,13 +37,12 @@ from seg2vid.models.layers import (
     ResidualBlock,
     coordinates,
     draw_codes,
-    enlarge_labels,
     join,
     perceptron,
     pool_rows,
     surface_ids,
 )
-from seg2vid.models.objects import hold_together, middles, part_objects, pivots_of
+from seg2vid.models.objects import hold_together, middles, part_objects, pivots_of, rows_of
 from seg2vid.structures import (
     Flows,
     Hints,
@@ -202,10 +201,10 @@ class MotionDecoder(nn.Module):
             hints = features.new_zeros(len(objects), 3, *objects.shape[1:])
         wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
         seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
-        rows = self._rows(label_map, objects)
+        rows = rows_of(objects, label_map, self.foreground)
         if not self.training:
             objects = part_objects(objects, rows, depth)
-            rows = self._rows(label_map, objects)
+            rows = rows_of(objects, label_map, self.foreground)
         depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
         with torch.autocast(features.device.type, enabled=False):
             middle = middles(depth, rows)
@@ -217,11 +216,6 @@ class MotionDecoder(nn.Module):
             paths = self._paths(seen, z.map(Tensor.float), self.num_frames)
         camera, objects = (way[..., FINENESS::FINENESS, :] for way in (paths.camera, paths.objects))
         return replace(paths, camera=camera, objects=objects)
-
-    def _rows(self, label_map: Labels, objects: Objects) -> Labels:
-        """Return the number of each pixel's object, 0 for the background."""
-        is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
-        return torch.where(is_foreground, enlarge_labels(objects, OBJECT_FACTOR), 0)
 
     def _paths(
         self, seen: "SceneFeatures", z: Latent, count: int, velocity: Velocity | None = None
@@ -248,7 +242,7 @@ class MotionDecoder(nn.Module):
 
     def at_rest(self, depth: Depth, label_map: Labels, objects: Objects) -> Scene:
         """Return the scene of a depth as it stands, with a time for each frame of a pass."""
-        rows = self._rows(label_map, objects)
+        rows = rows_of(objects, label_map, self.foreground)
         depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
         still = depth.inverse_depth.new_zeros(len(rows), MAX_OBJECTS, self.num_frames, 3)
         return Scene(

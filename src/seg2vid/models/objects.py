@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from seg2vid.geometry import rays_of
+from seg2vid.geometry import AROUND, rays_of
 from seg2vid.models.depth import Depth
 from seg2vid.models.drive import LANE
-from seg2vid.models.layers import MAX_OBJECTS, pool_rows, spread_rows
+from seg2vid.models.layers import MAX_OBJECTS, enlarge_labels, pool_rows, spread_rows
 from seg2vid.structures import InverseDepth, Labels, Objects
 from seg2vid.warp import pixel_grid
 
@@ -26,6 +26,39 @@ RELIEF = 1.1
 REACH = 1 / 40
 """Share of the picture's width by which columns to either side count for that distance."""
 COUNT = MAX_OBJECTS + 1
+
+
+def rows_of(objects: Objects, label_map: Labels, foreground: tuple[int, ...]) -> Labels:
+    """Return the number of each pixel's object, 0 for the background.
+
+    Cells of ``objects`` are coarse: a pixel in one of another class's object goes with an object of
+    its own class in a cell beside, if there is any.
+    """
+    factor, things = label_map.shape[2] // objects.shape[2], label_map.new_tensor(foreground)
+    if not foreground:
+        return torch.zeros_like(label_map)
+    is_class = label_map.unsqueeze(1) == things.view(1, -1, 1, 1)
+    is_thing = is_class.any(1)
+    found = torch.where(is_thing, enlarge_labels(objects, factor), 0)
+    # An object is of the class that all its cells hold, of several of the one they were named for.
+    held = pool_rows(F.max_pool2d(is_class.float(), factor), objects, COUNT)
+    last = len(foreground) - 1 - held.flip(2).argmax(2)
+    kinds = things[last]
+
+    def fits(numbers: Labels) -> Bool[Tensor, "batch height width"]:
+        same = kinds.gather(1, numbers.flatten(1)).view_as(numbers) == label_map
+        return same & (numbers > 0) | ~is_thing
+
+    fitting = fits(found)
+    if bool(fitting.all()):
+        return found
+    padded, (tall, wide) = F.pad(objects, (1, 1, 1, 1)), objects.shape[1:]
+    for down, right in AROUND:
+        beside = padded[:, 1 + down : 1 + down + tall, 1 + right : 1 + right + wide]
+        near = enlarge_labels(beside, factor)
+        is_better = ~fitting & fits(near)
+        found, fitting = torch.where(is_better, near, found), fitting | is_better
+    return found
 
 
 def middles(depth: Depth, rows: Labels) -> Float[Tensor, "batch object 3"]:

@@ -1,7 +1,7 @@
 // From a first frame and z to a drive: how camera and objects move, as in motion_decoder.py and drive.py.
 
-import { CELL, MOST_OBJECTS, feetOf, ownCar, poolRows, rowsOf } from "./labels.js";
-import { LANE, holdTogether, middles, partObjects, pivotsOf } from "./objects.js";
+import { CELL, MOST_OBJECTS, feetOf, ownCar, poolRows } from "./labels.js";
+import { LANE, holdTogether, middles, partObjects, pivotsOf, refinedRows } from "./objects.js";
 import { findOwners } from "./outlines.js";
 import { rigidMotion, surfacePlanes } from "./scene.js";
 
@@ -111,8 +111,9 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
     features[(own + 4) * cells + cell] = -1 + (2 * Math.floor(cell / wide)) / (tall - 1);
   }
   const { scene } = await boxes.scene({ features });
-  const objects = partObjects(given, rowsOf(labels, given, model), seen.depth, camera, width);
-  const rows = rowsOf(labels, objects, model);
+  const whole = refinedRows(labels, given, model);
+  const objects = partObjects(given, whole, seen.depth, camera, width);
+  const rows = refinedRows(labels, objects, model);
   let depth = holdTogether(seen.depth, rows, width);
   const middle = middles(depth, rows, camera, width);
   const count = Math.max(KEY_PASSES * model.numFrames, Math.ceil(before.until ?? 0));

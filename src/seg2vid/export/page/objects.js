@@ -1,7 +1,7 @@
 // Objects of a first frame in its scene: what moves together, where, and how far, as in objects.py.
 
-import { CELL, MOST_OBJECTS, poolRows } from "./labels.js";
-import { clamp } from "./scene.js";
+import { CELL, MOST_OBJECTS, poolRows, rowsOf } from "./labels.js";
+import { AROUND, clamp } from "./scene.js";
 
 export const LANE = 1.6;
 const TALL = 1.3;
@@ -11,6 +11,40 @@ const LONG = 0.1;
 const RELIEF = 1.1;
 const REACH = 1 / 40;
 const ROWS = MOST_OBJECTS + 1;
+
+/**
+ * Return the number of each pixel's object, 0 for the background. Cells are coarse: a pixel in one of
+ * another class's object goes with an object of its own class in a cell beside, if there is any.
+ */
+export function refinedRows(labels, objects, model) {
+  const { width, height } = model;
+  const [wide, tall] = [width / CELL, height / CELL];
+  const found = rowsOf(labels, objects, model);
+  const isThing = new Set(model.foreground);
+  // An object is of the class that all its cells hold, of several of the one they were named for.
+  const held = new Set();
+  const counts = Array.from({ length: ROWS }, () => new Int32Array(model.channels));
+  labels.forEach((id, pixel) => {
+    const cell =
+      Math.floor(pixel / width / CELL) * wide + Math.floor((pixel % width) / CELL);
+    const key = cell * model.channels + id;
+    if (!isThing.has(id) || held.has(key)) return;
+    held.add(key);
+    counts[objects[cell]][id] += 1;
+  });
+  const kinds = counts.map((one) => one.lastIndexOf(Math.max(...one)));
+  return found.map((row, pixel) => {
+    if (!isThing.has(labels[pixel]) || (row > 0 && kinds[row] === labels[pixel])) return row;
+    const x = Math.floor((pixel % width) / CELL);
+    const y = Math.floor(pixel / width / CELL);
+    for (const [down, right] of AROUND) {
+      if (y + down < 0 || y + down >= tall || x + right < 0 || x + right >= wide) continue;
+      const near = objects[(y + down) * wide + x + right];
+      if (near > 0 && kinds[near] === labels[pixel]) return near;
+    }
+    return row;
+  });
+}
 
 /** Return where each object is: camera units to the right and down, and 1 / m away. */
 export function middles(depth, rows, camera, width) {
