@@ -15,14 +15,12 @@ from seg2vid.warp import pixel_grid
 TALL = 1.3
 """How many times taller than wide an object is that is seen as flat."""
 UNEVEN = 1.03
-"""How many times nearer or farther than its plane any part of an object may be."""
+"""How many times nearer or farther than its plane, or its column, any part of an object may be."""
 LENGTHS = 1.4
 """How many times nearer or farther than its middle the ends of an object may be."""
 LONG = 0.1
 """Share of an object's pixels beyond these lengths from which on it is a long one: a row of parked
 cars, a bus alongside. Each of its columns has a distance of its own."""
-RELIEF = 1.1
-"""How many times nearer or farther than its column any part of a long object may be."""
 REACH = 1 / 40
 """Share of the picture's width by which columns to either side count for that distance."""
 COUNT = MAX_OBJECTS + 1
@@ -123,7 +121,7 @@ def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
     held = depth.clamp(plane / depths, plane * depths).squeeze(1)
     if is_long.any():
         column = _columns(inverse_depth, rows)
-        receding = inverse_depth.clamp(column / RELIEF, column * RELIEF)
+        receding = inverse_depth.clamp(column / UNEVEN, column * UNEVEN)
         held = torch.where(is_long.squeeze(1) > 0, receding, held)
     return torch.where(rows > 0, held, inverse_depth)
 

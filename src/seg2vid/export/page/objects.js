@@ -8,7 +8,6 @@ const TALL = 1.3;
 const UNEVEN = 1.03;
 const LENGTHS = 1.4;
 const LONG = 0.1;
-const RELIEF = 1.1;
 const REACH = 1 / 40;
 const ROWS = MOST_OBJECTS + 1;
 
@@ -124,7 +123,7 @@ export function holdTogether(given, rows, width) {
     const [wide, tall] = [xx - x * x, yy - y * y];
     const isFlat = tall > TALL * TALL * wide;
     if (isLong[rows[pixel]] && !isFlat) {
-      return clamp(given[pixel], column[pixel] / RELIEF, column[pixel] * RELIEF);
+      return clamp(given[pixel], column[pixel] / UNEVEN, column[pixel] * UNEVEN);
     }
     const slope = isFlat ? 0 : (xd - x * mean) / (wide + 1);
     const uneven = isFlat ? 1 : UNEVEN;
