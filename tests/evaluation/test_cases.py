@@ -76,6 +76,14 @@ def test_a_rendered_clip_is_that_of_its_seed() -> None:
     assert drawn.instance_map is not None and found.instance_map is None, "no model is told"
 
 
+def test_rendered_stills_are_the_first_frames_of_clips() -> None:
+    cases = Cases(replace(TINY, task="stills", first_seed=41, num_frames=0))
+    size = ToyCityConfig(height=64, width=128, num_frames=3)
+    found, drawn = cases.read(1), render_toycity(42, size)
+    assert torch.equal(found.first_frame, drawn.first_frame) and not found.frames.numel()
+    assert torch.equal(found.label_map, drawn.label_map) and found.instance_map is None
+
+
 def test_clips_of_recordings_are_named_by_their_start(data: Path) -> None:
     cases = Cases(RECORDED, data)
     assert cases.names == ("b_0000", "b_0003", "a_0012")

@@ -37,6 +37,7 @@ FROZEN = {
     "long-24-v1": "6d4d5315f1a361e0c96b161252e5cfc45b1756c80787b17c2c56ced636c73fd7",
     "toycity-long-v1": "d8a1569c8d7aaf59680046e092d11d6bb84ded6c3489b70754180ba2a9d78ea1",
     "toycity-quick-v1": "231ffa3e79dc6f728745120d0bcecb67e633109a12c72b682d7c85bf4bd54e91",
+    "toycity-stills-v1": "ab6e03d1dd320df4f4f12a27eeba46fa102efb7e13bb6ba04e121077ec4fd77a",
     "toycity-v1": "482fd119010f079436305e30babc9c80c48ac239a5fc4007e3548558d4d48b86",
 }
 """SHA-256 of every file: a figure is known by its protocol's name, so the file behind a name must

@@ -14,6 +14,7 @@ from seg2vid.data.clips import ClipFolder, render_toycity
 from seg2vid.data.prepared import INDEX, PreparedDataset
 from seg2vid.data.recordings import list_recordings
 from seg2vid.data.recordings.recording import Recording, read_clip
+from seg2vid.data.sample import still_of
 from seg2vid.data.stills import StillFolder
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.evaluation.protocol import Protocol
@@ -108,8 +109,9 @@ class Cases:
         protocol, name = self.protocol, self.names[number]
         size: dict[str, Any] = {"height": protocol.height, "width": protocol.width}
         if protocol.source == "toycity":
-            city = ToyCityConfig(**size, num_frames=protocol.num_frames)
-            return replace(render_toycity(protocol.first_seed + number, city), instance_map=None)
+            city = ToyCityConfig(**size, num_frames=max(1, protocol.num_frames))
+            clip = replace(render_toycity(protocol.first_seed + number, city), instance_map=None)
+            return still_of(clip, 0) if protocol.is_still else clip
         if protocol.source == "stills":
             return self._stills.read(number)
         if protocol.source == "dataset":
