@@ -57,8 +57,11 @@ def test_they_differ_more_than_consecutive_seeds() -> None:
     pipe, count = Seg2VidPipeline.from_pretrained("toycity"), 4
     distances = distances_of(draw_flows(pipe, STREET, range(8 * count)))
     chosen = farthest_points(distances, count)
-    spread = [float(distances[one][:, one].sum()) for one in (chosen, list(range(count)))]
-    assert spread[0] > 1.25 * spread[1]
+    blocks = [list(range(first, first + count)) for first in range(0, 8 * count, count)]
+    best, *others = (float(distances[one][:, one].sum()) for one in (chosen, *blocks))
+    # Whether four seeds in a row are alike is luck: of eight such rows their mean counts.
+    assert best > 1.25 * sum(others) / len(others)
+    assert best > max(others)
 
 
 def test_videos_are_made_of_the_chosen_seeds(
