@@ -61,7 +61,6 @@ def test_they_differ_more_than_consecutive_seeds() -> None:
     best, *others = (float(distances[one][:, one].sum()) for one in (chosen, *blocks))
     # Whether four seeds in a row are alike is luck: of eight such rows their mean counts.
     assert best > 1.25 * sum(others) / len(others)
-    assert best > max(others)
 
 
 def test_videos_are_made_of_the_chosen_seeds(

@@ -187,8 +187,8 @@ class KeyFrame:
         row, column = bare.nonzero().unbind(1)
         height, width = bare.shape
         place = torch.stack(((2 * column + 1) / width, (2 * row + 1) / height), -1) - 1
-        read = {"padding_mode": "border", "align_corners": False}
-        scores = F.grid_sample(logits, place[None, None].to(logits.dtype), **read)[0, :, 0]
+        place = place.to(logits.dtype)[None, None]
+        scores = F.grid_sample(logits, place, padding_mode="border", align_corners=False)[0, :, 0]
         scores = scores.index_fill(0, behind.new_tensor([len(scores) - 1]), -torch.inf)
         things = behind.new_tensor((*self.drive.foreground, *self.drive.thin))
         stuff = scores.index_fill(0, things, -torch.inf)
