@@ -192,6 +192,8 @@ def test_chromium_makes_the_videos_of_python(
     assert float((video.motion.backward_visible < 0.5).float().mean()) > 0.01
     z = {"background": video.z.background, "foreground": video.z.foreground}
     look = {"whole": video.look.whole, "looks": video.look.segments}
+    if video.look.grain is not None:
+        look["grain"] = video.look.grain
     given = [{name: one.flatten().tolist() for name, one in part.items()} for part in (z, look)]
     made = page.evaluate(MAKE, [label_map.flatten().tolist(), frames, *given])
     shape = (3, *label_map.shape[1:])
