@@ -72,6 +72,7 @@ def short_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if request.path.name not in ("test_motion_tracker.py", "test_work.py"):
         tracker = "seg2vid.models.motion_tracker"
         monkeypatch.setattr(f"{tracker}.CAMERA_STARTS", ((5.0, 0.0),))
+        monkeypatch.setattr(f"{tracker}.CAMERA_CHANGES", ((0.0, 0.0),))
         monkeypatch.setattr(f"{tracker}.OBJECT_STARTS", ((0.0, 0.0, 0.0),))
 
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from seg2vid.data.motion_clip import MotionClip
 from seg2vid.media.passes import join_passes
 from seg2vid.media.pictures import read_image, write_image, write_label_map
 from seg2vid.media.video import read_video
+from seg2vid.models.control import Control
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Latent
@@ -81,7 +84,7 @@ def code_at(z: Latent, top: int, left: int) -> float:
 # Encoding.
 
 
-def test_code_is_the_mean_of_the_posterior_and_does_not_change(pipe: Seg2VidPipeline) -> None:
+def test_the_code_of_a_clip_does_not_change(pipe: Seg2VidPipeline) -> None:
     street = street_map()
     code = encode_motion(pipe, clip(), street)
     assert code.z.background.shape == (1, 3) and code.z.foreground.shape == (1, 2, 8, 16)
@@ -204,7 +207,44 @@ def test_resampling_what_is_not_there(pipe: Seg2VidPipeline) -> None:
         resample_code(joint, z, street_map(), "foreground")
 
 
+def test_the_camera_drives_the_same_path_in_another_scene() -> None:
+    pipe = make_pipe()
+    code, other = numbered(pipe, squares((CAR, 0, 0))), torch.tensor([[-1.0, 1.0, 0.5]])
+    decoder, frame = pipe.animator.flow_decoder, clip(7)[:, 0]
+    assert isinstance(decoder, MotionDecoder)
+    torch.nn.init.normal_(decoder.requires_grad_(False).camera[-1].weight)
+
+    def camera(picture: torch.Tensor, label_map: torch.Tensor, z: Latent) -> torch.Tensor:
+        seen = pipe.animator.look(picture, label_map, pipe.find_objects(label_map, None))
+        assert seen is not None
+        return decoder.paths(seen, z).camera
+
+    # The code alone would drive another path there.
+    wanted = camera(clip()[:, 0], code.label_map, replace(code.z, background=other))
+    z = place_motion(pipe, replace(code, camera=wanted), street_map(), first_frame=frame)
+    gaps = [
+        (camera(frame, street_map(), replace(z, background=background)) - wanted).abs().max()
+        for background in (code.z.background, z.background)
+    ]
+    assert gaps[1] < 0.1 * gaps[0]
+
+
 # Playing.
+
+
+def test_elsewhere_a_drive_is_careful(pipe: Seg2VidPipeline, monkeypatch: Any) -> None:
+    asked = []
+    drive = MotionDecoder.drive
+
+    def watch(*args: Any, careful: bool, **kwargs: Any) -> Any:
+        asked.append(careful)
+        return drive(*args, careful=careful, **kwargs)
+
+    monkeypatch.setattr(MotionDecoder, "drive", watch)
+    code = encode_motion(pipe, clip(), street_map())
+    for target in (street_map(), squares((CAR, 0, 0))):
+        list(play_motion(pipe, [code], target, num_frames=4, first_frame=clip(7)[:, 0]))
+    assert asked == [False, True]
 
 
 def test_one_code_plays_as_its_z_does(pipe: Seg2VidPipeline) -> None:
@@ -213,7 +253,9 @@ def test_one_code_plays_as_its_z_does(pipe: Seg2VidPipeline) -> None:
     passes = play_motion(pipe, [code], street_map(), num_frames=6, first_frame=frame)
     played = join_passes(list(passes))
     z = place_motion(pipe, code, street_map())
-    plain = pipe(street_map(), num_frames=6, first_frame=frame, z=z, seed=0)
+    # What happened in the clip is not mended.
+    seen = Control(careful=False)
+    plain = pipe(street_map(), num_frames=6, first_frame=frame, z=z, seed=0, control=seen)
     assert torch.equal(played.first_frame, frame)
     assert torch.equal(played.frames, plain.frames)
     assert played.pass_starts == plain.pass_starts
@@ -225,10 +267,13 @@ def test_each_pass_moves_like_its_own_code(pipe: Seg2VidPipeline) -> None:
     assert [chunk.frames.shape[1] for chunk in played] == [3, 3, 2]
     assert [chunk.pass_starts for chunk in played] == [(0,), (3,), ()]
     assert torch.equal(played[0].z.background, codes[0].z.background)
-    assert torch.equal(played[1].z.background, codes[1].z.background)
-    # After the last code its motion goes on.
-    assert torch.equal(played[2].z.background, codes[1].z.background)
     assert torch.equal(played[1].first_frame, played[0].frames[:, -1])
+    given = (played[0].label_maps[:, -1], played[1].first_frame)
+    second = place_motion(pipe, codes[1], given[0], first_frame=given[1])
+    assert torch.equal(played[1].z.background, second.background)
+    assert not torch.equal(played[1].z.background, played[0].z.background)
+    # After the last code its motion goes on.
+    assert torch.equal(played[2].z.background, second.background)
     short = list(play_motion(pipe, codes, street_map(), num_frames=3))
     assert [chunk.frames.shape[1] for chunk in short] == [2]
 

@@ -147,12 +147,14 @@ class Session:
         if self.count == self._end:
             self._begin_key()
         elif changed:
-            frozen = [() if one is None else one.freeze for one in (before, control)]
+            kept = [
+                (one.freeze, one.careful) for one in (before or Control(), control or Control())
+            ]
             steers = self._steering(control)
             keys = [key for key in self._keys if isinstance(key, KeyFrame)]
             # A camera that drives off needs keys more often.
             self._end = min(self._end, self.pace.reach(self._begin, self._span()))
-            goes_on = frozen[0] == frozen[1] and self.count < self._end
+            goes_on = kept[0] == kept[1] and self.count < self._end
             if goes_on and all(key.drive.has_ground for key in keys):
                 for number, key in enumerate(keys):
                     key.steer(partial(steers, number), since)
@@ -201,6 +203,7 @@ class Session:
                 known=known,
                 until=round(self.pace.between(self._begin, self._end), 6),
                 steer=None if self._control is None else self._steering(self._control),
+                careful=self._control is None or self._control.careful,
             )
         depths = [one.inverse_depth for one in self._keys if one.inverse_depth is not None]
         if self.count == 0 and depths:

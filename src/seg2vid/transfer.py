@@ -9,12 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from seg2vid.media.generated import GeneratedVideo
 from seg2vid.models.checkpoint import Checkpoint, load_box
+from seg2vid.models.control import Control
+from seg2vid.models.latent_search import follow_camera, search_latent
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, enlarge_labels, pool_rows, spread_rows
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Carrier, Labels, Latent, Objects, Pictures
@@ -32,13 +36,15 @@ FAR = 10.0
 
 @dataclass(frozen=True)
 class MotionCode(Carrier):
-    """The motion of a clip: the mean of q(z | clip, labels), and whose each foreground code is."""
+    """The motion of a clip: a z near the mean of q(z | clip, labels), and whose its codes are."""
 
     z: Latent
     objects: Objects
     """Object number of every coarse cell, 0 = background."""
     label_map: Labels
     """Ids of the clip's first frame."""
+    camera: Float[Tensor, "batch time 4"] | None = None
+    """The camera's path in metres and radians, where motion is a scene's."""
 
 
 @torch.inference_mode()
@@ -50,6 +56,9 @@ def encode_motion(
     instance_map: GivenLabels | None = None,
 ) -> MotionCode:
     """Encode the motion of a ``clip`` of RGB in [0, 1], its first frame included.
+
+    Of a scene that is the mean of q(z | clip, labels), then searched for what decodes to the paths
+    that ``Animator.track`` reads off the clip.
 
     ``label_map`` and ``instance_map`` are the first frame's. Frames after the ``num_frames`` of one
     pass are not looked at. Raises ``ModelError`` for a ``pipeline`` without motion encoder and for
@@ -75,10 +84,17 @@ def encode_motion(
     encoder = build_motion_encoder(pipeline.config)
     load_box(encoder, Checkpoint(pipeline.config, weights, {}), "motion_encoder")
     encoder.to(pipeline.device).eval()
-    pictures = (clip[:, 0], clip[:, 1:], label_map)
-    paths = pipeline.animator.track(*pictures, objects)
+    pictures, animator = (clip[:, 0], clip[:, 1:], label_map), pipeline.animator
+    seen = animator.look(clip[:, 0], label_map, objects)
+    if seen is not None and pipeline.config.semantics == "split":
+        objects = seen.objects
+    paths = animator.track(*pictures, objects)
     posterior = encoder(*pictures, objects, *([paths] if paths else []))
-    return MotionCode(posterior.mean, objects, label_map)
+    decoder = animator.flow_decoder
+    if seen is None or paths is None or not isinstance(decoder, MotionDecoder):
+        return MotionCode(posterior.mean, objects, label_map)
+    z = search_latent(decoder, seen, posterior.mean, paths)
+    return MotionCode(z, objects, label_map, paths.camera)
 
 
 @torch.inference_mode()
@@ -88,18 +104,23 @@ def place_motion(
     label_map: Labels,
     *,
     instance_map: Instances = None,
+    first_frame: Pictures | None = None,
 ) -> Latent:
     """Return the z with which another first frame moves like the clip that ``code`` is of.
 
-    The background code stays. Each object of the new frame, told apart by ``label_map`` and
-    ``instance_map``, takes the code of the clip's object that is nearest in the picture, one of its
-    own class if there is one; where the clip had no objects, the mean of the prior. A ``pipeline``
-    whose z is not bound to objects (the paper's, or without a split) keeps all of it.
+    The background code stays or, with the ``first_frame``, becomes the one near it with which the
+    camera drives the clip's path there, too. Each object of the new frame, told apart by
+    ``label_map`` and ``instance_map``, takes the code of the clip's object that is nearest in the
+    picture, one of its own class if there is one; where the clip had no objects, the mean of the
+    prior. In the very scene of the clip all of z stays, as does that of a ``pipeline`` whose z is
+    not bound to objects (the paper's, or without a split).
     """
     label_map = label_map.to(pipeline.device)
     instance_map = None if instance_map is None else instance_map.to(pipeline.device)
     objects = pipeline.find_objects(label_map, instance_map)
     z = code.z
+    if torch.equal(code.label_map.to(label_map.device), label_map):
+        return z
     if z.foreground.shape[2:] != code.objects.shape[1:] or not z.foreground.shape[1]:
         return z
     things = pipeline.label_space.foreground_ids
@@ -108,7 +129,12 @@ def place_motion(
     for i, own in enumerate(codes):
         theirs = _describe(code.objects[i], code.label_map[i], things)
         foreground.append(_take_codes(own, theirs, _describe(objects[i], label_map[i], things)))
-    return Latent(z.background, spread_rows(torch.stack(foreground), objects))
+    z = Latent(z.background, spread_rows(torch.stack(foreground), objects))
+    decoder = pipeline.animator.flow_decoder
+    if first_frame is None or code.camera is None or not isinstance(decoder, MotionDecoder):
+        return z
+    seen = pipeline.animator.look(first_frame.to(pipeline.device), label_map, objects)
+    return z if seen is None else follow_camera(decoder, seen, z, code.camera)
 
 
 def _describe(
@@ -198,11 +224,13 @@ def play_motion(
 
     After the last code its motion goes on. ``first_frame`` in [0, 1] or, without, one painted from
     ``seed``; ``label_map``, ``instance_map``, ``frames_per_second``, ``speed`` and ``scale`` as in
-    ``Seg2VidPipeline``. Raises as the ``pipeline`` does.
+    ``Seg2VidPipeline``. The clip's own scene moves as it did; elsewhere the motion is ``careful``,
+    see ``Control``. Raises as the ``pipeline`` does.
     """
     rate = pipeline.frames_per_second if frames_per_second is None else frames_per_second
     per_pass = max(1, round(pipeline.num_frames * rate / (pipeline.frames_per_second * speed)))
-    done, chunk = 0, None
+    is_scene = isinstance(pipeline.animator.flow_decoder, MotionDecoder)
+    done, chunk, control = 0, None, None
     for code in codes:
         left = num_frames - 1 - done
         if chunk is not None:
@@ -212,7 +240,14 @@ def play_motion(
             instance_map = None if chunk.instance_maps is None else chunk.instance_maps[:, -1]
         seen = (..., slice(scale // 2, None, scale), slice(scale // 2, None, scale))
         things = None if instance_map is None else instance_map[seen]
-        z = place_motion(pipeline, code, label_map[seen], instance_map=things)
+        if first_frame is None:
+            painted = pipeline.start(label_map, instance_map=instance_map, seed=seed, scale=scale)
+            first_frame = painted.first.first_frame
+        small = F.avg_pool2d(first_frame, scale)
+        z = place_motion(pipeline, code, label_map[seen], instance_map=things, first_frame=small)
+        if chunk is None and is_scene and torch.equal(code.label_map.cpu(), label_map[seen].cpu()):
+            # What happened in the clip itself is not to be mended.
+            control = Control(careful=False)
         for chunk in pipeline.stream(
             label_map,
             num_frames=1 + (left if code is codes[-1] else min(left, per_pass)),
@@ -223,6 +258,7 @@ def play_motion(
             frames_per_second=frames_per_second,
             speed=speed,
             scale=scale,
+            control=control,
         ):
             begins = (done,) if chunk.pass_starts else ()
             yield replace(chunk, pass_starts=begins)

@@ -73,6 +73,19 @@ def test_objects_move_as_their_exact_flow(clip: Clip, tracked: ScenePaths) -> No
     assert errors[0] < 0.3 * errors[1]
 
 
+@pytest.mark.parametrize("seed", [900_034, 900_055])
+def test_a_street_that_repeats_itself_does_not_lead_astray(seed: int) -> None:
+    """A drive past like fronts and a turn by 18 degrees: both look like other drives."""
+    clip = render_toycity(seed, ToyCityConfig(num_frames=FRAMES))
+    nothing = torch.zeros_like(objects_of(clip.label_map, None))
+    with torch.inference_mode():
+        given = (clip.first_frame, clip.frames, clip.label_map, nothing)
+        camera = track_motion(Knowing(clip), *given).camera[0, -1]
+    assert clip.ego_motion is not None
+    exact = clip.ego_motion[0, -1]
+    assert (camera[:2] - exact[:2]).norm() < 0.2 and (camera[2] - exact[2]).abs() < 0.01
+
+
 def standing(frames: int = FRAMES) -> tuple[Tensor, Tensor, Labels, Objects]:
     label_map = tiny.street_map()
     first = torch.rand(1, 3, *label_map.shape[1:], generator=torch.Generator().manual_seed(0))

@@ -78,7 +78,8 @@ def list_inputs(options: Generate | Animate) -> list[Path]:
 def read_control(options: Generate | Animate) -> Control | None:
     """Return what a user wishes for the motion, if anything."""
     camera, move, freeze, path = options.camera, options.move, options.freeze, options.control
-    has_wishes = camera is not None or move or freeze or path is not None
+    careful = options.careful
+    has_wishes = camera is not None or move or freeze or path is not None or not careful
     has_clip = isinstance(options, Animate) and options.motion_from is not None
     if has_clip and (has_wishes or options.loop or options.diverse is not None):
         what, fix = "wishes for the motion, or --motion-from", "leave one of them out"
@@ -86,10 +87,15 @@ def read_control(options: Generate | Animate) -> Control | None:
     if not has_wishes:
         return None
     if path is None:
-        strength = options.strength
-        return Control.read(camera=camera, move=move or (), freeze=freeze, strength=strength)
-    if camera is not None or move or freeze:
-        what = "--control, or --camera, --move and --freeze"
+        return Control.read(
+            camera=camera,
+            move=move or (),
+            freeze=freeze,
+            strength=options.strength,
+            careful=careful,
+        )
+    if camera is not None or move or freeze or not careful:
+        what = "--control, or --camera, --move, --freeze and --careful"
         raise MediaError(what, got="both", fix="write all of them into the file")
     return Control.read_file(path)
 

@@ -47,6 +47,8 @@ class VideoOptions(Computing):
     """Classes that stay where they are in the picture."""
     strength: float = ranged(1.0, 0, 1)
     """How strictly wishes are kept: 0 is as the seed says."""
+    careful: bool = True
+    """Keep the camera from running into vehicles and people from flying, whatever the seed says."""
     control: Path | None = None
     """File with all such wishes, instead."""
     seed: int = ranged(0, 0, LARGEST_SEED)

@@ -21,7 +21,7 @@ from seg2vid.models.layers import (
     pool_rows,
     spread_rows,
 )
-from seg2vid.models.motion_decoder import MotionDecoder
+from seg2vid.models.motion_decoder import MotionDecoder, SceneFeatures
 from seg2vid.models.motion_tracker import track_motion
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
@@ -107,11 +107,12 @@ class Animator(nn.Module):
         known: InverseDepth | None = None,
         until: float = 0.0,
         steer: Steer | None = None,
+        careful: bool = True,
     ) -> Sequence[Key]:
         """Make a key frame of each sample's first frame, good for ``passes_per_key``.
 
         First frame and labels may be larger than the networks' grid, eight times that of
-        ``objects``, by a whole factor. ``velocity``, ``known`` and ``until``: see
+        ``objects``, by a whole factor. ``velocity``, ``known``, ``until`` and ``careful``: see
         ``MotionDecoder.drive``. ``steer`` changes the drive of each sample, with that number.
         """
         decoder = self.flow_decoder
@@ -125,7 +126,9 @@ class Animator(nn.Module):
             small, ids = F.avg_pool2d(small, factor), coarse_labels(ids, factor)
             known = None if known is None else F.avg_pool2d(known, factor)
         shown = self.show(ids, z, objects)
-        drive = decoder.drive(small, *shown, hints, velocity=velocity, known=known, until=until)
+        drive = decoder.drive(
+            small, *shown, hints, velocity=velocity, known=known, until=until, careful=careful
+        )
         refine = None if self.refiner is None else self._refine
         pairs = zip(first_frame.split(1), label_map.split(1), strict=True)
         keys = []
@@ -150,6 +153,17 @@ class Animator(nn.Module):
         """Passes that are read from one frame: a scene carries further than a flow."""
         decoder = self.flow_decoder
         return decoder.key_passes if isinstance(decoder, MotionDecoder) else 1
+
+    def look(
+        self, first_frame: Pictures, label_map: Labels, objects: Objects
+    ) -> SceneFeatures | None:
+        """Return what z is decoded with, where motion is a scene's."""
+        decoder = self.flow_decoder
+        if not isinstance(decoder, MotionDecoder) or not decoder.has_ground:
+            return None
+        if self.config.semantics != "split":
+            objects = torch.zeros_like(objects)
+        return decoder.look(first_frame, self._seen(label_map), objects)
 
     @torch.no_grad()
     def track(

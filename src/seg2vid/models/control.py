@@ -67,6 +67,7 @@ class ControlFile:
     move: dict[str, str] = field(default_factory=dict)
     freeze: tuple[str, ...] = ()
     strength: float = 1.0
+    careful: bool = True
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ class Control:
     """Classes that neither camera nor z moves."""
     strength: float = 1.0
     """From 0, as z says, to 1, as wished."""
+    careful: bool = True
+    """What z says is mended where the camera would run into vehicles or people would fly."""
 
     @property
     def camera_stands(self) -> bool:
@@ -155,12 +158,13 @@ class Control:
         move: Sequence[str] = (),
         freeze: Sequence[str] = (),
         strength: float = 1.0,
+        careful: bool = True,
     ) -> "Control":
         """Read the words of the command line.
 
         ``camera`` and what follows NAME= in each of ``move`` are texts for ``Wish.read``;
         ``freeze`` names classes that stay where they are in the picture; ``strength`` goes from
-        0, as z says, to 1. Raises ``MediaError``.
+        0, as z says, to 1; ``careful`` as above. Raises ``MediaError``.
         """
         if not 0 <= strength <= 1:
             raise MediaError("a strength from 0 to 1", got=strength, fix="1 is as wished")
@@ -180,18 +184,25 @@ class Control:
             tuple(wishes.items()),
             tuple(freeze),
             strength,
+            careful,
         )
 
     @classmethod
     def read_file(cls, path: Path) -> "Control":
-        """Read the YAML or JSON file at ``path``: camera, move (a mapping), freeze and strength.
+        """Read the YAML or JSON file at ``path``: move is a mapping, all else as in ``read``.
 
         Raises ``MediaError``.
         """
         values = read_plain(path, "wishes for the motion", error=MediaError)
         told = build(ControlFile, values, str(path), error=MediaError)
         move = [f"{name}={words}" for name, words in told.move.items()]
-        return cls.read(camera=told.camera, move=move, freeze=told.freeze, strength=told.strength)
+        return cls.read(
+            camera=told.camera,
+            move=move,
+            freeze=told.freeze,
+            strength=told.strength,
+            careful=told.careful,
+        )
 
     def check(self, label_map: Labels, instance_map: Labels | None, space: LabelSpace) -> None:
         """Raise ``LabelMapError`` for classes and instances that the maps do not have.

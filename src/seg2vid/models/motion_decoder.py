@@ -44,6 +44,7 @@ from seg2vid.models.layers import (
 )
 from seg2vid.models.objects import hold_together, middles, part_objects, pivots_of, rows_of
 from seg2vid.structures import (
+    Carrier,
     Flows,
     Hints,
     InverseDepth,
@@ -137,15 +138,18 @@ class MotionDecoder(nn.Module):
         *,
         known: InverseDepth | None = None,
         until: float = 0.0,
+        careful: bool = True,
     ) -> Drive:
         """Predict how the scene moves at any moment of a key frame, ``until`` so many frames of it.
 
         ``hints`` is (dx, dy, confidence) in pixels over the pass, at an eighth of the resolution.
         ``velocity`` is the camera's at the start, in m/s and rad/s, where it is known. Depth that
-        is ``known`` sets the scale of what is predicted: a metre stays a metre.
+        is ``known`` sets the scale of what is predicted: a metre stays a metre. A ``careful`` drive
+        keeps a gap to vehicles, and people in it go no faster than people; what was seen in a clip
+        needs no such mending.
         """
         seen = self.look(first_frame, label_map, objects, hints, known=known)
-        return self.follow(seen, z, velocity, until=until)
+        return self.follow(seen, z, velocity, until=until, careful=careful)
 
     def follow(
         self,
@@ -154,6 +158,7 @@ class MotionDecoder(nn.Module):
         velocity: Velocity | None = None,
         *,
         until: float = 0.0,
+        careful: bool = True,
     ) -> Drive:
         """Return the drive that z decodes to in what was looked at; see ``drive``."""
         label_map, z = seen.label_map, z.map(Tensor.float)
@@ -161,7 +166,7 @@ class MotionDecoder(nn.Module):
         count = self.num_frames if self.training else self.key_passes * self.num_frames
         with torch.autocast(label_map.device.type, enabled=False):
             paths = self._paths(seen, z, max(count, math.ceil(until)), velocity)
-            if not self.training:
+            if careful and not self.training:
                 is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
                 paces = seen.middle.new_tensor(self.paces)[label_map]
                 kinds = torch.stack((is_vehicle.float(), paces), 1)
@@ -298,7 +303,7 @@ class MotionDecoder(nn.Module):
 
 
 @dataclass(frozen=True)
-class SceneFeatures:
+class SceneFeatures(Carrier):
     """What the decoder sees of a first frame, its labels and hints."""
 
     features: Coarse

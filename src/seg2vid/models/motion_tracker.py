@@ -7,7 +7,7 @@ ones. (Engel et al., Direct Sparse Odometry, TPAMI 2018, with depth that is know
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 
 import torch
@@ -17,14 +17,13 @@ from torch import Tensor
 
 from seg2vid.geometry import Scene, place_points, rays_of
 from seg2vid.models.depth import own_car
+from seg2vid.models.latent_search import Numbers, PerGroup, Squares, levenberg
 from seg2vid.models.motion_decoder import CAMERA_SPEED, KNOTS, OBJECT_SPEED, MotionDecoder
 from seg2vid.structures import Camera, Frames, Labels, Objects, Pictures, ScenePaths, join_batch
 
 Groups = Int[Tensor, "height width"]
-Numbers = Float[Tensor, "group number"]
 WaysOf = Callable[[Numbers], Float[Tensor, "group time 7"]]
-PerGroup = Float[Tensor, " group"]
-Squares = Float[Tensor, "number number"]
+Matrix = Float[Tensor, "number number"]
 Stages = tuple[tuple[int, int], ...]
 
 WINDOW = 33
@@ -43,6 +42,15 @@ OBJECT_USUAL = ((1.5, 0.4), (1.0, 0.3), (0.3, 0.3))
 """The same for objects."""
 CAMERA_STARTS = tuple(product((0.0, 5.0, 11.0), (-0.8, -0.4, 0.0, 0.4, 0.8)))
 """Speeds (m/s) and turns (rad/s) of the camera from which the search begins."""
+LIKELY = 3
+"""How many of these are followed over all frames."""
+CAMERA_CHANGES = (
+    *((speed, 0.0) for speed in (0.0, -1.0, 1.0, -2.0, 2.0, -4.0, 4.0, -8.0, 8.0)),
+    *((0.0, turn) for turn in (-0.15, 0.15)),
+)
+"""Changes of these that are tried where they led to, the first three again on finer pictures."""
+ROUNDS = 2
+"""How often, as long as they help."""
 OBJECT_STARTS = (
     (0.0, 0.0, 0.0),
     (5.0, 0.0, 0.0),
@@ -95,15 +103,7 @@ def _track(
 
     given = (scene.inverse_depth[0], scene.camera)
     background = _Pictures(video, *given, -moves, scene.paths.pivots[0], slice(0, 4))
-    coarse, tried = background.shrunk(4), []
-    for speed, turn in CAMERA_STARTS:
-        start = video.new_tensor([speed, 0.0, turn, 0.0]) / video.new_tensor(CAMERA_SPEED)
-        start = start.repeat(KNOTS).unsqueeze(0)
-        tried.append(coarse.align(start, camera_ways, usual[0], ((1, 2), (3, 2))))
-    start = min(tried, key=lambda one: float(one[1]))[0]
-    start, _ = coarse.align(start, camera_ways, usual[0], ((2, 3), (4, 4), (every, 8)))
-    numbers, _ = background.shrunk(2).align(start, camera_ways, usual[0], ((every, 8),))
-    camera = camera_ways(numbers)[..., :4]
+    camera = camera_ways(_search_camera(background, camera_ways, usual[0], every))[..., :4]
     paths = ScenePaths(camera, scene.paths.objects.clone(), scene.paths.pivots)
     count = int(scene.rows.max())
     if not count:
@@ -125,6 +125,44 @@ def _track(
     return paths
 
 
+def _search_camera(
+    background: "_Pictures", ways_of: WaysOf, usual: Matrix, every: int
+) -> Float[Tensor, "1 number"]:
+    """Return the velocities with which all that stands is found again.
+
+    Streets repeat themselves: a window is much like the next. So the best of many beginnings may be
+    one that fits by chance, and what it has led to is tried at other speeds and turns as well.
+    """
+    coarse, fine = background.shrunk(4), background.shrunk(2)
+    units = background.video.new_tensor(CAMERA_SPEED)
+
+    def align(
+        pictures: "_Pictures", starts: list[Numbers], *stages: tuple[int, int]
+    ) -> list[tuple[Numbers, float]]:
+        """Return where starts lead, and at what cost, the best first."""
+        found = [pictures.align(start, ways_of, usual, stages) for start in starts]
+        return sorted(((numbers, float(cost)) for numbers, cost in found), key=lambda one: one[1])
+
+    def beside(numbers: Numbers, changes: tuple[tuple[float, float], ...]) -> list[Numbers]:
+        """Return steady drives that are faster or slower and turn more or less."""
+        steady = numbers.unflatten(1, (KNOTS, -1)).mean(1)
+        steps = [units.new_tensor([speed, 0.0, turn, 0.0]) / units for speed, turn in changes]
+        return [(steady + step).repeat(1, KNOTS) for step in steps]
+
+    starts = beside(units.new_zeros(1, KNOTS * len(units)), CAMERA_STARTS)
+    likely = [numbers for numbers, _ in align(coarse, starts, (1, 2), (3, 2))[:LIKELY]]
+    best, cost = align(coarse, likely, (2, 2), (4, 3), (every, 4))[0]
+    for _ in range(ROUNDS):
+        better, less = align(coarse, beside(best, CAMERA_CHANGES), (every, 3))[0]
+        if less >= cost:
+            break
+        best, cost = better, less
+    best, _ = align(coarse, [best], (every, 4))[0]
+    best, cost = align(fine, [best], (every, 8))[0]
+    better, less = align(fine, beside(best, CAMERA_CHANGES[:3]), (every, 3))[0]
+    return align(fine, [better], (every, 6))[0][0] if less < cost else best
+
+
 def _unlit(
     video: Float[Tensor, "every_frame 3 height width"],
 ) -> Float[Tensor, "every_frame 3 height width"]:
@@ -142,7 +180,7 @@ def _unlit(
     return CONTRAST * detail / (contrast + LEAST_CONTRAST)
 
 
-def _usual(deviations: tuple[tuple[float, float], ...]) -> Squares:
+def _usual(deviations: tuple[tuple[float, float], ...]) -> Matrix:
     """Return the inverse covariance of velocities at all knots, knot after knot."""
     change = torch.eye(KNOTS).diff(dim=0)
     own = [torch.eye(KNOTS) / one**2 + change.t() @ change / step**2 for one, step in deviations]
@@ -191,33 +229,23 @@ class _Pictures:
         )
 
     def align(
-        self, start: Numbers, ways_of: WaysOf, usual: Squares, stages: Stages
+        self, start: Numbers, ways_of: WaysOf, usual: Matrix, stages: Stages
     ) -> tuple[Numbers, PerGroup]:
         """Return each group's numbers with which its pixels are found again, and what they cost.
 
         ``ways_of`` turns numbers into the ways of camera and object at every time, see
         ``place_points``; ``usual`` is their inverse covariance around 0; ``stages`` are pairs of
-        how many frames to look at and how many steps to take. Levenberg's method, group by group.
+        how many frames to look at and how many steps to take.
         """
         numbers, cost = start, start[:, 0]
         for frames, steps in stages:
-            damping = torch.full_like(cost, 0.1)
-            cost, left, right = self._look(numbers, ways_of, usual, frames)
-            for _ in range(steps):
-                held = torch.diag_embed(left.diagonal(dim1=1, dim2=2) * damping.unsqueeze(1))
-                tried = numbers - torch.linalg.solve(left + held, right)
-                found = self._look(tried, ways_of, usual, frames)
-                is_better = found[0] < cost
-                damping = torch.where(is_better, damping / 4, damping * 8)
-                numbers, cost, left, right = (
-                    torch.where(is_better.view(-1, *[1] * (new.ndim - 1)), new, old)
-                    for new, old in zip((tried, *found), (numbers, cost, left, right), strict=True)
-                )
+            look = partial(self._look, ways_of=ways_of, usual=usual, frames=frames)
+            numbers, cost = levenberg(look, numbers, steps)
         return numbers, cost
 
     def _look(
-        self, numbers: Numbers, ways_of: WaysOf, usual: Squares, frames: int
-    ) -> tuple[PerGroup, Float[Tensor, "group number number"], Numbers]:
+        self, numbers: Numbers, ways_of: WaysOf, usual: Matrix, frames: int
+    ) -> tuple[PerGroup, Squares, Numbers]:
         """Return what numbers cost, a mean over pixels, and the normal equations of a better one.
 
         The logarithm of 1 + squared differences of colour lets go of what has come before a pixel.

@@ -5,28 +5,24 @@ are scalars that are 0 for a perfect prediction. Equations have the numbers of P
 2019).
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.models.appearance_encoder import LookPosterior
 from seg2vid.structures import (
-    Camera,
     Flows,
     Frames,
-    InverseDepth,
     Labels,
     Masks,
     Motion,
     Pictures,
     Posterior,
-    ScenePaths,
 )
 from seg2vid.warp import Padding, backward_warp, compose_flows, warp_clip
 
@@ -34,14 +30,8 @@ Scalar = Float[Tensor, ""]
 Values = Float[Tensor, "*shape"]
 Logits = Float[Tensor, "batch class height width"]
 
-HAZE = 1 / 300
-"""Inverse depth, in 1/m, beside which smaller ones hardly count."""
-CAMERA_METRES = (1.0, 3.0, 60.0, 60.0)
-"""Metres forward that weigh as much as one of each number of a camera path: forward and aside in
-metres, yaw and pitch in radians. A turn moves the whole picture."""
 
-
-def _mean_where(values: Tensor, mask: Tensor) -> Scalar:
+def mean_where(values: Tensor, mask: Tensor) -> Scalar:
     """Average the values where the mask, of one channel, is 1; 0 where it is 1 nowhere."""
     weight = mask.expand_as(values)
     return (values * weight).sum() / weight.sum().clamp(min=1)
@@ -187,100 +177,7 @@ def flow_loss(predicted: Flows, exact: Flows, visible: Masks, *, scale: float) -
     Mean of sqrt(|w - w*|² + 0.01) - 0.1. Not in the paper, which had no exact flow.
     """
     distance = torch.sqrt((predicted - exact).square().sum(2, keepdim=True) + 0.01) - 0.1
-    return _mean_where(distance / scale, visible)
-
-
-def depth_loss(
-    predicted: InverseDepth, exact: InverseDepth, known: InverseDepth, surfaces: Labels
-) -> Scalar:
-    """Distance of log(inverse depth + 1/300 m) and of its steps between pixels, where ``known``.
-
-    The small number makes depth beyond some hundred metres the sky's. Steps to the next pixel keep
-    edges sharp; those to 2, 4, 8 and 16 pixels away within one of the ``surfaces`` keep what
-    stands straight. (Ranftl et al., TPAMI 2022, with L1.) Not in the paper.
-    """
-    error = (predicted + HAZE).log() - (exact + HAZE).log()
-    total = _mean_where(error.abs(), known)
-    for distance in (1, 2, 4, 8, 16):
-        for axis in (1, 2):
-            length = max(error.shape[axis] - distance, 0)
-            sides = [
-                [part.narrow(axis, begin, length) for part in (error, known, surfaces)]
-                for begin in (0, min(distance, error.shape[axis]))
-            ]
-            (one, here, own), (other, there, its) = sides
-            weight = here * there if distance == 1 else 0.5 * here * there * (own == its)
-            count = (weight > 0).sum().clamp(min=1)
-            total = total + ((one - other).abs() * weight).sum() / count
-    return total
-
-
-def camera_loss(predicted: Camera, exact: Camera, *, height: int, width: int) -> Scalar:
-    """Distance of the focal length in widths and, three times, of the horizon in heights."""
-    focal_length = (predicted.focal_length - exact.focal_length).abs().mean() / width
-    horizon = (predicted.centre - exact.centre)[:, 1].abs().mean() / height
-    return focal_length + 3 * horizon
-
-
-def path_loss(
-    predicted: Float[Tensor, "batch time 4"], ego_motion: Float[Tensor, "batch time 3"]
-) -> Scalar:
-    """Distance of the camera's path in ``CAMERA_METRES``."""
-    error = (predicted - F.pad(ego_motion, (0, 1))).abs().mean((0, 1))
-    return (error * error.new_tensor(CAMERA_METRES)).sum()
-
-
-def object_loss(
-    predicted: ScenePaths,
-    exact: Float[Tensor, "batch object time 3"],
-    is_seen: Bool[Tensor, "batch object time"],
-) -> Scalar:
-    """Distance of the objects' paths at the times when each is seen, a sum over objects.
-
-    Metres, but of objects that are farther than ten of them tenths of their distance; and twice the
-    radians. A mean over times and samples.
-    """
-    error = _near_by(predicted.objects - exact, predicted.pivots).abs().sum(-1)
-    return (error * is_seen).sum(1).mean()
-
-
-def drawn_path_loss(
-    drawn: Sequence[ScenePaths],
-    ego_motion: Float[Tensor, "batch time 3"],
-    exact: Float[Tensor, "batch object time 3"],
-    is_seen: Bool[Tensor, "batch object time"],
-) -> Scalar:
-    """Energy score of paths drawn for a scene: least where they are as likely as the real ones.
-
-    The distance of the draws from the real path less half of that from one another (Gneiting &
-    Raftery, JASA 2007, Sec. 4.3), of the camera's whole path and of each object's. Units as in
-    ``path_loss`` and ``object_loss``; needs two draws or more.
-    """
-    pivots = drawn[0].pivots
-    real = ScenePaths(F.pad(ego_motion, (0, 1)), exact, pivots)
-    paths = (real, *drawn)
-    cameras = torch.stack([path.camera * real.camera.new_tensor(CAMERA_METRES) for path in paths])
-    ways = torch.stack([_near_by(path.objects, pivots) for path in paths])
-    objects = _energy_scores(ways * is_seen.unsqueeze(-1))
-    return _energy_scores(cameras).mean() + objects.sum(1).mean() / 2
-
-
-def _energy_scores(paths: Float[Tensor, "path *thing time unit"]) -> Float[Tensor, "*thing"]:
-    """Score draws, a thing's paths but the first, by the first, which is the real one."""
-    draws = len(paths) - 1
-    gaps = paths.unsqueeze(0) - paths.unsqueeze(1)
-    # A path is one thing, and no distance has no slope.
-    distance = (gaps.square().mean(-2).sum(-1) + 1e-6).sqrt() - 1e-3
-    apart = distance[1:, 1:].sum((0, 1)) / (draws * (draws - 1))
-    return distance[0, 1:].mean(0) - apart / 2
-
-
-def _near_by(
-    ways: Float[Tensor, "... object time 3"], pivots: Float[Tensor, "batch object 2"]
-) -> Float[Tensor, "... object time 3"]:
-    """Bring ways of objects to the size in which they are seen: see ``object_loss``."""
-    distance = pivots[..., :1].clamp(min=10.0).unsqueeze(-1) / 10
-    return torch.cat((ways[..., :2] / distance, 2 * ways[..., 2:]), -1)
+    return mean_where(distance / scale, visible)
 
 
 def structural_similarity_loss(predicted: Pictures, target: Pictures) -> Scalar:
@@ -312,7 +209,7 @@ def hidden_label_loss(
     Compared at the logits' half resolution, with the last pixel of each 2 x 2.
     """
     entropy = F.cross_entropy(logits, label_maps[:, 1::2, 1::2], reduction="none")
-    return _mean_where(entropy.unsqueeze(1), 0.1 + 0.9 * (1 - visible[:, :, 1::2, 1::2]))
+    return mean_where(entropy.unsqueeze(1), 0.1 + 0.9 * (1 - visible[:, :, 1::2, 1::2]))
 
 
 def kl_divergence(posterior: Posterior, *, free_bits: float = 0.0) -> Scalar:

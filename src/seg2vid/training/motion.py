@@ -31,7 +31,7 @@ from seg2vid.structures import (
     ScenePaths,
 )
 from seg2vid.tools.errors import TrainingError
-from seg2vid.training import losses
+from seg2vid.training import losses, scene_losses
 from seg2vid.training.config import MotionTrainingConfig
 from seg2vid.training.losses import fold
 from seg2vid.training.segmenter import change_colours
@@ -147,8 +147,8 @@ class MotionStage(Stage):
                 wanted = (real.objects[:, :, times], seen[:, :, times])
                 terms |= self.weigh(
                     {
-                        "objects": lambda: losses.object_loss(scene.paths, *wanted),
-                        "drawn_paths": lambda: losses.drawn_path_loss(
+                        "objects": lambda: scene_losses.object_loss(scene.paths, *wanted),
+                        "drawn_paths": lambda: scene_losses.drawn_path_loss(
                             drawn, real.camera[..., :3], real.objects, seen
                         ),
                     }
@@ -189,12 +189,12 @@ class MotionStage(Stage):
         if (exact := clip.inverse_depth) is not None:
             known = (~own_car(clip.label_map, self.space.void_id)).float()
             given = (scene.inverse_depth, exact, known, scene.surfaces)
-            terms["depth"] = lambda: losses.depth_loss(*given)
+            terms["depth"] = lambda: scene_losses.depth_loss(*given)
         if (camera := clip.camera) is not None:
             size = dict(zip(("height", "width"), clip.label_map.shape[1:], strict=True))
-            terms["camera"] = lambda: losses.camera_loss(scene.camera, camera, **size)
+            terms["camera"] = lambda: scene_losses.camera_loss(scene.camera, camera, **size)
         if (ego := clip.ego_motion) is not None:
-            terms["path"] = lambda: losses.path_loss(path, ego)
+            terms["path"] = lambda: scene_losses.path_loss(path, ego)
         return self.weigh(terms)
 
     def _paper_terms(self, motion: Motion, clip: Clip) -> Terms:
