@@ -17,6 +17,7 @@ from seg2vid.evaluation.candidates import Model, baselines_of, posterior, still_
 from seg2vid.evaluation.cases import Cases
 from seg2vid.evaluation.output import Candidate
 from seg2vid.models.checkpoint import save_checkpoint
+from seg2vid.models.control import Control
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip
 from seg2vid.tools import devices
@@ -111,6 +112,15 @@ def test_samples_are_those_of_the_pipeline_one_by_one(
     assert not torch.equal(output.frames[0, 1:], output.frames[1, 1:])
 
 
+def test_a_clip_of_more_frames_a_second_moves_less_from_frame_to_frame(
+    clip: Clip, model: Model
+) -> None:
+    quick = replace(clip, frames_per_second=2 * clip.frames_per_second)
+    usual, half = (model.make(one, 0).motion.camera_path for one in (clip, quick))
+    torch.testing.assert_close(half[:, 1], usual[:, 0])
+    assert usual[:, -1].abs().max() > half[:, -1].abs().max() > 0
+
+
 def test_the_given_frame_comes_back_bit_by_bit(clip: Clip, model: Model) -> None:
     output = model.make(clip, 0)
     assert all(torch.equal(frame, clip.first_frame[0]) for frame in output.frames[:, 0])
@@ -168,7 +178,8 @@ def test_the_oracle_plays_the_motion_that_its_encoder_finds(
 ) -> None:
     output = posterior(model).make(clip, 0)
     code = encode_motion(pipeline, whole(clip), clip.label_map)
-    video = pipeline(clip.label_map, num_frames=4, first_frame=clip.first_frame, z=code.z)
+    given = {"first_frame": clip.first_frame, "control": Control(careful=False)}
+    video = pipeline(clip.label_map, num_frames=4, z=code.z, **given)
     torch.testing.assert_close(output.frames[:, 1:], video.frames.clamp(0, 1))
     torch.testing.assert_close(output.motion.backward_flow, video.motion.backward_flow)
     assert torch.equal(output.frames[:, 0], clip.first_frame)

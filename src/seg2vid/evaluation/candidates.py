@@ -112,8 +112,16 @@ class Model:
             labels = clip.label_map.expand(len(seeds), -1, -1).unsqueeze(1)
             return Output(frames, labels, None, time.perf_counter() - start)
         given = clip.first_frame if self.protocol.task == "prediction" else None
-        count = clip.frames.shape[1] + 1
-        video = pipeline(clip.label_map, num_frames=count, first_frame=given, seed=seeds)
+        count, rate = clip.frames.shape[1] + 1, clip.frames_per_second
+        if pipeline.config.architecture == "paper":
+            rate = pipeline.frames_per_second  # it knows no other
+        video = pipeline(
+            clip.label_map,
+            num_frames=count,
+            first_frame=given,
+            seed=seeds,
+            frames_per_second=rate,
+        )
         return self.as_output(video, time.perf_counter() - start)
 
     @torch.inference_mode()
