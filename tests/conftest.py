@@ -31,14 +31,17 @@ LONGEST = {
     *("test_readme.py", "test_run.py", "test_contributing.py", "test_keeper.py", "test_prepare.py"),
     *("test_fine_tune.py", "test_segmenter.py", "test_paper.py", "test_rendering.py"),
     *("test_candidates.py", "test_page.py", "test_work.py", "test_toycity.py"),
+    *("test_devices.py", "test_session.py", "test_pipeline.py", "test_exports.py", "test_docs.py"),
+    *("test_transfer.py", "test_serve.py", "test_graphs.py"),
 }
 WHOLE_RUNS = {
     *("test_readme.py", "test_run.py", "test_keeper.py", "test_fine_tune.py", "test_segmenter.py"),
     *("test_work.py", "test_page.py", "test_evaluation.py", "test_prepare.py", "test_failures.py"),
     *("test_training.py", "test_recipes.py", "test_golden_curves.py", "test_processes.py"),
-    *("test_graphs.py", "test_web.py"),
+    *("test_graphs.py", "test_web.py", "test_exports.py", "test_session.py", "test_devices.py"),
+    *("test_refiner.py", "test_diversity.py"),
 }
-"""Files whose tests train, evaluate or prepare from end to end. They call thousands of times what
+"""Files whose tests train, evaluate, prepare or play from end to end. They call thousands of times what
 other files test with shapes checked; here the checks would take a third of the time."""
 
 

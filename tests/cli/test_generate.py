@@ -9,7 +9,7 @@ import torch
 from seg2vid.cli import main as cli
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import get_label_space
-from seg2vid.media.generated import to_pixels
+from seg2vid.media.extras import to_pixels
 from seg2vid.media.pictures import read_image, write_image
 from seg2vid.media.video import read_video
 from seg2vid.models.appearance_encoder import AppearanceEncoder

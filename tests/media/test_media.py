@@ -18,7 +18,8 @@ from PIL import Image
 from seg2vid import __version__
 from seg2vid.labels.space import get_label_space
 from seg2vid.media.drawing import contact_sheet, flow_to_colours, overlay, pick_evenly
-from seg2vid.media.generated import GeneratedVideo, VideoSink, output_paths, to_pixels
+from seg2vid.media.extras import output_paths, to_pixels
+from seg2vid.media.generated import GeneratedVideo, VideoSink
 from seg2vid.media.label_maps import label_maps_in
 from seg2vid.media.pictures import read_flow, read_image, write_flow, write_image, write_label_map
 from seg2vid.media.video import VideoWriter, frame_rate, read_video, video_ending

@@ -26,7 +26,8 @@ from seg2vid.cli.inputs import (
 from seg2vid.cli.outputs import check_apart, check_picture_place, check_replaced
 from seg2vid.cli.video_options import Animate, Generate
 from seg2vid.media.drawing import contact_sheet, pick_evenly
-from seg2vid.media.generated import GeneratedVideo, VideoSink, check_output, outer_paths, seen_in
+from seg2vid.media.extras import check_output, outer_paths
+from seg2vid.media.generated import GeneratedVideo, VideoSink, seen_in
 from seg2vid.media.label_maps import read_picture
 from seg2vid.media.passes import show_progress, write_behind
 from seg2vid.media.pictures import read_image, write_image

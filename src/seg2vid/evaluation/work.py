@@ -24,7 +24,7 @@ from seg2vid.evaluation.measure import Measurement, Unit
 from seg2vid.evaluation.output import Candidate, Output
 from seg2vid.evaluation.protocol import Protocol
 from seg2vid.evaluation.video_pairs import VideoPairs, VideosOfClips
-from seg2vid.media.generated import to_pixels
+from seg2vid.media.extras import to_pixels
 from seg2vid.media.pictures import write_image
 from seg2vid.tools.computing import PrecisionName
 from seg2vid.tools.devices import choose_precision, within_precision

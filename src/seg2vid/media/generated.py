@@ -18,25 +18,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from seg2vid.labels.convert import colourise
-from seg2vid.labels.space import Ids, LabelSpace, get_label_space
+from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.annotations import (
     ade20k_colours,
     boxes_in,
     camera_pose,
-    depth_units,
     flow_between,
-    grey_of,
     metres_of,
 )
 from seg2vid.media.drawing import colour_numbers, flow_to_colours, overlay
-from seg2vid.media.pictures import write_flow, write_kitti_flow, write_label_map, write_sixteen_bits
+from seg2vid.media.extras import (
+    DATA_ALONE,
+    PARTS,
+    SPACED,
+    Moment,
+    Scales,
+    draw_extra,
+    output_paths,
+    to_pixels,
+    write_extra,
+)
+from seg2vid.media.pictures import write_label_map, write_sixteen_bits
 from seg2vid.media.uncertainty import Spread, Uncertainty
-from seg2vid.media.video import AllOrNothing, Frame, VideoWriter, frame_rate, video_ending
+from seg2vid.media.video import AllOrNothing, Frame, VideoWriter, video_ending
 from seg2vid.structures import (
     Carrier,
     Frames,
@@ -50,19 +58,7 @@ from seg2vid.structures import (
     Pictures,
 )
 from seg2vid.tools.errors import MediaError
-from seg2vid.tools.files import EXTRAS, ONE_FILE, Replacement, check_place, commit_all
-
-PARTS = {"depth": "inverse_depth", "source": "source", "poses": "camera_path"}
-PARTS |= {"control-depth": "inverse_depth"}
-"""The parts of a scene's motion by the extras that show them."""
-SPACED = {"labels", "overlay", "boxes", "control-seg"}
-"""Extras that need a label space."""
-DATA_ALONE = ("labels", "instances", "depth", "source", "kitti_flow")
-"""Extras whose data in a folder are what there is to see: no picture is drawn of them."""
-FOLDER_ALONE = ("source", "kitti_flow")
-"""Extras that are no pictures, nor one file."""
-BRIGHT = 5.0
-"""Metres at which depth is drawn white; four times as far it is half as bright."""
+from seg2vid.tools.files import Replacement, commit_all
 
 
 @dataclass(frozen=True)
@@ -176,7 +172,7 @@ class GeneratedVideo(Carrier):
     def save(self, path: str | Path, *, sample: int = 0, extras: tuple[str, ...] = ()) -> Path:
         """Write one sample as mp4, webm, gif, webp or a folder of png, by the ending of ``path``.
 
-        ``extras`` may name any of ``seg2vid.media.generated.EXTRAS``: each is written beside it,
+        ``extras`` may name any of ``seg2vid.tools.files.EXTRAS``: each is written beside it,
         in a folder with the exact data. Older files are replaced; an older folder only if seg2vid
         wrote all that is in it. Raises ``MediaError`` for an unknown ending or a place that cannot
         be written, ``LabelMapError`` where labels are wanted of a label space that does not come
@@ -202,46 +198,6 @@ def seen_in(
 def reference_of(number: int, starts: Sequence[int]) -> int:
     """Return the frame that frame ``number`` is read from, where passes start from ``starts``."""
     return starts[bisect_left(starts, number) - 1] if number else 0
-
-
-def to_pixels(
-    frames: Float[Tensor, "*batch 3 height width"],
-) -> UInt8[np.ndarray, "*batch height width 3"]:
-    """Turn RGB in [0, 1] into 8-bit pixels, channels last; values outside are clipped."""
-    pixels = (frames.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return rearrange(pixels, "... rgb h w -> ... h w rgb").cpu().numpy()
-
-
-def output_paths(path: Path, extras: Sequence[str]) -> dict[str, Path]:
-    """Return where frames and extras go; raise ``MediaError`` for an unknown extra or ending."""
-    is_folder = video_ending(path) == ""
-    for extra in extras:
-        if extra not in EXTRAS:
-            what = f"extras out of {', '.join(EXTRAS)}"
-            fix = "choose among them; uncertainty is of several samples together"
-            raise MediaError(what, got=repr(extra), fix=fix)
-    for extra in () if is_folder else set(FOLDER_ALONE) & set(extras):
-        what, fix = f"a folder for {extra}, which is no picture", "leave the ending out"
-        raise MediaError(what, got=repr(path.name), fix=fix)
-    places = {"frames": path}
-    for extra in dict.fromkeys(extras):
-        ending = ONE_FILE.get(extra, "" if is_folder else path.suffix)
-        name = f"{extra}{ending}"
-        places[extra] = path / name if is_folder else path.with_name(f"{path.stem}_{name}")
-    return places
-
-
-def check_output(path: Path, *, extras: Sequence[str], frames_per_second: float) -> None:
-    """Raise ``MediaError`` for what ``VideoSink`` could not write, before any work is done."""
-    frame_rate(frames_per_second, video_ending(path))
-    for place in outer_paths(path, extras):
-        check_place(place, is_folder=video_ending(path) == "")
-
-
-def outer_paths(path: Path, extras: Sequence[str]) -> list[Path]:
-    """Return the files that are written, or the one folder; raise as ``output_paths`` does."""
-    places = output_paths(path, extras)
-    return [path] if video_ending(path) == "" else list(places.values())
 
 
 class VideoSink(AllOrNothing):
@@ -277,13 +233,12 @@ class VideoSink(AllOrNothing):
         self.count = 0
         self._about: dict[str, object] = {"command": command}
         self._keep = frozenset(keep)
-        self._flow_scale: float | None = None
+        self._scales = Scales()
         self._starts: list[int] = []
         self._references = [0]
         self._shown = [0]
         self._poses = [np.eye(4)]
         self._boxes: list[list[dict[str, Any]]] = []
-        self._grey = (0.0, 1.0)
         self._before: Motion | None = None
         self._writers: dict[str, VideoWriter] = {}
         self._texts: dict[str, Replacement] = {}
@@ -331,11 +286,11 @@ class VideoSink(AllOrNothing):
                 known = planes[0].flatten()
                 if chunk.first_inverse_depth is not None:
                     known = torch.cat((known, chunk.first_inverse_depth[0].flatten()))
-                self._grey = (float(known.min()), float(known.max()))
+                self._scales.grey = (float(known.min()), float(known.max()))
             self._write_frame(chunk, None)
-        if self._flow_scale is None and chunk.frames.shape[1]:
+        if self._scales.flow is None and chunk.frames.shape[1]:
             largest = chunk.motion.backward_flow[0].norm(dim=1).max()
-            self._flow_scale = max(float(largest), 1.0)
+            self._scales.flow = max(float(largest), 1.0)
         self._starts += chunk.pass_starts
         end = self.count + chunk.frames.shape[1] - len(chunk.repeats)
         for index, number in enumerate((*range(self.count, end), *chunk.repeats)):
@@ -375,10 +330,19 @@ class VideoSink(AllOrNothing):
         if index is not None:
             labels, picture = chunk.label_maps[0, index], chunk.frames[0, index]
             numbers = None if chunk.instance_maps is None else chunk.instance_maps[0, index]
-        ids = labels.cpu().numpy()
+        ids, moment = labels.cpu().numpy(), _moment(chunk, index)
         if self.is_folder:
             for name in self.paths.keys() & {"flow", *DATA_ALONE}:
-                self._write_data(name, chunk, index, ids, numbers)
+                # The folder of an extra with pictures is its writer's, until all are moved.
+                own = self._writers.get(name)
+                folder = self._folder / name if own is None else own.replacement.temporary
+                stem = folder / f"{self.count:06d}"
+                if name == "labels" and self.label_space is not None:
+                    write_label_map(stem.with_suffix(".png"), ids, self.label_space)
+                elif name == "instances" and numbers is not None:
+                    write_sixteen_bits(stem.with_suffix(".png"), numbers.cpu().numpy())
+                else:
+                    write_extra(name, stem, moment)
         if "boxes" in self.paths and self.label_space is not None and numbers is not None:
             self._boxes.append(boxes_in(ids, numbers.cpu().numpy(), self.label_space))
         pictures = {"frames": to_pixels(picture)}
@@ -395,31 +359,12 @@ class VideoSink(AllOrNothing):
                 flow = self._onward(chunk.motion, index)
                 pictures[name] = to_pixels(flow_to_colours(flow))
             elif name != "frames":
-                pictures[name] = self._draw(name, chunk, index, like=pictures["frames"])
+                pictures[name] = draw_extra(name, moment, self._scales, like=pictures["frames"])
             writer.write(pictures[name])
         if self.count in self._keep:
             for name, row in self.kept.items():
                 row.append(pictures[name])
         self.count += 1
-
-    def _draw(self, name: str, chunk: GeneratedVideo, index: int | None, *, like: Frame) -> Frame:
-        motion = chunk.motion
-        if name in ("depth", "control-depth"):
-            if (inverse := _inverse_depth(chunk, index)) is None:
-                return np.zeros_like(like)
-            grey = grey_of(inverse, self._grey)
-            plane = (inverse * BRIGHT).sqrt() if name == "depth" else grey
-        elif index is None:
-            return np.full_like(like, 0 if name == "painted" else 255)
-        elif name == "flow":
-            return to_pixels(flow_to_colours(motion.backward_flow[0, index], self._flow_scale))
-        elif name == "painted" and chunk.painted is not None:
-            plane = chunk.painted[0, index, 0]
-        elif name == "forward_visible":
-            plane = motion.forward_visible[0, index, 0]
-        else:
-            plane = motion.backward_visible[0, index, 0]
-        return to_pixels(plane.expand(3, -1, -1))
 
     def _onward(self, motion: Motion, index: int | None) -> Float[Tensor, "2 height width"]:
         """Return the flow to this frame from the one before; the first shows that to the next."""
@@ -435,36 +380,6 @@ class VideoSink(AllOrNothing):
         if self._references[-2] == self._shown[-1]:
             return before.backward_flow[0, 0]  # on the way back, to the frame it is read from
         return flow_between(before, self._before)[0]
-
-    def _write_data(
-        self, name: str, chunk: GeneratedVideo, index: int | None, ids: Ids, numbers: Tensor | None
-    ) -> None:
-        """Write the exact data of one frame into the folder; of the first one only the maps."""
-        # The folder of an extra with pictures is its writer's, until all are moved.
-        motion, writer = chunk.motion, self._writers.get(name)
-        folder = self._folder / name if writer is None else writer.replacement.temporary
-        stem = folder / f"{self.count:06d}"
-        if name == "labels" and self.label_space is not None:
-            write_label_map(stem.with_suffix(".png"), ids, self.label_space)
-        elif name == "instances" and numbers is not None:
-            write_sixteen_bits(stem.with_suffix(".png"), numbers.cpu().numpy())
-        elif name == "depth":
-            if (inverse := _inverse_depth(chunk, index)) is not None:
-                write_sixteen_bits(stem.with_suffix(".png"), depth_units(inverse))
-        elif index is None:
-            return
-        elif name in ("flow", "kitti_flow"):
-            for way in ("backward", "forward"):
-                flow = getattr(motion, f"{way}_flow")[0, index]
-                place = stem.with_name(f"{stem.name}_{way}")
-                if name == "flow":
-                    write_flow(place.with_suffix(".flo"), flow)
-                    continue
-                is_seen = getattr(motion, f"{way}_visible")[0, index, 0] > 0.5
-                planes = flow.float().cpu().numpy(), is_seen.cpu().numpy()
-                write_kitti_flow(place.with_suffix(".png"), *planes)
-        elif motion.source is not None:
-            np.save(stem.with_suffix(".npy"), motion.source[0, index].int().cpu().numpy())
 
     def close(self) -> list[Path]:
         """Finish all outputs, move them to their places (or raise ``MediaError``), return these."""
@@ -493,11 +408,11 @@ class VideoSink(AllOrNothing):
             text.discard()
 
 
-def _inverse_depth(
-    chunk: GeneratedVideo, index: int | None
-) -> Float[Tensor, "height width"] | None:
-    """Return that of frame ``index`` of a pass, None for the one that it starts from."""
-    first, later = chunk.first_inverse_depth, chunk.motion.inverse_depth
+def _moment(chunk: GeneratedVideo, index: int | None) -> Moment:
+    """Return what is known of frame ``index`` of a pass, None for the one that it starts from."""
+    motion, first, painted = chunk.motion, chunk.first_inverse_depth, chunk.painted
     if index is None:
-        return None if first is None else first[0]
-    return None if later is None else later[0, index]
+        return Moment(motion, None, None if first is None else first[0], None)
+    later = motion.inverse_depth
+    inverse = None if later is None else later[0, index]
+    return Moment(motion, index, inverse, None if painted is None else painted[0, index, 0])

@@ -11,7 +11,8 @@ from PIL import Image
 from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import LabelSpace
 from seg2vid.media.drawing import colour_numbers, flow_to_colours
-from seg2vid.media.generated import BRIGHT, GeneratedVideo, to_pixels
+from seg2vid.media.extras import BRIGHT, to_pixels
+from seg2vid.media.generated import GeneratedVideo
 from seg2vid.media.video import Frame
 from seg2vid.tools.errors import MediaError
 

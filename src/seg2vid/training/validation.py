@@ -25,7 +25,7 @@ from seg2vid.evaluation.metrics.semantics import (
 )
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.media.drawing import pick_evenly
-from seg2vid.media.generated import to_pixels
+from seg2vid.media.extras import to_pixels
 from seg2vid.media.pictures import write_image
 from seg2vid.media.video import VideoWriter
 from seg2vid.models.animator import choose_labels

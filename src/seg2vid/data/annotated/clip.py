@@ -18,7 +18,7 @@ from seg2vid.data.annotated.plan import Job
 from seg2vid.labels.convert import translate_ids
 from seg2vid.labels.fit import fit_label_map
 from seg2vid.labels.space import LabelSpace
-from seg2vid.media.generated import to_pixels
+from seg2vid.media.extras import to_pixels
 from seg2vid.media.given import size_text
 from seg2vid.media.label_maps import read_instance_map, read_label_map
 from seg2vid.models.control import ALL, Control, Wish
