@@ -41,8 +41,8 @@ WHOLE_RUNS = {
     *("test_graphs.py", "test_web.py", "test_exports.py", "test_session.py", "test_devices.py"),
     *("test_refiner.py", "test_diversity.py"),
 }
-"""Files whose tests train, evaluate, prepare or play from end to end. They call thousands of times what
-other files test with shapes checked; here the checks would take a third of the time."""
+"""Files whose tests train, evaluate, prepare or play from end to end. They call thousands of times
+what other files test with shapes checked; here the checks would take a third of the time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

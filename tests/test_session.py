@@ -207,6 +207,19 @@ def test_a_camera_that_stands_needs_few_key_frames(pipe: Seg2VidPipeline) -> Non
     assert [number for number, one in enumerate(made) if one.pass_starts] == [0, span + 2]
 
 
+def test_care_begins_and_ends_with_a_key_frame(pipe: Seg2VidPipeline) -> None:
+    """The car stands in the way: a careful drive and one as z says are not the same drive."""
+    reckless = Control(careful=False)
+    session = pipe.start(street_map(), seed=0)
+    made = steps(session, None, None, reckless, reckless, None)
+    assert [bool(video.pass_starts) for video in made] == [True, False, True, False, True]
+    as_z_says, careful = (
+        frames_of(steps(pipe.start(street_map(), seed=0), *[control] * 3))
+        for control in (reckless, None)
+    )
+    assert not torch.equal(as_z_says, careful)
+
+
 def test_wishes_that_cannot_be_had_are_refused(pipe: Seg2VidPipeline) -> None:
     session = pipe.start(street_map(), seed=1)
     with pytest.raises(LabelMapError, match=r"a class of the label map that can move: car; got "):

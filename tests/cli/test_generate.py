@@ -176,6 +176,7 @@ def test_wishes_are_words_or_a_file(tmp_path: Path, model: Path) -> None:
         (["--camera", "fast"], "still, x0.5, a file of poses"),
         (["--move", "person=still"], "can move: car"),
         (["--camera", "still", "--control", "x.yaml"], "--control, or --camera"),
+        (["--careful", "false", "--control", "x.yaml"], "--control, or --camera"),
         (["--control", "missing.yaml"], "missing.yaml"),
         (["--strength", "2"], "strength"),
     ],
@@ -194,6 +195,6 @@ def test_a_clips_motion_and_wishes_exclude_each_other(
 ) -> None:
     write_image(tmp_path / "photo.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     words = [str(tmp_path / "photo.png"), "-o", str(tmp_path / "a.mp4"), "--model", str(model)]
-    for wish in (["--camera", "still"], ["--loop"]):
+    for wish in (["--camera", "still"], ["--loop"], ["--careful", "false"]):
         assert cli.main(["animate", *words, "--motion-from", str(tmp_path), *wish]) == 2
         assert "wishes for the motion, or --motion-from" in capsys.readouterr().err

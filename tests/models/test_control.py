@@ -117,6 +117,8 @@ def test_a_file_says_the_same_words(tmp_path: Path) -> None:
     path.write_text("camera: forward=8\nmove: {car: still, 'person#1': x0.5}\nfreeze: [sky]\n")
     told = Control.read(camera="forward=8", move=["car=still", "person#1=x0.5"], freeze=["sky"])
     assert Control.read_file(path) == told
+    path.write_text("careful: false\n")
+    assert Control.read_file(path) == Control.read(careful=False) == Control(careful=False)
 
 
 @pytest.mark.parametrize(
