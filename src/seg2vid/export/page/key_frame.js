@@ -1,12 +1,12 @@
 // A frame that later ones are read from, and all that was painted since, as in key_frame.py.
 
-import { driveAt } from "./motion.js";
+import { driveAt } from "./drive.js";
 import { liftPoints, movePoints } from "./points.js";
-import { moveScene, round } from "./scene.js";
+import { moveScene } from "./rendering.js";
+import { clamp, round } from "./scene.js";
 
 const FRINGE = 2;
 const BARE = 0.002;
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 export class KeyFrame {
   constructor(boxes, model, drive, picture, labels) {

@@ -4,6 +4,7 @@
 
 export const CELL = 8; // the grid of objects is so many times coarser
 export const MOST_OBJECTS = 64;
+export const ROWS = MOST_OBJECTS + 1; // the background, and each object
 
 /** Number connected areas of one foreground class on the coarse grid, from 1; 0 is background. */
 export function findObjects(labels, model) {

@@ -1,6 +1,6 @@
 // Objects of a first frame in its scene: what moves together, where, and how far, as in objects.py.
 
-import { CELL, MOST_OBJECTS, poolRows, rowsOf } from "./labels.js";
+import { CELL, MOST_OBJECTS, ROWS, poolRows, rowsOf } from "./labels.js";
 import { AROUND, clamp } from "./scene.js";
 
 export const LANE = 1.6;
@@ -9,7 +9,6 @@ const UNEVEN = 1.03;
 const LENGTHS = 1.4;
 const LONG = 0.1;
 const REACH = 1 / 40;
-const ROWS = MOST_OBJECTS + 1;
 
 /**
  * Return the number of each pixel's object, 0 for the background. Cells are coarse: a pixel in one of

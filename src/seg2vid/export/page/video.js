@@ -1,13 +1,12 @@
 // The main path: labels → first frame → z → motion → warp → refine, as in pipeline.py.
 
+import { lastVelocity } from "./drive.js";
 import { KeyFrame } from "./key_frame.js";
-import { CELL, MOST_OBJECTS, findObjects, objectClasses, poolRows } from "./labels.js";
+import { CELL, MOST_OBJECTS, ROWS, findObjects, objectClasses, poolRows } from "./labels.js";
 import { rowsOf, segmentsOf } from "./labels.js";
-import { KEY_PASSES, decodeDrive, lastVelocity } from "./motion.js";
+import { KEY_PASSES, decodeDrive } from "./motion.js";
 import { drawNormal, makeDice } from "./random.js";
 import { round } from "./scene.js";
-
-const ROWS = MOST_OBJECTS + 1;
 
 /** Draw the look of a first frame, about looks of training pictures where the model has these. */
 function drawLook(model, labels, rows, dice) {
