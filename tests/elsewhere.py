@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 AWAY, HOME = torch.device("meta"), torch.device("cpu")
 ATEN = torch.ops.aten
@@ -60,7 +59,7 @@ class Away(Tensor):
 
 def _compute(function: Any, arguments: Any, named: dict[str, Any]) -> Any:
     """Compute with the twins; the result is where the arguments are, or where it is asked for."""
-    leaves = tree_leaves((arguments, named))
+    leaves = list(_leaves((*arguments, *named.values())))
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     places = [leaf for leaf in leaves if isinstance(leaf, torch.device)]
     is_away = any(isinstance(tensor, Away) for tensor in tensors)
@@ -74,14 +73,36 @@ def _compute(function: Any, arguments: Any, named: dict[str, Any]) -> Any:
         is_away = places[0] == AWAY
     if is_away and named.get("generator") is not None:
         raise WrongDevice(f"{function}: a generator of the processor")
-    own, own_named = tree_map_only(Away, lambda tensor: tensor.twin, (arguments, named))
-    own, own_named = tree_map_only(torch.device, lambda _: HOME, (own, own_named))
-    result = function(*own, **own_named)
+    own_named = {name: _home(value) for name, value in named.items()}
+    result = function(*_home(tuple(arguments)), **own_named)
     if is_away:
-        result = tree_map_only(Tensor, Away, result)
+        result = _away(result)
         if function._schema.is_mutable:  # it returns what it was given
             result = return_and_correct_aliasing(function, arguments, named, result)
     return result
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield what an argument is or holds; PyTorch's own walk takes longer than what is computed."""
+    if isinstance(value, (tuple, list)):
+        for one in value:
+            yield from _leaves(one)
+    else:
+        yield value
+
+
+def _home(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_home, value))
+    if isinstance(value, Away):
+        return value.twin
+    return HOME if isinstance(value, torch.device) else value
+
+
+def _away(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_away, value))
+    return Away(value) if isinstance(value, Tensor) else value
 
 
 def _check_places(function: Any, arguments: Any, tensors: list[Tensor]) -> None:
