@@ -267,6 +267,7 @@ def test_each_pass_moves_like_its_own_code(pipe: Seg2VidPipeline) -> None:
     assert [chunk.frames.shape[1] for chunk in played] == [3, 3, 2]
     assert [chunk.pass_starts for chunk in played] == [(0,), (3,), ()]
     assert torch.equal(played[0].z.background, codes[0].z.background)
+    assert played[0].look is not None, "the first frame was painted"
     assert torch.equal(played[1].first_frame, played[0].frames[:, -1])
     given = (played[0].label_maps[:, -1], played[1].first_frame)
     second = place_motion(pipe, codes[1], given[0], first_frame=given[1])

@@ -108,18 +108,18 @@ def place_motion(
 ) -> Latent:
     """Return the z with which another first frame moves like the clip that ``code`` is of.
 
-    The background code stays or, with the ``first_frame``, becomes the one near it with which the
-    camera drives the clip's path there, too. Each object of the new frame, told apart by
-    ``label_map`` and ``instance_map``, takes the code of the clip's object that is nearest in the
-    picture, one of its own class if there is one; where the clip had no objects, the mean of the
-    prior. In the very scene of the clip all of z stays, as does that of a ``pipeline`` whose z is
-    not bound to objects (the paper's, or without a split).
+    The background code stays or, with the ``first_frame`` (RGB in [0, 1]), becomes the one near it
+    with which the camera drives the clip's path there, too. Each object of the new frame, told
+    apart by ``label_map`` and ``instance_map``, takes the code of the clip's object that is nearest
+    in the picture, one of its own class if there is one; where the clip had no objects, the mean of
+    the prior. In the very scene of the clip all of z stays, as does that of a ``pipeline`` whose z
+    is not bound to objects (the paper's, or without a split).
     """
     label_map = label_map.to(pipeline.device)
     instance_map = None if instance_map is None else instance_map.to(pipeline.device)
     objects = pipeline.find_objects(label_map, instance_map)
     z = code.z
-    if torch.equal(code.label_map.to(label_map.device), label_map):
+    if _is_of(code, label_map):
         return z
     if z.foreground.shape[2:] != code.objects.shape[1:] or not z.foreground.shape[1]:
         return z
@@ -135,6 +135,11 @@ def place_motion(
         return z
     seen = pipeline.animator.look(first_frame.to(pipeline.device), label_map, objects)
     return z if seen is None else follow_camera(decoder, seen, z, code.camera)
+
+
+def _is_of(code: MotionCode, label_map: Labels) -> bool:
+    """Return whether a label map is that of the clip itself."""
+    return torch.equal(code.label_map.to(label_map.device), label_map)
 
 
 def _describe(
@@ -230,7 +235,7 @@ def play_motion(
     rate = pipeline.frames_per_second if frames_per_second is None else frames_per_second
     per_pass = max(1, round(pipeline.num_frames * rate / (pipeline.frames_per_second * speed)))
     is_scene = isinstance(pipeline.animator.flow_decoder, MotionDecoder)
-    done, chunk, control = 0, None, None
+    done, chunk, control, look = 0, None, None, None
     for code in codes:
         left = num_frames - 1 - done
         if chunk is not None:
@@ -242,10 +247,10 @@ def play_motion(
         things = None if instance_map is None else instance_map[seen]
         if first_frame is None:
             painted = pipeline.start(label_map, instance_map=instance_map, seed=seed, scale=scale)
-            first_frame = painted.first.first_frame
+            first_frame, look = painted.first.first_frame, painted.first.look
         small = F.avg_pool2d(first_frame, scale)
         z = place_motion(pipeline, code, label_map[seen], instance_map=things, first_frame=small)
-        if chunk is None and is_scene and torch.equal(code.label_map.cpu(), label_map[seen].cpu()):
+        if chunk is None and is_scene and _is_of(code, label_map[seen]):
             # What happened in the clip itself is not to be mended.
             control = Control(careful=False)
         for chunk in pipeline.stream(
@@ -261,5 +266,5 @@ def play_motion(
             control=control,
         ):
             begins = (done,) if chunk.pass_starts else ()
-            yield replace(chunk, pass_starts=begins)
+            yield replace(chunk, pass_starts=begins, look=look)
             done += chunk.frames.shape[1]

@@ -164,7 +164,7 @@ class Control:
 
         ``camera`` and what follows NAME= in each of ``move`` are texts for ``Wish.read``;
         ``freeze`` names classes that stay where they are in the picture; ``strength`` goes from
-        0, as z says, to 1; ``careful`` as above. Raises ``MediaError``.
+        0, as z says, to 1; without ``careful`` what z says is not mended. Raises ``MediaError``.
         """
         if not 0 <= strength <= 1:
             raise MediaError("a strength from 0 to 1", got=strength, fix="1 is as wished")
