@@ -130,11 +130,16 @@ def segmenter(options: argparse.Namespace) -> str:
     space = get_label_space("cityscapes")
     folders = [StillFolder(path, space, height=128, width=256) for path in (real, made)]
     photos = StillFolder(options.data / "val", space, height=128, width=256)
-    model = ModelConfig(segmenter=SegmenterConfig(widths=(16, 32, 48, 64)))
+    model = ModelConfig(segmenter=SegmenterConfig(widths=(16, 8, 12, 16, 24, 32, 48)))
 
     def result_of(arm: str, seed: int) -> dict:
         training = SegmenterTrainingConfig(
-            steps=options.steps, batch_size=8, warm_up=50, average_decay=0.98, seed=seed
+            steps=options.steps,
+            batch_size=8,
+            warm_up=50,
+            average_decay=0.98,
+            pretrained=False,
+            seed=seed,
         )
         sources = [(one, 1.0) for one in (folders[:1] if arm == "real" else folders)]
         output = options.output / f"{arm.replace(' ', '_')}_{options.steps}_{seed}"

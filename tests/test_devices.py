@@ -22,7 +22,6 @@ from seg2vid.tools.files import EXTRAS
 from seg2vid.training.config import (
     PAPER_TRAINING,
     RefinerTrainingConfig,
-    SegmenterTrainingConfig,
 )
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.motion import MotionStage
@@ -34,7 +33,14 @@ from seg2vid.transfer import encode_motion, place_motion
 from tests.elsewhere import AWAY, Away, WrongDevice, elsewhere
 from tests.evaluation_runs import build_model, quick_setup, write_model
 from tests.models.test_paper import SMALL as PAPER
-from tests.tiny import CONFIG, FIRST_FRAME_TRAINING, MOTION_TRAINING, NUM_FRAMES, street_map
+from tests.tiny import (
+    CONFIG,
+    FIRST_FRAME_TRAINING,
+    MOTION_TRAINING,
+    NUM_FRAMES,
+    SEGMENTER_TRAINING,
+    street_map,
+)
 
 SMALL = replace(CONFIG, height=32, width=64)
 
@@ -136,7 +142,7 @@ def stages() -> Iterator[Any]:
     yield "paper", MotionStage, replace(PAPER, num_frames=NUM_FRAMES), paper
     refiner = RefinerTrainingConfig(batch_size=2, perceptual=0.0, patch=0.0)
     yield "refiner", RefinerStage, SMALL, refiner
-    yield "segmenter", SegmenterStage, SMALL, SegmenterTrainingConfig(batch_size=2, blur=1.5)
+    yield "segmenter", SegmenterStage, SMALL, replace(SEGMENTER_TRAINING, blur=1.5)
 
 
 @pytest.mark.parametrize(("kind", "model", "training"), [

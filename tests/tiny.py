@@ -16,9 +16,15 @@ from seg2vid.models.config import (
     MotionDecoderConfig,
     MotionEncoderConfig,
     RefinerConfig,
+    SegmenterConfig,
 )
 from seg2vid.structures import Clip
-from seg2vid.training.config import FirstFrameTrainingConfig, MotionTrainingConfig, RunConfig
+from seg2vid.training.config import (
+    FirstFrameTrainingConfig,
+    MotionTrainingConfig,
+    RunConfig,
+    SegmenterTrainingConfig,
+)
 
 HEIGHT, WIDTH, NUM_FRAMES = 64, 128, 3
 
@@ -34,6 +40,15 @@ CONFIG = ModelConfig(
     refiner=RefinerConfig(width=4),
 )
 
+SEGMENTER = SegmenterConfig(
+    widths=(4, 4, 8, 8),
+    blocks=(1, 2, 1),
+    kernels=(3, 5, 3),
+    strides=(1, 2, 2),
+    expansion=2,
+    way_up=(4, 8),
+)
+SEGMENTER_TRAINING = SegmenterTrainingConfig(steps=4, batch_size=2, warm_up=2, pretrained=False)
 FIRST_FRAME_TRAINING = FirstFrameTrainingConfig(
     steps=4, batch_size=2, discriminator_width=4, adversarial_start=2, perceptual=0.0
 )

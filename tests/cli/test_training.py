@@ -12,14 +12,14 @@ import torch
 from seg2vid.cli import main as cli
 from seg2vid.data.teachers.labels import BundledTeacher
 from seg2vid.models.checkpoint import load_checkpoint, save_checkpoint
-from seg2vid.models.config import PRESETS, ModelConfig, SegmenterConfig
+from seg2vid.models.config import PRESETS, ModelConfig
 from seg2vid.models.motion_encoder import MotionEncoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import PAPER_TRAINING, MotionTrainingConfig
 from seg2vid.training.stage import Stage
 from tests.data.test_stills import write_still
-from tests.tiny import CONFIG, HEIGHT, NUM_FRAMES, WIDTH, street_map, write_clips
+from tests.tiny import CONFIG, HEIGHT, NUM_FRAMES, SEGMENTER, WIDTH, street_map, write_clips
 
 OWN_PROTOCOL = f"""
 name: own-v1
@@ -215,11 +215,22 @@ def test_a_file_of_vgg19_is_for_a_term_that_is_weighed(
 
 
 def test_train_segmenter_on_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = SegmenterConfig(widths=(4, 8, 8), blocks=(1, 1))
-    monkeypatch.setitem(PRESETS, "geometry", replace(CONFIG, segmenter=small))
+    monkeypatch.setitem(PRESETS, "geometry", replace(CONFIG, segmenter=SEGMENTER))
     write_still(tmp_path / "stills", "a.png", height=64, width=128)
     words = ("--data", tmp_path / "stills", "-o", tmp_path / "run", "--batch-size", 2)
-    words = ("train", "segmenter", *words, "--steps", 3, "--max-steps", 1, "--jaccard", 0.25)
+    words = (
+        "train",
+        "segmenter",
+        *words,
+        "--steps",
+        3,
+        "--max-steps",
+        1,
+        "--jaccard",
+        0.25,
+        "--pretrained",
+        "false",
+    )
     assert run(*words) == 0
     provenance = load_checkpoint(tmp_path / "run" / "model.safetensors").provenance
     assert provenance["steps_done"] == 1 and provenance["training"]["jaccard"] == 0.25

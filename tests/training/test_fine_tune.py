@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from seg2vid.labels.space import LabelSpace, get_label_space
 from seg2vid.models.checkpoint import Checkpoint
-from seg2vid.models.config import PAPER, ModelConfig, SegmenterConfig
+from seg2vid.models.config import PAPER, ModelConfig
 from seg2vid.models.first_frame import Look
 from seg2vid.models.layers import find_objects
 from seg2vid.structures import Latent, Motion
 from seg2vid.tools.errors import ModelError
-from seg2vid.training.config import PAPER_TRAINING, SegmenterTrainingConfig
+from seg2vid.training.config import PAPER_TRAINING
 from seg2vid.training.fine_tune import RULES, TIMES, freeze, inherit
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.motion import MotionStage
@@ -26,7 +26,7 @@ from seg2vid.training.stage import Stage
 from tests import tiny
 
 SPACE = get_label_space("cityscapes")
-GEOMETRY = replace(tiny.CONFIG, segmenter=SegmenterConfig(widths=(4, 8, 8), blocks=(1, 1)))
+GEOMETRY = replace(tiny.CONFIG, segmenter=tiny.SEGMENTER)
 # The paper's layers have one size; only the refiner, which knows neither classes nor times, is big.
 PAPERS = replace(
     PAPER, label_space=SPACE.to_dict(), num_frames=3, height=64, width=128, refinement=False
@@ -43,7 +43,7 @@ def motion_stage(config: ModelConfig) -> MotionStage:
 
 
 def segmenter_stage(config: ModelConfig) -> SegmenterStage:
-    return SegmenterStage(config, SegmenterTrainingConfig(steps=4))
+    return SegmenterStage(config, tiny.SEGMENTER_TRAINING)
 
 
 Build = Callable[[ModelConfig], Stage]
@@ -447,7 +447,7 @@ def test_another_architecture_is_refused() -> None:
 
 def test_a_tensor_of_another_version_is_refused() -> None:
     checkpoint = checkpoint_of(trained(segmenter_stage, GEOMETRY))
-    checkpoint.weights["segmenter.enter.0.weight"] = torch.zeros(1, 2)
+    checkpoint.weights["segmenter.encoder.enter.1.weight"] = torch.zeros(1, 2)
     with pytest.raises(ModelError, match=r"got \(1, 2\); start from a checkpoint of this version"):
         inherit(segmenter_stage(GEOMETRY), checkpoint)
 

@@ -14,6 +14,7 @@ from seg2vid.data.teachers.labels import BundledTeacher
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.checkpoint import load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig, SegmenterConfig
+from seg2vid.models.patch_discriminator import load_backbone
 from seg2vid.models.segmenter import Segmenter
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import ModelError
@@ -29,17 +30,18 @@ from seg2vid.training.segmenter import (
     change_sky,
     zoom,
 )
+from tests import tiny
 from tests.data.test_stills import write_still
 from tests.tiny import QUIET
 
 SPACE = get_label_space("cityscapes")
 VOID = SPACE.void_id
-TRAINING = SegmenterTrainingConfig(steps=4, batch_size=2, warm_up=2)
+TRAINING = tiny.SEGMENTER_TRAINING
 TINY = ModelConfig(
     label_space=SPACE.to_dict(),
     height=32,
     width=64,
-    segmenter=SegmenterConfig(widths=(4, 8, 8), blocks=(1, 1)),
+    segmenter=tiny.SEGMENTER,
 )
 
 
@@ -54,7 +56,7 @@ def draw(batch: int = 2, height: int = 32, width: int = 64) -> Clip:
 # The network.
 
 
-@pytest.mark.parametrize("size", [(16, 16), (48, 80), (128, 256)])
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (128, 256)])
 @pytest.mark.parametrize("classes", [2, 19])
 def test_every_pixel_gets_a_logit_for_every_class(size: tuple[int, int], classes: int) -> None:
     network = Segmenter(TINY.segmenter, num_classes=classes).eval()
@@ -93,9 +95,21 @@ def test_a_pixel_sees_the_whole_picture() -> None:
     assert difference[..., -1, -1].max() > 0
 
 
-@pytest.mark.parametrize("wrong", [{"widths": (4, 4)}, {"dropout": 1.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"widths": (4, 4)},
+        {"dropout": 1.1},
+        {"kernels": (3, 3, 5, 3, 5, 4)},
+        {"strides": (2, 2, 2, 2, 1, 2)},
+        {"strides": (1, 2, 2, 3, 1, 2)},
+        {"way_up": (8, 8, 8)},
+        {"blocks": (1, 2, 2, 3, 0, 4)},
+        {"expansion": 0},
+    ],
+)
 def test_a_network_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match="one width more than blocks and a dropout from 0"):
+    with pytest.raises(ModelError, match="a segmenter of one width more than blocks, kernels"):
         Segmenter(SegmenterConfig(**wrong), num_classes=3)
 
 
@@ -103,7 +117,49 @@ def test_default_network_ships_within_its_budget(tmp_path: Path) -> None:
     network = Segmenter(SegmenterConfig(), num_classes=VOID)
     config = ModelConfig(label_space=SPACE.to_dict())
     save_checkpoint(tmp_path / "model.safetensors", {"segmenter": network}, config, {})
-    assert (tmp_path / "model.safetensors").stat().st_size <= 4_000_000
+    assert (tmp_path / "model.safetensors").stat().st_size <= 5_500_000
+
+
+def test_the_encoder_is_efficientnets_with_its_weights() -> None:
+    """The same features as the package's own network at every stage, beginning with its weights."""
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs seg2vid[train]")
+    theirs: Any = load_backbone()
+    network = Segmenter(SegmenterConfig(), num_classes=3).eval()
+    network.encoder.begin_with(theirs)
+    picture = torch.rand(1, 3, 96, 160)
+    hidden = (picture - picture.new_tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)) / (
+        picture.new_tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    )
+    hidden, expected = F.relu6(theirs._bn0(theirs._conv_stem(hidden))), []
+    with torch.no_grad():
+        # The last block is the stage that is left out.
+        for block in theirs._blocks[:-1]:
+            before, hidden = hidden, block(hidden)
+            if hidden.shape[-1] != before.shape[-1]:
+                expected.append(before)
+        found = network.encoder(picture)
+    for one, other in zip(found, [*expected, hidden], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    assert [one.shape[-1] for one in found] == [80, 40, 20, 10, 5]
+
+
+def test_other_widths_cannot_begin_with_its_weights() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs seg2vid[train]")
+    with pytest.raises(ModelError, match=r"layers of EfficientNet-Lite0.*--pretrained false"):
+        SegmenterStage(TINY, SegmenterTrainingConfig())
+
+
+def test_the_encoder_learns_at_a_rate_of_its_own_and_norms_do_not_decay() -> None:
+    training = replace(TRAINING, learning_rate=0.1, encoder_rate=0.2, weight_decay=0.5)
+    stage = SegmenterStage(TINY, training)
+    rates = {
+        id(parameter): (group["initial_lr"], group["weight_decay"])
+        for group in stage.configure_optimizers()[0].param_groups
+        for parameter in group["params"]
+    }
+    for name, parameter in stage.segmenter.named_parameters():
+        rate = pytest.approx(0.02 if name.startswith("encoder.") else 0.1)
+        assert rates[id(parameter)] == (rate, 0.5 if parameter.ndim > 1 else 0)
 
 
 # The loss.
@@ -331,16 +387,6 @@ def test_the_averaged_network_is_what_ships() -> None:
     stage = SegmenterStage(TINY, TRAINING)
     assert stage.boxes() == {"segmenter": stage.average}
     assert not any(p.requires_grad for p in stage.average.parameters())
-
-
-def test_norms_and_biases_do_not_decay() -> None:
-    stage = SegmenterStage(TINY, replace(TRAINING, weight_decay=0.3))
-    (optimizer,) = stage.configure_optimizers()
-    decayed, free = optimizer.param_groups
-    assert (decayed["weight_decay"], free["weight_decay"]) == (0.3, 0)
-    assert all(p.ndim == 4 for p in decayed["params"]) and all(p.ndim == 1 for p in free["params"])
-    count = len(decayed["params"]) + len(free["params"])
-    assert count == len(list(stage.segmenter.parameters()))
 
 
 def test_a_batch_of_nothing_but_void_does_no_harm() -> None:

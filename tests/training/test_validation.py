@@ -12,7 +12,6 @@ from torch import Tensor
 from seg2vid.structures import Animation, Clip
 from seg2vid.tools.errors import TrainingError
 from seg2vid.training import validation as train_validation
-from seg2vid.training.config import SegmenterTrainingConfig
 from seg2vid.training.first_frame import FirstFrameStage
 from seg2vid.training.segmenter import SegmenterStage
 from seg2vid.training.stage import Stage
@@ -24,6 +23,7 @@ from seg2vid.training.validation import (
     measure,
     pick_clips,
 )
+from tests.tiny import SEGMENTER_TRAINING
 from tests.training.test_folder import Rendered
 from tests.training.test_stage import SMALL, first_frame, motion
 from tests.training.test_stage import clip as clip  # the fixture
@@ -124,7 +124,7 @@ def test_first_frame_is_measured_by_the_average_that_is_shipped(
 
 
 def test_perfect_segmenter_has_no_error(clip: Clip) -> None:
-    stage = SegmenterStage(SMALL, SegmenterTrainingConfig())
+    stage = SegmenterStage(SMALL, SEGMENTER_TRAINING)
     given = one(clip)
     answer = F.one_hot(given.label_map, 20).permute(0, 3, 1, 2).float()[:, :19]
     stage.average.forward = lambda picture: answer  # type: ignore[method-assign]

@@ -104,12 +104,24 @@ class PaperConfig:
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """The network that labels photos; it stands beside the figure, not in it."""
+    """The network that labels photos; it stands beside the figure, not in it.
 
-    widths: tuple[int, ...] = (32, 48, 96, 160)
-    """Channels at half resolution, a quarter and so on."""
-    blocks: tuple[int, ...] = (2, 3, 2)
-    """Residual blocks at a quarter of the resolution, an eighth and so on."""
+    The way down is that of EfficientNet-Lite0 without its last stage, so it can begin with weights
+    learned on ImageNet (Tan & Le, ICML 2019).
+    """
+
+    widths: tuple[int, ...] = (32, 16, 24, 40, 80, 112, 192)
+    """Channels of the first convolution, at half resolution, and of each stage after it."""
+    blocks: tuple[int, ...] = (1, 2, 2, 3, 3, 4)
+    """Blocks of each stage."""
+    kernels: tuple[int, ...] = (3, 3, 5, 3, 5, 5)
+    """Side of each stage's convolutions."""
+    strides: tuple[int, ...] = (1, 2, 2, 2, 1, 2)
+    """How many times coarser each stage is than the one before: 1 or 2."""
+    expansion: int = 6
+    """How many times wider blocks are inside; those of the first stage are not."""
+    way_up: tuple[int, ...] = (32, 48, 64, 96)
+    """Channels on the way up at half resolution, a quarter and so on, below the coarsest."""
     dropout: float = 0.1
     """Share of the last features that is hidden in training."""
 

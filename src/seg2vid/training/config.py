@@ -175,11 +175,15 @@ class RefinerTrainingConfig(TrainingConfig):
 class SegmenterTrainingConfig(TrainingConfig):
     """How the segmenter is trained."""
 
-    steps: int = ranged(14_500, 1)
-    batch_size: int = ranged(16, 1, LARGEST_BATCH)
-    learning_rate: float = ranged(2e-3, 0)
-    warm_up: int = ranged(500, 0)
+    steps: int = ranged(10_000, 1)
+    batch_size: int = ranged(8, 1, LARGEST_BATCH)
+    learning_rate: float = ranged(1e-3, 0)
+    warm_up: int = ranged(300, 0)
     weight_decay: float = 0.02
+    pretrained: bool = True
+    """Begin with EfficientNet-Lite0's encoder as it learned ImageNet; else with random weights."""
+    encoder_rate: float = ranged(0.3, 0)
+    """Learning rate of the encoder, as a share of the rest's."""
     balance: float = 0.5
     """How much rare classes count: each with its share of the pixels to the power of minus this."""
     jaccard: float = 1.0

@@ -4,6 +4,7 @@ A stage like the other two, which ``run`` trains: apart from them, for evaluatio
 """
 
 import copy
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from seg2vid.labels.convert import colourise
 from seg2vid.media.given import to_planes
+from seg2vid.models.patch_discriminator import load_backbone
 from seg2vid.models.segmenter import Segmenter
 from seg2vid.structures import Clip, Labels, Pictures
 from seg2vid.training.config import SegmenterTrainingConfig
@@ -39,20 +41,30 @@ class SegmenterStage(Stage):
         """Make the segmenter and its average."""
         # Half again as fast on processors: their convolutions want channels last.
         self.segmenter = Segmenter(self.model.segmenter, num_classes=self.space.void_id)
+        if self.training_config.pretrained:
+            self.segmenter.encoder.begin_with(load_backbone())
         self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.segmenter).requires_grad_(False)
         self.register_buffer("share", torch.full((self.space.void_id,), 1 / self.space.void_id))
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
-        """AdamW; norms and biases do not decay."""
-        config = self.training_config
-        parameters = [p for p in self.segmenter.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
-        ]
-        rate = config.learning_rate
-        return [torch.optim.AdamW([{**g, "initial_lr": rate} for g in groups], lr=rate)]
+        """AdamW; norms and biases do not decay, the encoder learns at a rate of its own."""
+        config, groups = self.training_config, []
+        encoder = {id(p) for p in self.segmenter.encoder.parameters()}
+        for is_encoder, is_matrix in itertools.product((True, False), repeat=2):
+            parameters = [
+                p
+                for p in self.segmenter.parameters()
+                if p.requires_grad
+                and (id(p) in encoder) == is_encoder
+                and (p.ndim > 1) == is_matrix
+            ]
+            rate = config.learning_rate * (config.encoder_rate if is_encoder else 1)
+            decay = config.weight_decay if is_matrix else 0.0
+            if parameters:
+                group = {"params": parameters, "weight_decay": decay}
+                groups.append(group | {"lr": rate, "initial_lr": rate})
+        return [torch.optim.AdamW(groups)]
 
     def turns(self, clip: Clip) -> Iterator[Terms]:
         """Yield the terms of the only turn; the running share of each class follows the batch."""

@@ -21,14 +21,14 @@ from seg2vid.data.teachers.labels import (
 from seg2vid.data.teachers.teacher import LabelTeacher, label_clip
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.checkpoint import save_checkpoint
-from seg2vid.models.config import ModelConfig, SegmenterConfig
+from seg2vid.models.config import ModelConfig
 from seg2vid.models.segmenter import Segmenter
 from seg2vid.tools.devices import fast_arithmetic
 from seg2vid.tools.errors import ModelError, Seg2VidError
+from tests.tiny import SEGMENTER
 
 SPACE = get_label_space("cityscapes")
 """19 classes."""
-SMALL = SegmenterConfig(widths=(4, 8, 8), blocks=(1, 1))
 
 
 def is_distribution(probabilities: Float[Tensor, "batch class height width"]) -> bool:
@@ -45,8 +45,8 @@ def is_distribution(probabilities: Float[Tensor, "batch class height width"]) ->
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A weight file of a small segmenter that nobody has trained."""
-    config = ModelConfig(label_space=SPACE.to_dict(), segmenter=SMALL)
-    network = Segmenter(SMALL, num_classes=SPACE.void_id)
+    config = ModelConfig(label_space=SPACE.to_dict(), segmenter=SEGMENTER)
+    network = Segmenter(SEGMENTER, num_classes=SPACE.void_id)
     path = tmp_path / "mine" / "model.safetensors"
     save_checkpoint(path, {"segmenter": network}, config, {"command": "test"})
     return path
