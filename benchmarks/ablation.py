@@ -103,7 +103,7 @@ def run(options: argparse.Namespace, seed: int) -> None:
     from seg2vid.training.run import run as run_training
 
     protocol = replace(
-        get_protocol("toycity-v1"),
+        get_protocol("toycity-v2"),
         name="ablation",
         first_seed=HELD_OUT,
         clips=options.held_out,

@@ -209,7 +209,7 @@ def test_videos_of_others_are_judged_under_the_official_protocol(
         snippet(tmp_path / "cityscapes", city, 0, range(23), split="val")
         name = f"{city}_000000_000000_0019"
         write(tmp_path / "made" / f"{name}_seed0", 19, count=5, size=(64, 128))
-    text = (PROTOCOLS / "cityscapes-official-prediction-v1.yaml").read_text()
+    text = (PROTOCOLS / "cityscapes-official-prediction-v2.yaml").read_text()
     values = yaml.safe_load(text) | OWN_TIMES
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(values))
     words = ("evaluate", "--protocol", tmp_path / "own.yaml", "--data", tmp_path)
@@ -240,12 +240,12 @@ BAD_WORDS = {
     ("evaluate", "-o", "OUT", "--workers", "20000"): "--workers from 1 to 512; got 20000",
     ("evaluate", "-o", "OUT", "--model", "dragon"): "'dragon'",
     ("evaluate", "-o", "OUT", "--against", "dragon"): "'dragon'",
-    ("evaluate", "-o", "OUT", "--protocol", "moon"): "a protocol (cityscapes-generation-v1",
+    ("evaluate", "-o", "OUT", "--protocol", "moon"): "a protocol (cityscapes-generation-v2",
     ("evaluate", "-o", "OUT", "--protocol", "moon.yaml"): "a protocol file; got no file moon.yaml;",
     ("evaluate", "-o", "OUT", "--protocol", "cityscapes-stills"): "name it with --data",
     ("evaluate", "-o", "OUT", "--protocol", "long-24", "--data", "nowhere"): "no nowhere/driving",
     ("evaluate", "-o", "OUT", "--protocol", "toycity", "--data", "."): (
-        "no --data with toycity-v1, which renders its clips; got .; leave one of them out"
+        "no --data with toycity-v2, which renders its clips; got .; leave one of them out"
     ),
     ("evaluate", "-o", "OUT", "--data", "nowhere"): "a folder of clips (clip_*.safetensors)",
     ("evaluate", "-o", "OUT", "--device", "tpu"): "auto, cpu, cuda",
@@ -350,7 +350,7 @@ def test_reports_of_other_protocols_do_not_compare(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = make_report(), make_report()
-    second["protocol"]["name"] = "kitti-transfer-v1"
+    second["protocol"]["name"] = "kitti-transfer-v2"
     for name, report in (("a", first), ("b", second)):
         (tmp_path / f"{name}.json").write_text(json.dumps(report))
     assert run("compare", tmp_path / "a.json", tmp_path / "b.json") == 2

@@ -72,7 +72,7 @@ def test_train_assemble_generate_and_evaluate(
     assert video.frames.shape[1] == 3
 
     report = tmp_path / "report"
-    words = ("--model", model, "--protocol", "toycity-v1", "--clips", 1, "--judges", "nowhere")
+    words = ("--model", model, "--protocol", "toycity-v2", "--clips", 1, "--judges", "nowhere")
     assert run("evaluate", *words, "-o", report) == 2, "a folder of judges that is not there"
     assert "the judge's weights" in capsys.readouterr().err
     protocol = tmp_path / "own.yaml"

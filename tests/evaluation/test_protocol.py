@@ -24,27 +24,27 @@ from seg2vid.tools.errors import Seg2VidError
 from seg2vid.tools.files import digest_of
 
 FROZEN = {
-    "cityscapes-generation-v1": "511468282a080d21bcb2138cdd063a17f4b3197c610420c9f5d296b658ef8b28",
-    "cityscapes-official-generation-v1": (
-        "7bffbe6f5e7d50d67f0805e2e14cf2456b5453020f2102e715fa6832020b4d60"
+    "cityscapes-generation-v2": "5ad96cb2bca83b08f9b00bd0a63c28219abc7909434ee1c9cab96073fccf0144",
+    "cityscapes-official-generation-v2": (
+        "97c5769f4bc77a445140b1fcbc9fe57d70d44c8699e7f536efeb3d812fbbdd15"
     ),
-    "cityscapes-official-prediction-v1": (
-        "595bb79acbf736704cfdb290d7987adc1623dba115775a9cf6b798d52e15fda4"
+    "cityscapes-official-prediction-v2": (
+        "8a4aa93ea88ce071d0d2b6e15ec6078cdfe14ff241879ae9a88d2ddd1fd63708"
     ),
-    "cityscapes-prediction-v1": "8d747e5f593d5f660c16a1cf78f30a294572710fb5c01707458425610f1acc5e",
-    "cityscapes-stills-v1": "4b702aaec0b738bea4d8d1a57ff1847123e99e9c166d88b26e8287d0719841be",
-    "kitti-transfer-v1": "c830fa263663ee4acd0a80919d9bda8e473632e2b4d815e6510ac5025bd33771",
-    "long-24-v1": "6d4d5315f1a361e0c96b161252e5cfc45b1756c80787b17c2c56ced636c73fd7",
-    "toycity-long-v1": "d8a1569c8d7aaf59680046e092d11d6bb84ded6c3489b70754180ba2a9d78ea1",
-    "toycity-quick-v1": "231ffa3e79dc6f728745120d0bcecb67e633109a12c72b682d7c85bf4bd54e91",
-    "toycity-stills-v1": "ab6e03d1dd320df4f4f12a27eeba46fa102efb7e13bb6ba04e121077ec4fd77a",
-    "toycity-v1": "482fd119010f079436305e30babc9c80c48ac239a5fc4007e3548558d4d48b86",
+    "cityscapes-prediction-v2": "1acffed55094d9b943bc0437cd6599e2b524c9d910183ea1be1636a83ce9228f",
+    "cityscapes-stills-v2": "23a16291a2b5d65703b9a4ddd542bacdda640975bd6ab31c42dd6a78aa475e82",
+    "kitti-transfer-v2": "8a5075817ffdb373ac9b1eb8462bd305f1a5b3d7d51e752ca92848e248742a35",
+    "long-24-v2": "26a61cb0bab9734581e64ff13af886c672150531bc16ac6903a27a3d103bdd04",
+    "toycity-long-v2": "3881fd2fbf44b2d1faba2d724c22d4ab8f04d6078e2e64418001977203abc508",
+    "toycity-quick-v2": "45c285a386fb27e7cdd17f08e4c8970257a99f4244ee2571be5554a04ee55ddb",
+    "toycity-stills-v2": "03afa08c0aac2ae1f0a62b3242b81d7fa89f2683bee0f923e7b66bfb4bc912be",
+    "toycity-v2": "34badc0273d1efd68e303b8b201833b2fd6ec9a979d5ca49cd8b014df7fe9b03",
 }
 """SHA-256 of every file: a figure is known by its protocol's name, so the file behind a name must
 never change once it was published. What shall be otherwise is a new file, NAME-v2.yaml.
 """
 
-QUICK = "toycity-quick-v1"
+QUICK = "toycity-quick-v2"
 """The one that is there to see that all runs."""
 GOOD = {"name": "own-v1", "about": "mine", "task": "prediction", "source": "toycity", "clips": "3"}
 

@@ -35,7 +35,7 @@ def evaluate(options: Evaluate) -> Iterator[str]:
     elif options.protocol is None and options.data is not None:
         protocol = evaluation.of_dataset(options.data)
     else:
-        protocol = get_protocol(options.protocol or "toycity-v1")
+        protocol = get_protocol(options.protocol or "toycity-v2")
         if protocol.source == "toycity" and options.data is not None:
             what = f"no --data with {protocol.name}, which renders its clips"
             fix = "leave one of them out: --data alone evaluates on that dataset"

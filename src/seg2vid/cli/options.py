@@ -186,7 +186,7 @@ class Evaluate(Computing):
     """
     protocol: str | None = None
     """Name of a protocol (see docs/evaluation.md), or the path of one's .yaml (default: the clips
-    of --data, without it toycity-v1).
+    of --data, without it toycity-v2).
     """
     against: list[str] | None = None
     """Another model or export to judge in the same run; give it again for more."""

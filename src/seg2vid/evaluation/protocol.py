@@ -32,7 +32,7 @@ class Protocol:
     """One protocol; the fields are those of its file. Times count frames, 0 is the first one."""
 
     name: str
-    """With its version, as in ``toycity-v1``."""
+    """With its version, as in ``toycity-v2``."""
     about: str
     task: Task
     source: SourceKind
