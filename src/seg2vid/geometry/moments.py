@@ -25,6 +25,8 @@ CLOSEST = 1.0
 FOOTPRINT = 0.6
 """How far around its centre a pixel's surface reaches, in pixels: half a pixel, and what planes of
 neighbours may disagree by where the surface is curved. At edges of surfaces, spots say so."""
+LEVEL = 2.0
+"""How many times steeper than either way along it the normal of the ground is."""
 REACH = 2.5
 """Pixels of the first frame by which neighbours may differ and still be one surface."""
 LOW_WORD = 0xFFFFFFFF
@@ -81,6 +83,11 @@ class Moments:
         scale = self.focal_length / z.clamp(min=NEAREST)
         landed = torch.stack((x * scale, y * scale)) + self.centre
         return landed, torch.where(is_before, inverse_depth, -1.0)
+
+    def is_level(self, planes: Indices) -> Bool[Tensor, " query"]:
+        """Return which planes, numbered as queries are, lie like the ground."""
+        right, down, ahead = self.table[4:7].index_select(1, planes)
+        return down > LEVEL * torch.maximum(right.abs(), ahead.abs())
 
     def visit(self, query: Indices, start: Indices, source: Indices) -> tuple[Indices, Indices]:
         """Follow the rays of ``query`` back through the planes of pixels of the first frame.

@@ -60,7 +60,7 @@ def move_points(
     # else what is farther away would show between points that have come near.
     half = (FOOTPRINT / z).clamp(0.5, FARTHEST)
     before = is_before.nonzero().squeeze(1)
-    which, target = pixels_within(place[:, before], half[before], height, width)
+    which, target = pixels_within(place[:, before], half[before].expand(2, -1), height, width)
     key = depth_key((depth / z)[before], before)[which]
     buffer = torch.full((height * width,), -1, device=before.device)
     buffer = buffer.scatter_reduce(0, target, key, "amax").view(height, width)

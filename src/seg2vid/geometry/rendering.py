@@ -65,10 +65,18 @@ def move_scene(scene: Scene) -> MovedScene:
 
 @torch.no_grad()
 def _stands_before(scene: Scene) -> Bool[Tensor, "batch height width"]:
-    """Return what something else lies behind: objects, and the near side of an upright edge."""
+    """Return what something else lies behind: objects, the near side of an upright edge, and what
+    is as narrow as a pole, unless all beside it is nearer.
+    """
     reach = EDGE * scene.detail
     farthest = -F.max_pool2d(-scene.inverse_depth, (1, 2 * reach + 1), 1, (0, reach))
-    return (scene.rows > 0) | (scene.inverse_depth > NEARER * farthest)
+    is_edge = scene.inverse_depth > NEARER * farthest
+    edges = F.pad(scene.surfaces.diff(dim=2) != 0, (reach, reach)).float()
+    # Between a pixel and the next so many to its left, and to its right.
+    ends = F.max_pool2d(edges, (1, reach), 1) > 0
+    width = scene.surfaces.shape[2]
+    is_narrow = ends[..., :width] & ends[..., reach : reach + width]
+    return (scene.rows > 0) | is_edge | (is_narrow & (scene.inverse_depth > farthest))
 
 
 def _render(

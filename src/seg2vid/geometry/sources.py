@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from seg2vid.geometry.moments import LOW_WORD, REACH, Indices, Landed, Moments, depth_key
+from seg2vid.geometry.moments import LOW_WORD, NEAREST, REACH, Indices, Landed, Moments, depth_key
 
 Cells = list[Int[Tensor, "time _ _"]]
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
@@ -13,7 +13,9 @@ CELLS = 3
 """Times that cells double in which a surface is looked for that the camera has torn apart."""
 BEHIND_CELLS = 6
 """The same, where what lies behind a hole is looked for."""
-GROWN = (1.3, 32.0)
+NOTHING = torch.iinfo(torch.long).max
+"""Key of no surface where the least is sought."""
+GROWN = (1.3, 64.0)
 """Times that a pixel has grown from which on all is marked that it may cover, and at most."""
 WALKS = 3
 """Looks at a candidate surface before a pixel gives it up, each at where the last one led."""
@@ -71,46 +73,67 @@ def find_sources(
     own = torch.where(best < 0, -1, best & LOW_WORD)
     for _ in range(1 + detail // 2):
         own = _close_cracks(moments, start, own, detail // 2)
-    behind = _look_behind(own, first, depth, is_before, moments.height, moments.width)
+    behind = _look_behind(moments, start, own, first, depth, is_before)
     return own, behind, first, began
 
 
 def _look_behind(
+    moments: Moments,
+    start: Indices,
     own: Indices,
     first: Indices,
     depth: Float[Tensor, " pixel"],
     is_before: Bool[Tensor, " pixel"],
-    height: int,
-    width: int,
 ) -> Indices:
     """Return what each pixel shows or, where it shows nothing, what lies behind.
 
-    That is the farthest of what is around and not ``is_before`` something: within a cell or beside
-    it, of the smallest cells where anything is; if nowhere, what the search began with.
+    That is the farthest of what is around and not ``is_before`` something, but the ground where its
+    ray meets that first; if there is nothing, what the search began with.
     """
     hole = (own < 0).nonzero().squeeze(1)
     if not len(hole):
         return own
-    behind, time, pixel = own.clone(), hole // (height * width), hole % (height * width)
+    behind, shown = own.clone(), own.clamp(min=0)
+    is_out = (own < 0) | is_before[shown]
+    keys = depth_key(depth[shown], own)
+    behind[hole] = _first_around(moments, keys.masked_fill(is_out, NOTHING), hole, first)
+    sunk = hole[moments.rays[1, hole] > 0]
+    sunk = sunk[~moments.is_level(start[sunk] + behind[sunk])]
+    if len(sunk):
+        # The nearest ground is known best.
+        keys = depth_key(1 / depth[shown].clamp(min=NEAREST), own)
+        is_out |= ~moments.is_level(start + shown)
+        ground = _first_around(moments, keys.masked_fill(is_out, NOTHING), sunk, behind)
+        rays = moments.rays.index_select(1, sunk)
+        distance, other = (
+            moments.land(rays, start[sunk] + one)[1] for one in (behind[sunk], ground)
+        )
+        behind[sunk] = torch.where(other > distance, ground, behind[sunk])
+    return behind
+
+
+def _first_around(moments: Moments, keys: Indices, hole: Indices, first: Indices) -> Indices:
+    """Return for each ``hole`` the surface with the least of the ``keys`` of what is shown around:
+    within a cell or beside it, of the smallest cells where anything is; if nowhere, the ``first``.
+    """
+    height, width = moments.height, moments.width
+    time, pixel = hole // (height * width), hole % (height * width)
     row, column = pixel // width, pixel % width
-    nothing = torch.iinfo(torch.long).max
-    shown = own.clamp(min=0)
-    keys = depth_key(depth[shown], own).masked_fill((own < 0) | is_before[shown], nothing)
+    behind, missing = first[hole], torch.arange(len(hole), device=hole.device)
     level = keys.view(-1, height, width)
     for size in range(1, BEHIND_CELLS + 1):
         odd = (0, level.shape[2] % 2, 0, level.shape[1] % 2)
-        level = F.pad(level, odd, value=nothing) if any(odd) else level
+        level = F.pad(level, odd, value=NOTHING) if any(odd) else level
         level = torch.minimum(level[:, ::2], level[:, 1::2])
         level = torch.minimum(level[..., ::2], level[..., 1::2])
-        found = torch.full_like(hole, nothing)
+        found = torch.full_like(missing, NOTHING)
         for down, right in ((0, 0), *AROUND):
             near_row = ((row >> size) + down).clamp(0, level.shape[1] - 1)
             near_column = ((column >> size) + right).clamp(0, level.shape[2] - 1)
             found = torch.minimum(found, level[time, near_row, near_column])
-        is_found = found < nothing
-        behind[hole[is_found]] = found[is_found] & LOW_WORD
-        hole, time, row, column = (one[~is_found] for one in (hole, time, row, column))
-    behind[hole] = first[hole]
+        is_found = found < NOTHING
+        behind[missing[is_found]] = found[is_found] & LOW_WORD
+        missing, time, row, column = (one[~is_found] for one in (missing, time, row, column))
     return behind
 
 
@@ -149,27 +172,33 @@ def _cover(
     is_before: Bool[Tensor, " pixel"],
     buffer: Indices,
 ) -> Indices:
-    """Put what has grown on all pixels that it may cover: as large as it has grown, upright."""
+    """Put what has grown on all pixels that it may cover: as large as it has grown, and as wide as
+    its neighbours have come apart.
+    """
     height, width, pixels = moments.height, moments.width, moments.grid.shape[1]
     growth = (moments.inverse_depth.view(-1, pixels) / depth).flatten()
     grown = is_before.repeat(len(moments.pitch)) & moments.shown & (growth > GROWN[0])
     source = grown.nonzero().squeeze(1)
-    half = growth[source].clamp(max=GROWN[1]) / 2
-    place = moments.place.index_select(1, source)
+    own, place = source % pixels, moments.place.index_select(1, source)
+    tall = wide = growth[source]
+    for step, is_edge in ((-1, own % width == 0), (1, own % width == width - 1)):
+        beside = torch.where(is_edge, 0, step)
+        gap = (moments.place[0, source + beside] - place[0]).abs()
+        is_same = moments.surfaces[own + beside] == moments.surfaces[own]
+        wide = torch.maximum(wide, torch.where(is_same & moments.shown[source + beside], gap, 0))
+    half = torch.stack((wide, tall)).clamp(max=GROWN[1]) / 2
     which, covered = pixels_within(place, half, height, width)
-    own = source % pixels
     target = covered + (source - own)[which]
     key = depth_key(moments.inverse_depth[source], own)[which]
     return buffer.scatter_reduce(0, target, key, "amax")
 
 
 def pixels_within(
-    place: Float[Tensor, "2 query"], half: Float[Tensor, " query"], height: int, width: int
+    place: Float[Tensor, "2 query"], half: Float[Tensor, "2 query"], height: int, width: int
 ) -> tuple[Int[Tensor, " pair"], Int[Tensor, " pair"]]:
-    """Return all pairs of a place, by its number, and a pixel ``half`` or less beside and above."""
-    x, y = place
-    left, right = (x - half).ceil().clamp(min=0), (x + half).floor().clamp(max=width - 1)
-    top, bottom = (y - half).ceil().clamp(min=0), (y + half).floor().clamp(max=height - 1)
+    """Return all pairs of a place, by its number, and a pixel within ``half`` beside and above."""
+    (left, top), (right, bottom) = (place - half).ceil().clamp(min=0), (place + half).floor()
+    right, bottom = right.clamp(max=width - 1), bottom.clamp(max=height - 1)
     wide, tall = ((1 + one).clamp(min=0).long() for one in (right - left, bottom - top))
     count = wide * tall
     which = torch.arange(len(count), device=count.device).repeat_interleave(count)
@@ -198,6 +227,11 @@ def _first_candidates(
         gap = (place.diff(dim=axis).abs() > REACH).any(0)
         apart.narrow(axis - 1, 0, gap.shape[axis - 1]).logical_or_(gap)
         apart.narrow(axis - 1, 1, gap.shape[axis - 1]).logical_or_(gap)
+    # Between two pixels of another surface, whose rows or columns have come apart.
+    surface = moments.surfaces.int().index_select(0, first.flatten()).view_as(first)
+    for axis, size in ((1, height), (2, width)):
+        before, own, after = (surface.narrow(axis, step, size - 2) for step in range(3))
+        apart.narrow(axis, 1, size - 2).logical_or_((before == after) & (own != before))
     for level, cell in enumerate(cells, start=1):
         there = grid.index_select(1, cell.clamp(min=0).flatten()).view(2, *cell.shape)
         there = _spread(there.flatten(0, 1), level, height, width).view_as(place)

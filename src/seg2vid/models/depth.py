@@ -32,6 +32,8 @@ FOCAL_LENGTH = 1.08
 """Usual focal length in picture widths: that of the toy city and of Cityscapes."""
 HORIZON = 0.45
 """Usual row of the horizon in picture heights."""
+BONNET = 1 / 6
+"""Share of the picture's height that a bonnet takes at most which is labelled as a vehicle."""
 EIGHTH = 3
 """Level of the features that motion is decoded from."""
 
@@ -214,7 +216,36 @@ def stand_up(
     return value
 
 
-def own_car(label_map: Labels, void_id: int) -> Bool[Tensor, "batch height width"]:
-    """Return what goes with the camera, the own car's bonnet: void from the lower border up."""
-    is_void = (label_map == void_id).flip(1)
-    return is_void.long().cumprod(1).bool().flip(1)
+def own_car(
+    label_map: Labels, void_id: int, things: tuple[int, ...] = ()
+) -> Bool[Tensor, "batch height width"]:
+    """Return what goes with the camera, the own car's bonnet: void from the lower border up.
+
+    Labellers take a bonnet for a car, too. So what is of ``things`` is one where it lies low on the
+    middle of the border: of a vehicle so near, far more would be in the picture.
+    """
+    is_void = label_map == void_id
+    own = _from_border(is_void)
+    if not things:
+        return own
+    is_thing = torch.isin(label_map, label_map.new_tensor(things))
+    low, lowest = _from_border(is_thing | is_void), is_thing[:, -1]
+    height, width = label_map.shape[1:]
+    # Stretches of the border, numbered from 1.
+    begins = lowest & ~F.pad(lowest, (1, 0))[:, :-1]
+    number = begins.long().cumsum(1) * lowest
+    place = torch.arange(width, device=own.device).expand_as(number)
+    tallest, last = (
+        torch.zeros_like(number).scatter_reduce(1, number, part, "amax")
+        for part in (low.sum(1), place)
+    )
+    first = torch.full_like(number, width).scatter_reduce(1, number, place, "amin")
+    aside = (first + last + 1 - width).abs()
+    is_bonnet = (tallest <= BONNET * height) & (2 * aside <= width)
+    is_bonnet &= (first > 0) & (last < width - 1)
+    return own | (low & (is_bonnet.gather(1, number) & lowest).unsqueeze(1))
+
+
+def _from_border(mask: Bool[Tensor, "batch height width"]) -> Bool[Tensor, "batch height width"]:
+    """Keep what is marked without a gap from the lower border up."""
+    return mask.flip(1).long().cumprod(1).bool().flip(1)

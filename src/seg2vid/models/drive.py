@@ -51,6 +51,8 @@ class Drive(Carrier):
     has_ground: bool = True
     thin: tuple[int, ...] = ()
     """Classes that stand on a foot: poles and what they carry."""
+    ground: tuple[int, ...] = ()
+    """Classes that all stands on."""
     frozen: tuple[int, ...] = ()
     """Classes that stay where they are in the picture."""
 
@@ -63,7 +65,7 @@ class Drive(Carrier):
         """Return the drive in which what is frozen, and the own car, goes with the camera."""
         fixed = torch.isin(label_map, label_map.new_tensor(self.frozen, dtype=torch.long))
         if self.has_ground:
-            fixed |= own_car(label_map, self.void_id)
+            fixed |= own_car(label_map, self.void_id, self.foreground)
         return replace(self, scene=replace(self.scene, fixed=fixed))
 
     def enlarged(self, label_map: Labels) -> "Drive":

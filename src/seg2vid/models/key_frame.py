@@ -26,7 +26,9 @@ from seg2vid.geometry import (
     owners_of,
 )
 from seg2vid.models.drive import FINENESS, Drive, Times, go_on, motion_of
-from seg2vid.models.layers import coarse_labels
+from seg2vid.models.layers import coarse_labels, surface_ids
+from seg2vid.models.objects import add_shadows
+from seg2vid.models.refiner import spread_colours
 from seg2vid.structures import Animation, InverseDepth, Labels, Mask, Pictures
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
 
@@ -36,6 +38,8 @@ Refine = Callable[[Pictures, Mask, Labels, Pictures], tuple[Pictures, Tensor | N
 
 FRINGE = 2
 """Pixels around an object that have taken on some of its colour, at the networks' size."""
+CLEAR = 8
+"""Pixels beside a hole in which the painter is shown no object, at the networks' size."""
 BARE = 0.002
 """Share of a picture that may be filled from around; more is painted."""
 
@@ -73,7 +77,11 @@ class KeyFrame:
         self.factor = label_map.shape[2] // drive.scene.rows.shape[2]
         self.unsteered = unsteered or drive
         drive = drive if self.factor == 1 else drive.enlarged(label_map)
-        self.drive = replace(drive, scene=replace(drive.scene, owners=owners_of(drive.scene)))
+        scene = drive.scene
+        if drive.has_ground:
+            rows = add_shadows(scene.rows, label_map, scene.inverse_depth, drive.ground)
+            scene = replace(scene, rows=rows, surfaces=surface_ids(label_map, rows))
+        self.drive = replace(drive, scene=replace(scene, owners=owners_of(scene)))
         self.painted: list[Painted] = []
         self.fringe = self._find_fringe()
 
@@ -145,8 +153,12 @@ class KeyFrame:
             return frame, label_map
         if bare.float().mean() <= BARE:
             return _fill(frame, label_map, bare)
+        # What lies behind, not what the key frame shows where its plane goes on: the thing itself.
         behind = self.label_map[0].flatten()[moved.behind[0, time]]
-        painted, label_map = self._paint(refine, frame[None], label_map, bare, behind)
+        label_map = torch.where(bare, behind, label_map)
+        is_object = scene.rows.flatten()[moved.source[0, time].clamp(min=0)] > 0
+        is_object &= ~bare
+        painted, label_map = self._paint(refine, frame[None], label_map, bare, behind, is_object)
         frame = torch.where(bare, painted[0].to(frame.dtype), frame)
         pixels = bare.flatten().nonzero().squeeze(1)
         points = lift_points(scene, moved, time, pixels)
@@ -165,21 +177,25 @@ class KeyFrame:
         label_map: Int[Tensor, "height width"],
         bare: Bool[Tensor, "height width"],
         behind: Int[Tensor, "height width"],
+        is_object: Bool[Tensor, "height width"],
     ) -> tuple[Pictures, Int[Tensor, "height width"]]:
         """Return the refiner's picture, which it paints on its own grid, and the labels.
 
         Where no object or pole lies ``behind`` none is painted: it would be more of what left the
         hole. Nothing is void.
         """
-        factor, shown, maps = self.factor, (~bare).float()[None, None], label_map[None]
-        if factor == 1:
-            painted, logits = refine(frame, shown, maps, self.picture)
-        else:
+        shown_labels, hidden = _without(is_object, label_map, bare, CLEAR * self.factor)
+        factor, shown, maps = self.factor, (~hidden).float()[None, None], shown_labels[None]
+        start, seen = self.picture, frame.float()
+        if factor > 1:
             share = F.avg_pool2d(shown, factor)
-            seen = F.avg_pool2d(frame.float() * shown, factor) / share.clamp(min=1e-6)
-            middle = coarse_labels(maps, factor)
-            start = F.avg_pool2d(self.picture, factor)
-            painted, logits = refine(seen, (share > 0.5).float(), middle, start)
+            seen = F.avg_pool2d(seen * shown, factor) / share.clamp(min=1e-6)
+            shown, maps = (share > 0.5).float(), coarse_labels(maps, factor)
+            start = F.avg_pool2d(start, factor)
+        # Where a refiner trusts what it is told to be hidden, there is the colour of its class.
+        guess = spread_colours(seen, maps, shown)
+        painted, logits = refine(guess.to(frame.dtype), shown, maps, start)
+        if factor > 1:
             painted = F.interpolate(painted, scale_factor=factor, mode="bilinear")
         if logits is None:
             return painted, label_map
@@ -250,6 +266,21 @@ def _halving(count: int) -> Iterator[int]:
         if (middle := (begin + end) // 2) > begin:
             yield middle
             spans += [(begin, middle), (middle, end)]
+
+
+def _without(
+    is_object: Bool[Tensor, "height width"],
+    label_map: Int[Tensor, "height width"],
+    bare: Bool[Tensor, "height width"],
+    reach: int,
+) -> tuple[Int[Tensor, "height width"], Bool[Tensor, "height width"]]:
+    """Let a hole grow into objects beside it; return the labels, and what is hidden then."""
+    labels = torch.where(bare, label_map + 1, 0)[None, None].float()
+    for _ in range(reach):
+        grown = F.max_pool2d(labels, 3, 1, 1)
+        labels = torch.where((labels == 0) & is_object, grown, labels)
+    labels = labels[0, 0].long()
+    return torch.where(labels > 0, labels - 1, label_map), labels > 0
 
 
 def _fill(

@@ -162,13 +162,15 @@ class MotionDecoder(nn.Module):
     ) -> Drive:
         """Return the drive that z decodes to in what was looked at; see ``drive``."""
         label_map, z = seen.label_map, z.map(Tensor.float)
+        own = own_car(label_map, self.void_id, self.foreground)
         # What is trained on is one pass; what is shown goes on after it.
         count = self.num_frames if self.training else self.key_passes * self.num_frames
         with torch.autocast(label_map.device.type, enabled=False):
             paths = self._paths(seen, z, max(count, math.ceil(until)), velocity)
             if careful and not self.training:
-                is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
-                paces = seen.middle.new_tensor(self.paces)[label_map]
+                others = label_map.masked_fill(own, self.void_id)
+                is_vehicle = torch.isin(others, label_map.new_tensor(self.vehicles))
+                paces = seen.middle.new_tensor(self.paces)[others]
                 kinds = torch.stack((is_vehicle.float(), paces), 1)
                 share, pace = pool_rows(kinds, seen.rows, MAX_OBJECTS + 1)[:, 1:].unbind(-1)
                 paths = keep_pace(paths, pace, self.seconds / (self.num_frames * FINENESS))
@@ -182,12 +184,12 @@ class MotionDecoder(nn.Module):
             surface_ids(label_map, seen.rows),
             seen.depth.camera,
             paths,
-            own_car(label_map, self.void_id),
+            own,
             self._residual(seen.features, z),
         )
         scene = scene if self.has_ground else _flatten(scene)
         about = (self.num_frames, self.seconds, self.foreground, self.void_id, self.has_ground)
-        return Drive(scene, *about, thin=self.depth.thin)
+        return Drive(scene, *about, thin=self.depth.thin, ground=self.depth.ground)
 
     def look(
         self,
@@ -256,7 +258,7 @@ class MotionDecoder(nn.Module):
             surface_ids(label_map, rows),
             depth.camera,
             ScenePaths(F.pad(still[:, 0], (0, 1)), still, pivots_of(middles(depth, rows))),
-            own_car(label_map, self.void_id),
+            own_car(label_map, self.void_id, self.foreground),
         )
 
     def _integrate(

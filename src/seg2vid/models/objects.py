@@ -23,6 +23,8 @@ LONG = 0.1
 cars, a bus alongside. Each of its columns has a distance of its own."""
 REACH = 1 / 40
 """Share of the picture's width by which columns to either side count for that distance."""
+SHADOW = 1.0
+"""Metres of ground before an object's foot that its shadow takes."""
 COUNT = MAX_OBJECTS + 1
 
 
@@ -95,6 +97,26 @@ def part_objects(objects: Objects, rows: Labels, depth: Depth) -> Objects:
                 parted[sample][cells & (side[sample] == part)] = free
                 free += 1
     return parted
+
+
+def add_shadows(
+    rows: Labels, label_map: Labels, inverse_depth: InverseDepth, ground: tuple[int, ...]
+) -> Labels:
+    """Return ``rows`` with the ground before the foot of each object, where its shadow lies.
+
+    A shadow that stayed on the road would be drawn out, and what is painted behind an object that
+    drives ahead would be as dark.
+    """
+    is_ground = torch.isin(label_map, label_map.new_tensor(ground)) & (rows == 0)
+    row = torch.arange(rows.shape[1], device=rows.device).view(1, -1, 1).expand_as(rows)
+    # The last row above a pixel that is no ground, and the one below that. Under a car one may see
+    # farther than it is.
+    above = row.masked_fill(is_ground, 0).cummax(1).values
+    below = (above + 1).clamp(max=rows.shape[1] - 1)
+    away = 1 / inverse_depth.clamp(min=1e-3)
+    foot = torch.minimum(away.gather(1, above), away.gather(1, below))
+    is_near = foot - away < SHADOW
+    return torch.where(is_ground & is_near, rows.gather(1, above), rows)
 
 
 def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:

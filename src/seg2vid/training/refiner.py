@@ -23,6 +23,7 @@ from seg2vid.models.judges.perceptual import shifted_distance
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.models.patch_discriminator import PatchDiscriminator, Scale, augment
+from seg2vid.models.refiner import spread_colours
 from seg2vid.structures import Clip, Labels, Mask, Pictures
 from seg2vid.tools.errors import TrainingError
 from seg2vid.training import losses
@@ -199,7 +200,8 @@ class RefinerStage(Stage):
 
 
 def _inputs(given: Uncovered) -> tuple[Pictures, Mask, Labels, Pictures]:
-    return given.warped, given.visible, given.label_map, given.picture
+    warped = spread_colours(given.warped, given.label_map, given.visible)
+    return warped, given.visible, given.label_map, given.picture
 
 
 def _mean_of(values: Float[Tensor, "batch 1 height width"], where: Mask) -> Scalar:
