@@ -112,7 +112,9 @@ def _look_behind(
     return behind
 
 
-def _first_around(moments: Moments, keys: Indices, hole: Indices, first: Indices) -> Indices:
+def _first_around(
+    moments: Moments, keys: Int[Tensor, " every"], hole: Indices, first: Int[Tensor, " every"]
+) -> Indices:
     """Return for each ``hole`` the surface with the least of the ``keys`` of what is shown around:
     within a cell or beside it, of the smallest cells where anything is; if nowhere, the ``first``.
     """

@@ -95,17 +95,15 @@ def spread_colours(pictures: Pictures, label_maps: Labels, visible: Mask) -> Pic
     for class_id in label_maps[~shown[:, 0]].unique().tolist():
         own = (label_maps == class_id).unsqueeze(1)
         weight = (own & shown).to(pictures.dtype)
-        if not weight.any():
-            continue
-        filled = torch.where(own & ~shown, _pull_and_push(pictures * weight, weight), filled)
+        wanted = own & ~shown & (weight.amax((2, 3), keepdim=True) > 0)
+        filled = torch.where(wanted, _pull_and_push(pictures * weight, weight), filled)
     return filled
 
 
 def _pull_and_push(colours: Pictures, weight: Mask) -> Pictures:
     """Fill what has no weight from means over ever larger cells (Gortler et al., SIGGRAPH 1996)."""
-    mean = colours / weight.clamp(min=1e-6)
-    height, width = weight.shape[2:]
-    if bool((weight > 0).all()) or max(height, width) == 1:
+    mean, (height, width) = colours / weight.clamp(min=1e-6), weight.shape[2:]
+    if max(height, width) == 1:
         return mean
     size = (-(-height // 2), -(-width // 2))
     coarse = [F.adaptive_avg_pool2d(part, size) for part in (colours, weight)]

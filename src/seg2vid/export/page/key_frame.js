@@ -2,10 +2,12 @@
 
 import { driveAt } from "./drive.js";
 import { liftPoints, movePoints } from "./points.js";
+import { spreadColours } from "./refiner.js";
 import { moveScene } from "./rendering.js";
 import { clamp, round } from "./scene.js";
 
 const FRINGE = 2;
+const CLEAR = 8;
 const BARE = 0.002;
 
 export class KeyFrame {
@@ -65,8 +67,12 @@ export class KeyFrame {
       fill(frame, width, height);
       return;
     }
-    const visible = Float32Array.from(frame.hidden, (one) => 1 - one);
-    const given = { warped: frame.picture, visible, labels: frame.labels };
+    // What lies behind, not what the key frame shows where its plane goes on: the thing itself.
+    for (const pixel of bare) frame.labels[pixel] = this.labels[frame.moved.behind[pixel]];
+    const { labels, hidden } = this.without(frame);
+    const visible = Float32Array.from(hidden, (one) => 1 - one);
+    const warped = spreadColours(frame.picture, labels, visible, width, height);
+    const given = { warped, visible, labels };
     const found = await this.boxes.refiner({ ...given, first_frame: this.picture });
     const classes = found.logits.length / (pixels / 4);
     const things = [...this.model.foreground, ...this.model.thin];
@@ -90,6 +96,28 @@ export class KeyFrame {
     const points = liftPoints(this.drive, frame.moment.rigid, frame.moved, bare);
     const picture = this.cleaned(frame, bare);
     this.painted.push({ picture, labels: frame.labels.slice(), points, pixels: bare });
+  }
+
+  /** Let a hole grow into objects beside it; return the labels, and what is hidden then. */
+  without(frame) {
+    const { width, height } = this.model;
+    const isObject = (pixel) => this.drive.rows[Math.max(frame.moved.source[pixel], 0)] > 0;
+    const hidden = frame.hidden.slice();
+    const labels = frame.labels.slice();
+    let edge = [];
+    hidden.forEach((one, pixel) => one && edge.push(pixel));
+    for (let step = 0; step < CLEAR; step++) {
+      const grown = new Map();
+      for (const pixel of edge) {
+        for (const other of around(pixel, width, height)) {
+          if (hidden[other] || !isObject(other)) continue;
+          grown.set(other, Math.max(grown.get(other) ?? 0, labels[pixel]));
+        }
+      }
+      for (const [pixel, label] of grown) [hidden[pixel], labels[pixel]] = [1, label];
+      edge = [...grown.keys()];
+    }
+    return { labels, hidden };
   }
 
   /** Between pixels, what was painted must not mix with the object that hid it. */

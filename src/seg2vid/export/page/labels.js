@@ -5,6 +5,7 @@
 export const CELL = 8; // the grid of objects is so many times coarser
 export const MOST_OBJECTS = 64;
 export const ROWS = MOST_OBJECTS + 1; // the background, and each object
+const BONNET = 1 / 6; // share of the picture's height that it takes at most
 
 /** Number connected areas of one foreground class on the coarse grid, from 1; 0 is background. */
 export function findObjects(labels, model) {
@@ -98,15 +99,35 @@ export function feetOf(labels, model) {
   return feet;
 }
 
-/** Mark what goes with the camera: void, from the lower border up. */
+/** Mark what goes with the camera: void from the lower border up, and a bonnet called a thing. */
 export function ownCar(labels, model) {
   const { width, height } = model;
   const fixed = new Uint8Array(labels.length);
   if (!model.hasGround) return fixed;
-  for (let x = 0; x < width; x++) {
-    for (let y = height - 1; y >= 0 && labels[y * width + x] === model.void; y--) {
-      fixed[y * width + x] = 1;
+  const things = new Set(model.foreground);
+  const isVoid = (id) => id === model.void;
+  const run = (x, fits) => {
+    let y = height;
+    while (y > 0 && fits(labels[(y - 1) * width + x])) y--;
+    return height - y;
+  };
+  const fix = (x, length) => {
+    for (let y = height - length; y < height; y++) fixed[y * width + x] = 1;
+  };
+  for (let x = 0; x < width; x++) fix(x, run(x, isVoid));
+  const isLowest = (x) => x < width && things.has(labels[(height - 1) * width + x]);
+  for (let first = 0; first < width; first++) {
+    if (!isLowest(first)) continue;
+    let last = first;
+    while (isLowest(last + 1)) last++;
+    const tall = [];
+    for (let x = first; x <= last; x++) tall.push(run(x, (id) => isVoid(id) || things.has(id)));
+    const aside = Math.abs(first + last + 1 - width);
+    const isInside = first > 0 && last < width - 1 && 2 * aside <= width;
+    if (isInside && Math.max(...tall) <= BONNET * height) {
+      tall.forEach((length, number) => fix(first + number, length));
     }
+    first = last;
   }
   return fixed;
 }

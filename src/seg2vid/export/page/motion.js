@@ -3,7 +3,7 @@
 import { seeDepth } from "./depth.js";
 import { FINENESS, clearWay, keepApart, keepPace, slowDown } from "./drive.js";
 import { CELL, MOST_OBJECTS, ROWS, ownCar, poolRows } from "./labels.js";
-import { holdTogether, middles, partObjects, pivotsOf, refinedRows } from "./objects.js";
+import { addShadows, holdTogether, middles, partObjects, pivotsOf, refinedRows } from "./objects.js";
 import { findOwners } from "./outlines.js";
 import { surfacePlanes } from "./scene.js";
 
@@ -39,22 +39,24 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
   const count = Math.max(KEY_PASSES * model.numFrames, Math.ceil(before.until ?? 0));
   const paths = await decodePaths(boxes, model, scene, z, objects, middle, count, before.velocity);
   paths.pivots = pivotsOf(middle);
-  keepPace(paths, labels, rows, model);
-  const drives = keepApart(paths, labels, rows, model);
+  const fixed = ownCar(labels, model);
+  const others = labels.map((id, pixel) => (fixed[pixel] ? model.void : id));
+  keepPace(paths, others, rows, model);
+  const drives = keepApart(paths, others, rows, model);
   const vehicles = new Set(model.vehicles);
-  const stands = labels.map((id, pixel) => vehicles.has(id) && !drives.has(rows[pixel]));
+  const stands = others.map((id, pixel) => vehicles.has(id) && !drives.has(rows[pixel]));
   slowDown(paths, clearWay(depth, stands, camera, paths, width));
-  const surfaces = Int32Array.from(labels, (id, pixel) => id * ROWS + rows[pixel]);
   const residual = await decodeResidual(boxes, model, scene, z);
   if (!model.hasGround) {
     depth = depth.fill(1);
     paths.camera.fill(0);
     paths.objects.fill(0);
   }
+  const moved = model.hasGround ? addShadows(rows, labels, depth, model) : rows;
+  const surfaces = Int32Array.from(labels, (id, pixel) => id * ROWS + moved[pixel]);
   const planes = surfacePlanes(depth, surfaces, camera, width, height);
-  const fixed = ownCar(labels, model);
   const owners = findOwners(surfaces, width, height);
-  const still = { width, height, depth, rows, surfaces, owners, fixed, camera, planes };
+  const still = { width, height, depth, rows: moved, surfaces, owners, fixed, camera, planes };
   return { ...still, paths, residual, model, pixels };
 }
 

@@ -9,6 +9,7 @@ const UNEVEN = 1.03;
 const LENGTHS = 1.4;
 const LONG = 0.1;
 const REACH = 1 / 40;
+const SHADOW = 1;
 
 /**
  * Return the number of each pixel's object, 0 for the background. Cells are coarse: a pixel in one of
@@ -98,6 +99,28 @@ export function partObjects(objects, rows, depth, camera, width) {
     }
   });
   return parted;
+}
+
+/** Return rows with the ground before the foot of each object, where its shadow lies. */
+export function addShadows(rows, labels, depth, model) {
+  const { width, height } = model;
+  const ground = new Set(model.ground);
+  const away = (pixel) => Math.fround(1 / Math.max(depth[pixel], Math.fround(1e-3)));
+  const shaded = rows.slice();
+  for (let x = 0; x < width; x++) {
+    let above = x; // the last pixel upwards that is no ground
+    for (let y = 0; y < height; y++) {
+      const pixel = y * width + x;
+      if (rows[pixel] > 0 || !ground.has(labels[pixel])) {
+        above = pixel;
+        continue;
+      }
+      const below = Math.min(Math.floor(above / width) + 1, height - 1) * width + x;
+      const foot = Math.min(away(above), away(below));
+      if (Math.fround(foot - away(pixel)) < SHADOW) shaded[pixel] = rows[above];
+    }
+  }
+  return shaded;
 }
 
 /** Keep each object near an upright plane; tall ones are flat, and long ones recede. */

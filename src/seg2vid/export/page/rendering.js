@@ -10,7 +10,8 @@ const EDGE = 3;
 const NEARER = 1.15;
 const REACH = 2.5;
 const WALKS = 3;
-const GROWN = [1.3, 32];
+const GROWN = [1.3, 64];
+const LEVEL = 2;
 const WITHIN = 0.1;
 
 /**
@@ -42,15 +43,25 @@ export function moveScene(scene, rigid, residual) {
   return { flow, distance, source: own, behind };
 }
 
-/** Mark what something else lies behind: objects, and the near side of an upright edge. */
-function standsBefore({ width, depth, rows }) {
+/**
+ * Mark what something else lies behind: objects, the near side of an upright edge, and what is as
+ * narrow as a pole, unless all beside it is nearer.
+ */
+function standsBefore({ width, depth, rows, surfaces }) {
   return Uint8Array.from(rows, (row, pixel) => {
     const x = pixel % width;
+    const [first, last] = [Math.max(x - EDGE, 0), Math.min(x + EDGE, width - 1)];
     let farthest = depth[pixel];
-    for (let column = Math.max(x - EDGE, 0); column <= Math.min(x + EDGE, width - 1); column++) {
-      farthest = Math.min(farthest, depth[pixel - x + column]);
+    let [left, right] = [false, false];
+    for (let column = first; column <= last; column++) {
+      const at = pixel - x + column;
+      farthest = Math.min(farthest, depth[at]);
+      const isEdge = column < last && surfaces[at] !== surfaces[at + 1];
+      if (column < x) left ||= isEdge;
+      else right ||= isEdge;
     }
-    return row > 0 || depth[pixel] > Math.fround(NEARER * farthest) ? 1 : 0;
+    const isEdge = depth[pixel] > Math.fround(NEARER * farthest);
+    return row > 0 || isEdge || (left && right && depth[pixel] > farthest) ? 1 : 0;
   });
 }
 
@@ -228,15 +239,22 @@ class Moment {
     return levels;
   }
 
-  /** Put what stands before something and has come near on all that it may cover. */
+  /** Put what has grown on all that it may cover: as wide as its neighbours have come apart. */
   cover(buffer) {
-    const { width, height, pixels, inverse, depth } = this;
+    const { width, height, pixels, inverse, depth, surfaces } = this;
     for (let pixel = 0; pixel < pixels; pixel++) {
       const growth = inverse[pixel] / depth[pixel];
       if (!this.before[pixel] || !this.shown[pixel] || !(growth > GROWN[0])) continue;
+      let wide = growth;
+      for (const beside of [pixel - 1, pixel + 1]) {
+        if (Math.floor(beside / width) !== Math.floor(pixel / width)) continue;
+        if (!this.shown[beside] || surfaces[beside] !== surfaces[pixel]) continue;
+        wide = Math.max(wide, Math.abs(this.placeX[beside] - this.placeX[pixel]));
+      }
       const half = Math.min(growth, GROWN[1]) / 2;
-      const left = Math.max(Math.ceil(this.placeX[pixel] - half), 0);
-      const right = Math.min(Math.floor(this.placeX[pixel] + half), width - 1);
+      const reach = Math.min(wide, GROWN[1]) / 2;
+      const left = Math.max(Math.ceil(this.placeX[pixel] - reach), 0);
+      const right = Math.min(Math.floor(this.placeX[pixel] + reach), width - 1);
       const bottom = Math.min(Math.floor(this.placeY[pixel] + half), height - 1);
       for (let y = Math.max(Math.ceil(this.placeY[pixel] - half), 0); y <= bottom; y++) {
         for (let at = y * width + left; at <= y * width + right; at++) {
@@ -304,17 +322,53 @@ class Moment {
     return { own: closed, behind: this.lookBehind(closed, first) };
   }
 
-  /** Return what each pixel shows or, where it shows nothing, what lies behind. */
+  /**
+   * Return what each pixel shows or, where it shows nothing, what lies behind: the farthest of what
+   * is around, but the ground where its ray meets that first.
+   */
   lookBehind(own, first) {
-    const { width, height, depth } = this;
-    const isFarther = (one, other) =>
-      depth[one] < depth[other] || (depth[one] === depth[other] && one < other);
+    const { depth, before } = this;
     const behind = own.slice();
-    let cells = own.map((source) => (source >= 0 && this.before[source] ? -1 : source));
-    let [wide, tall] = [width, height];
-    let holes = [];
+    const holes = [];
     own.forEach((source, pixel) => source < 0 && holes.push(pixel));
-    for (let level = 1; level <= BEHIND_LEVELS && holes.length; level++) {
+    const far = own.map((source) => (source >= 0 && before[source] ? -1 : source));
+    const found = this.firstAround(far, (source) => depth[source], holes);
+    holes.forEach((pixel, at) => (behind[pixel] = found[at] < 0 ? first[pixel] : found[at]));
+    const sunk = holes.filter((pixel) => this.rayY[pixel] > 0 && !this.isLevel(behind[pixel]));
+    if (!sunk.length) return behind;
+    // The nearest ground is known best.
+    const level = far.map((source) => (source >= 0 && this.isLevel(source) ? source : -1));
+    const away = (source) => Math.fround(1 / Math.max(depth[source], Math.fround(NEAREST)));
+    const grounds = this.firstAround(level, away, sunk);
+    sunk.forEach((pixel, at) => {
+      if (grounds[at] < 0) return;
+      this.land(pixel, behind[pixel]);
+      const other = this.distance;
+      this.land(pixel, grounds[at]);
+      if (this.distance > other) behind[pixel] = grounds[at];
+    });
+    return behind;
+  }
+
+  /** Return whether a pixel's plane lies like the ground. */
+  isLevel(pixel) {
+    const most = Math.max(Math.abs(this.planeX[pixel]), Math.abs(this.planeZ[pixel]));
+    return this.planeY[pixel] > LEVEL * most;
+  }
+
+  /**
+   * Return for each hole the one of the sources with the least key that is within a cell or beside
+   * it, of the smallest cells where anything is; -1 where nothing is.
+   */
+  firstAround(sources, keyOf, holes) {
+    const { width, height } = this;
+    const isLess = (one, other) =>
+      keyOf(one) < keyOf(other) || (keyOf(one) === keyOf(other) && one < other);
+    const found = new Int32Array(holes.length).fill(-1);
+    let cells = sources;
+    let [wide, tall] = [width, height];
+    let missing = holes.map((_, at) => at);
+    for (let level = 1; level <= BEHIND_LEVELS && missing.length; level++) {
       const below = cells;
       const [across, down] = [wide, tall];
       wide = Math.ceil(wide / 2);
@@ -325,28 +379,32 @@ class Moment {
           const source = below[y * across + x];
           const cell = (y >> 1) * wide + (x >> 1);
           if (source < 0) continue;
-          if (cells[cell] < 0 || isFarther(source, cells[cell])) cells[cell] = source;
+          if (cells[cell] < 0 || isLess(source, cells[cell])) cells[cell] = source;
         }
       }
-      holes = holes.filter((pixel) => {
-        const [x, y] = [(pixel % width) >> level, Math.floor(pixel / width) >> level];
+      missing = missing.filter((at) => {
+        const [x, y] = [(holes[at] % width) >> level, Math.floor(holes[at] / width) >> level];
         for (const [row, column] of [[0, 0], ...AROUND]) {
           const line = clamp(y + row, 0, tall - 1) * wide;
           const source = cells[line + clamp(x + column, 0, wide - 1)];
           if (source < 0) continue;
-          if (behind[pixel] < 0 || isFarther(source, behind[pixel])) behind[pixel] = source;
+          if (found[at] < 0 || isLess(source, found[at])) found[at] = source;
         }
-        return behind[pixel] < 0;
+        return found[at] < 0;
       });
     }
-    for (const pixel of holes) behind[pixel] = first[pixel];
-    return behind;
+    return found;
   }
 
   /** Mark where surfaces that fell nearby are no neighbours in the first frame. */
   tornApart(first, cellAt) {
-    const { width, height, pixels } = this;
+    const { width, height, pixels, surfaces } = this;
     const apart = new Uint8Array(pixels);
+    // Between two pixels of another surface, whose rows or columns have come apart.
+    const isBetween = (pixel, step) => {
+      const [one, other] = [surfaces[first[pixel - step]], surfaces[first[pixel + step]]];
+      return one === other && surfaces[first[pixel]] !== one;
+    };
     const columnOf = (source) => source % width;
     const rowOf = (source) => Math.floor(source / width);
     for (let pixel = 0; pixel < pixels; pixel++) {
@@ -354,6 +412,8 @@ class Moment {
       const y = rowOf(first[pixel]);
       const beside = pixel % width < width - 1 ? pixel + 1 : -1;
       const below = pixel + width < pixels ? pixel + width : -1;
+      if (beside >= 0 && pixel % width && isBetween(pixel, 1)) apart[pixel] = 1;
+      if (below >= 0 && pixel >= width && isBetween(pixel, width)) apart[pixel] = 1;
       for (const other of [beside, below]) {
         if (other < 0) continue;
         const gapX = Math.abs(columnOf(first[other]) - x);
