@@ -86,3 +86,54 @@ def test_what_turns_into_view_is_hidden(yaw: float) -> None:
     assert len(x) > HEIGHT * WIDTH / 4
     assert x.min() > -1.5 and x.max() < WIDTH + 0.5
     assert y.min() > -1.5 and y.max() < HEIGHT + 0.5
+
+
+@pytest.mark.parametrize("ahead", [4.0, 9.0, 13.0])
+def test_a_pole_as_far_as_what_is_behind_it_stays_whole(ahead: float) -> None:
+    """Both are at 20 m, so that the pole stands before nothing; its rows come apart."""
+    depth = torch.full((1, HEIGHT, WIDTH), 1 / 20)
+    surfaces = torch.ones(1, HEIGHT, WIDTH, dtype=torch.long)
+    depth[..., 36], surfaces[..., 36] = 1 / 19.9, 5
+    scene = Scene(depth, torch.zeros_like(surfaces), surfaces, CAMERA, drive((ahead, 0, 0, 0)))
+    moved = move_scene(scene)
+    source = moved.source[0, 0]
+    assert (source >= 0).all()
+    is_pole = surfaces.flatten()[source] == 5
+    assert torch.equal(is_pole.all(0), is_pole.any(0)), "the same columns in every row"
+    assert is_pole[0].any()
+
+
+def test_a_side_that_recedes_is_whole_where_its_columns_have_come_apart() -> None:
+    """The side of a parked car, from 5 to 12 m away, of which the camera passes half."""
+    depth, surfaces = street()
+    column = torch.arange(8)
+    depth[:, 10:24, 20:28] = 1 / 5 - (1 / 5 - 1 / 12) * column / 7
+    surfaces[:, 10:24, 20:28] = 5
+    rows = (surfaces == 5).long()
+    still = torch.zeros(1, 1, 1, 3)
+    paths = ScenePaths(torch.tensor([[[4.5, 0.0, 0.0, 0.0]]]), still, torch.tensor([[[8.0, -2.0]]]))
+    source = move_scene(Scene(depth, rows, surfaces, CAMERA, paths)).source[0, 0]
+    is_side = (source >= 0) & (surfaces.flatten()[source.clamp(min=0)] == 5)
+    last = is_side.long().mul(torch.arange(WIDTH)).amax(1)
+    inner = (torch.arange(WIDTH) < last[:, None]) & is_side.any(1, keepdim=True)
+    assert is_side[13].sum() > 20, "wider than it was"
+    assert is_side[inner].all(), "to the picture's border without a gap"
+
+
+def test_below_the_horizon_the_ground_lies_behind() -> None:
+    """A box before sky and ground goes aside: what is farthest beside the hole is the sky."""
+    depth, surfaces = street()
+    depth[:, 8:18, 30:36], surfaces[:, 8:18, 30:36] = 1 / 8, 5
+    rows = (surfaces == 5).long()
+    aside = torch.tensor([[[[0.0, 2.0, 0.0]]]])
+    paths = ScenePaths(torch.zeros(1, 1, 4), aside, torch.tensor([[[8.0, 0.0]]]))
+    moved = move_scene(Scene(depth, rows, surfaces, CAMERA, paths))
+    hole = moved.source[0, 0] < 0
+    behind = surfaces.flatten()[moved.behind[0, 0]]
+    assert hole[8:18, 31:35].all()
+    assert (behind[14:18][hole[14:18]] == 1).all()
+    assert (behind[8:13][hole[8:13]] == 0).all()
+    # The ground goes on there as it does beside.
+    torch.testing.assert_close(
+        moved.inverse_depth[0, 0, 14:18, 32], street()[0][0, 14:18, 32], rtol=1e-3, atol=1e-5
+    )

@@ -23,11 +23,13 @@ class Painter:
 
     def __init__(self) -> None:
         self.known: list[Tensor] = []
+        self.told: list[tuple[Tensor, Tensor]] = []
 
     def __call__(
         self, warped: Tensor, visible: Tensor, label_maps: Tensor, first_frame: Tensor
     ) -> tuple[Tensor, Tensor]:
         self.known.append(visible)
+        self.told.append((warped, label_maps))
         painted = torch.zeros_like(warped)
         stripes = torch.arange(warped.shape[3]) // 3 % 2
         painted[:, len(self.known) % 3] = stripes.float()
@@ -165,7 +167,8 @@ def test_painted_labels_have_outlines_without_stairs(factor: int) -> None:
     assert torch.equal((shown.label_maps[0, 0] == MADE)[hidden], expected[hidden])
 
 
-def test_what_a_thing_has_stained_is_painted_where_it_leaves(painter: Painter) -> None:
+def leaving(ground: tuple[int, ...] = ()) -> tuple[Drive, Tensor]:
+    """A thing of class 4 that goes a metre to the right in a pass; and the label map."""
     still = drive(turn=0.0)
     rows = torch.zeros_like(still.scene.rows)
     rows[:, 16:26, 40:48] = 1
@@ -176,7 +179,12 @@ def test_what_a_thing_has_stained_is_painted_where_it_leaves(painter: Painter) -
     paths = ScenePaths(torch.zeros(1, steps, 4), aside, torch.tensor([[[8.0, 0.8]]]))
     labels = torch.where(rows > 0, 4, still.scene.surfaces)
     scene = Scene(depth, rows, labels, still.scene.camera, paths)
-    moving = Drive(scene, PASS, seconds=PASS / 12, foreground=(4,), void_id=9)
+    told = {"foreground": (4,), "void_id": 9, "ground": ground}
+    return Drive(scene, PASS, seconds=PASS / 12, **told), labels
+
+
+def test_what_a_thing_has_stained_is_painted_where_it_leaves(painter: Painter) -> None:
+    moving, labels = leaving()
     first = picture(moving)
     key = KeyFrame(moving, first, labels, painter)
     shown = key.show(torch.arange(PASS))
@@ -188,6 +196,34 @@ def test_what_a_thing_has_stained_is_painted_where_it_leaves(painter: Painter) -
     assert changed[stained].all()
     assert torch.equal(shown.label_maps[0, -1][stained], labels[0][stained])
     assert mark_painted(torch.zeros(1, 1, HEIGHT, WIDTH), shown.motion)[0, -1, 0][stained].all()
+
+
+def test_a_shadow_goes_with_what_casts_it(painter: Painter) -> None:
+    """The thing's foot is in row 25, and the ground of rows 26 to 28 less than a metre nearer."""
+    moved, stayed = (
+        KeyFrame(moving, picture(moving), labels, painter).show(torch.arange(PASS))
+        for moving, labels in (leaving((GROUND,)), leaving())
+    )
+    own = 26 * WIDTH + torch.arange(WIDTH)
+    assert torch.equal(stayed.motion.source[0, -1, 26, 50:56], own[50:56])
+    shift = round(66 * 13 / 66 / 1.4)
+    assert torch.equal(moved.motion.source[0, -1, 26, 50:56], own[50 - shift : 56 - shift])
+    assert (moved.label_maps[0, -1, 26, 50:56] == GROUND).all()
+    assert (moved.motion.source[0, -1, 30] == 30 * WIDTH + torch.arange(WIDTH)).all()
+
+
+def test_a_painter_is_shown_what_lies_behind_and_not_what_has_left(painter: Painter) -> None:
+    moving, labels = leaving()
+    colours = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
+    KeyFrame(moving, colours[labels].unsqueeze(1).repeat(1, 3, 1, 1), labels, painter).show(
+        torch.tensor([PASS - 1])
+    )
+    (warped, told), visible = painter.told[0], painter.known[0][0, 0]
+    assert not (told[0, 16:26, 40:52] == 4).any(), "in the hole, and 8 pixels of the thing"
+    assert not visible[17:25, 41:54].any() and visible[:, 58:].all() and visible[:, :36].all()
+    assert (told[0, 16:26, 40:48] == GROUND).all()
+    hole = warped[0, :, 16:26, 41:48]
+    torch.testing.assert_close(hole, torch.full_like(hole, 0.3), rtol=0, atol=0.03)
 
 
 def test_without_a_refiner_nothing_is_painted() -> None:

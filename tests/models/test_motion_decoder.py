@@ -130,6 +130,48 @@ def test_only_void_that_reaches_the_lower_border_is_the_own_car() -> None:
     assert torch.equal(own_car(labels, 19).long(), expected)
 
 
+def bonnet(label: int, *, columns: tuple[int, int], tall: int) -> Tensor:
+    """A street in which something lies on the lower border."""
+    labels = street_map()[:1].clone()
+    labels[:, 48:] = 0
+    labels[:, 64 - tall :, slice(*columns)] = label
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("columns", "tall", "stays"),
+    [((40, 90), 6, True), ((50, 100), 6, True), ((40, 90), 20, False), ((0, 60), 6, False),
+     ((70, 128), 6, False), ((8, 30), 6, False)],
+)  # fmt: skip
+def test_a_bonnet_that_was_taken_for_a_car_goes_with_the_camera(
+    columns: tuple[int, int], tall: int, *, stays: bool
+) -> None:
+    car, person = SPACE.names.index("car"), SPACE.names.index("person")
+    labels = bonnet(car, columns=columns, tall=tall)
+    # Whatever stands on it belongs to it.
+    labels[:, 63 - tall, columns[0] + 2] = person
+    own = own_car(labels, SPACE.void_id, SPACE.foreground_ids)
+    expected = torch.zeros_like(own)
+    if stays:
+        expected[:, 64 - tall :, slice(*columns)] = expected[:, 63 - tall, columns[0] + 2] = True
+    assert torch.equal(own, expected)
+    assert not own_car(labels, SPACE.void_id).any()
+
+
+def test_the_own_bonnet_is_no_car_to_keep_a_gap_to(decoder: MotionDecoder) -> None:
+    labels = bonnet(SPACE.names.index("car"), columns=(40, 90), tall=6)
+    labels[:, :48][torch.isin(labels[:, :48], torch.tensor(SPACE.foreground_ids))] = 2
+    things = find_objects(labels, None, foreground=SPACE.foreground_ids, factor=OBJECT_FACTOR)
+    z = decoder.draw(things, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        seen = decoder.look(picture(), labels, things)
+        drives = [decoder.follow(seen, z, careful=careful) for careful in (False, True)]
+    assert drives[0].scene.paths.camera[0, -1, 0] > 1
+    assert torch.equal(*(one.scene.paths.camera for one in drives))
+    assert things.amax() == 1
+    assert torch.equal(*(one.scene.paths.objects[:, 0] for one in drives))
+
+
 # Paths.
 
 

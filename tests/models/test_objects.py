@@ -5,7 +5,7 @@ from torch import Tensor
 
 from seg2vid.models.depth import Depth
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, enlarge_labels, find_objects
-from seg2vid.models.objects import hold_together, part_objects, rows_of
+from seg2vid.models.objects import add_shadows, hold_together, part_objects, rows_of
 from seg2vid.structures import Camera
 
 HEIGHT, WIDTH = 64, 128
@@ -122,3 +122,34 @@ def test_where_no_number_is_left_an_object_stays_whole() -> None:
     objects[:, 4:6], objects[:, 2, 3] = 1, MAX_OBJECTS
     depth = Depth(beside_the_road(metres=3.0), CAMERA)
     assert torch.equal(part_objects(objects, cells_of(objects), depth), objects)
+
+
+def test_the_ground_before_a_foot_goes_with_the_object() -> None:
+    """A metre of it, also below a body that stands on wheels; nothing behind what is no ground."""
+    road, pavement, wall = 0, 1, 2
+    row = torch.arange(HEIGHT).view(1, HEIGHT, 1).expand(1, HEIGHT, WIDTH)
+    depth = ((row - 27) / 130 / 1.5).clamp(min=0)
+    label_map = torch.where(row > 27, road, wall)
+    label_map[..., 64:] = torch.where(row > 27, pavement, wall)[..., 64:]
+    rows = torch.zeros_like(label_map)
+    # A car at the distance of its foot, row 56, with a gap above the road between its wheels.
+    rows[:, 34:56, 20:40], rows[:, 50:56, 26:34] = 1, 0
+    label_map[rows == 1], depth = CAR, depth.masked_fill(rows == 1, 29 / 130 / 1.5)
+    # Someone on the pavement, before whom something lies.
+    rows[:, 34:48, 80:84] = 2
+    label_map[rows == 2], depth = RIDER, depth.masked_fill(rows == 2, 21 / 130 / 1.5)
+    label_map[:, 49, 80:84] = wall
+    shaded, raised = add_shadows(rows, label_map, depth, (road, pavement))
+    expected = rows.clone()
+    away = 1.5 * 130 / (row - 27).clamp(min=1)
+    near = (row >= 56) & (away[:, 56:57] - away < 1)
+    expected[:, 50:, 26:34] = 1
+    expected[:, 56:, 20:40] = 1
+    expected[(row >= 56) & ~near] = 0
+    expected[:, 48, 80:84] = 2
+    assert torch.equal(shaded, expected)
+    assert 56 + 3 < int(near[0, :, 0].nonzero().amax()) < 56 + 8, "some rows"
+    is_shadow = expected != rows
+    torch.testing.assert_close(raised[is_shadow], 1.03 * depth[is_shadow])
+    assert torch.equal(raised[~is_shadow], depth[~is_shadow])
+    assert torch.equal(add_shadows(rows, label_map, depth, ())[0], rows)

@@ -79,8 +79,9 @@ class KeyFrame:
         drive = drive if self.factor == 1 else drive.enlarged(label_map)
         scene = drive.scene
         if drive.has_ground:
-            rows = add_shadows(scene.rows, label_map, scene.inverse_depth, drive.ground)
-            scene = replace(scene, rows=rows, surfaces=surface_ids(label_map, rows))
+            rows, depth = add_shadows(scene.rows, label_map, scene.inverse_depth, drive.ground)
+            surfaces = surface_ids(label_map, rows)
+            scene = replace(scene, inverse_depth=depth, rows=rows, surfaces=surfaces)
         self.drive = replace(drive, scene=replace(scene, owners=owners_of(scene)))
         self.painted: list[Painted] = []
         self.fringe = self._find_fringe()

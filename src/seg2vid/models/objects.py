@@ -25,6 +25,8 @@ REACH = 1 / 40
 """Share of the picture's width by which columns to either side count for that distance."""
 SHADOW = 1.0
 """Metres of ground before an object's foot that its shadow takes."""
+ABOVE = 1.03
+"""How many times nearer than the ground a shadow lies, so that it shows where it comes to."""
 COUNT = MAX_OBJECTS + 1
 
 
@@ -101,8 +103,9 @@ def part_objects(objects: Objects, rows: Labels, depth: Depth) -> Objects:
 
 def add_shadows(
     rows: Labels, label_map: Labels, inverse_depth: InverseDepth, ground: tuple[int, ...]
-) -> Labels:
-    """Return ``rows`` with the ground before the foot of each object, where its shadow lies.
+) -> tuple[Labels, InverseDepth]:
+    """Return ``rows`` with the ground before the foot of each object, where its shadow lies, and
+    the depth with that a little above the ground.
 
     A shadow that stayed on the road would be drawn out, and what is painted behind an object that
     drives ahead would be as dark.
@@ -116,7 +119,8 @@ def add_shadows(
     away = 1 / inverse_depth.clamp(min=1e-3)
     foot = torch.minimum(away.gather(1, above), away.gather(1, below))
     is_near = foot - away < SHADOW
-    return torch.where(is_ground & is_near, rows.gather(1, above), rows)
+    shaded = torch.where(is_ground & is_near, rows.gather(1, above), rows)
+    return shaded, torch.where(shaded == rows, inverse_depth, ABOVE * inverse_depth)
 
 
 def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:

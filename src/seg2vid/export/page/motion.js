@@ -52,11 +52,11 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
     paths.camera.fill(0);
     paths.objects.fill(0);
   }
-  const moved = model.hasGround ? addShadows(rows, labels, depth, model) : rows;
-  const surfaces = Int32Array.from(labels, (id, pixel) => id * ROWS + moved[pixel]);
-  const planes = surfacePlanes(depth, surfaces, camera, width, height);
+  const shaded = model.hasGround ? addShadows(rows, labels, depth, model) : { rows, depth };
+  const surfaces = Int32Array.from(labels, (id, pixel) => id * ROWS + shaded.rows[pixel]);
+  const planes = surfacePlanes(shaded.depth, surfaces, camera, width, height);
   const owners = findOwners(surfaces, width, height);
-  const still = { width, height, depth, rows: moved, surfaces, owners, fixed, camera, planes };
+  const still = { width, height, ...shaded, surfaces, owners, fixed, camera, planes };
   return { ...still, paths, residual, model, pixels };
 }
 

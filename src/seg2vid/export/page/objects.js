@@ -10,6 +10,7 @@ const LENGTHS = 1.4;
 const LONG = 0.1;
 const REACH = 1 / 40;
 const SHADOW = 1;
+const ABOVE = 1.03;
 
 /**
  * Return the number of each pixel's object, 0 for the background. Cells are coarse: a pixel in one of
@@ -101,12 +102,16 @@ export function partObjects(objects, rows, depth, camera, width) {
   return parted;
 }
 
-/** Return rows with the ground before the foot of each object, where its shadow lies. */
+/**
+ * Return rows with the ground before the foot of each object, where its shadow lies, and the depth
+ * with that a little above the ground.
+ */
 export function addShadows(rows, labels, depth, model) {
   const { width, height } = model;
   const ground = new Set(model.ground);
   const away = (pixel) => Math.fround(1 / Math.max(depth[pixel], Math.fround(1e-3)));
   const shaded = rows.slice();
+  const lifted = depth.slice();
   for (let x = 0; x < width; x++) {
     let above = x; // the last pixel upwards that is no ground
     for (let y = 0; y < height; y++) {
@@ -117,10 +122,12 @@ export function addShadows(rows, labels, depth, model) {
       }
       const below = Math.min(Math.floor(above / width) + 1, height - 1) * width + x;
       const foot = Math.min(away(above), away(below));
-      if (Math.fround(foot - away(pixel)) < SHADOW) shaded[pixel] = rows[above];
+      if (Math.fround(foot - away(pixel)) >= SHADOW || !rows[above]) continue;
+      shaded[pixel] = rows[above];
+      lifted[pixel] = Math.fround(ABOVE) * depth[pixel];
     }
   }
-  return shaded;
+  return { rows: shaded, depth: lifted };
 }
 
 /** Keep each object near an upright plane; tall ones are flat, and long ones recede. */
