@@ -88,12 +88,12 @@ def test_what_turns_into_view_is_hidden(yaw: float) -> None:
     assert y.min() > -1.5 and y.max() < HEIGHT + 0.5
 
 
-@pytest.mark.parametrize("ahead", [4.0, 9.0, 13.0])
-def test_a_pole_as_far_as_what_is_behind_it_stays_whole(ahead: float) -> None:
-    """Both are at 20 m, so that the pole stands before nothing; its rows come apart."""
-    depth = torch.full((1, HEIGHT, WIDTH), 1 / 20)
+@pytest.mark.parametrize(("ahead", "behind"), [(9.0, 21.5), (9.0, 22.0), (13.0, 21.0)])
+def test_a_pole_hardly_before_what_is_behind_stays_whole(ahead: float, behind: float) -> None:
+    """It is 20 m away, and its rows come apart."""
+    depth = torch.full((1, HEIGHT, WIDTH), 1 / behind)
     surfaces = torch.ones(1, HEIGHT, WIDTH, dtype=torch.long)
-    depth[..., 36], surfaces[..., 36] = 1 / 19.9, 5
+    depth[..., 36], surfaces[..., 36] = 1 / 20, 5
     scene = Scene(depth, torch.zeros_like(surfaces), surfaces, CAMERA, drive((ahead, 0, 0, 0)))
     moved = move_scene(scene)
     source = moved.source[0, 0]

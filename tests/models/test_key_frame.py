@@ -209,7 +209,7 @@ def test_a_shadow_goes_with_what_casts_it(painter: Painter) -> None:
     shift = round(66 * 13 / 66 / 1.4)
     assert torch.equal(moved.motion.source[0, -1, 26, 50:56], own[50 - shift : 56 - shift])
     assert (moved.label_maps[0, -1, 26, 50:56] == GROUND).all()
-    assert (moved.motion.source[0, -1, 30] == 30 * WIDTH + torch.arange(WIDTH)).all()
+    assert (moved.motion.source[0, -1, 31] == 31 * WIDTH + torch.arange(WIDTH)).all()
 
 
 def test_a_painter_is_shown_what_lies_behind_and_not_what_has_left(painter: Painter) -> None:
