@@ -198,6 +198,23 @@ def test_what_a_thing_has_stained_is_painted_where_it_leaves(painter: Painter) -
     assert mark_painted(torch.zeros(1, 1, HEIGHT, WIDTH), shown.motion)[0, -1, 0][stained].all()
 
 
+def test_what_a_wall_has_stained_is_painted_where_it_leaves(painter: Painter) -> None:
+    """No object: its corner, 10 m away before the sky, goes left as the camera drives right."""
+    standing = drive(turn=0.0)
+    steps = standing.scene.paths.camera.shape[1]
+    path = torch.zeros(1, steps, 4)
+    path[0, :, 1] = torch.arange(steps) / (PASS * FINENESS)
+    paths = replace(standing.scene.paths, camera=path)
+    driving = replace(standing, scene=replace(standing.scene, paths=paths))
+    labels = driving.scene.surfaces
+    shown = KeyFrame(driving, picture(driving), labels, painter).show(torch.arange(PASS))
+    hidden = shown.motion.backward_visible[0, -1, 0] == 0
+    assert hidden[5:13, 19:24].all() and not hidden[5:13, 24:32].any()
+    stained = (shown.motion.source[0, -1] < 0) & ~hidden
+    assert stained[5:13, 24:26].all() and not stained[5:13, 27:60].any()
+    assert (shown.label_maps[0, -1, 5:13, 24:26] == SKY).all(), "it is sky as before"
+
+
 def test_a_shadow_goes_with_what_casts_it(painter: Painter) -> None:
     """The thing's foot is in row 25, and the ground of rows 26 to 28 less than a metre nearer."""
     moved, stayed = (

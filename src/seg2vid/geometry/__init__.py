@@ -15,7 +15,7 @@ from seg2vid.geometry.fitting import fit_objects
 from seg2vid.geometry.outlines import find_owners, owners_of
 from seg2vid.geometry.paths import rates_of, way_of
 from seg2vid.geometry.points import Points, lift_points, move_points, place_points
-from seg2vid.geometry.rendering import move_scene, scene_flow
+from seg2vid.geometry.rendering import move_scene, scene_flow, stands_before
 from seg2vid.geometry.scene import MovedScene, Scene, enlarge_scene, rays_of
 from seg2vid.geometry.sources import AROUND
 
@@ -35,5 +35,6 @@ __all__ = [
     "rates_of",
     "rays_of",
     "scene_flow",
+    "stands_before",
     "way_of",
 ]

@@ -46,7 +46,7 @@ def move_scene(scene: Scene) -> MovedScene:
     batch, height, width = scene.inverse_depth.shape
     planes = surface_planes(scene.inverse_depth, scene.surfaces, scene.camera)
     count, together = scene.paths.camera.shape[1], max(1, MOST_PIXELS // (height * width))
-    is_before = _stands_before(scene).flatten(1)
+    is_before = stands_before(scene).flatten(1)
     samples = []
     for sample in range(batch):
         parts = []
@@ -64,7 +64,7 @@ def move_scene(scene: Scene) -> MovedScene:
 
 
 @torch.no_grad()
-def _stands_before(scene: Scene) -> Bool[Tensor, "batch height width"]:
+def stands_before(scene: Scene) -> Bool[Tensor, "batch height width"]:
     """Return what something else lies behind: objects, the near side of an upright edge, and what
     is as narrow as a pole, unless all beside it is nearer.
     """

@@ -24,6 +24,7 @@ from seg2vid.geometry import (
     move_points,
     move_scene,
     owners_of,
+    stands_before,
 )
 from seg2vid.models.drive import FINENESS, Drive, Times, go_on, motion_of
 from seg2vid.models.layers import coarse_labels, surface_ids
@@ -37,7 +38,8 @@ Refine = Callable[[Pictures, Mask, Labels, Pictures], tuple[Pictures, Tensor | N
 """What a refiner does: warped frames, visibility, labels, first frame → frames and logits."""
 
 FRINGE = 2
-"""Pixels around an object that have taken on some of its colour, at the networks' size."""
+"""Pixels beside an edge that have taken on some of the colour of what stands before them, at the
+networks' size."""
 CLEAR = 8
 """Pixels beside a hole in which the painter is shown no object, at the networks' size."""
 BARE = 0.002
@@ -84,7 +86,9 @@ class KeyFrame:
             scene = replace(scene, inverse_depth=depth, rows=rows, surfaces=surfaces)
         self.drive = replace(drive, scene=replace(scene, owners=owners_of(scene)))
         self.painted: list[Painted] = []
-        self.fringe = self._find_fringe()
+        is_before = stands_before(self.drive.scene)
+        self.is_before = is_before.flatten()
+        self.fringe = (self._grown(is_before) & ~is_before).flatten()
 
     @property
     def inverse_depth(self) -> InverseDepth:
@@ -115,7 +119,7 @@ class KeyFrame:
         maps = self.label_map.expand(len(times), -1, -1)
         label_maps = warp_labels(maps, motion.backward_flow[0])
         hidden = moved.source[0] < 0
-        # Beside a hole, what the thing that left it has stained is painted with it.
+        # Beside a hole, what it stained that has left it is painted with it.
         stained = self.fringe[moved.source[0].clamp(min=0)] & self._grown(hidden) & ~hidden
         motion = replace(motion, source=torch.where(stained, -1, moved.source))
         hidden = hidden | stained
@@ -132,11 +136,6 @@ class KeyFrame:
         """Return a mask with all that is within reach of a fringe of it."""
         reach = FRINGE * self.factor
         return F.max_pool2d(mask.float(), 2 * reach + 1, 1, reach) > 0
-
-    def _find_fringe(self) -> Bool[Tensor, " pixel"]:
-        """Say of each pixel whether it lies beside an object."""
-        is_object = self.drive.scene.rows > 0
-        return (self._grown(is_object) & ~is_object).flatten()
 
     def _finish(
         self,
@@ -163,8 +162,8 @@ class KeyFrame:
         frame = torch.where(bare, painted[0].to(frame.dtype), frame)
         pixels = bare.flatten().nonzero().squeeze(1)
         points = lift_points(scene, moved, time, pixels)
-        # Between pixels, what was painted must not mix with the object that hid it.
-        shown = scene.rows.flatten()[moved.source[0, time].clamp(min=0)] > 0
+        # Between pixels, what was painted must not mix with what hid it.
+        shown = self.is_before[moved.source[0, time].clamp(min=0)]
         own, around = bare.float()[None], F.avg_pool2d((frame.float() * bare)[None], 3, 1, 1)[0]
         share = F.avg_pool2d(own, 3, 1, 1)
         clean = torch.where(shown & ~bare & (share > 0), around / share.clamp(min=1e-6), frame)

@@ -3,7 +3,7 @@
 import { driveAt } from "./drive.js";
 import { liftPoints, movePoints } from "./points.js";
 import { spreadColours } from "./refiner.js";
-import { moveScene } from "./rendering.js";
+import { moveScene, standsBefore } from "./rendering.js";
 import { clamp, round } from "./scene.js";
 
 const FRINGE = 2;
@@ -14,9 +14,9 @@ export class KeyFrame {
   constructor(boxes, model, drive, picture, labels) {
     Object.assign(this, { boxes, model, drive, picture, labels });
     this.painted = [];
-    const isObject = Uint8Array.from(drive.rows, (row) => (row > 0 ? 1 : 0));
-    this.fringe = grown(isObject, model.width, model.height);
-    isObject.forEach((one, pixel) => one && (this.fringe[pixel] = 0));
+    drive.before ??= standsBefore(drive);
+    this.fringe = grown(drive.before, model.width, model.height);
+    drive.before.forEach((one, pixel) => one && (this.fringe[pixel] = 0));
   }
 
   /** Return the frames of some times after the key, and the motion of the last of them. */
@@ -33,7 +33,7 @@ export class KeyFrame {
       }
       const picture = warpBicubic(this.picture, flow, model.width, model.height);
       const labels = warpLabels(this.labels, flow, model.width, model.height);
-      // Beside a hole, what the thing that left it has stained is painted with it.
+      // Beside a hole, what it stained that has left it is painted with it.
       const hole = Uint8Array.from(moved.source, (source) => (source < 0 ? 1 : 0));
       const beside = grown(hole, model.width, model.height);
       const stained = hole.map((one, pixel) =>
@@ -120,7 +120,7 @@ export class KeyFrame {
     return { labels, hidden };
   }
 
-  /** Between pixels, what was painted must not mix with the object that hid it. */
+  /** Between pixels, what was painted must not mix with what hid it. */
   cleaned(frame, bare) {
     const { width, height } = this.model;
     const pixels = width * height;
@@ -128,7 +128,7 @@ export class KeyFrame {
     const own = new Uint8Array(pixels);
     for (const pixel of bare) own[pixel] = 1;
     frame.moved.source.forEach((source, pixel) => {
-      if (own[pixel] || !this.drive.rows[Math.max(source, 0)]) return;
+      if (own[pixel] || !this.drive.before[Math.max(source, 0)]) return;
       const near = around(pixel, width, height).filter((one) => own[one]);
       for (let colour = 0; near.length && colour < 3; colour++) {
         const sum = near.reduce((total, one) => total + frame.picture[colour * pixels + one], 0);

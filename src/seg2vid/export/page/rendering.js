@@ -47,7 +47,7 @@ export function moveScene(scene, rigid, residual) {
  * Mark what something else lies behind: objects, the near side of an upright edge, and what is as
  * narrow as a pole, unless all beside it is nearer.
  */
-function standsBefore({ width, depth, rows, surfaces }) {
+export function standsBefore({ width, depth, rows, surfaces }) {
   return Uint8Array.from(rows, (row, pixel) => {
     const x = pixel % width;
     const [first, last] = [Math.max(x - EDGE, 0), Math.min(x + EDGE, width - 1)];
