@@ -30,6 +30,14 @@ GAP = 7.0
 """Metres that are left to a vehicle in front, where there were more."""
 NEAR = 2.5
 """Metres within which a vehicle is beside the camera rather than in front of it."""
+AHEAD = 10.0
+"""Metres ahead of the camera, where it points, that it drives towards: road, if there is any."""
+BENDS = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""Shares of a turn, of which the largest is taken that keeps to the road."""
+SLACK = 0.05
+"""Share of the way that may lead off the road beyond what the best bend does."""
+EASE = 0.5
+"""Seconds in which a turn that has begun falls to 1 / e."""
 PACES = {"person": 2.5, "pedestrian": 2.5, "rider": 8.0, "bicyclist": 8.0, "bicycle": 8.0}
 """Metres a second that things of these classes go at most; names as in ``LabelSpace.ids_named``."""
 FASTEST = 60.0
@@ -149,6 +157,46 @@ def keep_apart(
     with_camera[..., 1:] *= leads
     moved = objects[..., :2] + with_camera
     return replace(paths, objects=torch.cat((moved, objects[..., 2:]), -1)), is_in_way
+
+
+def keep_to_road(
+    paths: ScenePaths,
+    depth: Depth,
+    is_road: Bool[Tensor, "batch height width"],
+    step: float,
+    *,
+    has_begun: bool,
+) -> ScenePaths:
+    """Let the camera turn no farther than the road that is in the picture does.
+
+    Steps are ``step`` seconds apart. A turn that ``has_begun``, as in a scene that goes on, eases.
+    """
+    (height, width), rays = is_road.shape[1:], rays_of(depth.camera, *is_road.shape[1:])
+    down = rays[:, 1] / depth.inverse_depth.flatten(1).clamp(min=1e-3)
+    elevation = torch.where(is_road.flatten(1), down, torch.nan).nanmedian(1).values
+    rates, shares = rates_of(paths.camera, 1.0), paths.camera.new_tensor(BENDS).view(-1, 1, 1)
+    time = torch.arange(rates.shape[1], device=rates.device) * step
+    kept = torch.exp(-time / EASE) if has_begun else torch.zeros_like(time)
+    shares = (shares + (1 - shares) * kept).unsqueeze(-1)
+    bends = rates[..., 1:3] * shares
+    straight = (part.expand(len(BENDS), -1, -1, -1) for part in (rates[..., :1], rates[..., 3:]))
+    first, last = straight
+    ways = way_of(torch.cat((first, bends, last), -1), 1.0)
+    # Where it points to from each place of its way.
+    forward, rightward, turn, _ = ways.unbind(-1)
+    ahead = (forward + AHEAD * turn.cos()).clamp(min=1.0)
+    focal, centre = depth.camera.focal_length, depth.camera.centre
+    column = focal[:, None] * (rightward + AHEAD * turn.sin()) / ahead + centre[:, :1]
+    row = focal[:, None] * elevation[:, None] / ahead + centre[:, 1:]
+    inside = (column >= 0) & (column <= width - 1)
+    pixel = row.nan_to_num(0).round().clamp(0, height - 1) * width + column.round().clamp(
+        0, width - 1
+    )
+    found = is_road.flatten(1).expand(len(BENDS), -1, -1).gather(2, pixel.long()) & inside
+    score = found.float().mean(2)
+    best = (score >= score.amax(0) - SLACK).long().argmax(0)
+    camera = ways[best, torch.arange(len(is_road), device=best.device)]
+    return replace(paths, camera=camera)
 
 
 def clear_way(

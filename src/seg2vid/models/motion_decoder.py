@@ -28,6 +28,7 @@ from seg2vid.models.drive import (
     clear_way,
     keep_apart,
     keep_pace,
+    keep_to_road,
     slow_down,
 )
 from seg2vid.models.layers import (
@@ -89,7 +90,8 @@ class MotionDecoder(nn.Module):
         self.seconds = config.num_frames / config.frames_per_second
         self.foreground = space.foreground_ids
         self.void_id = space.void_id
-        self.has_ground = bool(space.ids_named({"road"}))
+        self.road = space.ids_named({"road"})
+        self.has_ground = bool(self.road)
         # Without a ground there is the residual alone, and that ends with the pass.
         self.key_passes = KEY_PASSES if self.has_ground else 1
         self.vehicles = space.ids_named(VEHICLES)
@@ -173,7 +175,11 @@ class MotionDecoder(nn.Module):
                 paces = seen.middle.new_tensor(self.paces)[others]
                 kinds = torch.stack((is_vehicle.float(), paces), 1)
                 share, pace = pool_rows(kinds, seen.rows, MAX_OBJECTS + 1)[:, 1:].unbind(-1)
-                paths = keep_pace(paths, pace, self.seconds / (self.num_frames * FINENESS))
+                step = self.seconds / (self.num_frames * FINENESS)
+                paths = keep_pace(paths, pace, step)
+                is_road = torch.isin(label_map, label_map.new_tensor(self.road))
+                given = paths, seen.depth, is_road, step
+                paths = keep_to_road(*given, has_begun=velocity is not None)
                 paths, drives = keep_apart(paths, share > 0.5)
                 rest = F.pad(~drives, (1, 0)).gather(1, seen.rows.flatten(1)).view_as(seen.rows)
                 clear = clear_way(seen.depth, is_vehicle & rest, paths.camera)
