@@ -170,7 +170,7 @@ class Session:
 
     def _begin_key(self) -> None:
         """Make the last frame the next key; the first time that is the first frame."""
-        velocity, known, seen = None, None, self._last
+        velocity, known, horizon, seen = None, None, None, self._last
         if self.count:
             number_maps = seen.instance_maps
             key = replace(
@@ -186,6 +186,8 @@ class Session:
             self._marks = self._marks if seen.painted is None else seen.painted[:, -1]
             depth = seen.motion.inverse_depth
             known = None if depth is None else depth[:, -1]
+            horizons = [one.horizon for one in self._keys if isinstance(one, KeyFrame)]
+            horizon = torch.cat(horizons) if horizons else None
             if (path := self._path) is not None:
                 seconds = self.pace.between(self.count - 1, self.count)
                 velocity = last_velocity(path, seconds / self.animator.config.frames_per_second)
@@ -201,6 +203,7 @@ class Session:
                 self._objects,
                 velocity=velocity,
                 known=known,
+                horizon=horizon,
                 until=round(self.pace.between(self._begin, self._end), 6),
                 steer=None if self._control is None else self._steering(self._control),
                 careful=self._control is None or self._control.careful,

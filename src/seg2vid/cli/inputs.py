@@ -1,5 +1,6 @@
 """What the verbs that make videos read: places, sizes, label maps, photos, looks and wishes."""
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,20 @@ def own_size(width: int, height: int, pipe: Seg2VidPipeline) -> tuple[int, int, 
         return pipe.width, pipe.height, 1
     _, scale, wide, tall = max(fits)
     return wide, tall, scale
+
+
+def scale_of(width: int, height: int, pipe: Seg2VidPipeline) -> int:
+    """Return how many times as large as what the networks look at a photo of a given size moves.
+
+    Whichever brings that nearest to the size that they are used to.
+    """
+    usual = pipe.width * pipe.height
+    cells = [
+        scale
+        for scale in range(1, 17 if pipe.config.architecture == "geometry" else 2)
+        if width % (SIZE_STEP * scale) == height % (SIZE_STEP * scale) == 0
+    ]
+    return min(cells, key=lambda scale: abs(math.log(width * height / scale**2 / usual)), default=1)
 
 
 def list_inputs(options: Generate | Animate) -> list[Path]:
@@ -147,8 +162,11 @@ def read_inputs(
     ids, lost = translate_ids(cast(Ids, found.ids), own, space)
     pixels = None if photo is None else read_image(photo)
     width, height, scale = *(options.size or (pipe.width, pipe.height)), 1
-    if options.size is None and pixels is not None:
-        width, height, scale = own_size(pixels.shape[1], pixels.shape[0], pipe)
+    if pixels is not None:
+        if options.size is None:
+            width, height, scale = own_size(pixels.shape[1], pixels.shape[0], pipe)
+        else:
+            scale = scale_of(width, height, pipe)
     fit = partial(fit_label_map, height=height, width=width, aspect=options.aspect)
     fitted = fit(ids, fill=space.void_id)
     inputs: dict[str, Any] = {"label_map": torch.from_numpy(fitted.ids)[None]}

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seg2vid.labels.space import LabelSpace
@@ -105,6 +106,7 @@ class Animator(nn.Module):
         *,
         velocity: Velocity | None = None,
         known: InverseDepth | None = None,
+        horizon: Float[Tensor, " batch"] | None = None,
         until: float = 0.0,
         steer: Steer | None = None,
         careful: bool = True,
@@ -112,8 +114,9 @@ class Animator(nn.Module):
         """Make a key frame of each sample's first frame, good for ``passes_per_key``.
 
         First frame and labels may be larger than the networks' grid, eight times that of
-        ``objects``, by a whole factor. ``velocity``, ``known``, ``until`` and ``careful``: see
-        ``MotionDecoder.drive``. ``steer`` changes the drive of each sample, with that number.
+        ``objects``, by a whole factor. ``velocity``, ``known``, ``horizon``, ``until`` and
+        ``careful``: see ``MotionDecoder.drive``. ``steer`` changes the drive of each sample, with
+        that number.
         """
         decoder = self.flow_decoder
         if not isinstance(decoder, MotionDecoder):
@@ -127,7 +130,14 @@ class Animator(nn.Module):
             known = None if known is None else F.avg_pool2d(known, factor)
         shown = self.show(ids, z, objects)
         drive = decoder.drive(
-            small, *shown, hints, velocity=velocity, known=known, until=until, careful=careful
+            small,
+            *shown,
+            hints,
+            velocity=velocity,
+            known=known,
+            horizon=horizon,
+            until=until,
+            careful=careful,
         )
         refine = None if self.refiner is None else self._refine
         pairs = zip(first_frame.split(1), label_map.split(1), strict=True)

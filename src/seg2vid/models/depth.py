@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from seg2vid.models.config import DepthConfig
@@ -32,6 +32,12 @@ FOCAL_LENGTH = 1.08
 """Usual focal length in picture widths: that of the toy city and of Cityscapes."""
 HORIZON = 0.45
 """Usual row of the horizon in picture heights."""
+LOW = 0.5
+"""Horizon from which on a picture is raised before it is looked at."""
+STRAIGHT = 0.1
+"""Share of the road's width by which half of its rows may miss a line."""
+NARROWEST = 3.0
+"""Pixels by which a road widens with each row, at least: four metres, seen from 1.3 above."""
 BONNET = 1 / 6
 """Share of the picture's height that a bonnet takes at most which is labelled as a vehicle."""
 EIGHTH = 3
@@ -58,14 +64,16 @@ class DepthNetwork(nn.Module):
         sky: int | None,
         thin: tuple[int, ...] = (),
         ground: tuple[int, ...] = (),
+        road: tuple[int, ...] = (),
     ) -> None:
         """``sky`` has no depth; ``thin`` are classes of what stands upright, one depth from foot
-        to top: poles and what they carry; ``ground`` those that all stands on.
+        to top: poles and what they carry; ``ground`` those that all stands on, ``road`` those that
+        tell the horizon.
 
         Raises ``ModelError`` for widths that end before an eighth of the size.
         """
         super().__init__()
-        self.sky, self.thin, self.ground = sky, thin, ground
+        self.sky, self.thin, self.ground, self.road = sky, thin, ground, road
         widths = config.widths
         if len(widths) <= EIGHTH:
             what = f"{EIGHTH + 1} depth.widths or more, down to an eighth of the size"
@@ -99,13 +107,36 @@ class DepthNetwork(nn.Module):
         """Predict from RGB in [0, 1] and labels, or from labels alone."""
         return self.see(picture, label_map)[0]
 
-    def see(self, picture: Pictures | None, label_map: Labels) -> tuple[Depth, Coarse]:
-        """As ``forward``, with ``feature_channels`` features at an eighth of the resolution."""
+    def see(
+        self,
+        picture: Pictures | None,
+        label_map: Labels,
+        horizon: Float[Tensor, " batch"] | None = None,
+    ) -> tuple[Depth, Coarse]:
+        """As ``forward``, with ``feature_channels`` features at an eighth of the resolution.
+
+        Of a camera that looks up more than those of the training did, the network is shown the
+        picture raised, so that the horizon is at its usual place: where that was, by the
+        ``horizon`` as a share of the height, or else by the road's edges.
+        """
         batch, height, width = label_map.shape
         if picture is None:
             picture = self.embedding.table.new_zeros(batch, 3, height, width)
-        logarithm, guess, eighth = self.predict(picture, label_map, stand(label_map, self.ground))
-        return Depth(self._depth(logarithm, label_map), _camera(guess, height, width)), eighth
+        if self.training or not self.road:
+            cells = torch.zeros(batch, dtype=torch.long, device=label_map.device)
+        else:
+            cells = _cells_down(
+                find_horizon(label_map, self.road) if horizon is None else horizon, height
+            )
+        rows = 2**EIGHTH * cells
+        raised = _shift(label_map.unsqueeze(1), rows).squeeze(1)
+        feet = stand(raised, self.ground)
+        logarithm, guess, eighth = self.predict(_shift(picture, rows), raised, feet)
+        logarithm = _shift(logarithm.unsqueeze(1), -rows).squeeze(1)
+        camera = _camera(guess, height, width)
+        lowered = F.pad(rows.unsqueeze(1).to(camera.centre.dtype), (1, 0))
+        camera = Camera(camera.focal_length, camera.centre + lowered)
+        return Depth(self._depth(logarithm, label_map), camera), _shift(eighth, -cells)
 
     def predict(
         self, picture: Pictures, label_map: Labels, feet: Feet
@@ -140,6 +171,46 @@ class DepthNetwork(nn.Module):
             is_thin = torch.isin(label_map, label_map.new_tensor(self.thin))
             inverse_depth = torch.where(is_thin, stand_up(inverse_depth, is_thin), inverse_depth)
         return inverse_depth if self.sky is None else inverse_depth * (label_map != self.sky)
+
+
+def find_horizon(label_map: Labels, road: tuple[int, ...]) -> Float[Tensor, " batch"]:
+    """Return where the edges of the road meet, as a share of the height; nan where none do.
+
+    Over a plane its width grows evenly from there down: a line is fitted through the widths of all
+    rows in which both edges are in the picture (median of the slopes of all pairs: Theil & Sen).
+    """
+    height, width = label_map.shape[1:]
+    is_road = torch.isin(label_map, label_map.new_tensor(road))
+    column = torch.arange(width, device=label_map.device, dtype=torch.float32)
+    first = torch.where(is_road, column, torch.inf).amin(2)
+    last = torch.where(is_road, column, -torch.inf).amax(2)
+    row = torch.arange(height, device=label_map.device, dtype=torch.float32)
+    has_edges = (first >= 2) & (last < width - 2) & (last - first >= 2) & (row >= height // 3)
+    wide = torch.where(has_edges, last - first + 1, torch.nan)
+    gap = row[None, :] - row[:, None]
+    slopes = (wide[:, None, :] - wide[:, :, None]) / torch.where(gap >= 4, gap, torch.nan)
+    slope = slopes.flatten(1).nanmedian(1).values
+    meets = (row - wide / slope[:, None]).nanmedian(1).values
+    misses = (wide - slope[:, None] * (row - meets[:, None])).abs().nanmedian(1).values
+    is_line = misses < STRAIGHT * wide.nanmedian(1).values
+    is_line &= (slope >= NARROWEST) & (has_edges.sum(1) >= height // 12)
+    return torch.where(is_line, meets / height, torch.nan)
+
+
+def _cells_down(horizon: Float[Tensor, " batch"], height: int) -> Int[Tensor, " batch"]:
+    """Return by how many cells of the features the horizon lies lower than usual, if by much."""
+    cells = ((horizon - HORIZON) * height / 2**EIGHTH).clamp(max=height // 2 ** (EIGHTH + 2))
+    return torch.where(horizon > LOW, cells.round(), 0.0).long()
+
+
+def _shift(
+    planes: Shaped[Tensor, "batch plane height width"], rows: Int[Tensor, " batch"]
+) -> Shaped[Tensor, "batch plane height width"]:
+    """Shift planes up by ``rows``; what comes in is the border again."""
+    height = planes.shape[2]
+    index = torch.arange(height, device=planes.device) + rows.unsqueeze(1)
+    index = index.clamp(0, height - 1)[:, None, :, None].expand_as(planes)
+    return planes.gather(2, index)
 
 
 def _camera(guess: Float[Tensor, "batch 2"], height: int, width: int) -> Camera:

@@ -95,6 +95,12 @@ class KeyFrame:
         """Its own depth, in 1/m."""
         return self.drive.scene.inverse_depth
 
+    @property
+    def horizon(self) -> Float[Tensor, " batch"]:
+        """Where it is, as a share of the picture's height."""
+        scene = self.drive.scene
+        return scene.camera.centre[:, 1] / scene.rows.shape[1]
+
     def steer(self, steer: Callable[[Drive], Drive], since: float) -> None:
         """Move on, from ``since`` frames after the key, as ``steer`` changes the drive.
 

@@ -103,6 +103,7 @@ class MotionDecoder(nn.Module):
             sky=next(iter(space.ids_named({"sky"})), None),
             thin=space.ids_named(THIN),
             ground=space.ids_named(GROUND),
+            road=self.road,
         )
         width = codes.width
         seen = self.depth.feature_channels
@@ -139,6 +140,7 @@ class MotionDecoder(nn.Module):
         velocity: Velocity | None = None,
         *,
         known: InverseDepth | None = None,
+        horizon: Float[Tensor, " batch"] | None = None,
         until: float = 0.0,
         careful: bool = True,
     ) -> Drive:
@@ -146,11 +148,12 @@ class MotionDecoder(nn.Module):
 
         ``hints`` is (dx, dy, confidence) in pixels over the pass, at an eighth of the resolution.
         ``velocity`` is the camera's at the start, in m/s and rad/s, where it is known. Depth that
-        is ``known`` sets the scale of what is predicted: a metre stays a metre. A ``careful`` drive
-        keeps a gap to vehicles, and people in it go no faster than people; what was seen in a clip
-        needs no such mending.
+        is ``known`` sets the scale of what is predicted: a metre stays a metre; ``horizon`` is that
+        of a scene that goes on, as a share of the height. A ``careful`` drive keeps to the road and
+        a gap to vehicles, and people in it go no faster than people; what was seen in a clip needs
+        no such mending.
         """
-        seen = self.look(first_frame, label_map, objects, hints, known=known)
+        seen = self.look(first_frame, label_map, objects, hints, known=known, horizon=horizon)
         return self.follow(seen, z, velocity, until=until, careful=careful)
 
     def follow(
@@ -205,9 +208,10 @@ class MotionDecoder(nn.Module):
         hints: Hints | None = None,
         *,
         known: InverseDepth | None = None,
+        horizon: Float[Tensor, " batch"] | None = None,
     ) -> "SceneFeatures":
         """Return what z is decoded with: the same for every z. See ``drive``."""
-        depth, features = self.depth.see(first_frame, label_map)
+        depth, features = self.depth.see(first_frame, label_map, horizon)
         if known is not None:
             depth = replace(depth, inverse_depth=_rescale(depth.inverse_depth, known))
         if hints is None:
