@@ -2,6 +2,7 @@
 
 import gc
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -190,6 +191,23 @@ def test_a_new_key_frame_does_not_pop(toycity: Seg2VidPipeline) -> None:
     assert begins == [24]
     usual = changes[16:24].mean()
     assert float(changes[24]) < 1.5 * float(usual)
+
+
+def test_the_next_key_knows_where_the_horizon_was(
+    pipe: Seg2VidPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, begin = [], pipe.animator.begin
+
+    def listen(*given: Any, **about: Any) -> Any:
+        keys = begin(*given, **about)
+        told.append((about["horizon"], keys[0].horizon))
+        return keys
+
+    monkeypatch.setattr(pipe.animator, "begin", listen)
+    pipe(street_map(), num_frames=2 + NUM_FRAMES * pipe.animator.passes_per_key, seed=0)
+    (first, found), (second, _) = told
+    assert first is None and torch.equal(second, found)
+    assert 0.2 < float(found) < 0.7
 
 
 def test_a_camera_that_stands_needs_few_key_frames(pipe: Seg2VidPipeline) -> None:

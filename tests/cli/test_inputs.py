@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from seg2vid.cli.inputs import own_size
+from seg2vid.cli.inputs import own_size, scale_of
 from seg2vid.pipeline import Seg2VidPipeline
 from tests.tiny import CONFIG
 
@@ -28,6 +28,26 @@ def test_a_photo_moves_at_its_own_size(
     assert own_size(*photo, pipe) == expected
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((256, 128), 1),
+        ((512, 256), 2),
+        ((1024, 512), 4),
+        ((768, 448), 2),  # 384x224; at 3 or 4 parts of cells would be left
+        ((480, 256), 1),
+        ((64, 64), 1),
+    ],
+)
+def test_at_a_size_that_is_given_the_networks_look_at_what_they_are_used_to(
+    size: tuple[int, int], expected: int
+) -> None:
+    pipe = Seg2VidPipeline.from_config(replace(CONFIG, height=128, width=256))
+    assert scale_of(*size, pipe) == expected
+
+
 def test_only_a_scene_moves_at_another_size() -> None:
     config = replace(CONFIG, architecture="paper", height=128, width=256)
-    assert own_size(1024, 512, Seg2VidPipeline.from_config(config)) == (256, 128, 1)
+    paper = Seg2VidPipeline.from_config(config)
+    assert own_size(1024, 512, paper) == (256, 128, 1)
+    assert scale_of(1024, 512, paper) == 1

@@ -227,6 +227,9 @@ def test_a_shadow_goes_with_what_casts_it(painter: Painter) -> None:
     assert torch.equal(moved.motion.source[0, -1, 26, 50:56], own[50 - shift : 56 - shift])
     assert (moved.label_maps[0, -1, 26, 50:56] == GROUND).all()
     assert (moved.motion.source[0, -1, 31] == 31 * WIDTH + torch.arange(WIDTH)).all()
+    moving, labels = leaving((GROUND,))
+    as_seen = KeyFrame(moving, picture(moving), labels, painter, shadows=False)
+    assert torch.equal(as_seen.show(torch.arange(PASS)).motion.source, stayed.motion.source)
 
 
 def test_a_painter_is_shown_what_lies_behind_and_not_what_has_left(painter: Painter) -> None:

@@ -10,15 +10,24 @@ from torch import Tensor
 
 from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.toycity.clip import ToyCityConfig
+from seg2vid.geometry import way_of
 from seg2vid.labels.space import get_label_space
 from seg2vid.models.config import DepthConfig, ModelConfig
-from seg2vid.models.depth import Depth, DepthNetwork, own_car, stand, stand_up
+from seg2vid.models.depth import (
+    Depth,
+    DepthNetwork,
+    find_horizon,
+    own_car,
+    stand,
+    stand_up,
+)
 from seg2vid.models.drive import (
     FINENESS,
     Drive,
     clear_way,
     keep_apart,
     keep_pace,
+    keep_to_road,
     last_velocity,
     render,
     slow_down,
@@ -130,6 +139,63 @@ def test_only_void_that_reaches_the_lower_border_is_the_own_car() -> None:
     assert torch.equal(own_car(labels, 19).long(), expected)
 
 
+def plain(horizon: float) -> Tensor:
+    """A straight road of eight metres between pavements, seen from 1.3 above; sky from there up."""
+    road, pavement = SPACE.names.index("road"), SPACE.names.index("sidewalk")
+    row, column = torch.meshgrid(torch.arange(64.0), torch.arange(128.0), indexing="ij")
+    below = row - 64 * horizon
+    is_road = (column - 63.5).abs() < 4 / 1.3 * below
+    labels = torch.where(is_road, road, pavement)
+    return torch.where(below > 0, labels, SKY)[None]
+
+
+@pytest.mark.parametrize("horizon", [0.4, 0.55, 0.7])
+def test_the_road_tells_where_the_horizon_is(horizon: float) -> None:
+    road = (SPACE.names.index("road"),)
+    labels = plain(horizon)
+    assert abs(float(find_horizon(labels, road)) - horizon) < 0.01
+    # Not where its edges are beside the picture, where it is no road, or a track as wide as long.
+    wide = labels.clone()
+    wide[:, 26:] = 0
+    assert find_horizon(wide, road).isnan().all()
+    assert find_horizon(torch.full_like(labels, SKY), road).isnan().all()
+    narrow = torch.full_like(labels, SKY)
+    narrow[:, 20:, 50:58] = 0
+    assert find_horizon(narrow, road).isnan().all()
+    ragged = labels.clone()
+    ragged[:, ::2] = torch.where(ragged[:, ::2] == 0, 1, ragged[:, ::2])
+    ragged[:, ::2, 60:66] = torch.where(labels[:, ::2, 60:66] == 0, 0, ragged[:, ::2, 60:66])
+    assert find_horizon(ragged, road).isnan().all()
+    both = find_horizon(torch.cat((labels, narrow)), road)
+    assert not both[0].isnan() and both[1].isnan(), "sample by sample"
+
+
+def test_a_picture_whose_horizon_is_low_is_looked_at_raised(decoder: MotionDecoder) -> None:
+    """Sixteen rows lower it is the same street: sixteen rows lower lie its depth and horizon."""
+    usual, frame = plain(0.45), picture()
+    usual[:, 48:], frame[:, :, 48:] = usual[:, 47:48], frame[:, :, 47:48]
+
+    def lower(planes: Tensor, rows: int) -> Tensor:
+        return torch.cat((planes[..., :1, :].expand(*planes.shape[:-2], rows, -1), planes), -2)[
+            ..., : planes.shape[-2], :
+        ]
+
+    with torch.no_grad():
+        depth, features = decoder.depth.see(frame, usual)
+        low, shifted = decoder.depth.see(lower(frame, 16), lower(usual, 16))
+        decoder.depth.train()
+        try:
+            in_training, _ = decoder.depth.see(lower(frame, 16), lower(usual, 16))
+        finally:
+            decoder.depth.eval()
+        told, _ = decoder.depth.see(lower(frame, 16), lower(usual, 16), torch.tensor([0.45]))
+    torch.testing.assert_close(low.inverse_depth, lower(depth.inverse_depth, 16))
+    torch.testing.assert_close(shifted, lower(features, 2))
+    torch.testing.assert_close(low.camera.centre[:, 1], depth.camera.centre[:, 1] + 16)
+    assert (in_training.camera.centre[:, 1] < 0.66 * 64).all(), "as it is"
+    assert (told.camera.centre[:, 1] < 0.66 * 64).all(), "a scene that goes on says where it is"
+
+
 def bonnet(label: int, *, columns: tuple[int, int], tall: int) -> Tensor:
     """A street in which something lies on the lower border."""
     labels = street_map()[:1].clone()
@@ -166,8 +232,8 @@ def test_the_own_bonnet_is_no_car_to_keep_a_gap_to(decoder: MotionDecoder) -> No
     with torch.no_grad():
         seen = decoder.look(picture(), labels, things)
         drives = [decoder.follow(seen, z, careful=careful) for careful in (False, True)]
-    assert drives[0].scene.paths.camera[0, -1, 0] > 1
-    assert torch.equal(*(one.scene.paths.camera for one in drives))
+    driven = [float(one.scene.paths.camera[0, -1, 0]) for one in drives]
+    assert driven[0] > 1 and abs(driven[0] - driven[1]) < 0.01
     assert things.amax() == 1
     assert torch.equal(*(one.scene.paths.objects[:, 0] for one in drives))
 
@@ -487,6 +553,42 @@ def test_colours_change_alike_in_all_frames_of_a_clip() -> None:
     assert changed.frames.min() >= 0 and changed.frames.max() <= 1
     assert (changed.first_frame - frame).abs().mean() > 0.01
     assert torch.equal(recolour(clip, 0.0).label_map, clip.label_map)
+
+
+def bending(rate: float) -> tuple[ScenePaths, Depth, Tensor]:
+    """Two seconds at 8 m/s that turn by ``rate`` rad/s, on a straight road of eight metres."""
+    count = 24 * FINENESS
+    step = 2 / count
+    rates = torch.tensor([8.0, 0.0, rate, 0.0]).expand(1, count, 4)
+    paths = ScenePaths(way_of(rates, step), torch.zeros(1, 0, count + 1, 3), torch.zeros(1, 0, 2))
+    labels = plain(0.45)
+    camera = Camera(torch.tensor([140.0]), torch.tensor([[63.5, 64 * 0.45]]))
+    ground = ((torch.arange(64.0) - 64 * 0.45) / 140 / 1.3).clamp(min=0)
+    return paths, Depth(ground.view(1, 64, 1).expand(1, 64, 128), camera), labels
+
+
+def test_a_drive_keeps_to_the_road() -> None:
+    step, road = 2 / (24 * FINENESS), SPACE.names.index("road")
+
+    def kept(rate: float, labels: Tensor | None = None, *, has_begun: bool = False) -> Tensor:
+        paths, depth, straight = bending(rate)
+        is_road = (straight if labels is None else labels) == road
+        return keep_to_road(paths, depth, is_road, step, has_begun=has_begun).camera[0]
+
+    for rate in (0.0, 0.02, -0.02):
+        torch.testing.assert_close(kept(rate), bending(rate)[0].camera[0], atol=1e-4, rtol=0)
+    for rate in (0.3, -0.3):
+        turned = float(kept(rate)[-1, 2])
+        assert abs(turned) <= 0.25 * 0.6 + 1e-4, "of 0.6 at most a quarter"
+    assert abs(float(kept(0.3)[-1, 0]) - 16) < 0.2, "as far as before"
+    # All is road; or nothing is, and there is nothing to keep to.
+    for label in (road, SKY):
+        same = kept(0.3, torch.full((1, 64, 128), label))
+        torch.testing.assert_close(same, bending(0.3)[0].camera[0], atol=1e-4, rtol=0)
+    # A turn that has begun goes on for a while.
+    eased = kept(0.3, has_begun=True)
+    first = eased[FINENESS, 2] / bending(0.3)[0].camera[0, FINENESS, 2]
+    assert first > 0.85 and abs(float(eased[-1, 2] - eased[-2, 2])) < 0.3 * 0.3 * step
 
 
 def test_what_stands_is_as_far_as_its_foot() -> None:

@@ -111,6 +111,7 @@ def describe(pipe: Seg2VidPipeline) -> dict[str, Any]:
         "void": space.void_id,
         "foreground": list(space.foreground_ids),
         "ground": list(depth.ground),
+        "road": list(depth.road),
         "thin": list(depth.thin),
         "sky": depth.sky,
         "vehicles": list(decoder.vehicles),

@@ -146,7 +146,9 @@ class Animator(nn.Module):
             own = drive.sample(number)
             steered = own if steer is None else steer(number, own)
             gated = self.config.gate_flow
-            keys.append(KeyFrame(steered, *pair, refine, is_gated=gated, unsteered=own))
+            keys.append(
+                KeyFrame(steered, *pair, refine, is_gated=gated, unsteered=own, shadows=careful)
+            )
         return keys
 
     def compile_boxes(self) -> None:

@@ -174,14 +174,14 @@ def keep_to_road(
     (height, width), rays = is_road.shape[1:], rays_of(depth.camera, *is_road.shape[1:])
     down = rays[:, 1] / depth.inverse_depth.flatten(1).clamp(min=1e-3)
     elevation = torch.where(is_road.flatten(1), down, torch.nan).nanmedian(1).values
-    rates, shares = rates_of(paths.camera, 1.0), paths.camera.new_tensor(BENDS).view(-1, 1, 1)
+    rates = rates_of(paths.camera, 1.0)
     time = torch.arange(rates.shape[1], device=rates.device) * step
     kept = torch.exp(-time / EASE) if has_begun else torch.zeros_like(time)
-    shares = (shares + (1 - shares) * kept).unsqueeze(-1)
-    bends = rates[..., 1:3] * shares
-    straight = (part.expand(len(BENDS), -1, -1, -1) for part in (rates[..., :1], rates[..., 3:]))
-    first, last = straight
-    ways = way_of(torch.cat((first, bends, last), -1), 1.0)
+    shares = rates.new_tensor(BENDS).view(-1, 1, 1, 1)
+    bends = rates[..., 1:3] * torch.lerp(shares, torch.ones_like(shares), kept.unsqueeze(1))
+    same = (part.expand(len(BENDS), -1, -1, -1) for part in (rates[..., :1], rates[..., 3:]))
+    forward, pitch = same
+    ways = way_of(torch.cat((forward, bends, pitch), -1), 1.0)
     # Where it points to from each place of its way.
     forward, rightward, turn, _ = ways.unbind(-1)
     ahead = (forward + AHEAD * turn.cos()).clamp(min=1.0)
@@ -189,11 +189,10 @@ def keep_to_road(
     column = focal[:, None] * (rightward + AHEAD * turn.sin()) / ahead + centre[:, :1]
     row = focal[:, None] * elevation[:, None] / ahead + centre[:, 1:]
     inside = (column >= 0) & (column <= width - 1)
-    pixel = row.nan_to_num(0).round().clamp(0, height - 1) * width + column.round().clamp(
-        0, width - 1
-    )
-    found = is_road.flatten(1).expand(len(BENDS), -1, -1).gather(2, pixel.long()) & inside
-    score = found.float().mean(2)
+    row, column = (one.nan_to_num(0.0).round().long() for one in (row, column))
+    pixel = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    found = is_road.flatten(1).expand(len(BENDS), -1, -1).gather(2, pixel)
+    score = (found & inside).float().mean(2)
     best = (score >= score.amax(0) - SLACK).long().argmax(0)
     camera = ways[best, torch.arange(len(is_road), device=best.device)]
     return replace(paths, camera=camera)

@@ -68,11 +68,13 @@ class KeyFrame:
         *,
         is_gated: bool = False,
         unsteered: Drive | None = None,
+        shadows: bool = True,
     ) -> None:
         """``picture`` and ``label_map`` may be larger than the drive's grid by a whole factor.
 
         ``refine`` is a refiner, or stands for one; without it nothing is painted. ``is_gated``: see
-        ``gate_flow``. ``unsteered`` is the drive before it was changed as wished.
+        ``gate_flow``. ``unsteered`` is the drive before it was changed as wished. Without
+        ``shadows`` the ground stays where it is, with all that objects cast on it.
         """
         self.picture, self.label_map, self.refine = picture, label_map, refine
         self.is_gated = is_gated
@@ -80,7 +82,7 @@ class KeyFrame:
         self.unsteered = unsteered or drive
         drive = drive if self.factor == 1 else drive.enlarged(label_map)
         scene = drive.scene
-        if drive.has_ground:
+        if drive.has_ground and shadows:
             rows, depth = add_shadows(scene.rows, label_map, scene.inverse_depth, drive.ground)
             surfaces = surface_ids(label_map, rows)
             scene = replace(scene, inverse_depth=depth, rows=rows, surfaces=surfaces)

@@ -1,20 +1,33 @@
 // Depth and camera of a picture, as in depth.py.
 
-import { feetOf } from "./labels.js";
-import { clamp } from "./scene.js";
+import { CELL, feetOf } from "./labels.js";
+import { clamp, round } from "./scene.js";
 
 const SPREAD = 6;
+const HORIZON = 0.45;
+const LOW = 0.5;
+const STRAIGHT = 0.1;
+const NARROWEST = 3;
 
-/** See depth and camera in a picture; `known` depth (0 where it is not) sets the scale. */
-export async function seeDepth(boxes, model, picture, labels, known) {
+/**
+ * See depth and camera in a picture; `known` depth (0 where it is not) sets the scale. Of a camera
+ * that looks up, the network is shown the picture raised; `horizon` is as a share of the height.
+ */
+export async function seeDepth(boxes, model, picture, labels, known, horizon) {
   const { width, height } = model;
   const pixels = width * height;
-  const seen = await boxes.depth({ picture, labels, feet: feetOf(labels, model) });
+  const cells = cellsDown(horizon ?? findHorizon(labels, model), height);
+  const rows = CELL * cells;
+  const raised = shifted(labels, rows, width, height);
+  const shown = shifted(picture, rows, width, height);
+  const seen = await boxes.depth({ picture: shown, labels: raised, feet: feetOf(raised, model) });
+  seen.logarithm = shifted(seen.logarithm, -rows, width, height);
+  seen.features = shifted(seen.features, -cells, width / CELL, height / CELL);
   const guess = seen.camera;
   const camera = {
     focal: Math.fround(1.08 * width * Math.exp(0.2 * Math.tanh(guess[0]))),
     x: (width - 1) / 2,
-    y: Math.fround(height * (0.45 + 0.2 * Math.tanh(guess[1]))),
+    y: Math.fround(height * (HORIZON + 0.2 * Math.tanh(guess[1]))) + rows,
   };
   let depth = seen.logarithm.map((one) => Math.exp(clamp(one, -8, 0.7)));
   if (model.thin.length) {
@@ -36,6 +49,53 @@ export async function seeDepth(boxes, model, picture, labels, known) {
     depth = depth.map((one) => one * clamp(ratio, 0.5, 2));
   }
   return { depth, camera, features: seen.features };
+}
+
+/** Return where the edges of the road meet, as a share of the height; NaN where none do. */
+export function findHorizon(labels, model) {
+  const { width, height } = model;
+  const road = new Set(model.road);
+  const lines = [];
+  for (let y = Math.floor(height / 3); y < height; y++) {
+    const line = Array.from(labels.subarray(y * width, (y + 1) * width), (id) => road.has(id));
+    const [first, last] = [line.indexOf(true), line.lastIndexOf(true)];
+    if (first < 2 || last >= width - 2 || last - first < 2) continue;
+    lines.push([y, last - first + 1]);
+  }
+  const slopes = [];
+  for (const [y, wide] of lines) {
+    for (const [below, wider] of lines) {
+      if (below - y >= 4) slopes.push((wider - wide) / (below - y));
+    }
+  }
+  const slope = median(slopes);
+  const meets = median(lines.map(([y, wide]) => y - wide / slope));
+  const misses = median(lines.map(([y, wide]) => Math.abs(wide - slope * (y - meets))));
+  const isLine = misses < STRAIGHT * median(lines.map(([, wide]) => wide)) && slope >= NARROWEST;
+  return isLine && lines.length >= Math.floor(height / 12) ? meets / height : NaN;
+}
+
+function median(values) {
+  return values.length ? values.sort((a, b) => a - b)[(values.length - 1) >> 1] : NaN;
+}
+
+/** Return by how many cells the horizon lies lower than usual, if by much. */
+function cellsDown(horizon, height) {
+  if (!(horizon > LOW)) return 0;
+  const most = Math.floor(height / (4 * CELL));
+  return round(Math.min(((horizon - HORIZON) * height) / CELL, most));
+}
+
+/** Shift planes up by so many rows; what comes in is the border again. */
+function shifted(planes, rows, width, height) {
+  if (!rows) return planes;
+  const moved = planes.slice();
+  for (let line = 0; line < planes.length / width; line++) {
+    const plane = Math.floor(line / height) * height;
+    const from = plane + clamp(line - plane + rows, 0, height - 1);
+    moved.set(planes.subarray(from * width, (from + 1) * width), line * width);
+  }
+  return moved;
 }
 
 /** Give what stands upright one depth from foot to top; what touches beside it, nearly the same. */

@@ -2,11 +2,15 @@
 
 import { MOST_OBJECTS, ROWS, poolRows } from "./labels.js";
 import { LANE } from "./objects.js";
-import { clamp, rigidMotion } from "./scene.js";
+import { clamp, rigidMotion, round } from "./scene.js";
 
 export const FINENESS = 4;
 const GAP = 7;
 const NEAR = 2.5;
+const AHEAD = 10;
+const BENDS = [1, 0.75, 0.5, 0.25, 0];
+const SLACK = 0.05;
+const EASE = 0.5;
 
 /** Let objects go their ways no faster than things of their class do. */
 export function keepPace(paths, labels, rows, model) {
@@ -59,6 +63,78 @@ export function keepApart(paths, labels, rows, model) {
     }
   }
   return drives;
+}
+
+/** Let the camera turn no farther than the road that is in the picture does. */
+export function keepToRoad(paths, labels, depth, camera, model, hasBegun) {
+  const { width, height } = model;
+  const { steps } = paths;
+  const road = new Set(model.road);
+  const down = [];
+  labels.forEach((id, pixel) => {
+    if (!road.has(id)) return;
+    const y = (Math.floor(pixel / width) - camera.y) / camera.focal;
+    down.push(y / Math.max(depth[pixel], 1e-3));
+  });
+  if (!down.length) return;
+  const elevation = down.sort((a, b) => a - b)[(down.length - 1) >> 1];
+  const rates = ratesOf(paths.camera, steps);
+  const step = 1 / (model.framesPerSecond * FINENESS);
+  const ways = BENDS.map((bend) => {
+    const bent = rates.slice();
+    for (let at = 0; at < steps - 1; at++) {
+      const kept = hasBegun ? Math.exp((-at * step) / EASE) : 0;
+      bent[4 * at + 1] *= bend + (1 - bend) * kept;
+      bent[4 * at + 2] *= bend + (1 - bend) * kept;
+    }
+    return wayOf(bent, steps);
+  });
+  const scores = ways.map((way) => {
+    let found = 0;
+    for (let at = 0; at < steps; at++) {
+      const [forward, rightward, turn] = way.subarray(4 * at);
+      const ahead = Math.max(forward + AHEAD * Math.cos(turn), 1);
+      const aside = rightward + AHEAD * Math.sin(turn);
+      const column = (camera.focal * aside) / ahead + camera.x;
+      const row = clamp(round((camera.focal * elevation) / ahead + camera.y), 0, height - 1);
+      if (column < 0 || column > width - 1) continue;
+      found += road.has(labels[row * width + round(column)]) ? 1 : 0;
+    }
+    return found / steps;
+  });
+  const most = Math.max(...scores);
+  paths.camera = ways[scores.findIndex((score) => score >= most - SLACK)];
+}
+
+/** Return the rates of a way at each step, forward and rightward where it points by then. */
+function ratesOf(way, steps) {
+  const rates = new Float32Array(4 * (steps - 1));
+  for (let at = 0; at < steps - 1; at++) {
+    const [ahead, aside, turn, pitch] = [0, 1, 2, 3].map(
+      (kind) => way[4 * (at + 1) + kind] - way[4 * at + kind],
+    );
+    const turned = (way[4 * (at + 1) + 2] + way[4 * at + 2]) / 2;
+    const [sine, cosine] = [Math.sin(turned), Math.cos(turned)];
+    rates.set([cosine * ahead + sine * aside, cosine * aside - sine * ahead, turn, pitch], 4 * at);
+  }
+  return rates;
+}
+
+/** Return the way of rates: the inverse of `ratesOf`. */
+function wayOf(rates, steps) {
+  const way = new Float32Array(4 * steps);
+  const covered = [0, 0, 0, 0];
+  for (let at = 0; at < steps - 1; at++) {
+    const [forward, rightward, turn, pitch] = rates.subarray(4 * at);
+    const turned = covered[2] + turn / 2;
+    const [sine, cosine] = [Math.sin(turned), Math.cos(turned)];
+    covered[0] += cosine * forward - sine * rightward;
+    covered[1] += sine * forward + cosine * rightward;
+    covered[2] += turn;
+    covered[3] += pitch;
+    way.set(covered, 4 * (at + 1));
+  }
+  return way;
 }
 
 /** Return how many metres the camera may drive until it keeps a gap to what stands in its way. */

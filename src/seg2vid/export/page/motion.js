@@ -1,7 +1,7 @@
 // From a first frame and z to a drive: how camera and objects move, as in motion_decoder.py.
 
 import { seeDepth } from "./depth.js";
-import { FINENESS, clearWay, keepApart, keepPace, slowDown } from "./drive.js";
+import { FINENESS, clearWay, keepApart, keepPace, keepToRoad, slowDown } from "./drive.js";
 import { CELL, MOST_OBJECTS, ROWS, ownCar, poolRows } from "./labels.js";
 import { addShadows, holdTogether, middles, partObjects, pivotsOf, refinedRows } from "./objects.js";
 import { findOwners } from "./outlines.js";
@@ -21,7 +21,7 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
   const wide = width / CELL;
   const tall = height / CELL;
   const cells = wide * tall;
-  const seen = await seeDepth(boxes, model, picture, labels, before.known);
+  const seen = await seeDepth(boxes, model, picture, labels, before.known, before.horizon);
   const { camera } = seen;
   const own = seen.features.length / cells;
   const features = new Float32Array((own + 5) * cells);
@@ -42,6 +42,7 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
   const fixed = ownCar(labels, model);
   const others = labels.map((id, pixel) => (fixed[pixel] ? model.void : id));
   keepPace(paths, others, rows, model);
+  keepToRoad(paths, labels, depth, camera, model, Boolean(before.velocity));
   const drives = keepApart(paths, others, rows, model);
   const vehicles = new Set(model.vehicles);
   const stands = others.map((id, pixel) => vehicles.has(id) && !drives.has(rows[pixel]));

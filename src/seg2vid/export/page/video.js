@@ -139,6 +139,7 @@ export async function* makeVideo(boxes, model, labels, { frames, seed = 0, look,
     objects = findObjects(labels, model);
     code = continueMotion(model, code, last.moved.flow, objects);
     before.known = last.moved.distance;
+    before.horizon = drive.camera.y / model.height;
     const seconds = (shown.length > 1 ? 1 : reach) / model.framesPerSecond;
     before.velocity = lastVelocity(previous, [...last.moment.camera], seconds);
   }
