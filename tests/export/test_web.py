@@ -154,7 +154,7 @@ def low_map() -> torch.Tensor:
     row, column = torch.meshgrid(torch.arange(64.0), torch.arange(128.0), indexing="ij")
     below = row - 0.6 * 64
     road, pavement, sky, car = 0, 1, 10, 13
-    label_map = torch.where((column - 63.5).abs() < 3 * below, road, pavement)
+    label_map = torch.where((column - 63.5).abs() < 4 * below, road, pavement)
     label_map = torch.where(below > 0, label_map, sky)
     label_map[40:46, 56:64] = label_map[60:, 40:90] = car
     return label_map[None]

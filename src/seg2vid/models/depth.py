@@ -32,12 +32,12 @@ FOCAL_LENGTH = 1.08
 """Usual focal length in picture widths: that of the toy city and of Cityscapes."""
 HORIZON = 0.45
 """Usual row of the horizon in picture heights."""
-LOW = 0.5
+LOW = 0.54
 """Horizon from which on a picture is raised before it is looked at."""
 STRAIGHT = 0.1
 """Share of the road's width by which half of its rows may miss a line."""
-NARROWEST = 3.0
-"""Pixels by which a road widens with each row, at least: four metres, seen from 1.3 above."""
+NARROWEST = 4.5
+"""Pixels by which a road widens with each row, at least: six metres, seen from 1.3 above."""
 BONNET = 1 / 6
 """Share of the picture's height that a bonnet takes at most which is labelled as a vehicle."""
 EIGHTH = 3

@@ -5,9 +5,9 @@ import { clamp, round } from "./scene.js";
 
 const SPREAD = 6;
 const HORIZON = 0.45;
-const LOW = 0.5;
+const LOW = 0.54;
 const STRAIGHT = 0.1;
-const NARROWEST = 3;
+const NARROWEST = 4.5;
 
 /**
  * See depth and camera in a picture; `known` depth (0 where it is not) sets the scale. Of a camera
