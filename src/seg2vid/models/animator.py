@@ -144,11 +144,16 @@ class Animator(nn.Module):
         keys = []
         for number, pair in enumerate(pairs):
             own = drive.sample(number)
-            steered = own if steer is None else steer(number, own)
-            gated = self.config.gate_flow
-            keys.append(
-                KeyFrame(steered, *pair, refine, is_gated=gated, unsteered=own, shadows=careful)
+            key = KeyFrame(
+                own if steer is None else steer(number, own),
+                *pair,
+                refine,
+                is_gated=self.config.gate_flow,
+                unsteered=own,
+                shadows=careful,
+                is_blind=self.config.semantics == "none",
             )
+            keys.append(key)
         return keys
 
     def compile_boxes(self) -> None:

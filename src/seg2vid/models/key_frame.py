@@ -69,15 +69,17 @@ class KeyFrame:
         is_gated: bool = False,
         unsteered: Drive | None = None,
         shadows: bool = True,
+        is_blind: bool = False,
     ) -> None:
         """``picture`` and ``label_map`` may be larger than the drive's grid by a whole factor.
 
         ``refine`` is a refiner, or stands for one; without it nothing is painted. ``is_gated``: see
         ``gate_flow``. ``unsteered`` is the drive before it was changed as wished. Without
-        ``shadows`` the ground stays where it is, with all that objects cast on it.
+        ``shadows`` the ground stays where it is, with all that objects cast on it. A refiner that
+        ``is_blind`` sees no labels, nor what follows from them.
         """
         self.picture, self.label_map, self.refine = picture, label_map, refine
-        self.is_gated = is_gated
+        self.is_gated, self.is_blind = is_gated, is_blind
         self.factor = label_map.shape[2] // drive.scene.rows.shape[2]
         self.unsteered = unsteered or drive
         drive = drive if self.factor == 1 else drive.enlarged(label_map)
@@ -201,7 +203,8 @@ class KeyFrame:
             shown, maps = (share > 0.5).float(), coarse_labels(maps, factor)
             start = F.avg_pool2d(start, factor)
         # Where a refiner trusts what it is told to be hidden, there is the colour of its class.
-        guess = spread_colours(seen, maps, shown)
+        classes = torch.zeros_like(maps) if self.is_blind else maps
+        guess = spread_colours(seen, classes, shown)
         painted, logits = refine(guess.to(frame.dtype), shown, maps, start)
         if factor > 1:
             painted = F.interpolate(painted, scale_factor=factor, mode="bilinear")
