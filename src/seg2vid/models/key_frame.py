@@ -86,7 +86,8 @@ class KeyFrame:
         scene = drive.scene
         if drive.has_ground and shadows:
             rows, depth = add_shadows(scene.rows, label_map, scene.inverse_depth, drive.ground)
-            surfaces = surface_ids(label_map, rows)
+            is_shadow = rows != scene.rows
+            surfaces = torch.where(is_shadow, surface_ids(label_map, rows), scene.surfaces)
             scene = replace(scene, inverse_depth=depth, rows=rows, surfaces=surfaces)
         self.drive = replace(drive, scene=replace(scene, owners=owners_of(scene)))
         self.painted: list[Painted] = []
