@@ -45,7 +45,8 @@ def flow_of(name: str, number: int) -> np.ndarray:
 
 
 def test_one_car_stands_while_the_others_go() -> None:
-    assert np.abs(flow_of("stopped.mp4", 8)).max() == 0
+    # On an outline a pixel may show the one beside it.
+    assert np.abs(flow_of("stopped.mp4", 8)).max() < 0.01
     assert np.abs(flow_of("stopped.mp4", 6)).max() > 1
 
 
