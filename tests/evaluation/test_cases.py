@@ -119,7 +119,7 @@ def test_clips_of_the_official_cityscapes_begin_with_frame_twenty(
     expected = r"a label map of frame 19, counted from 0, of every .*; got none for lindau_"
     with pytest.raises(MediaError, match=expected):
         Cases(protocol, tmp_path)
-    with pytest.raises(Seg2VidError, match=r"clips for .*-v1; got none; check --data"):
+    with pytest.raises(Seg2VidError, match=r"clips for .*-v2; got none; check --data"):
         Cases(replace(protocol, split="test"), tmp_path)
 
 
