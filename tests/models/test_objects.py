@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from seg2vid.geometry import Scene
 from seg2vid.models.depth import Depth
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, enlarge_labels, find_objects
 from seg2vid.models.objects import add_shadows, hold_together, part_objects, rows_of
-from seg2vid.structures import Camera
+from seg2vid.structures import Camera, ScenePaths
 
 HEIGHT, WIDTH = 64, 128
 FOREGROUND = (11, 12, 13, 15)
@@ -139,7 +140,11 @@ def test_the_ground_before_a_foot_goes_with_the_object() -> None:
     rows[:, 34:48, 80:84] = 2
     label_map[rows == 2], depth = RIDER, depth.masked_fill(rows == 2, 21 / 130 / 1.5)
     label_map[:, 49, 80:84] = wall
-    shaded, raised = add_shadows(rows, label_map, depth, (road, pavement))
+    ways = torch.zeros(1, MAX_OBJECTS, 2, 3)
+    ways[0, :2, 1, 0] = 4
+    paths = ScenePaths(torch.zeros(1, 2, 4), ways, torch.zeros(1, MAX_OBJECTS, 2))
+    scene = Scene(depth, rows, label_map, CAMERA, paths)
+    shaded, raised = add_shadows(scene, label_map, (road, pavement))
     expected = rows.clone()
     away = 1.5 * 130 / (row - 27).clamp(min=1)
     near = (row >= 56) & (away[:, 56:57] - away < 1)
@@ -152,4 +157,7 @@ def test_the_ground_before_a_foot_goes_with_the_object() -> None:
     is_shadow = expected != rows
     torch.testing.assert_close(raised[is_shadow], 1.03 * depth[is_shadow])
     assert torch.equal(raised[~is_shadow], depth[~is_shadow])
-    assert torch.equal(add_shadows(rows, label_map, depth, ())[0], rows)
+    assert torch.equal(add_shadows(scene, label_map, ())[0], rows)
+    ways[0, 1, 1, 0] = 2.4
+    stands = add_shadows(scene, label_map, (road, pavement))[0]
+    assert torch.equal(stands, torch.where(is_shadow & (expected == 2), 0, expected)), "parked"

@@ -85,7 +85,7 @@ class KeyFrame:
         drive = drive if self.factor == 1 else drive.enlarged(label_map)
         scene = drive.scene
         if drive.has_ground and shadows:
-            rows, depth = add_shadows(scene.rows, label_map, scene.inverse_depth, drive.ground)
+            rows, depth = add_shadows(scene, label_map, drive.ground)
             is_shadow = rows != scene.rows
             surfaces = torch.where(is_shadow, surface_ids(label_map, rows), scene.surfaces)
             scene = replace(scene, inverse_depth=depth, rows=rows, surfaces=surfaces)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from seg2vid.geometry import AROUND, rays_of
+from seg2vid.geometry import AROUND, Scene, rays_of
 from seg2vid.models.depth import Depth
 from seg2vid.models.drive import LANE
 from seg2vid.models.layers import MAX_OBJECTS, enlarge_labels, pool_rows, spread_rows
@@ -25,6 +25,8 @@ REACH = 1 / 40
 """Share of the picture's width by which columns to either side count for that distance."""
 SHADOW = 1.0
 """Metres of ground before an object's foot that its shadow takes."""
+GOES = 2.5
+"""Metres that an object goes in all, from which on it takes its shadow along."""
 ABOVE = 1.03
 """How many times nearer than the ground a shadow lies, so that it shows where it comes to."""
 COUNT = MAX_OBJECTS + 1
@@ -102,14 +104,16 @@ def part_objects(objects: Objects, rows: Labels, depth: Depth) -> Objects:
 
 
 def add_shadows(
-    rows: Labels, label_map: Labels, inverse_depth: InverseDepth, ground: tuple[int, ...]
+    scene: Scene, label_map: Labels, ground: tuple[int, ...]
 ) -> tuple[Labels, InverseDepth]:
-    """Return ``rows`` with the ground before the foot of each object, where its shadow lies, and
-    the depth with that a little above the ground.
+    """Return the rows of a ``scene`` with the ground before the foot of each object that goes far,
+    where its shadow lies, and the depth with that a little above the ground.
 
     A shadow that stayed on the road would be drawn out, and what is painted behind an object that
     drives ahead would be as dark.
     """
+    rows, inverse_depth = scene.rows, scene.inverse_depth
+    goes = scene.paths.objects[:, :, -1, :2].norm(dim=-1) > GOES
     is_ground = torch.isin(label_map, label_map.new_tensor(ground)) & (rows == 0)
     row = torch.arange(rows.shape[1], device=rows.device).view(1, -1, 1).expand_as(rows)
     # The last row above a pixel that is no ground, and the one below that. Under a car one may see
@@ -119,7 +123,9 @@ def add_shadows(
     away = 1 / inverse_depth.clamp(min=1e-3)
     foot = torch.minimum(away.gather(1, above), away.gather(1, below))
     is_near = foot - away < SHADOW
-    shaded = torch.where(is_ground & is_near, rows.gather(1, above), rows)
+    owner = rows.gather(1, above)
+    goes = F.pad(goes, (1, 0)).gather(1, owner.flatten(1)).view_as(owner)
+    shaded = torch.where(is_ground & is_near & goes, owner, rows)
     return shaded, torch.where(shaded == rows, inverse_depth, ABOVE * inverse_depth)
 
 

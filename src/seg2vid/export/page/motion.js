@@ -53,7 +53,7 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
     paths.camera.fill(0);
     paths.objects.fill(0);
   }
-  const shaded = model.hasGround ? addShadows(rows, labels, depth, model) : { rows, depth };
+  const shaded = model.hasGround ? addShadows(rows, labels, depth, paths, model) : { rows, depth };
   const surfaces = Int32Array.from(labels, (id, pixel) => id * ROWS + shaded.rows[pixel]);
   const planes = surfacePlanes(shaded.depth, surfaces, camera, width, height);
   const owners = findOwners(surfaces, width, height);

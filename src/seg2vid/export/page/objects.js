@@ -10,6 +10,7 @@ const LENGTHS = 1.4;
 const LONG = 0.1;
 const REACH = 1 / 40;
 const SHADOW = 1;
+const GOES = 2.5;
 const ABOVE = 1.03;
 
 /**
@@ -103,11 +104,16 @@ export function partObjects(objects, rows, depth, camera, width) {
 }
 
 /**
- * Return rows with the ground before the foot of each object, where its shadow lies, and the depth
- * with that a little above the ground.
+ * Return rows with the ground before the foot of each object that goes far, where its shadow lies,
+ * and the depth with that a little above the ground.
  */
-export function addShadows(rows, labels, depth, model) {
+export function addShadows(rows, labels, depth, paths, model) {
   const { width, height } = model;
+  const { objects, steps } = paths;
+  const goes = (row) => {
+    const last = 3 * (row * steps - 1);
+    return row > 0 && Math.hypot(objects[last], objects[last + 1]) > GOES;
+  };
   const ground = new Set(model.ground);
   const away = (pixel) => Math.fround(1 / Math.max(depth[pixel], Math.fround(1e-3)));
   const shaded = rows.slice();
@@ -122,7 +128,7 @@ export function addShadows(rows, labels, depth, model) {
       }
       const below = Math.min(Math.floor(above / width) + 1, height - 1) * width + x;
       const foot = Math.min(away(above), away(below));
-      if (Math.fround(foot - away(pixel)) >= SHADOW || !rows[above]) continue;
+      if (Math.fround(foot - away(pixel)) >= SHADOW || !goes(rows[above])) continue;
       shaded[pixel] = rows[above];
       lifted[pixel] = Math.fround(ABOVE) * depth[pixel];
     }
