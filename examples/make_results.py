@@ -34,11 +34,11 @@ BEST = "LPIPS, best of n"
 
 
 def newest() -> list[Path]:
-    """Return the newest report of each protocol."""
+    """Return the newest report of each protocol, whatever its version."""
     found: dict[str, Path] = {}
     paths = (REPOSITORY / "docs" / "results").glob("*.json")
     for path in sorted(paths, key=lambda path: read_report(path)["provenance"]["time"]):
-        found[read_report(path)["protocol"]["name"]] = path
+        found[read_report(path)["protocol"]["name"].rpartition("-v")[0]] = path
     return [found[name] for name in sorted(found)]
 
 
