@@ -17,6 +17,7 @@ from seg2vid.models.depth import (
     Depth,
     DepthNetwork,
     find_horizon,
+    lowest_sky,
     own_car,
     stand,
     stand_up,
@@ -168,6 +169,23 @@ def test_the_road_tells_where_the_horizon_is(horizon: float) -> None:
     assert find_horizon(ragged, road).isnan().all()
     both = find_horizon(torch.cat((labels, narrow)), road)
     assert not both[0].isnan() and both[1].isnan(), "sample by sample"
+
+
+def test_the_horizon_is_no_higher_than_the_sky_reaches(decoder: MotionDecoder) -> None:
+    """A wide road, whose edges are beside the picture; then a speck, and a puddle on the road."""
+    road = (SPACE.names.index("road"),)
+    labels = torch.full((1, 64, 128), 8)
+    labels[:, :38, 40:], labels[:, 42:] = SKY, 0
+    assert find_horizon(labels, road).isnan().all()
+    assert abs(float(lowest_sky(labels, SKY, road)) - (38 / 64 + 0.02)) < 1e-6
+    speck, puddle = labels.clone(), labels.clone()
+    speck[:, 40, 60:64], puddle[:, 50, 40:90] = SKY, SKY
+    assert torch.equal(lowest_sky(speck, SKY, road), lowest_sky(labels, SKY, road))
+    assert lowest_sky(puddle, SKY, road).isnan().all()
+    assert lowest_sky(torch.full_like(labels, 8), SKY, road).isnan().all()
+    with torch.no_grad():
+        low, high = (decoder.depth(picture(), one) for one in (labels, puddle))
+    assert float((low.camera.centre - high.camera.centre)[0, 1]) > 5
 
 
 def test_a_picture_whose_horizon_is_low_is_looked_at_raised(decoder: MotionDecoder) -> None:

@@ -34,6 +34,10 @@ HORIZON = 0.45
 """Usual row of the horizon in picture heights."""
 LOW = 0.54
 """Horizon from which on a picture is raised before it is looked at."""
+SEEN = 0.05
+"""Share of a row from which on a class counts as seen there."""
+BEYOND = 0.02
+"""Share of the height by which hills and houses at the horizon rise above it."""
 STRAIGHT = 0.1
 """Share of the road's width by which half of its rows may miss a line."""
 NARROWEST = 4.5
@@ -117,17 +121,18 @@ class DepthNetwork(nn.Module):
 
         Of a camera that looks up more than those of the training did, the network is shown the
         picture raised, so that the horizon is at its usual place: where that was, by the
-        ``horizon`` as a share of the height, or else by the road's edges.
+        ``horizon`` as a share of the height, or else by the edges of the road and by the sky.
         """
         batch, height, width = label_map.shape
         if picture is None:
             picture = self.embedding.table.new_zeros(batch, 3, height, width)
         if self.training or not self.road:
-            cells = torch.zeros(batch, dtype=torch.long, device=label_map.device)
-        else:
-            cells = _cells_down(
-                find_horizon(label_map, self.road) if horizon is None else horizon, height
-            )
+            horizon = torch.zeros(batch, device=label_map.device)
+        elif horizon is None:
+            horizon = find_horizon(label_map, self.road)
+            if self.sky is not None:
+                horizon = horizon.fmax(lowest_sky(label_map, self.sky, self.road))
+        cells = _cells_down(horizon, height)
         rows = 2**EIGHTH * cells
         raised = _shift(label_map.unsqueeze(1), rows).squeeze(1)
         feet = stand(raised, self.ground)
@@ -195,6 +200,21 @@ def find_horizon(label_map: Labels, road: tuple[int, ...]) -> Float[Tensor, " ba
     is_line = misses < STRAIGHT * wide.nanmedian(1).values
     is_line &= (slope >= NARROWEST) & (has_edges.sum(1) >= height // 12)
     return torch.where(is_line, meets / height, torch.nan)
+
+
+def lowest_sky(label_map: Labels, sky: int, road: tuple[int, ...]) -> Float[Tensor, " batch"]:
+    """Return how far down the sky reaches, as a share of the height: the horizon is no higher.
+
+    Nan where none is, and where it reaches below the beginning of the road: that is no sky.
+    """
+    height = label_map.shape[1]
+    row = torch.arange(height, device=label_map.device, dtype=torch.float32)
+    is_road = torch.isin(label_map, label_map.new_tensor(road))
+    has_sky, has_road = (part.float().mean(2) >= SEEN for part in (label_map == sky, is_road))
+    lowest = torch.where(has_sky, row + 1, -torch.inf).amax(1)
+    begins = torch.where(has_road, row, torch.inf).amin(1)
+    is_sky = has_sky.any(1) & (lowest <= begins)
+    return torch.where(is_sky, lowest / height + BEYOND, torch.nan)
 
 
 def _cells_down(horizon: Float[Tensor, " batch"], height: int) -> Int[Tensor, " batch"]:

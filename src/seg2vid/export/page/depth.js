@@ -6,6 +6,8 @@ import { clamp, round } from "./scene.js";
 const SPREAD = 6;
 const HORIZON = 0.45;
 const LOW = 0.54;
+const SEEN = 0.05;
+const BEYOND = 0.02;
 const STRAIGHT = 0.1;
 const NARROWEST = 4.5;
 
@@ -16,7 +18,8 @@ const NARROWEST = 4.5;
 export async function seeDepth(boxes, model, picture, labels, known, horizon) {
   const { width, height } = model;
   const pixels = width * height;
-  const cells = cellsDown(horizon ?? findHorizon(labels, model), height);
+  const told = [findHorizon(labels, model), lowestSky(labels, model)].filter((one) => one > 0);
+  const cells = cellsDown(horizon ?? Math.max(...told), height);
   const rows = CELL * cells;
   const raised = shifted(labels, rows, width, height);
   const shown = shifted(picture, rows, width, height);
@@ -73,6 +76,20 @@ export function findHorizon(labels, model) {
   const misses = median(lines.map(([y, wide]) => Math.abs(wide - slope * (y - meets))));
   const isLine = misses < STRAIGHT * median(lines.map(([, wide]) => wide)) && slope >= NARROWEST;
   return isLine && lines.length >= Math.floor(height / 12) ? meets / height : NaN;
+}
+
+/** Return how far down the sky reaches, as a share of the height; NaN where that tells nothing. */
+function lowestSky(labels, model) {
+  const { width, height } = model;
+  const road = new Set(model.road);
+  let [lowest, begins] = [-Infinity, Infinity];
+  for (let y = 0; y < height; y++) {
+    const line = labels.subarray(y * width, (y + 1) * width);
+    const seen = (fits) => line.reduce((sum, id) => sum + (fits(id) ? 1 : 0), 0) / width >= SEEN;
+    if (seen((id) => id === model.sky)) lowest = y + 1;
+    if (begins === Infinity && seen((id) => road.has(id))) begins = y;
+  }
+  return lowest > 0 && lowest <= begins ? lowest / height + BEYOND : NaN;
 }
 
 function median(values) {
