@@ -139,7 +139,9 @@ def test_what_is_painted_stays_marked(video: GeneratedVideo) -> None:
     assert torch.equal(video.painted[:, :9] > 0.5, hidden[:, :9])
     key = video.painted[:, 8, 0].long()
     carried = warp_labels(key, video.motion.backward_flow[:, 9]) > 0
-    assert carried.any() and torch.equal(video.painted[:, 9, 0] > 0.5, carried | hidden[:, 9, 0])
+    # With a hole, what was stained beside it is painted.
+    painted = hidden[:, 9, 0] | (video.motion.source[:, 9] < 0)
+    assert carried.any() and torch.equal(video.painted[:, 9, 0] > 0.5, carried | painted)
 
 
 def test_kitti_flow_is_that_of_the_video(video: GeneratedVideo, tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_control_videos_are_in_the_colours_of_others(video: GeneratedVideo, tmp_
     # The first entries of ADE20K's palette that are met here: sky, and the road.
     assert np.abs(seg[0, 4, 64].astype(int) - (6, 230, 230)).max() < 12
     assert np.abs(seg[0, 58, 20].astype(int) - (140, 140, 140)).max() < 12
-    assert (depth[0, :12] < 12).all() and depth[:, 50:].max() > 220, "far is black, near is white"
+    assert (depth[0, :12] < 12).all() and depth[:, 50:].max() > 190, "far is black, near is white"
     assert np.abs(depth[..., 0].astype(int) - depth[..., 2]).max() < 12, "grey"
     assert np.abs(flow[0].astype(int) - flow[1]).mean() < 4, "the first is that of the second"
     assert flow.min(axis=(1, 2, 3)).max() < 128, "each is scaled by its own largest motion"

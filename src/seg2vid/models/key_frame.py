@@ -287,12 +287,15 @@ def _without(
     reach: int,
 ) -> tuple[Int[Tensor, "height width"], Bool[Tensor, "height width"]]:
     """Let a hole grow into objects beside it; return the labels, and what is hidden then."""
-    labels = torch.where(bare, label_map + 1, 0)[None, None].float()
+    # The pixel of the hole, counted from 1, whose label each takes.
+    own = torch.arange(1, bare.numel() + 1, device=bare.device, dtype=torch.float32)
+    origin = torch.where(bare, own.view_as(bare), 0)[None, None]
     for _ in range(reach):
-        grown = F.max_pool2d(labels, 3, 1, 1)
-        labels = torch.where((labels == 0) & is_object, grown, labels)
-    labels = labels[0, 0].long()
-    return torch.where(labels > 0, labels - 1, label_map), labels > 0
+        grown = F.max_pool2d(origin, 3, 1, 1)
+        origin = torch.where((origin == 0) & is_object, grown, origin)
+    origin = origin[0, 0].long()
+    labels = label_map.flatten()[(origin - 1).clamp(min=0)]
+    return torch.where(origin > 0, labels, label_map), origin > 0
 
 
 def _fill(

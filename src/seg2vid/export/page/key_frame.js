@@ -104,6 +104,7 @@ export class KeyFrame {
     const isObject = (pixel) => this.drive.rows[Math.max(frame.moved.source[pixel], 0)] > 0;
     const hidden = frame.hidden.slice();
     const labels = frame.labels.slice();
+    const origin = Int32Array.from(labels, (_, pixel) => pixel); // whose label each takes
     let edge = [];
     hidden.forEach((one, pixel) => one && edge.push(pixel));
     for (let step = 0; step < CLEAR; step++) {
@@ -111,10 +112,12 @@ export class KeyFrame {
       for (const pixel of edge) {
         for (const other of around(pixel, width, height)) {
           if (hidden[other] || !isObject(other)) continue;
-          grown.set(other, Math.max(grown.get(other) ?? 0, labels[pixel]));
+          grown.set(other, Math.max(grown.get(other) ?? 0, origin[pixel]));
         }
       }
-      for (const [pixel, label] of grown) [hidden[pixel], labels[pixel]] = [1, label];
+      for (const [pixel, from] of grown) {
+        [hidden[pixel], origin[pixel], labels[pixel]] = [1, from, labels[from]];
+      }
       edge = [...grown.keys()];
     }
     return { labels, hidden };
