@@ -101,7 +101,7 @@ def test_our_own_follows_the_clip_and_comes_back(weights: Path) -> None:
 def test_a_file_without_a_segmenter_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_checkpoint(path, {}, ModelConfig(label_space=SPACE.to_dict()), {})
-    with pytest.raises(ModelError, match=r"tensors of segmenter; got missing \['down"):
+    with pytest.raises(ModelError, match=r"tensors of segmenter; got missing \['across"):
         get_label_teacher(str(path))
     with pytest.raises(ModelError, match=r"weight file at .*; got no such file"):
         get_label_teacher(str(tmp_path))
