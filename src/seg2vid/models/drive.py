@@ -179,9 +179,9 @@ def keep_to_road(
     kept = torch.exp(-time / EASE) if has_begun else torch.zeros_like(time)
     shares = rates.new_tensor(BENDS).view(-1, 1, 1, 1)
     bends = rates[..., 1:3] * torch.lerp(shares, torch.ones_like(shares), kept.unsqueeze(1))
-    same = (part.expand(len(BENDS), -1, -1, -1) for part in (rates[..., :1], rates[..., 3:]))
-    forward, pitch = same
-    ways = way_of(torch.cat((forward, bends, pitch), -1), 1.0)
+    bent = rates.expand(len(BENDS), -1, -1, -1).clone()
+    bent[..., 1:3] = bends
+    ways = way_of(bent, 1.0)
     # Where it points to from each place of its way.
     forward, rightward, turn, _ = ways.unbind(-1)
     ahead = (forward + AHEAD * turn.cos()).clamp(min=1.0)

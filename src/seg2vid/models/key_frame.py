@@ -130,7 +130,7 @@ class KeyFrame:
         maps = self.label_map.expand(len(times), -1, -1)
         label_maps = warp_labels(maps, motion.backward_flow[0])
         hidden = moved.source[0] < 0
-        # Beside a hole, what it stained that has left it is painted with it.
+        # Beside a hole, pixels that were stained by what has left it are painted with it.
         stained = self.fringe[moved.source[0].clamp(min=0)] & self._grown(hidden) & ~hidden
         motion = replace(motion, source=torch.where(stained, -1, moved.source))
         hidden = hidden | stained
@@ -167,8 +167,8 @@ class KeyFrame:
         # What lies behind, not what the key frame shows where its plane goes on: the thing itself.
         behind = self.label_map[0].flatten()[moved.behind[0, time]]
         label_map = torch.where(bare, behind, label_map)
-        is_object = scene.rows.flatten()[moved.source[0, time].clamp(min=0)] > 0
-        is_object &= ~bare
+        source = moved.source[0, time]
+        is_object = (scene.rows.flatten()[source.clamp(min=0)] > 0) & (source >= 0) & ~bare
         painted, label_map = self._paint(refine, frame[None], label_map, bare, behind, is_object)
         frame = torch.where(bare, painted[0].to(frame.dtype), frame)
         pixels = bare.flatten().nonzero().squeeze(1)

@@ -33,7 +33,7 @@ export class KeyFrame {
       }
       const picture = warpBicubic(this.picture, flow, model.width, model.height);
       const labels = warpLabels(this.labels, flow, model.width, model.height);
-      // Beside a hole, what it stained that has left it is painted with it.
+      // Beside a hole, pixels that were stained by what has left it are painted with it.
       const hole = Uint8Array.from(moved.source, (source) => (source < 0 ? 1 : 0));
       const beside = grown(hole, model.width, model.height);
       const stained = hole.map((one, pixel) =>
@@ -101,7 +101,7 @@ export class KeyFrame {
   /** Let a hole grow into objects beside it; return the labels, and what is hidden then. */
   without(frame) {
     const { width, height } = this.model;
-    const isObject = (pixel) => this.drive.rows[Math.max(frame.moved.source[pixel], 0)] > 0;
+    const isObject = (pixel) => this.drive.rows[frame.moved.source[pixel]] > 0;
     const hidden = frame.hidden.slice();
     const labels = frame.labels.slice();
     const origin = Int32Array.from(labels, (_, pixel) => pixel); // whose label each takes
