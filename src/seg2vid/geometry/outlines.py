@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.geometry.scene import Scene
@@ -12,6 +12,27 @@ SPOTS = 4
 """Spots in a row of a pixel; each of them belongs to one surface."""
 
 Owners = Int[Tensor, "batch tall wide"]
+
+
+def dilate(
+    values: Shaped[Tensor, "*rest height width"], rows: int, columns: int
+) -> Shaped[Tensor, "*rest height width"]:
+    """Return the greatest value within so many ``rows`` and ``columns`` of each pixel.
+
+    Maxima over spans that double, a hundred times faster on a CPU than to pool.
+    """
+    least: float = 0
+    if values.dtype != torch.bool:
+        least = (torch.finfo if values.is_floating_point() else torch.iinfo)(values.dtype).min
+    for axis, reach in ((-2, rows), (-1, columns)):
+        values = F.pad(values, (0, 0, reach, reach) if axis == -2 else (reach, reach), value=least)
+        span = 1
+        while span <= 2 * reach:
+            step = min(span, 2 * reach + 1 - span)
+            size = values.shape[axis] - step
+            values = torch.maximum(values.narrow(axis, 0, size), values.narrow(axis, step, size))
+            span += step
+    return values
 
 
 def owners_of(scene: Scene) -> Owners:
@@ -39,8 +60,7 @@ def find_owners(surfaces: Labels, spots: int = SPOTS) -> Owners:
         is_edge.narrow(axis, 0, size - 1).logical_or_(differs)
         is_edge.narrow(axis, 1, size - 1).logical_or_(differs)
     # Where neighbours are alike, those across a corner may not be.
-    is_edge = F.max_pool2d(is_edge.float(), 3, 1, 1) > 0
-    sample, row, column = is_edge.nonzero().unbind(1)
+    sample, row, column = dilate(is_edge, 1, 1).nonzero().unbind(1)
     if spots == 1 or not len(sample):
         return owners
     steps = torch.arange(-1, 2, device=device)
@@ -49,10 +69,16 @@ def find_owners(surfaces: Labels, spots: int = SPOTS) -> Owners:
     around = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
     ids = surfaces.flatten(1)[sample[:, None], around]
     weights, distances = _around_spots(spots, device)
-    same = (ids[:, :, None] == ids[:, None, :]).float()
-    votes = 2 * (same @ weights) + same[:, 4, :, None]
-    is_chosen = votes == votes.amax(1, keepdim=True)
-    nearest = distances.expand_as(votes).masked_fill(~is_chosen, torch.inf).argmin(1)
+    # Whole numbers below 2^24, which are exact: votes first, then the nearest, then the first.
+    rank = distances.argsort(dim=0, stable=True).argsort(dim=0)
+    nearest = torch.zeros(len(ids), spots**2, dtype=torch.long, device=device)
+    most = torch.full_like(nearest, -1, dtype=weights.dtype)
+    for one in range(9):
+        same = (ids == ids[:, one : one + 1]).float()
+        votes = 2 * (same @ weights) + same[:, 4:5]
+        score = 16 * votes - rank[one]
+        nearest = torch.where(score > most, one, nearest)
+        most = torch.maximum(score, most)
     of_row = torch.arange(spots, device=device)
     tall = (spots * row[:, None] + of_row)[:, :, None].expand(-1, -1, spots)
     wide = (spots * column[:, None] + of_row)[:, None, :].expand(-1, spots, -1)

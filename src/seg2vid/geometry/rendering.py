@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seg2vid.geometry.moments import Indices, Moments, lay_out
+from seg2vid.geometry.outlines import dilate
 from seg2vid.geometry.scene import MovedScene, Scene, surface_planes
 from seg2vid.geometry.sources import find_sources, still_seen
 from seg2vid.structures import Flows, Motion
@@ -69,11 +70,11 @@ def stands_before(scene: Scene) -> Bool[Tensor, "batch height width"]:
     is as narrow as a pole, unless all beside it is nearer.
     """
     reach = EDGE * scene.detail
-    farthest = -F.max_pool2d(-scene.inverse_depth, (1, 2 * reach + 1), 1, (0, reach))
+    farthest = -dilate(-scene.inverse_depth, 0, reach)
     is_edge = scene.inverse_depth > NEARER * farthest
-    edges = F.pad(scene.surfaces.diff(dim=2) != 0, (reach, reach)).float()
+    edges = F.pad(scene.surfaces.diff(dim=2) != 0, (reach + 1, reach)).cumsum(2)
     # Between a pixel and the next so many to its left, and to its right.
-    ends = F.max_pool2d(edges, (1, reach), 1) > 0
+    ends = edges[..., reach:] > edges[..., :-reach]
     width = scene.surfaces.shape[2]
     is_narrow = ends[..., :width] & ends[..., reach : reach + width]
     return (scene.rows > 0) | is_edge | (is_narrow & (scene.inverse_depth > farthest))

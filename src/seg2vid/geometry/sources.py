@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.geometry.moments import LOW_WORD, NEAREST, REACH, Indices, Landed, Moments, depth_key
+from seg2vid.geometry.outlines import dilate
 
 Cells = list[Int[Tensor, "time _ _"]]
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
@@ -287,9 +288,8 @@ def _close_cracks(moments: Moments, start: Indices, own: Indices, reach: int) ->
     around = (tall[..., :-2] + tall[..., 1:-1] + tall[..., 2:]).flatten()
     is_crack = around > 5
     if reach:
-        window = (2 * reach + 1, 1, reach)
-        closed = 1 - F.max_pool2d(1 - F.max_pool2d(shows.float(), *window), *window)
-        is_crack |= (closed.flatten() > 0.5) & (around > 0)
+        closed = ~dilate(~dilate(shows, reach, reach), reach, reach)
+        is_crack |= closed.flatten() & (around > 0)
     crack = ((own < 0) & is_crack).nonzero().squeeze(1)
     pixel = crack % (height * width)
     row, column = pixel // width, pixel % width

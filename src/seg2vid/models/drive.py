@@ -10,6 +10,7 @@ from torch import Tensor
 from seg2vid.geometry import (
     MovedScene,
     Scene,
+    dilate,
     enlarge_scene,
     move_scene,
     rates_of,
@@ -81,8 +82,7 @@ class Drive(Carrier):
         factor = label_map.shape[2] // self.scene.rows.shape[2]
         rows = self.scene.rows
         # An object's pixels, and where its outline has moved those beside.
-        near = F.max_pool2d(rows.float(), 3, 1, 1).long()
-        rows = torch.where(rows > 0, rows, near)
+        rows = torch.where(rows > 0, rows, dilate(rows, 1, 1))
         is_foreground = torch.isin(label_map, label_map.new_tensor(self.foreground))
         rows = torch.where(is_foreground, enlarge_labels(rows, factor), 0)
         scene = enlarge_scene(self.scene, rows, surface_ids(label_map, rows))

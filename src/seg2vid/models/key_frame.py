@@ -20,6 +20,7 @@ from seg2vid.geometry import (
     MovedScene,
     Points,
     Scene,
+    dilate,
     lift_points,
     move_points,
     move_scene,
@@ -146,7 +147,7 @@ class KeyFrame:
     def _grown(self, mask: Bool[Tensor, "time height width"]) -> Bool[Tensor, "time height width"]:
         """Return a mask with all that is within reach of a fringe of it."""
         reach = FRINGE * self.factor
-        return F.max_pool2d(mask.float(), 2 * reach + 1, 1, reach) > 0
+        return dilate(mask, reach, reach)
 
     def _finish(
         self,
@@ -288,12 +289,10 @@ def _without(
 ) -> tuple[Int[Tensor, "height width"], Bool[Tensor, "height width"]]:
     """Let a hole grow into objects beside it; return the labels, and what is hidden then."""
     # The pixel of the hole, counted from 1, whose label each takes.
-    own = torch.arange(1, bare.numel() + 1, device=bare.device, dtype=torch.float32)
-    origin = torch.where(bare, own.view_as(bare), 0)[None, None]
+    own = torch.arange(1, bare.numel() + 1, device=bare.device)
+    origin = torch.where(bare, own.view_as(bare), 0)
     for _ in range(reach):
-        grown = F.max_pool2d(origin, 3, 1, 1)
-        origin = torch.where((origin == 0) & is_object, grown, origin)
-    origin = origin[0, 0].long()
+        origin = torch.where((origin == 0) & is_object, dilate(origin, 1, 1), origin)
     labels = label_map.flatten()[(origin - 1).clamp(min=0)]
     return torch.where(origin > 0, labels, label_map), origin > 0
 

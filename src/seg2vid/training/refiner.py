@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seg2vid.geometry import move_scene
+from seg2vid.geometry import dilate, move_scene
 from seg2vid.labels.convert import one_hot
 from seg2vid.models.animator import Animator
 from seg2vid.models.judges.perceptual import shifted_distance
@@ -167,8 +167,8 @@ class RefinerStage(Stage):
         picture = backward_warp(photo, backward, mode="bicubic").clamp(0, 1)
         warped = backward_warp(picture, forward, mode="bicubic").clamp(0, 1)
         # Specks are filled from around in use, and not painted.
-        core = 1 - F.max_pool2d(motion.forward_visible[:, 0], 3, 1, 1)
-        hidden = F.max_pool2d(core, 3, 1, 1)
+        core = 1 - dilate(motion.forward_visible[:, 0], 1, 1)
+        hidden = dilate(core, 1, 1)
         read = warp_labels(warp_labels(label_map, backward), forward)
         labels = torch.where(hidden[:, 0] > 0, read, label_map)
         return Uncovered(picture, warped, labels, 1 - hidden)
