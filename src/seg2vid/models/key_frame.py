@@ -41,6 +41,7 @@ Refine = Callable[[Pictures, Mask, Labels, Pictures], tuple[Pictures, Tensor | N
 FRINGE = 2
 """Pixels beside an edge that have taken on some of the colour of what stands before them, at the
 networks' size."""
+TORN = 2.5
 CLEAR = 8
 """Pixels beside a hole in which the painter is shown no object, at the networks' size."""
 BARE = 0.002
@@ -142,6 +143,7 @@ class KeyFrame:
                 frames[time], classes = self._finish(refine, scene, moved, time, *shown)
                 # Whatever its colour, what a stained pixel shows is known.
                 label_maps[time] = torch.where(stained[time], label_maps[time], classes)
+        frames = _soften(frames, moved.source[0], self.factor)
         return Animation(motion, warped, frames.unsqueeze(0), label_maps=label_maps.unsqueeze(0))
 
     def _grown(self, mask: Bool[Tensor, "time height width"]) -> Bool[Tensor, "time height width"]:
@@ -268,6 +270,22 @@ class KeyFrame:
         bare = hidden.flatten().clone()
         bare[shown] = False
         return frame.unflatten(1, (height, width)), label_map.view_as(hidden), bare.view_as(hidden)
+
+
+def _soften(
+    frames: Pictures, source: Int[Tensor, "time height width"], factor: int
+) -> Pictures:
+    """Mix colours across outlines as a camera does, where two parts of a key frame now meet."""
+    width = source.shape[2]
+    place = torch.stack((source // width, source % width, (source < 0) * 4 * TORN * factor))
+    torn = torch.zeros_like(source, dtype=torch.bool)
+    for axis in (1, 2):
+        size = source.shape[axis] - 1
+        gap = (place.diff(dim=axis + 1).abs() > TORN * factor).any(0)
+        torn.narrow(axis, 0, size).logical_or_(gap)
+        torn.narrow(axis, 1, size).logical_or_(gap)
+    near = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 2, 1)
+    return torch.where(torn.unsqueeze(1), F.avg_pool2d(near, 2, 1), frames)
 
 
 def _halving(count: int) -> Iterator[int]:
