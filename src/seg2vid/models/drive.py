@@ -136,12 +136,20 @@ def keep_apart(
 ) -> tuple[ScenePaths, Bool[Tensor, "batch object"]]:
     """Let vehicles that the camera would run into drive ahead of it, as they do in traffic.
 
-    Also returns which do. What is ahead in the camera's own lane drives its way and stays in it; a
-    vehicle in the camera's way gets that share of the camera's own way which leaves a gap at the
-    last time.
+    Also returns which do. A vehicle that would drive through another, or through the camera, stands
+    instead. What is ahead in the camera's own lane drives its way and stays in it; a vehicle in the
+    camera's way gets that share of the camera's own way which leaves a gap at the last time.
     """
     camera, objects = paths.camera.unsqueeze(1), paths.objects
     ahead, beside = paths.pivots.unbind(-1)
+    goes = objects[..., -1, :2].norm(dim=-1)
+    places = paths.pivots.unsqueeze(2) + objects[..., :2]
+    others = torch.cat((places, camera[..., :2]), 1)
+    # Of each vehicle, against each of them: the one that goes farther gives way, but to the camera.
+    meets = _passes_through(places, others) & is_vehicle.unsqueeze(2)
+    meets[..., :-1] &= is_vehicle.unsqueeze(1) & (goes.unsqueeze(2) > goes.unsqueeze(1))
+    meets[..., -1] &= (objects[..., -1, 0] < 0) & (ahead > NEAR)
+    objects = torch.where(meets.any(2)[..., None, None], 0.0, objects)
     leads = (is_vehicle & (ahead > NEAR) & (beside.abs() < LANE))[..., None, None]
     driving = torch.cat((objects[..., :1].clamp(min=0), torch.zeros_like(objects[..., 1:])), -1)
     objects = torch.where(leads, driving, objects)
@@ -157,6 +165,16 @@ def keep_apart(
     with_camera[..., 1:] *= leads
     moved = objects[..., :2] + with_camera
     return replace(paths, objects=torch.cat((moved, objects[..., 2:]), -1)), is_in_way
+
+
+def _passes_through(
+    places: Float[Tensor, "batch object step 2"], others: Float[Tensor, "batch other step 2"]
+) -> Bool[Tensor, "batch object other"]:
+    """Return which are once before and once behind which others, and not beside them then."""
+    apart = places.unsqueeze(2) - others.unsqueeze(1)
+    ahead, beside = apart.unbind(-1)
+    has_passed = ahead * ahead[..., :1] < 0
+    return (has_passed & (beside.abs() < LANE)).any(-1)
 
 
 def keep_to_road(
