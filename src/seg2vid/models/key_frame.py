@@ -30,7 +30,7 @@ from seg2vid.geometry import (
 from seg2vid.models.drive import FINENESS, Drive, Times, go_on, motion_of
 from seg2vid.models.layers import coarse_labels, surface_ids
 from seg2vid.models.objects import add_shadows
-from seg2vid.models.refiner import spread_colours
+from seg2vid.models.refiner import match_colours, spread_colours
 from seg2vid.structures import Animation, InverseDepth, Labels, Mask, Pictures
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
 
@@ -172,7 +172,9 @@ class KeyFrame:
         label_map = torch.where(bare, behind, label_map)
         source = moved.source[0, time]
         is_object = (scene.rows.flatten()[source.clamp(min=0)] > 0) & (source >= 0) & ~bare
-        painted, label_map = self._paint(refine, frame[None], label_map, bare, behind, is_object)
+        is_sky = scene.inverse_depth.flatten()[moved.behind[0, time]] == 0
+        hole = (label_map, bare, behind, is_sky & self.drive.has_ground, is_object)
+        painted, label_map = self._paint(refine, frame[None], *hole)
         frame = torch.where(bare, painted[0].to(frame.dtype), frame)
         pixels = bare.flatten().nonzero().squeeze(1)
         points = lift_points(scene, moved, time, pixels)
@@ -191,12 +193,13 @@ class KeyFrame:
         label_map: Int[Tensor, "height width"],
         bare: Bool[Tensor, "height width"],
         behind: Int[Tensor, "height width"],
+        is_sky: Bool[Tensor, "height width"],
         is_object: Bool[Tensor, "height width"],
     ) -> tuple[Pictures, Int[Tensor, "height width"]]:
         """Return the refiner's picture, which it paints on its own grid, and the labels.
 
         Where no object or pole lies ``behind`` none is painted: it would be more of what left the
-        hole. Nothing is void.
+        hole. Nothing is void. The sky is as it is around: a refiner sees walls in what it cannot know.
         """
         shown_labels, hidden = _without(is_object, label_map, bare, CLEAR * self.factor)
         factor, shown, maps = self.factor, (~hidden).float()[None, None], shown_labels[None]
@@ -210,8 +213,12 @@ class KeyFrame:
         classes = torch.zeros_like(maps) if self.is_blind else maps
         guess = spread_colours(seen, classes, shown)
         painted, logits = refine(guess.to(frame.dtype), shown, maps, start)
+        painted = match_colours(painted.float(), guess, 1 - shown)
         if factor > 1:
-            painted = F.interpolate(painted, scale_factor=factor, mode="bilinear")
+            painted, guess = (
+                F.interpolate(one, scale_factor=factor, mode="bilinear") for one in (painted, guess)
+            )
+        painted = torch.where(is_sky, guess, painted)
         if logits is None:
             return painted, label_map
         # Read between the logits, one for each 2 x 2 pixels: outlines without stairs.
@@ -225,6 +232,7 @@ class KeyFrame:
         stuff = scores.index_fill(0, things, -torch.inf)
         may_be_thing = torch.isin(behind[row, column], things)
         classes = torch.where(may_be_thing, scores.argmax(0), stuff.argmax(0))
+        classes = torch.where(is_sky[row, column], behind[row, column], classes)
         return painted, label_map.index_put((row, column), classes)
 
     def _recall(

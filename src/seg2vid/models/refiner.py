@@ -15,6 +15,8 @@ from seg2vid.models.config import RefinerConfig
 from seg2vid.models.layers import LabelEmbedding, upsample
 from seg2vid.structures import Labels, Mask, Pictures
 
+CELL = 8
+"""Pixels of a cell, whose mean colour what is painted takes from around."""
 Stack = Float[Tensor, "frames 3 height width"]
 
 
@@ -98,6 +100,18 @@ def spread_colours(pictures: Pictures, label_maps: Labels, visible: Mask) -> Pic
         wanted = own & ~shown & (weight.amax((2, 3), keepdim=True) > 0)
         filled = torch.where(wanted, _pull_and_push(pictures * weight, weight), filled)
     return filled
+
+
+def match_colours(painted: Pictures, guess: Pictures, hidden: Mask) -> Pictures:
+    """Return what was painted with the colours of a ``guess``, but for what is finer than cells.
+
+    A refiner knows the colours of the streets that it has seen, and others lie around a hole.
+    """
+    size = painted.shape[2:]
+    about = F.avg_pool2d(torch.cat(((guess - painted) * hidden, hidden), 1), CELL)
+    about = F.avg_pool2d(about, 3, 1, 1)
+    off, weight = F.interpolate(about, size, mode="bilinear").split((3, 1), 1)
+    return (painted + off / weight.clamp(min=1e-6)).clamp(0, 1)
 
 
 def _pull_and_push(colours: Pictures, weight: Mask) -> Pictures:
