@@ -293,7 +293,7 @@ def _soften(
         torn.narrow(axis, 0, size).logical_or_(gap)
         torn.narrow(axis, 1, size).logical_or_(gap)
     near = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 2, 1)
-    return torch.where(torn.unsqueeze(1), F.avg_pool2d(near, 2, 1), frames)
+    return torch.lerp(frames, F.avg_pool2d(near, 2, 1), 0.5 * torn.unsqueeze(1))
 
 
 def _halving(count: int) -> Iterator[int]:
