@@ -42,6 +42,7 @@ FRINGE = 2
 """Pixels beside an edge that have taken on some of the colour of what stands before them, at the
 networks' size."""
 TORN = 2.5
+SOFT = 0.75
 CLEAR = 8
 """Pixels beside a hole in which the painter is shown no object, at the networks' size."""
 BARE = 0.002
@@ -293,7 +294,7 @@ def _soften(
         torn.narrow(axis, 0, size).logical_or_(gap)
         torn.narrow(axis, 1, size).logical_or_(gap)
     near = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 2, 1)
-    return torch.lerp(frames, F.avg_pool2d(near, 2, 1), 0.5 * torn.unsqueeze(1))
+    return torch.lerp(frames, F.avg_pool2d(near, 2, 1), SOFT * torn.unsqueeze(1))
 
 
 def _halving(count: int) -> Iterator[int]:

@@ -15,6 +15,7 @@ from seg2vid.models.config import RefinerConfig
 from seg2vid.models.layers import LabelEmbedding, upsample
 from seg2vid.structures import Labels, Mask, Pictures
 
+SHADE = 0.15
 CELL = 8
 """Pixels of a cell, whose mean colour what is painted takes from around."""
 Stack = Float[Tensor, "frames 3 height width"]
@@ -111,7 +112,9 @@ def match_colours(painted: Pictures, guess: Pictures, hidden: Mask) -> Pictures:
     about = F.avg_pool2d(torch.cat(((guess - painted) * hidden, hidden), 1), CELL)
     about = F.avg_pool2d(about, 3, 1, 1)
     off, weight = F.interpolate(about, size, mode="bilinear").split((3, 1), 1)
-    return (painted + off / weight.clamp(min=1e-6)).clamp(0, 1)
+    off = off / weight.clamp(min=1e-6)
+    lighter = off.mean(1, keepdim=True)
+    return (painted + off - lighter.clamp(-SHADE, SHADE)).clamp(0, 1)
 
 
 def _pull_and_push(colours: Pictures, weight: Mask) -> Pictures:
