@@ -35,6 +35,8 @@ AHEAD = 10.0
 """Metres ahead of the camera, where it points, that it drives towards: road, if there is any."""
 BENDS = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Shares of a turn, of which the largest is taken that keeps to the road."""
+CURVES = (0.01, -0.01, 0.02, -0.02, 0.04, -0.04)
+"""Radians a metre by which a drive turns that keeps to the road with no share of its own turn."""
 SLACK = 0.05
 """Share of the way that may lead off the road beyond what the best bend does."""
 EASE = 0.5
@@ -181,13 +183,14 @@ def keep_to_road(
     paths: ScenePaths,
     depth: Depth,
     is_road: Bool[Tensor, "batch height width"],
+    hides_road: Bool[Tensor, "batch height width"],
     step: float,
     *,
     has_begun: bool,
 ) -> ScenePaths:
-    """Let the camera turn no farther than the road that is in the picture does.
+    """Let the camera turn as the road in the picture does, where its own way leads off it.
 
-    Steps are ``step`` seconds apart. A turn that ``has_begun``, as in a scene that goes on, eases.
+    Where something ``hides_road`` there may be some: nothing is left for that. Steps are ``step`` seconds apart. A turn that ``has_begun``, as in a scene that goes on, eases.
     """
     (height, width), rays = is_road.shape[1:], rays_of(depth.camera, *is_road.shape[1:])
     down = rays[:, 1] / depth.inverse_depth.flatten(1).clamp(min=1e-3)
@@ -195,10 +198,13 @@ def keep_to_road(
     rates = rates_of(paths.camera, 1.0)
     time = torch.arange(rates.shape[1], device=rates.device) * step
     kept = torch.exp(-time / EASE) if has_begun else torch.zeros_like(time)
-    shares = rates.new_tensor(BENDS).view(-1, 1, 1, 1)
-    bends = rates[..., 1:3] * torch.lerp(shares, torch.ones_like(shares), kept.unsqueeze(1))
-    bent = rates.expand(len(BENDS), -1, -1, -1).clone()
-    bent[..., 1:3] = bends
+    # Of its own turn less and less; then, in place of that, ever sharper ones of the road.
+    shares, curves = rates.new_zeros(2, len(BENDS) + len(CURVES), 1, 1, 1)
+    shares[: len(BENDS)].flatten().copy_(rates.new_tensor(BENDS))
+    curves[len(BENDS) :].flatten().copy_(rates.new_tensor(CURVES))
+    bent = rates.expand(len(shares), -1, -1, -1).clone()
+    bent[..., 1:3] *= torch.lerp(shares, torch.ones_like(shares), kept.unsqueeze(1))
+    bent[..., 2:3] += curves * (1 - kept).unsqueeze(1) * rates[..., :1]
     ways = way_of(bent, 1.0)
     # Where it points to from each place of its way.
     forward, rightward, turn, _ = ways.unbind(-1)
@@ -209,9 +215,17 @@ def keep_to_road(
     inside = (column >= 0) & (column <= width - 1)
     row, column = (one.nan_to_num(0.0).round().long() for one in (row, column))
     pixel = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-    found = is_road.flatten(1).expand(len(BENDS), -1, -1).gather(2, pixel)
-    score = (found & inside).float().mean(2)
-    best = (score >= score.amax(0) - SLACK).long().argmax(0)
+    score, most = (
+        (part.flatten(1).expand(len(ways), -1, -1).gather(2, pixel) & inside).float().mean(2)
+        for part in (is_road, is_road | hides_road)
+    )
+    own, other = (
+        (part >= part.amax(0) - SLACK).long().argmax(0, keepdim=True)
+        for part in (score[: len(BENDS)], score[len(BENDS) :])
+    )
+    other += len(BENDS)
+    is_off = score.gather(0, other) > most.gather(0, own) + SLACK
+    best = torch.where(is_off, other, own)[0]
     camera = ways[best, torch.arange(len(is_road), device=best.device)]
     return replace(paths, camera=camera)
 

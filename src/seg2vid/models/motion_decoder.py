@@ -181,7 +181,7 @@ class MotionDecoder(nn.Module):
                 step = self.seconds / (self.num_frames * FINENESS)
                 paths = keep_pace(paths, pace, step)
                 is_road = torch.isin(label_map, label_map.new_tensor(self.road))
-                given = paths, seen.depth, is_road, step
+                given = paths, seen.depth, is_road, own | (seen.rows > 0), step
                 paths = keep_to_road(*given, has_begun=velocity is not None)
                 paths, drives = keep_apart(paths, share > 0.5)
                 rest = F.pad(~drives, (1, 0)).gather(1, seen.rows.flatten(1)).view_as(seen.rows)
