@@ -205,7 +205,7 @@ def find_horizon(label_map: Labels, road: tuple[int, ...]) -> Float[Tensor, " ba
 def lowest_sky(label_map: Labels, sky: int, road: tuple[int, ...]) -> Float[Tensor, " batch"]:
     """Return how far down the sky reaches, as a share of the height: the horizon is no higher.
 
-    Nan where none is, and where it reaches below the beginning of the road: that is no sky.
+    No farther than to where the road begins, which mirrors it in puddles. Nan where none is.
     """
     height = label_map.shape[1]
     row = torch.arange(height, device=label_map.device, dtype=torch.float32)
@@ -213,8 +213,7 @@ def lowest_sky(label_map: Labels, sky: int, road: tuple[int, ...]) -> Float[Tens
     has_sky, has_road = (part.float().mean(2) >= SEEN for part in (label_map == sky, is_road))
     lowest = torch.where(has_sky, row + 1, -torch.inf).amax(1)
     begins = torch.where(has_road, row, torch.inf).amin(1)
-    is_sky = has_sky.any(1) & (lowest <= begins)
-    return torch.where(is_sky, lowest / height + BEYOND, torch.nan)
+    return torch.where(has_sky.any(1), lowest.minimum(begins) / height + BEYOND, torch.nan)
 
 
 def _cells_down(horizon: Float[Tensor, " batch"], height: int) -> Int[Tensor, " batch"]:

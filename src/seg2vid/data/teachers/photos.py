@@ -15,6 +15,8 @@ from seg2vid.media.video import Frame
 from seg2vid.tools.computing import Computing
 from seg2vid.tools.errors import MediaError
 
+GROUND = ("road", "sidewalk", "terrain", "ground", "parking")
+"""Classes on which things stand; names as in ``LabelSpace.ids_named``."""
 COMPARED_PIXELS = 1 << 20
 """Pixels at which the probabilities of all classes are compared: more would cost gigabytes."""
 
@@ -25,7 +27,7 @@ def label_photo(
     """Return the id of every pixel and the probability, 0 ... 1, of that class.
 
     Photo and mirror image count alike; of more than a million pixels a smaller picture is labelled.
-    Pixels no surer than ``min_confidence`` are void.
+    What floats in the sky and could not is the sky, see ``clear_sky``. Pixels no surer than ``min_confidence`` are void.
     """
     height, width = photo.shape[:2]
     picture, scale = to_planes(photo)[None], math.sqrt(COMPARED_PIXELS / (height * width))
@@ -35,7 +37,27 @@ def label_photo(
     ids, confidence = label_clip(teacher, picture, min_confidence=min_confidence)
     both = torch.stack((ids.float(), confidence), 1)
     whole = F.interpolate(both, (height, width), mode="nearest-exact")[0].numpy()
-    return whole[0].astype(np.int64), whole[1]
+    return clear_sky(whole[0].astype(np.int64), teacher.space), whole[1]
+
+
+def clear_sky(ids: Ids, space: LabelSpace) -> Ids:
+    """Return a photo's ids with sky in place of ground and foreground that float in it.
+
+    That is what has in its column sky or the picture's edge above it and sky below, where this
+    begins in the upper half: puddles that mirror the sky are farther down. What a glaring sun or
+    grey clouds are taken for would come at the camera.
+    """
+    floating = [*space.ids_named(GROUND), *space.foreground_ids]
+    is_sky, is_other = np.isin(ids, space.ids_named({"sky"})), ~np.isin(ids, floating)
+    height = len(ids)
+    row = np.arange(height)[:, None]
+    above = np.maximum.accumulate(np.where(is_other, row, -1))
+    below = np.minimum.accumulate(np.where(is_other, row, height)[::-1])[::-1]
+    # Beyond the picture's edge above there is sky.
+    sky_above = np.take_along_axis(is_sky, above.clip(min=0), 0) | (above < 0)
+    sky_below = np.take_along_axis(is_sky, below.clip(max=height - 1), 0) & (2 * below <= height)
+    is_cleared = ~is_other & sky_above & sky_below
+    return np.where(is_cleared, next(iter(space.ids_named({"sky"})), space.void_id), ids)
 
 
 def segment_photo(photo: Frame, space: LabelSpace, computing: Computing | None = None) -> Ids:

@@ -89,7 +89,7 @@ function lowestSky(labels, model) {
     if (seen((id) => id === model.sky)) lowest = y + 1;
     if (begins === Infinity && seen((id) => road.has(id))) begins = y;
   }
-  return lowest > 0 && lowest <= begins ? lowest / height + BEYOND : NaN;
+  return lowest > 0 ? Math.min(lowest, begins) / height + BEYOND : NaN;
 }
 
 function median(values) {
