@@ -593,8 +593,7 @@ def test_a_drive_keeps_to_the_road() -> None:
     def kept(rate: float, labels: Tensor | None = None, *, has_begun: bool = False) -> Tensor:
         paths, depth, straight = bending(rate)
         is_road = (straight if labels is None else labels) == road
-        given = paths, depth, is_road, torch.zeros_like(is_road), step
-        return keep_to_road(*given, has_begun=has_begun).camera[0]
+        return keep_to_road(paths, depth, is_road, step, has_begun=has_begun).camera[0]
 
     for rate in (0.0, 0.02, -0.02):
         torch.testing.assert_close(kept(rate), bending(rate)[0].camera[0], atol=1e-4, rtol=0)

@@ -27,20 +27,16 @@ FINENESS = 4
 """Steps of integration in a frame: turning and driving are one movement."""
 LANE = 1.6
 """Metres to either side that the camera's car needs."""
-ROOF = 0.5
-"""Metres from the camera up to the roof of its car."""
 GAP = 7.0
-"""Metres that are left to what is in front, where there were more."""
+"""Metres that are left to a vehicle in front, where there were more."""
 NEAR = 2.5
 """Metres within which a vehicle is beside the camera rather than in front of it."""
 AHEAD = 10.0
 """Metres ahead of the camera, where it points, that it drives towards: road, if there is any."""
 BENDS = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Shares of a turn, of which the largest is taken that keeps to the road."""
-CURVES = (0.01, -0.01, 0.02, -0.02)
+CURVES = (0.01, -0.01, 0.02, -0.02, 0.04, -0.04)
 """Radians a metre by which a drive turns that keeps to the road with no share of its own turn."""
-GAIN = 0.25
-"""Share of the way that it has to win by that: what comes into view has to be painted."""
 SLACK = 0.05
 """Share of the way that may lead off the road beyond what the best bend does."""
 EASE = 0.5
@@ -228,7 +224,7 @@ def keep_to_road(
         for part in (score[: len(BENDS)], score[len(BENDS) :])
     )
     other += len(BENDS)
-    is_off = score.gather(0, other) > most.gather(0, own) + GAIN
+    is_off = score.gather(0, other) > most.gather(0, own) + SLACK
     best = torch.where(is_off, other, own)[0]
     camera = ways[best, torch.arange(len(is_road), device=best.device)]
     return replace(paths, camera=camera)
@@ -239,17 +235,14 @@ def clear_way(
 ) -> Float[Tensor, " batch"]:
     """Return how many metres the camera may drive until it keeps a gap to what ``stands``.
 
-    That is what lies in its way, which bends as the path does, and not above it; infinity where
-    nothing does.
+    That is what lies in its way, which bends as the path does; infinity where nothing does.
     """
     height, width = stands.shape[1:]
     ahead = 1 / depth.inverse_depth.flatten(1).clamp(min=1e-3)
-    x, y, _ = rays_of(depth.camera, height, width).unbind(1)
-    beside = x * ahead
+    beside = rays_of(depth.camera, height, width)[:, 0] * ahead
     driven, aside = camera[:, -1, :1].clamp(min=0.1), camera[:, -1, 1:2]
     bend = aside * (ahead / driven).square().clamp(max=4)
     in_way = stands.flatten(1) & (ahead > NEAR) & ((beside - bend).abs() < LANE / 2)
-    in_way &= y * ahead > -ROOF
     # A few stray pixels are no vehicle.
     count = max(1, height * width // 2048)
     near = torch.where(in_way, ahead, torch.inf).kthvalue(count, 1).values

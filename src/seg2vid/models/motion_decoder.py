@@ -95,7 +95,6 @@ class MotionDecoder(nn.Module):
         # Without a ground there is the residual alone, and that ends with the pass.
         self.key_passes = KEY_PASSES if self.has_ground else 1
         self.vehicles = space.ids_named(VEHICLES)
-        self.passable = (*space.ids_named(GROUND | {"sky"}), space.void_id)
         paces = {id_: pace for name, pace in PACES.items() for id_ in space.ids_named({name})}
         self.paces = tuple(paces.get(id_, FASTEST) for id_ in range(space.num_channels))
         self.depth = DepthNetwork(
@@ -186,8 +185,7 @@ class MotionDecoder(nn.Module):
                 paths = keep_to_road(*given, has_begun=velocity is not None)
                 paths, drives = keep_apart(paths, share > 0.5)
                 rest = F.pad(~drives, (1, 0)).gather(1, seen.rows.flatten(1)).view_as(seen.rows)
-                stands = rest & ~torch.isin(others, label_map.new_tensor(self.passable))
-                clear = clear_way(seen.depth, stands, paths.camera)
+                clear = clear_way(seen.depth, is_vehicle & rest, paths.camera)
                 paths = slow_down(paths, clear)
         scene = Scene(
             seen.depth.inverse_depth,
