@@ -15,7 +15,7 @@ from seg2vid.cli import main as cli
 from seg2vid.cli import segment
 from seg2vid.data.teachers import photos
 from seg2vid.data.teachers.labels import WORKING_PIXELS, get_label_teacher
-from seg2vid.data.teachers.photos import label_photo, segment_photo
+from seg2vid.data.teachers.photos import clear_sky, label_photo, segment_photo
 from seg2vid.data.teachers.teacher import LabelTeacher
 from seg2vid.labels.doctor import diagnose
 from seg2vid.labels.fit import fit_image
@@ -134,6 +134,26 @@ def test_unsure_pixels_become_void() -> None:
     assert ((ids == SPACE.void_id) == (sure <= 0.85)).all() and (again == sure).all()
     assert 0.05 < (ids == SPACE.void_id).mean() < 0.95
     assert (ids[sure > 0.85] == every[sure > 0.85]).all()
+
+
+def test_what_floats_in_the_sky_is_the_sky() -> None:
+    """A cloud seen as a house, and one at the edge; a lamp, a tree on its trunk, the unsure."""
+    house, tree, lamp = (SPACE.names.index(name) for name in ("building", "vegetation", "pole"))
+    ids = np.full((20, 40), 10)
+    ids[12:] = 0
+    ids[2:5, 20:26], ids[0:4, 36:] = house, house
+    kept = ids.copy()
+    kept[2:5, 20:26], kept[0:4, 36:] = 10, 10
+    for one in (ids, kept):
+        one[1:3, 10:12], one[6, 30:34] = lamp, SPACE.void_id
+        one[2:6, 2:8], one[6:12, 5] = tree, tree
+        one[6, 6] = tree
+    assert (clear_sky(ids, SPACE) == kept).all()
+    assert (clear_sky(kept, SPACE) == kept).all()
+    # A puddle mirrors it, and what lies in the puddle is no cloud.
+    ids[14:18, 4:20], ids[15:17, 8:12] = 10, house
+    assert (clear_sky(ids, SPACE)[12:] == ids[12:]).all()
+    assert (clear_sky(ids, get_label_space("object")) == ids).all(), "there is no sky"
 
 
 def test_confidence_is_the_probability_of_the_winner() -> None:

@@ -9,14 +9,15 @@ from jaxtyping import Float
 
 from seg2vid.data.teachers.labels import get_label_teacher
 from seg2vid.data.teachers.teacher import LabelTeacher, label_clip
+from seg2vid.geometry import dilate
 from seg2vid.labels.space import Ids, LabelSpace
 from seg2vid.media.given import to_planes
 from seg2vid.media.video import Frame
 from seg2vid.tools.computing import Computing
 from seg2vid.tools.errors import MediaError
 
-GROUND = ("road", "sidewalk", "terrain", "ground", "parking")
-"""Classes on which things stand; names as in ``LabelSpace.ids_named``."""
+HANGING = {"pole", "polegroup", "trafficlight", "trafficsign"}
+"""Classes that may hang in the sky; names as in ``LabelSpace.ids_named``."""
 COMPARED_PIXELS = 1 << 20
 """Pixels at which the probabilities of all classes are compared: more would cost gigabytes."""
 
@@ -27,7 +28,8 @@ def label_photo(
     """Return the id of every pixel and the probability, 0 ... 1, of that class.
 
     Photo and mirror image count alike; of more than a million pixels a smaller picture is labelled.
-    What floats in the sky and could not is the sky, see ``clear_sky``. Pixels no surer than ``min_confidence`` are void.
+    What floats in the sky is the sky, see ``clear_sky``; pixels no surer than ``min_confidence``
+    are void.
     """
     height, width = photo.shape[:2]
     picture, scale = to_planes(photo)[None], math.sqrt(COMPARED_PIXELS / (height * width))
@@ -41,23 +43,21 @@ def label_photo(
 
 
 def clear_sky(ids: Ids, space: LabelSpace) -> Ids:
-    """Return a photo's ids with sky in place of ground and foreground that float in it.
+    """Return a photo's ids with sky in place of what floats in it.
 
-    That is what has in its column sky or the picture's edge above it and sky below, where this
-    begins in the upper half: puddles that mirror the sky are farther down. What a glaring sun or
-    grey clouds are taken for would come at the camera.
+    That is all that no way leads to from the lower half of the picture but through the sky, except
+    for lamps and signs, which may hang there, and what is void. What clouds and a glaring sun are taken for would come at
+    the camera.
     """
-    floating = [*space.ids_named(GROUND), *space.foreground_ids]
-    is_sky, is_other = np.isin(ids, space.ids_named({"sky"})), ~np.isin(ids, floating)
-    height = len(ids)
-    row = np.arange(height)[:, None]
-    above = np.maximum.accumulate(np.where(is_other, row, -1))
-    below = np.minimum.accumulate(np.where(is_other, row, height)[::-1])[::-1]
-    # Beyond the picture's edge above there is sky.
-    sky_above = np.take_along_axis(is_sky, above.clip(min=0), 0) | (above < 0)
-    sky_below = np.take_along_axis(is_sky, below.clip(max=height - 1), 0) & (2 * below <= height)
-    is_cleared = ~is_other & sky_above & sky_below
-    return np.where(is_cleared, next(iter(space.ids_named({"sky"})), space.void_id), ids)
+    keeps = (*space.ids_named(HANGING), space.void_id)
+    if not (sky := space.ids_named({"sky"})):
+        return ids
+    is_solid = torch.from_numpy(~np.isin(ids, sky))
+    held = is_solid.clone()
+    held[: len(ids) // 2] = False
+    while not torch.equal(held, grown := dilate(held, 1, 1) & is_solid):
+        held = grown
+    return np.where((is_solid & ~held).numpy() & ~np.isin(ids, keeps), sky[0], ids)
 
 
 def segment_photo(photo: Frame, space: LabelSpace, computing: Computing | None = None) -> Ids:
