@@ -190,7 +190,8 @@ def keep_to_road(
 ) -> ScenePaths:
     """Let the camera turn as the road in the picture does, where its own way leads off it.
 
-    Where something ``hides_road`` there may be some: nothing is left for that. Steps are ``step`` seconds apart. A turn that ``has_begun``, as in a scene that goes on, eases.
+    Where something ``hides_road`` there may be some: no other way is taken for that. Steps are
+    ``step`` seconds apart. A turn that ``has_begun``, as in a scene that goes on, eases.
     """
     (height, width), rays = is_road.shape[1:], rays_of(depth.camera, *is_road.shape[1:])
     down = rays[:, 1] / depth.inverse_depth.flatten(1).clamp(min=1e-3)

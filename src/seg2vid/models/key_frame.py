@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seg2vid.geometry import (
-    AROUND,
     MovedScene,
     Points,
     Scene,
@@ -28,9 +27,15 @@ from seg2vid.geometry import (
     stands_before,
 )
 from seg2vid.models.drive import FINENESS, Drive, Times, go_on, motion_of
+from seg2vid.models.holes import (
+    fill_specks,
+    grow_into_objects,
+    match_colours,
+    soften_outlines,
+    spread_colours,
+)
 from seg2vid.models.layers import coarse_labels, surface_ids
 from seg2vid.models.objects import add_shadows
-from seg2vid.models.refiner import match_colours, spread_colours
 from seg2vid.structures import Animation, InverseDepth, Labels, Mask, Pictures
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
 
@@ -41,8 +46,6 @@ Refine = Callable[[Pictures, Mask, Labels, Pictures], tuple[Pictures, Tensor | N
 FRINGE = 2
 """Pixels beside an edge that have taken on some of the colour of what stands before them, at the
 networks' size."""
-TORN = 2.5
-SOFT = 0.75
 CLEAR = 8
 """Pixels beside a hole in which the painter is shown no object, at the networks' size."""
 BARE = 0.002
@@ -144,7 +147,7 @@ class KeyFrame:
                 frames[time], classes = self._finish(refine, scene, moved, time, *shown)
                 # Whatever its colour, what a stained pixel shows is known.
                 label_maps[time] = torch.where(stained[time], label_maps[time], classes)
-        frames = _soften(frames, moved.source[0], self.factor)
+        frames = soften_outlines(frames, moved.source[0], self.factor)
         return Animation(motion, warped, frames.unsqueeze(0), label_maps=label_maps.unsqueeze(0))
 
     def _grown(self, mask: Bool[Tensor, "time height width"]) -> Bool[Tensor, "time height width"]:
@@ -167,7 +170,7 @@ class KeyFrame:
         if not bare.any():
             return frame, label_map
         if bare.float().mean() <= BARE:
-            return _fill(frame, label_map, bare)
+            return fill_specks(frame, label_map, bare)
         # What lies behind, not what the key frame shows where its plane goes on: the thing itself.
         behind = self.label_map[0].flatten()[moved.behind[0, time]]
         label_map = torch.where(bare, behind, label_map)
@@ -200,9 +203,9 @@ class KeyFrame:
         """Return the refiner's picture, which it paints on its own grid, and the labels.
 
         Where no object or pole lies ``behind`` none is painted: it would be more of what left the
-        hole. Nothing is void. The sky is as it is around: a refiner sees walls in what it cannot know.
+        hole. Nothing is void. The sky is as it is around: a refiner would see walls in it.
         """
-        shown_labels, hidden = _without(is_object, label_map, bare, CLEAR * self.factor)
+        shown_labels, hidden = grow_into_objects(is_object, label_map, bare, CLEAR * self.factor)
         factor, shown, maps = self.factor, (~hidden).float()[None, None], shown_labels[None]
         start, seen = self.picture, frame.float()
         if factor > 1:
@@ -281,22 +284,6 @@ class KeyFrame:
         return frame.unflatten(1, (height, width)), label_map.view_as(hidden), bare.view_as(hidden)
 
 
-def _soften(
-    frames: Pictures, source: Int[Tensor, "time height width"], factor: int
-) -> Pictures:
-    """Mix colours across outlines as a camera does, where two parts of a key frame now meet."""
-    width = source.shape[2]
-    place = torch.stack((source // width, source % width, (source < 0) * 4 * TORN * factor))
-    torn = torch.zeros_like(source, dtype=torch.bool)
-    for axis in (1, 2):
-        size = source.shape[axis] - 1
-        gap = (place.diff(dim=axis + 1).abs() > TORN * factor).any(0)
-        torn.narrow(axis, 0, size).logical_or_(gap)
-        torn.narrow(axis, 1, size).logical_or_(gap)
-    near = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 2, 1)
-    return torch.lerp(frames, F.avg_pool2d(near, 2, 1), SOFT * torn.unsqueeze(1))
-
-
 def _halving(count: int) -> Iterator[int]:
     """Yield the last of ``count`` times, then the one midway, then those between."""
     yield count - 1
@@ -306,51 +293,3 @@ def _halving(count: int) -> Iterator[int]:
         if (middle := (begin + end) // 2) > begin:
             yield middle
             spans += [(begin, middle), (middle, end)]
-
-
-def _without(
-    is_object: Bool[Tensor, "height width"],
-    label_map: Int[Tensor, "height width"],
-    bare: Bool[Tensor, "height width"],
-    reach: int,
-) -> tuple[Int[Tensor, "height width"], Bool[Tensor, "height width"]]:
-    """Let a hole grow into objects beside it; return the labels, and what is hidden then."""
-    # The pixel of the hole, counted from 1, whose label each takes.
-    own = torch.arange(1, bare.numel() + 1, device=bare.device)
-    origin = torch.where(bare, own.view_as(bare), 0)
-    for _ in range(reach):
-        origin = torch.where((origin == 0) & is_object, dilate(origin, 1, 1), origin)
-    labels = label_map.flatten()[(origin - 1).clamp(min=0)]
-    return torch.where(origin > 0, labels, label_map), origin > 0
-
-
-def _fill(
-    frame: Float[Tensor, "3 height width"],
-    label_map: Int[Tensor, "height width"],
-    bare: Bool[Tensor, "height width"],
-) -> tuple[Float[Tensor, "3 height width"], Int[Tensor, "height width"]]:
-    """Fill a few bare pixels with the mean of what is around, and the label of one of these."""
-    height, width = bare.shape
-    # A border that is never known, so that every pixel has eight neighbours.
-    known = F.pad(~bare, (1, 1, 1, 1)).flatten()
-    colours, labels = (
-        F.pad(frame, (1, 1, 1, 1)).flatten(1),
-        F.pad(label_map, (1, 1, 1, 1)).flatten(),
-    )
-    row, column = bare.nonzero().unbind(1)
-    pixels = (row + 1) * (width + 2) + column + 1
-    steps = pixels.new_tensor([down * (width + 2) + right for down, right in AROUND])
-    while len(pixels):
-        near = pixels.unsqueeze(1) + steps
-        share = known[near]
-        ready = share.any(1)
-        if not ready.any():
-            break
-        near, share, filled = near[ready], share[ready], pixels[ready]
-        colours[:, filled] = (colours[:, near] * share).sum(2) / share.sum(1)
-        labels[filled] = torch.where(share, labels[near], -1).amax(1)
-        known[filled] = True
-        pixels = pixels[~ready]
-    inner = (slice(1, -1), slice(1, -1))
-    shape = (height + 2, width + 2)
-    return colours.unflatten(1, shape)[:, *inner], labels.unflatten(0, shape)[inner]

@@ -13,11 +13,7 @@ from torch import Tensor, nn
 
 from seg2vid.models.config import RefinerConfig
 from seg2vid.models.layers import LabelEmbedding, upsample
-from seg2vid.structures import Labels, Mask, Pictures
 
-SHADE = 0.15
-CELL = 8
-"""Pixels of a cell, whose mean colour what is painted takes from around."""
 Stack = Float[Tensor, "frames 3 height width"]
 
 
@@ -85,44 +81,3 @@ class Refiner(nn.Module):
         # The network starts from the mask, but may distrust a visible pixel or trust a hidden one.
         keep = torch.sigmoid(torch.logit(visible.float(), eps=1e-3) + picture[:, 3:])
         return keep * warped + (1 - keep) * painted, self.to_labels(half).float()
-
-
-def spread_colours(pictures: Pictures, label_maps: Labels, visible: Mask) -> Pictures:
-    """Return pictures in which what is hidden has the colours that its class has around.
-
-    A refiner may trust what it is told to be hidden; and what a warped frame shows there may be the
-    very thing that has left. Where nothing of a class is ``visible`` (1) its colours stay.
-    """
-    shown = visible > 0
-    filled = pictures
-    for class_id in label_maps[~shown[:, 0]].unique().tolist():
-        own = (label_maps == class_id).unsqueeze(1)
-        weight = (own & shown).to(pictures.dtype)
-        wanted = own & ~shown & (weight.amax((2, 3), keepdim=True) > 0)
-        filled = torch.where(wanted, _pull_and_push(pictures * weight, weight), filled)
-    return filled
-
-
-def match_colours(painted: Pictures, guess: Pictures, hidden: Mask) -> Pictures:
-    """Return what was painted with the colours of a ``guess``, but for what is finer than cells.
-
-    A refiner knows the colours of the streets that it has seen, and others lie around a hole.
-    """
-    size = painted.shape[2:]
-    about = F.avg_pool2d(torch.cat(((guess - painted) * hidden, hidden), 1), CELL)
-    about = F.avg_pool2d(about, 3, 1, 1)
-    off, weight = F.interpolate(about, size, mode="bilinear").split((3, 1), 1)
-    off = off / weight.clamp(min=1e-6)
-    lighter = off.mean(1, keepdim=True)
-    return (painted + off - lighter.clamp(-SHADE, SHADE)).clamp(0, 1)
-
-
-def _pull_and_push(colours: Pictures, weight: Mask) -> Pictures:
-    """Fill what has no weight from means over ever larger cells (Gortler et al., SIGGRAPH 1996)."""
-    mean, (height, width) = colours / weight.clamp(min=1e-6), weight.shape[2:]
-    if max(height, width) == 1:
-        return mean
-    size = (-(-height // 2), -(-width // 2))
-    coarse = [F.adaptive_avg_pool2d(part, size) for part in (colours, weight)]
-    around = F.interpolate(_pull_and_push(*coarse), (height, width), mode="bilinear")
-    return torch.lerp(around, mean, weight)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from seg2vid.geometry import dilate, move_scene
 from seg2vid.labels.convert import one_hot
 from seg2vid.models.animator import Animator
+from seg2vid.models.holes import spread_colours
 from seg2vid.models.judges.perceptual import shifted_distance
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_encoder import build_motion_encoder
 from seg2vid.models.patch_discriminator import PatchDiscriminator, Scale, augment
-from seg2vid.models.refiner import spread_colours
 from seg2vid.structures import Clip, Labels, Mask, Pictures
 from seg2vid.tools.errors import TrainingError
 from seg2vid.training import losses

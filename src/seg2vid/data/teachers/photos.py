@@ -46,8 +46,8 @@ def clear_sky(ids: Ids, space: LabelSpace) -> Ids:
     """Return a photo's ids with sky in place of what floats in it.
 
     That is all that no way leads to from the lower half of the picture but through the sky, except
-    for lamps and signs, which may hang there, and what is void. What clouds and a glaring sun are taken for would come at
-    the camera.
+    for lamps and signs, which may hang there, and what is void. What clouds and a glaring sun are
+    taken for would come at the camera.
     """
     keeps = (*space.ids_named(HANGING), space.void_id)
     if not (sky := space.ids_named({"sky"})):

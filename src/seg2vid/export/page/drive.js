@@ -9,6 +9,8 @@ const GAP = 7;
 const NEAR = 2.5;
 const AHEAD = 10;
 const BENDS = [1, 0.75, 0.5, 0.25, 0];
+const CURVES = [0.01, -0.01, 0.02, -0.02];
+const GAIN = 0.25;
 const SLACK = 0.05;
 const EASE = 0.5;
 
@@ -31,6 +33,31 @@ export function keepPace(paths, labels, rows, model) {
   }
 }
 
+/** Let who would drive through a vehicle, or through the camera, stand instead. */
+function giveWay(paths, isVehicle) {
+  const { camera, objects, pivots, steps } = paths;
+  const driver = (at) => [camera[4 * at], camera[4 * at + 1]];
+  const placeOf = (row) => (at) =>
+    [0, 1].map((kind) => pivots[2 * row + kind] + objects[3 * (row * steps + at) + kind]);
+  const lastOf = (row) => objects.subarray(3 * ((row + 1) * steps - 1), 3 * (row + 1) * steps);
+  const goes = (row) => Math.hypot(lastOf(row)[0], lastOf(row)[1]);
+  const passes = (one, other) => {
+    const begins = one(0)[0] - other(0)[0];
+    for (let at = 0; at < steps; at++) {
+      const [own, its] = [one(at), other(at)];
+      if ((own[0] - its[0]) * begins < 0 && Math.abs(own[1] - its[1]) < LANE) return true;
+    }
+    return false;
+  };
+  const vehicles = [...Array(MOST_OBJECTS).keys()].filter(isVehicle);
+  const stands = vehicles.filter((row) => {
+    const meets = (other) => goes(row) > goes(other) && passes(placeOf(row), placeOf(other));
+    const comes = lastOf(row)[0] < 0 && pivots[2 * row] > NEAR;
+    return vehicles.some(meets) || (comes && passes(placeOf(row), driver));
+  });
+  for (const row of stands) objects.fill(0, 3 * row * steps, 3 * (row + 1) * steps);
+}
+
 /** Let vehicles that the camera would run into drive ahead of it; return the rows that do. */
 export function keepApart(paths, labels, rows, model) {
   const { camera, objects, pivots, steps } = paths;
@@ -39,6 +66,7 @@ export function keepApart(paths, labels, rows, model) {
   const share = poolRows(
     Float32Array.from(labels, (id) => (vehicles.has(id) ? 1 : 0)), 1, rows, ROWS,
   );
+  giveWay(paths, (row) => share[row + 1] > 0.5);
   const [driven, aside] = camera.subarray(4 * (steps - 1));
   for (let row = 0; row < MOST_OBJECTS; row++) {
     const [ahead, beside] = pivots.subarray(2 * row, 2 * row + 2);
@@ -65,8 +93,8 @@ export function keepApart(paths, labels, rows, model) {
   return drives;
 }
 
-/** Let the camera turn no farther than the road that is in the picture does. */
-export function keepToRoad(paths, labels, depth, camera, model, hasBegun) {
+/** Let the camera turn as the road in the picture does, where its own way leads off it. */
+export function keepToRoad(paths, labels, hidesRoad, depth, camera, model, hasBegun) {
   const { width, height } = model;
   const { steps } = paths;
   const road = new Set(model.road);
@@ -80,16 +108,18 @@ export function keepToRoad(paths, labels, depth, camera, model, hasBegun) {
   const elevation = down.sort((a, b) => a - b)[(down.length - 1) >> 1];
   const rates = ratesOf(paths.camera, steps);
   const step = 1 / (model.framesPerSecond * FINENESS);
-  const ways = BENDS.map((bend) => {
+  const turned = (bend, curve) => {
     const bent = rates.slice();
     for (let at = 0; at < steps - 1; at++) {
       const kept = hasBegun ? Math.exp((-at * step) / EASE) : 0;
       bent[4 * at + 1] *= bend + (1 - bend) * kept;
       bent[4 * at + 2] *= bend + (1 - bend) * kept;
+      bent[4 * at + 2] += curve * (1 - kept) * rates[4 * at];
     }
     return wayOf(bent, steps);
-  });
-  const scores = ways.map((way) => {
+  };
+  const isRoad = (pixel) => road.has(labels[pixel]);
+  const shareOf = (way, fits) => {
     let found = 0;
     for (let at = 0; at < steps; at++) {
       const [forward, rightward, turn] = way.subarray(4 * at);
@@ -98,12 +128,19 @@ export function keepToRoad(paths, labels, depth, camera, model, hasBegun) {
       const column = (camera.focal * aside) / ahead + camera.x;
       const row = clamp(round((camera.focal * elevation) / ahead + camera.y), 0, height - 1);
       if (column < 0 || column > width - 1) continue;
-      found += road.has(labels[row * width + round(column)]) ? 1 : 0;
+      found += fits(row * width + round(column)) ? 1 : 0;
     }
     return found / steps;
-  });
-  const most = Math.max(...scores);
-  paths.camera = ways[scores.findIndex((score) => score >= most - SLACK)];
+  };
+  const bestOf = (ways) => {
+    const scores = ways.map((way) => shareOf(way, isRoad));
+    const best = scores.findIndex((score) => score >= Math.max(...scores) - SLACK);
+    return [ways[best], scores[best]];
+  };
+  const [own] = bestOf(BENDS.map((bend) => turned(bend, 0)));
+  const [other, score] = bestOf(CURVES.map((curve) => turned(0, curve)));
+  const most = shareOf(own, (pixel) => isRoad(pixel) || hidesRoad[pixel]);
+  paths.camera = score > most + GAIN ? other : own;
 }
 
 /** Return the rates of a way at each step, forward and rightward where it points by then. */

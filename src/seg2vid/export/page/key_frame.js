@@ -1,8 +1,8 @@
 // A frame that later ones are read from, and all that was painted since, as in key_frame.py.
 
 import { driveAt } from "./drive.js";
+import { around, fillSpecks, matchColours, softenOutlines, spreadColours } from "./holes.js";
 import { liftPoints, movePoints } from "./points.js";
-import { spreadColours } from "./refiner.js";
 import { moveScene, standsBefore } from "./rendering.js";
 import { clamp, round } from "./scene.js";
 
@@ -45,6 +45,7 @@ export class KeyFrame {
     if (this.boxes.refiner) {
       for (const number of halving(times.length)) await this.finish(frames[number]);
     }
+    for (const frame of frames) softenOutlines(frame, model.width, model.height);
     return frames;
   }
 
@@ -64,22 +65,27 @@ export class KeyFrame {
     frame.hidden.forEach((one, pixel) => one && bare.push(pixel));
     if (!bare.length) return;
     if (bare.length / pixels <= BARE) {
-      fill(frame, width, height);
+      fillSpecks(frame, width, height);
       return;
     }
     // What lies behind, not what the key frame shows where its plane goes on: the thing itself.
     for (const pixel of bare) frame.labels[pixel] = this.labels[frame.moved.behind[pixel]];
     const { labels, hidden } = this.without(frame);
     const visible = Float32Array.from(hidden, (one) => 1 - one);
-    const warped = spreadColours(frame.picture, labels, visible, width, height);
-    const given = { warped, visible, labels };
+    const guess = spreadColours(frame.picture, labels, visible, width, height);
+    const given = { warped: guess, visible, labels };
     const found = await this.boxes.refiner({ ...given, first_frame: this.picture });
+    const matched = matchColours(found.picture, guess, visible, width, height);
     const classes = found.logits.length / (pixels / 4);
     const things = [...this.model.foreground, ...this.model.thin];
     for (const pixel of bare) {
+      // The sky is as it is around: a refiner sees walls in what it cannot know.
+      const isSky = this.model.hasGround && !this.drive.depth[frame.moved.behind[pixel]];
       for (let colour = 0; colour < 3; colour++) {
-        frame.picture[colour * pixels + pixel] = found.picture[colour * pixels + pixel];
+        const at = colour * pixels + pixel;
+        frame.picture[at] = (isSky ? guess : matched)[at];
       }
+      if (isSky) continue;
       // Where no object or pole lies behind none is painted: it would be more of what left the hole.
       const mayBeThing = things.includes(this.labels[frame.moved.behind[pixel]]);
       const read = readHalf(pixel, width, height);
@@ -201,18 +207,6 @@ function grown(mask, width, height) {
   return reach(wide, width, height, (pixel) => Math.floor(pixel / width));
 }
 
-/** Return the pixels at and beside one. */
-function around(pixel, width, height) {
-  const [x, y] = [pixel % width, Math.floor(pixel / width)];
-  const found = [];
-  for (let row = Math.max(y - 1, 0); row <= Math.min(y + 1, height - 1); row++) {
-    for (let column = Math.max(x - 1, 0); column <= Math.min(x + 1, width - 1); column++) {
-      found.push(row * width + column);
-    }
-  }
-  return found;
-}
-
 /** Return the order of a pass: the last of `count` times, the one midway, then those between. */
 function halving(count) {
   const order = [count - 1];
@@ -265,38 +259,4 @@ function warpLabels(labels, flow, width, height) {
     const y = clamp(round(Math.floor(pixel / width) + flow[pixels + pixel]), 0, height - 1);
     return labels[y * width + x];
   });
-}
-
-/** Fill a few hidden pixels with the mean of what is around, and the largest label there. */
-function fill(frame, width, height) {
-  const pixels = width * height;
-  const { picture, labels, hidden } = frame;
-  let bare = [];
-  hidden.forEach((one, pixel) => one && bare.push(pixel));
-  while (bare.length) {
-    const ready = [];
-    for (const pixel of bare) {
-      const x = pixel % width;
-      const y = Math.floor(pixel / width);
-      const sum = [0, 0, 0];
-      let [count, label] = [0, -1];
-      for (let row = Math.max(y - 1, 0); row <= Math.min(y + 1, height - 1); row++) {
-        for (let column = Math.max(x - 1, 0); column <= Math.min(x + 1, width - 1); column++) {
-          const at = row * width + column;
-          if (hidden[at]) continue;
-          count += 1;
-          label = Math.max(label, labels[at]);
-          sum.forEach((_, colour) => (sum[colour] += picture[colour * pixels + at]));
-        }
-      }
-      if (count) ready.push([pixel, label, sum.map((one) => one / count)]);
-    }
-    if (!ready.length) return;
-    for (const [pixel, label, colours] of ready) {
-      labels[pixel] = label;
-      colours.forEach((one, colour) => (picture[colour * pixels + pixel] = one));
-      hidden[pixel] = 0;
-    }
-    bare = bare.filter((pixel) => hidden[pixel]);
-  }
 }

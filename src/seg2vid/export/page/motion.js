@@ -42,7 +42,8 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
   const fixed = ownCar(labels, model);
   const others = labels.map((id, pixel) => (fixed[pixel] ? model.void : id));
   keepPace(paths, others, rows, model);
-  keepToRoad(paths, labels, depth, camera, model, Boolean(before.velocity));
+  const hidesRoad = rows.map((row, pixel) => row || fixed[pixel]);
+  keepToRoad(paths, labels, hidesRoad, depth, camera, model, Boolean(before.velocity));
   const drives = keepApart(paths, others, rows, model);
   const vehicles = new Set(model.vehicles);
   const stands = others.map((id, pixel) => vehicles.has(id) && !drives.has(rows[pixel]));

@@ -1,0 +1,123 @@
+"""Holes of a frame: what lies around them, and how what is painted in them fits that."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from seg2vid.geometry import AROUND, dilate
+from seg2vid.structures import Labels, Mask, Pictures
+
+CELL = 8
+"""Pixels of a cell, whose mean colour what is painted takes from around."""
+SHADE = 0.15
+"""By how much lighter or darker than what is around it may stay: shade is none of its colour."""
+TORN = 2.5
+"""Pixels of the key frame by which neighbours differ that were none there."""
+SOFT = 0.75
+"""Share in an outline of what is around."""
+
+
+def grow_into_objects(
+    is_object: Bool[Tensor, "height width"],
+    label_map: Int[Tensor, "height width"],
+    bare: Bool[Tensor, "height width"],
+    reach: int,
+) -> tuple[Int[Tensor, "height width"], Bool[Tensor, "height width"]]:
+    """Let a hole grow into objects beside it; return the labels, and what is hidden then."""
+    # The pixel of the hole, counted from 1, whose label each takes.
+    own = torch.arange(1, bare.numel() + 1, device=bare.device)
+    origin = torch.where(bare, own.view_as(bare), 0)
+    for _ in range(reach):
+        origin = torch.where((origin == 0) & is_object, dilate(origin, 1, 1), origin)
+    labels = label_map.flatten()[(origin - 1).clamp(min=0)]
+    return torch.where(origin > 0, labels, label_map), origin > 0
+
+
+def spread_colours(pictures: Pictures, label_maps: Labels, visible: Mask) -> Pictures:
+    """Return pictures in which what is hidden has the colours that its class has around.
+
+    A refiner may trust what it is told to be hidden; and what a warped frame shows there may be the
+    very thing that has left. Where nothing of a class is ``visible`` (1) its colours stay.
+    """
+    shown = visible > 0
+    filled = pictures
+    for class_id in label_maps[~shown[:, 0]].unique().tolist():
+        own = (label_maps == class_id).unsqueeze(1)
+        weight = (own & shown).to(pictures.dtype)
+        wanted = own & ~shown & (weight.amax((2, 3), keepdim=True) > 0)
+        filled = torch.where(wanted, _pull_and_push(pictures * weight, weight), filled)
+    return filled
+
+
+def match_colours(painted: Pictures, guess: Pictures, hidden: Mask) -> Pictures:
+    """Return what was painted with the colours of a ``guess``, but for what is finer than cells.
+
+    A refiner knows the colours of the streets that it has seen, and others lie around a hole.
+    """
+    size = painted.shape[2:]
+    about = F.avg_pool2d(torch.cat(((guess - painted) * hidden, hidden), 1), CELL)
+    about = F.avg_pool2d(about, 3, 1, 1)
+    off, weight = F.interpolate(about, size, mode="bilinear").split((3, 1), 1)
+    off = off / weight.clamp(min=1e-6)
+    lighter = off.mean(1, keepdim=True)
+    return (painted + off - lighter.clamp(-SHADE, SHADE)).clamp(0, 1)
+
+
+def _pull_and_push(colours: Pictures, weight: Mask) -> Pictures:
+    """Fill what has no weight from means over ever larger cells (Gortler et al., SIGGRAPH 1996)."""
+    mean, (height, width) = colours / weight.clamp(min=1e-6), weight.shape[2:]
+    if max(height, width) == 1:
+        return mean
+    size = (-(-height // 2), -(-width // 2))
+    coarse = [F.adaptive_avg_pool2d(part, size) for part in (colours, weight)]
+    around = F.interpolate(_pull_and_push(*coarse), (height, width), mode="bilinear")
+    return torch.lerp(around, mean, weight)
+
+
+def fill_specks(
+    frame: Float[Tensor, "3 height width"],
+    label_map: Int[Tensor, "height width"],
+    bare: Bool[Tensor, "height width"],
+) -> tuple[Float[Tensor, "3 height width"], Int[Tensor, "height width"]]:
+    """Fill a few bare pixels with the mean of what is around, and the label of one of these."""
+    height, width = bare.shape
+    # A border that is never known, so that every pixel has eight neighbours.
+    known = F.pad(~bare, (1, 1, 1, 1)).flatten()
+    colours, labels = (
+        F.pad(frame, (1, 1, 1, 1)).flatten(1),
+        F.pad(label_map, (1, 1, 1, 1)).flatten(),
+    )
+    row, column = bare.nonzero().unbind(1)
+    pixels = (row + 1) * (width + 2) + column + 1
+    steps = pixels.new_tensor([down * (width + 2) + right for down, right in AROUND])
+    while len(pixels):
+        near = pixels.unsqueeze(1) + steps
+        share = known[near]
+        ready = share.any(1)
+        if not ready.any():
+            break
+        near, share, filled = near[ready], share[ready], pixels[ready]
+        colours[:, filled] = (colours[:, near] * share).sum(2) / share.sum(1)
+        labels[filled] = torch.where(share, labels[near], -1).amax(1)
+        known[filled] = True
+        pixels = pixels[~ready]
+    inner = (slice(1, -1), slice(1, -1))
+    shape = (height + 2, width + 2)
+    return colours.unflatten(1, shape)[:, *inner], labels.unflatten(0, shape)[inner]
+
+
+def soften_outlines(
+    frames: Pictures, source: Int[Tensor, "time height width"], factor: int
+) -> Pictures:
+    """Mix colours across outlines as a camera does, where two parts of a key frame now meet."""
+    width = source.shape[2]
+    place = torch.stack((source // width, source % width, (source < 0) * 4 * TORN * factor))
+    torn = torch.zeros_like(source, dtype=torch.bool)
+    for axis in (1, 2):
+        size = source.shape[axis] - 1
+        gap = (place.diff(dim=axis + 1).abs() > TORN * factor).any(0)
+        torn.narrow(axis, 0, size).logical_or_(gap)
+        torn.narrow(axis, 1, size).logical_or_(gap)
+    near = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 2, 1)
+    return torch.lerp(frames, F.avg_pool2d(near, 2, 1), SOFT * torn.unsqueeze(1))
