@@ -35,8 +35,10 @@ AHEAD = 10.0
 """Metres ahead of the camera, where it points, that it drives towards: road, if there is any."""
 BENDS = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Shares of a turn, of which the largest is taken that keeps to the road."""
-CURVES = (0.01, -0.01, 0.02, -0.02, 0.04, -0.04)
+CURVES = (0.01, -0.01, 0.02, -0.02)
 """Radians a metre by which a drive turns that keeps to the road with no share of its own turn."""
+GAIN = 0.25
+"""Share of the way that it has to win by that: what comes into view has to be painted."""
 SLACK = 0.05
 """Share of the way that may lead off the road beyond what the best bend does."""
 EASE = 0.5
@@ -225,7 +227,7 @@ def keep_to_road(
         for part in (score[: len(BENDS)], score[len(BENDS) :])
     )
     other += len(BENDS)
-    is_off = score.gather(0, other) > most.gather(0, own) + SLACK
+    is_off = score.gather(0, other) > most.gather(0, own) + GAIN
     best = torch.where(is_off, other, own)[0]
     camera = ways[best, torch.arange(len(is_road), device=best.device)]
     return replace(paths, camera=camera)
