@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seg2vid.data.clips import render_toycity, stack
@@ -593,7 +594,8 @@ def test_a_drive_keeps_to_the_road() -> None:
     def kept(rate: float, labels: Tensor | None = None, *, has_begun: bool = False) -> Tensor:
         paths, depth, straight = bending(rate)
         is_road = (straight if labels is None else labels) == road
-        return keep_to_road(paths, depth, is_road, step, has_begun=has_begun).camera[0]
+        given = paths, depth, is_road, torch.zeros_like(is_road), step
+        return keep_to_road(*given, has_begun=has_begun).camera[0]
 
     for rate in (0.0, 0.02, -0.02):
         torch.testing.assert_close(kept(rate), bending(rate)[0].camera[0], atol=1e-4, rtol=0)
@@ -609,6 +611,56 @@ def test_a_drive_keeps_to_the_road() -> None:
     eased = kept(0.3, has_begun=True)
     first = eased[FINENESS, 2] / bending(0.3)[0].camera[0, FINENESS, 2]
     assert first > 0.85 and abs(float(eased[-1, 2] - eased[-2, 2])) < 0.3 * 0.3 * step
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_drive_follows_the_bend_of_the_road(side: int) -> None:
+    """Six metres of road that bend by a radian in fifty metres; the drive was to go straight on."""
+    step = 2 / (24 * FINENESS)
+    paths, depth, _ = bending(0.0)
+    ahead = 1 / depth.inverse_depth.clamp(min=1e-3)
+    across = (torch.arange(128.0) - 63.5) / 140 * ahead
+    middle = side * 50 * (1 - (1 - (ahead / 50).clamp(max=1).square()).sqrt())
+    is_road = ((across - middle).abs() < 3) & (depth.inverse_depth > 0.02)
+    shown = torch.zeros_like(is_road)
+
+    def kept(hides_road: Tensor, *, has_begun: bool = False) -> Tensor:
+        given = paths, depth, is_road, hides_road, step
+        return keep_to_road(*given, has_begun=has_begun).camera[0]
+
+    turned = kept(shown)
+    assert float(turned[-1, 2]) == pytest.approx(side * 0.02 * 16, rel=1e-3)
+    length = turned[:, :2].diff(dim=0).norm(dim=-1).sum()
+    assert float(length) == pytest.approx(16, rel=1e-3), "as far as before"
+    # Where vehicles hide what is ahead, it may be road; and a drive that has begun eases into it.
+    torch.testing.assert_close(kept(~shown), paths.camera[0], atol=1e-4, rtol=0)
+    eased = kept(shown, has_begun=True)
+    assert abs(float(eased[FINENESS, 2])) < 0.2 * abs(float(turned[FINENESS, 2]))
+
+
+def test_nobody_drives_through_another_vehicle_or_the_camera() -> None:
+    """A camera that drives sixteen metres; each row is where a vehicle is, and how far it goes."""
+    share = torch.linspace(0, 1, 33)[:, None]
+    camera = share * torch.tensor([16.0, 0.0, 0.0, 0.0])
+
+    def ends(*vehicles: tuple[float, float, float, float], cars: bool = True) -> Tensor:
+        given = torch.tensor([vehicles])
+        objects = F.pad(share * given[:, :, None, 2:], (0, 1))
+        paths = ScenePaths(camera[None], objects, given[..., :2].contiguous())
+        is_vehicle = torch.full((1, len(vehicles)), cars)
+        return keep_apart(paths, is_vehicle)[0].objects[0, :, -1, :2]
+
+    parked, oncoming = (20.0, -4.0, 0.0, 0.0), (40.0, -4.0, -30.0, 0.0)
+    beside = (9.0, 4.0, 5.0, 0.0)
+    moved = ends(parked, oncoming, beside)
+    assert moved.tolist() == [[0, 0], [0, 0], [5, 0]], "the one that goes stands"
+    assert ends(oncoming, beside).tolist() == [[-30, 0], [5, 0]]
+    other_lane = (20.0, -8.0, 0.0, 0.0)
+    assert ends(other_lane, oncoming)[1].tolist() == [-30, 0]
+    assert ends(parked, oncoming, cars=False)[1].tolist() == [-30, 0], "people are no vehicles"
+    # It would come from beside into the camera's lane, and be behind it by the end.
+    assert ends((30.0, 2.5, -40.0, -2.5)).tolist() == [[0, 0]]
+    assert ends((30.0, 2.5, -40.0, 0.0)).tolist() == [[-40, 0]], "beside it there is room"
 
 
 def test_what_stands_is_as_far_as_its_foot() -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seg2vid.labels.space import get_label_space
+from seg2vid.models import holes
 from seg2vid.models.animator import Animator, choose_labels, continue_latent
 from seg2vid.models.appearance_encoder import AppearanceEncoder, LookPosterior
 from seg2vid.models.discriminator import Discriminator
@@ -19,7 +20,7 @@ from seg2vid.models.first_frame import FirstFrame, Look
 from seg2vid.models.layers import LOG_VARIANCE_RANGE, MAX_OBJECTS, OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_encoder import MotionEncoder, draw_latent
-from seg2vid.models.refiner import Refiner, spread_colours
+from seg2vid.models.refiner import Refiner
 from seg2vid.structures import Animation, Latent, Motion, ScenePaths, join_batch
 from seg2vid.tools.errors import ModelError
 from seg2vid.training.config import FirstFrameTrainingConfig
@@ -384,37 +385,6 @@ def test_refiner_copies_what_is_visible() -> None:
     assert logits.shape == (2, CHANNELS, SIZE[0] // 2, SIZE[1] // 2)
 
 
-def test_what_is_hidden_has_the_colours_of_its_class() -> None:
-    """Two classes of one colour each, a third that nothing shows, and one of two colours."""
-    labels = torch.zeros(2, 32, 64, dtype=torch.long)
-    labels[:, :, 32:], labels[:, :8, :8], labels[:, 16:] = 1, 2, 3
-    pictures = torch.zeros(2, 3, 32, 64)
-    pictures[:, 0] = torch.where(labels == 0, 0.8, 0.0)
-    pictures[:, 1] = torch.where(labels == 1, 0.6, 0.0)
-    pictures[:, 2] = torch.where(labels == 3, torch.linspace(0, 1, 64), 0.0)
-    visible = torch.ones(2, 1, 32, 64)
-    visible[..., 4:12, 20:44], visible[:, :, :8, :8] = 0, 0
-    visible[:, :, 20:28, 16:48] = 0
-    hidden = visible[:, 0] == 0
-    visible[1, :, :, :16] = 0
-    told = torch.where(visible > 0, pictures, 0.5)
-    filled = spread_colours(told, labels, visible)
-    assert torch.equal(filled[0][:, ~hidden[0]], pictures[0][:, ~hidden[0]])
-    for class_id in (0, 1):
-        wanted = hidden & (labels == class_id)
-        assert wanted.any()
-        # Even where much is hidden: never the other class's colour, nor black.
-        error = (filled - pictures).abs().amax(1)[wanted]
-        assert error.max() < 1e-4
-    assert (filled[:, :, :8, :8] == 0.5).all(), "nothing to go by"
-    ramp = filled[0, 2, 24, 12:52]
-    assert (ramp - torch.linspace(0, 1, 64)[12:52]).abs().max() < 0.25
-    assert ramp.diff().abs().max() < 0.1, "no steps"
-    for sample in range(2):
-        one = (told[sample : sample + 1], labels[sample : sample + 1], visible[sample : sample + 1])
-        torch.testing.assert_close(spread_colours(*one)[0], filled[sample])
-
-
 @torch.no_grad()
 def test_refiner_paints_what_is_hidden_without_looking_at_it() -> None:
     warped, first = torch.rand(2, 2, 3, *SIZE)
@@ -454,7 +424,8 @@ def test_finishing_a_still_motion_repeats_the_first_frame() -> None:
 
 
 @torch.no_grad()
-def test_animator_decodes_then_finishes() -> None:
+def test_animator_decodes_then_finishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holes, "SOFT", 0.0)  # outlines as hard as they are read
     frame, label_map, z, objects = scene()
     animation = animator()(frame, label_map, z, objects)
     keys = animator().begin(frame, label_map, z, objects)
