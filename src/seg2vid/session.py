@@ -6,6 +6,7 @@ last frame that was read from it is the next one.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from math import cos, inf, pi
@@ -28,7 +29,7 @@ from seg2vid.models.control import Control, steering
 from seg2vid.models.drive import Drive, last_velocity
 from seg2vid.models.key_frame import KeyFrame
 from seg2vid.models.layers import OBJECT_FACTOR, coarse_labels, find_objects
-from seg2vid.structures import Objects, join_batch
+from seg2vid.structures import Latent, Objects, join_batch
 from seg2vid.tools.errors import ModelError
 
 STANDING = 4
@@ -132,6 +133,30 @@ class Session:
             # A pass is made whole: how its frames look does not depend on where a video ends.
             return self._show(range(self.count + 1, stop + 1), shown=min(stop, until) - self.count)
 
+    def move_as(self, z: Latent) -> None:
+        """Let what comes next move as ``z`` says, which is of the last frame and its objects.
+
+        It begins as ``z`` does, not as fast as before. A key frame that is still good is read from
+        for longer.
+        """
+        before = copy(self)
+        with torch.inference_mode():
+            self._begin_key(z)
+            motion, since = self._last.motion, self.pace.between(before._begin, self.count)
+            kept, made = (
+                [key for key in keys if isinstance(key, KeyFrame) and key.drive.has_ground]
+                for keys in (before._keys, self._keys)
+            )
+            if self.count == before._end or not kept or motion.source is None:
+                return
+            for old, new, shown in zip(kept, made, motion.source[:, -1], strict=True):
+                old.follow(new.drive, shown, since)
+            # The new keys have served: what was begun with them is taken back.
+            vars(self).update(vars(before))
+            back = replace(motion, backward_flow=motion.forward_flow)
+            self._key = replace(self._key, z=continue_latent(z, back, self._objects))
+            self._painted_until = self.count
+
     def check(self, control: Control) -> None:
         """Raise ``LabelMapError`` or ``ModelError`` for wishes that do not fit the first frame."""
         if self.animator.config.architecture == "paper":
@@ -168,8 +193,11 @@ class Session:
         stands = self._control is not None and self._control.camera_stands
         return span * (STANDING if stands else 1)
 
-    def _begin_key(self) -> None:
-        """Make the last frame the next key; the first time that is the first frame."""
+    def _begin_key(self, z: Latent | None = None) -> None:
+        """Make the last frame the next key; the first time that is the first frame.
+
+        It goes on as before or, with a code of its own, as ``z`` says.
+        """
         velocity, known, horizon, seen = None, None, None, self._last
         if self.count:
             number_maps = seen.instance_maps
@@ -182,7 +210,8 @@ class Session:
             things, cell = self.space.foreground_ids, OBJECT_FACTOR * self._factor
             maps = (key.label_map, key.instance_map)
             self._objects = find_objects(*maps, foreground=things, factor=cell)
-            self._key = replace(key, z=continue_latent(key.z, seen.motion, self._objects))
+            given = continue_latent(key.z, seen.motion, self._objects) if z is None else z
+            self._key = replace(key, z=given)
             self._marks = self._marks if seen.painted is None else seen.painted[:, -1]
             depth = seen.motion.inverse_depth
             known = None if depth is None else depth[:, -1]
@@ -190,8 +219,12 @@ class Session:
             horizon = torch.cat(horizons) if horizons else None
             if (path := self._path) is not None:
                 seconds = self.pace.between(self.count - 1, self.count)
-                velocity = last_velocity(path, seconds / self.animator.config.frames_per_second)
+                if z is None:
+                    rate = self.animator.config.frames_per_second
+                    velocity = last_velocity(path, seconds / rate)
                 self._heading = self._heading + path[:, -1, 2].cpu()
+        elif z is not None:
+            self._key = replace(self._key, z=z)
         self._begin, self._path = self.count, None
         self._end = self._painted_until = self.count
         self._end = self.pace.reach(self.count, self._span())

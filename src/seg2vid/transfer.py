@@ -235,36 +235,40 @@ def play_motion(
     rate = pipeline.frames_per_second if frames_per_second is None else frames_per_second
     per_pass = max(1, round(pipeline.num_frames * rate / (pipeline.frames_per_second * speed)))
     is_scene = isinstance(pipeline.animator.flow_decoder, MotionDecoder)
-    done, chunk, control, look = 0, None, None, None
+    seen = (..., slice(scale // 2, None, scale), slice(scale // 2, None, scale))
+    session, control, look, last = None, None, None, num_frames - 1
     for code in codes:
-        left = num_frames - 1 - done
-        if chunk is not None:
-            if left <= 0:
-                return
-            first_frame, label_map = chunk.frames[:, -1], chunk.label_maps[:, -1]
-            instance_map = None if chunk.instance_maps is None else chunk.instance_maps[:, -1]
-        seen = (..., slice(scale // 2, None, scale), slice(scale // 2, None, scale))
         things = None if instance_map is None else instance_map[seen]
         if first_frame is None:
-            painted = pipeline.start(label_map, instance_map=instance_map, seed=seed, scale=scale)
-            first_frame, look = painted.first.first_frame, painted.first.look
+            painted = pipeline.start(
+                label_map, instance_map=instance_map, seed=seed, scale=scale
+            ).first
+            first_frame, look = painted.first_frame, painted.look
         small = F.avg_pool2d(first_frame, scale)
         z = place_motion(pipeline, code, label_map[seen], instance_map=things, first_frame=small)
-        if chunk is None and is_scene and _is_of(code, label_map[seen]):
-            # What happened in the clip itself is not to be mended.
-            control = Control(careful=False)
-        for chunk in pipeline.stream(
-            label_map,
-            num_frames=1 + (left if code is codes[-1] else min(left, per_pass)),
-            instance_map=instance_map,
-            first_frame=first_frame,
-            z=z,
-            seed=seed,
-            frames_per_second=frames_per_second,
-            speed=speed,
-            scale=scale,
-            control=control,
-        ):
-            begins = (done,) if chunk.pass_starts else ()
-            yield replace(chunk, pass_starts=begins, look=look)
-            done += chunk.frames.shape[1]
+        if session is None:
+            session = pipeline.start(
+                label_map,
+                instance_map=instance_map,
+                first_frame=first_frame,
+                z=z,
+                seed=seed,
+                frames_per_second=frames_per_second,
+                speed=speed,
+                scale=scale,
+            )
+            if is_scene and _is_of(code, label_map[seen]):
+                # What happened in the clip itself is not to be mended.
+                control = Control(careful=False)
+        else:
+            session.move_as(z)
+        if last == 0:
+            yield replace(session.first, look=look)
+        stop = last if code is codes[-1] else min(last, session.count + per_pass)
+        while session.count < stop:
+            chunk = session.make_pass(stop, control)
+            yield replace(chunk, look=look)
+            first_frame, label_map = chunk.frames[:, -1], chunk.label_maps[:, -1]
+            instance_map = None if chunk.instance_maps is None else chunk.instance_maps[:, -1]
+        if session.count >= last:
+            return

@@ -111,14 +111,24 @@ class Drive(Carrier):
 
 
 def go_on(before: ScenePaths, after: ScenePaths, step: int) -> ScenePaths:
-    """Join paths of one scene: until a step as the first say, from there on at the others' pace.
+    """Join paths of one scene: until a step as the first say, from there on at the others' pace."""
+    rates, moves = rates_of(after.camera, 1.0), after.objects.diff(dim=-2)
+    return append_ways(before, rates[..., step:, :], moves[..., step:, :], step)
 
-    The camera drives on where it points by then.
+
+def append_ways(
+    before: ScenePaths,
+    rates: Float[Tensor, "batch later 4"],
+    moves: Float[Tensor, "batch object later 3"],
+    step: int,
+) -> ScenePaths:
+    """Join paths up to a step and what the camera and objects do from there on, step by step.
+
+    The camera drives on where it points by then; ``moves`` are in the axes of the paths.
     """
-    rates = [rates_of(paths.camera, 1.0) for paths in (before, after)]
-    moves = [paths.objects.diff(dim=-2) for paths in (before, after)]
+    kept = rates_of(before.camera, 1.0)[..., :step, :], before.objects.diff(dim=-2)[..., :step, :]
     camera, objects = (
-        torch.cat((first[..., :step, :], last[..., step:, :]), -2) for first, last in (rates, moves)
+        torch.cat((first, last), -2) for first, last in zip(kept, (rates, moves), strict=True)
     )
     objects = F.pad(objects.cumsum(-2), (0, 0, 1, 0))
     return replace(before, camera=way_of(camera, 1.0), objects=objects)
