@@ -238,6 +238,49 @@ def test_care_begins_and_ends_with_a_key_frame(pipe: Seg2VidPipeline) -> None:
     assert not torch.equal(as_z_says, careful)
 
 
+def test_a_new_code_takes_over_at_the_last_frame(pipe: Seg2VidPipeline) -> None:
+    """Until then nothing changes; then it is read from the same key, or is the next one's."""
+    span = NUM_FRAMES * pipe.animator.passes_per_key
+    other = pipe.start(street_map(), seed=9).first.z
+    for count in (NUM_FRAMES, span):
+        plain, turned = pipe.start(street_map(), seed=1), pipe.start(street_map(), seed=1)
+        before = [session.make_pass(99) for session in [plain, turned] * (count // NUM_FRAMES)]
+        turned.move_as(other)
+        goes_on, after = plain.make_pass(99), turned.make_pass(99)
+        assert torch.equal(before[-1].frames, before[-2].frames)
+        assert after.pass_starts == goes_on.pass_starts == ((span,) if count == span else ())
+        assert torch.equal(after.z.background, other.background)
+        place, gone = (
+            torch.cat([chunk.motion.camera_path[0] for chunk in (before[-1], one)])
+            for one in (goes_on, after)
+        )
+        assert not torch.allclose(place, gone)
+        if count < span:
+            # No jump: a step is at most what 30 m/s cover.
+            assert float(gone[:, :2].diff(dim=0).norm(dim=-1).max()) < 30 / FPS
+
+
+def test_a_code_may_be_given_before_the_first_step(pipe: Seg2VidPipeline) -> None:
+    z = pipe.start(street_map(), seed=9).first.z
+    late, early = pipe.start(street_map(), seed=1), pipe.start(street_map(), seed=1, z=z)
+    late.move_as(z)
+    assert torch.equal(late.make_pass(9).frames, early.make_pass(9).frames)
+
+
+def test_networks_of_the_paper_take_a_new_code_too() -> None:
+    torch.manual_seed(0)
+    paper = Seg2VidPipeline.from_config(PAPER)
+    session = paper.start(street_map(), seed=1)
+    first = session.make_pass(99)
+    session.move_as(paper.start(street_map(), seed=2).first.z)
+    second = session.make_pass(99)
+    again = paper.start(
+        first.label_maps[:, -1], first_frame=first.frames[:, -1], z=second.z, seed=1
+    )
+    assert torch.equal(second.first_frame, first.frames[:, -1])
+    assert torch.equal(second.frames, again.make_pass(99).frames)
+
+
 def test_wishes_that_cannot_be_had_are_refused(pipe: Seg2VidPipeline) -> None:
     session = pipe.start(street_map(), seed=1)
     with pytest.raises(LabelMapError, match=r"a class of the label map that can move: car; got "):

@@ -1,5 +1,6 @@
 """Key frame: what is painted has a place in the scene, and is painted once."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg2vid.geometry import Scene, move_scene
+from seg2vid.geometry import Scene, move_scene, rates_of
 from seg2vid.models import holes
 from seg2vid.models.animator import mark_painted
 from seg2vid.models.drive import FINENESS, Drive
@@ -305,6 +306,39 @@ def test_an_outline_that_was_none_in_the_key_is_soft() -> None:
     assert 0.005 < (off > 1e-6).float().mean() < 0.15
     assert torch.equal(soft.warped, hard.warped), "what is read stays as it is"
     assert (off[:, 20:, 4:40] <= 1e-6).float().mean() > 0.9, "the road is in one piece"
+
+
+def test_a_key_goes_on_as_a_drive_of_what_it_shows(painter: Painter) -> None:
+    """After a pass that turned by 0.2 the thing, now number 2, drives three metres ahead."""
+    turning, later, length = drive(turn=0.2), drive(turn=-0.1), PASS * FINENESS
+    steps = 3 * length + 1
+    rows = torch.zeros_like(turning.scene.rows)
+    rows[:, 14:22, 34:44] = 1
+    objects = torch.zeros(1, 2, steps, 3)
+    paths = replace(turning.scene.paths, objects=objects, pivots=torch.ones(1, 2, 2))
+    turning = replace(turning, scene=replace(turning.scene, rows=rows, paths=paths))
+    key = KeyFrame(turning, picture(turning), turning.scene.surfaces, painter, shadows=False)
+    source = key.show(torch.arange(PASS)).motion.source[0, -1]
+    seen = 2 * (rows.flatten()[source.clamp(min=0)] * (source >= 0))
+    ahead = objects.clone()
+    ahead[0, 1, :, 0] = 3 * torch.arange(steps) / length
+    ahead[0, 1, :, 2] = 0.1 * torch.arange(steps) / length
+    paths = replace(later.scene.paths, objects=ahead, pivots=torch.ones(1, 2, 2))
+    later = replace(later, scene=replace(later.scene, rows=seen[None], paths=paths))
+    before = key.drive.scene.paths
+    key.follow(later, source, float(PASS))
+    after = key.drive.scene.paths
+    assert torch.equal(after.camera[:, : length + 1], before.camera[:, : length + 1])
+    assert float(after.camera[0, 2 * length, 2]) == pytest.approx(0.2 - 0.1, abs=1e-5)
+    own = rates_of(after.camera, 1.0)[:, length : 3 * length]
+    torch.testing.assert_close(own, rates_of(later.scene.paths.camera, 1.0)[:, : 2 * length])
+    assert after.objects[0, 0, : length + 1].abs().max() == 0
+    # Ahead is where the camera pointed to then.
+    way = [3 * math.cos(0.2), 3 * math.sin(0.2), 0.1]
+    assert after.objects[0, 0, 2 * length].tolist() == pytest.approx(way, abs=1e-5)
+    assert after.objects[0, 1].abs().max() == 0, "of which nothing is seen"
+    moved = key.show(torch.arange(PASS, 2 * PASS)).motion.camera_path
+    assert moved is not None and (moved[0, :, 0] > before.camera[0, length, 0]).all()
 
 
 def test_times_are_halved_from_the_last_on() -> None:

@@ -49,7 +49,7 @@ FRINGE = 2
 networks' size."""
 CLEAR = 8
 """Pixels beside a hole in which the painter is shown no object, at the networks' size."""
-BARE = 0.002
+BARE = 0.006
 """Share of a picture that may be filled from around; more is painted."""
 
 

@@ -8,7 +8,7 @@ import { clamp, round } from "./scene.js";
 
 const FRINGE = 2;
 const CLEAR = 8;
-const BARE = 0.002;
+const BARE = 0.006;
 
 export class KeyFrame {
   constructor(boxes, model, drive, picture, labels) {
