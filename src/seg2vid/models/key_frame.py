@@ -173,7 +173,7 @@ class KeyFrame:
                 frames[time], classes = self._finish(refine, scene, moved, time, *shown)
                 # Whatever its colour, what a stained pixel shows is known.
                 label_maps[time] = torch.where(stained[time], label_maps[time], classes)
-        frames = soften_outlines(frames, moved.source[0], self.factor)
+            frames = soften_outlines(frames, moved.source[0], self.factor)
         return Animation(motion, warped, frames.unsqueeze(0), label_maps=label_maps.unsqueeze(0))
 
     def _grown(self, mask: Bool[Tensor, "time height width"]) -> Bool[Tensor, "time height width"]:

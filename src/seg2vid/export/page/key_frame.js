@@ -44,8 +44,8 @@ export class KeyFrame {
     });
     if (this.boxes.refiner) {
       for (const number of halving(times.length)) await this.finish(frames[number]);
+      for (const frame of frames) softenOutlines(frame, model.width, model.height);
     }
-    for (const frame of frames) softenOutlines(frame, model.width, model.height);
     return frames;
   }
 
