@@ -111,13 +111,24 @@ def soften_outlines(
     frames: Pictures, source: Int[Tensor, "time height width"], factor: int
 ) -> Pictures:
     """Mix colours across outlines as a camera does, where two parts of a key frame now meet."""
-    width = source.shape[2]
-    place = torch.stack((source // width, source % width, (source < 0) * 4 * TORN * factor))
+    _, height, width = source.shape
+    # Two of what is hidden are neighbours; it and what is seen are none.
+    own = torch.where(source < 0, -8 * factor * width, source).int()
     torn = torch.zeros_like(source, dtype=torch.bool)
-    for axis in (1, 2):
-        size = source.shape[axis] - 1
-        gap = (place.diff(dim=axis + 1).abs() > TORN * factor).any(0)
-        torn.narrow(axis, 0, size).logical_or_(gap)
-        torn.narrow(axis, 1, size).logical_or_(gap)
-    near = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 2, 1)
-    return torch.lerp(frames, F.avg_pool2d(near, 2, 1), SOFT * torn.unsqueeze(1))
+    for place in (own // width, own % width):
+        for axis in (1, 2):
+            size = source.shape[axis] - 1
+            gap = place.diff(dim=axis).abs() > TORN * factor
+            torn.narrow(axis, 0, size).logical_or_(gap)
+            torn.narrow(axis, 1, size).logical_or_(gap)
+    time, row, column = torn.nonzero().unbind(1)
+    pixels, mean = frames.transpose(0, 1), torch.zeros(3, len(time), device=frames.device)
+    for step, weight in ((-1, 0.25), (0, 0.5), (1, 0.25)):
+        y = (row + step).clamp(0, height - 1)
+        for beside, share in ((-1, 0.25), (0, 0.5), (1, 0.25)):
+            x = (column + beside).clamp(0, width - 1)
+            mean += weight * share * pixels[:, time, y, x]
+    soft = torch.lerp(pixels[:, time, row, column].float(), mean, SOFT).to(frames.dtype)
+    softened = pixels.clone()
+    softened[:, time, row, column] = soft
+    return softened.transpose(0, 1)

@@ -231,14 +231,18 @@ class KeyFrame:
         Where no object or pole lies ``behind`` none is painted: it would be more of what left the
         hole. Nothing is void. The sky is as it is around: a refiner would see walls in it.
         """
-        shown_labels, hidden = grow_into_objects(is_object, label_map, bare, CLEAR * self.factor)
-        factor, shown, maps = self.factor, (~hidden).float()[None, None], shown_labels[None]
-        start, seen = self.picture, frame.float()
+        factor, start, seen = self.factor, self.picture, frame.float()
+        hole, things, ids = bare, is_object, label_map
         if factor > 1:
+            shown = (~bare).float()[None, None]
             share = F.avg_pool2d(shown, factor)
             seen = F.avg_pool2d(seen * shown, factor) / share.clamp(min=1e-6)
-            shown, maps = (share > 0.5).float(), coarse_labels(maps, factor)
-            start = F.avg_pool2d(start, factor)
+            hole, start = share[0, 0] <= 0.5, F.avg_pool2d(start, factor)
+            things, ids = (
+                coarse_labels(one[None], factor)[0] for one in (is_object.long(), label_map)
+            )
+        grown, hidden = grow_into_objects(things > 0, ids, hole, CLEAR)
+        maps, shown = grown[None], (~hidden).float()[None, None]
         # Where a refiner trusts what it is told to be hidden, there is the colour of its class.
         classes = torch.zeros_like(maps) if self.is_blind else maps
         guess = spread_colours(seen, classes, shown)
@@ -258,9 +262,9 @@ class KeyFrame:
         place = place.to(logits.dtype)[None, None]
         scores = F.grid_sample(logits, place, padding_mode="border", align_corners=False)[0, :, 0]
         scores = scores.index_fill(0, behind.new_tensor([len(scores) - 1]), -torch.inf)
-        things = behind.new_tensor((*self.drive.foreground, *self.drive.thin))
-        stuff = scores.index_fill(0, things, -torch.inf)
-        may_be_thing = torch.isin(behind[row, column], things)
+        upright = behind.new_tensor((*self.drive.foreground, *self.drive.thin))
+        stuff = scores.index_fill(0, upright, -torch.inf)
+        may_be_thing = torch.isin(behind[row, column], upright)
         classes = torch.where(may_be_thing, scores.argmax(0), stuff.argmax(0))
         classes = torch.where(is_sky[row, column], behind[row, column], classes)
         return painted, label_map.index_put((row, column), classes)
