@@ -260,6 +260,23 @@ def test_a_new_code_takes_over_at_the_last_frame(pipe: Seg2VidPipeline) -> None:
             assert float(gone[:, :2].diff(dim=0).norm(dim=-1).max()) < 30 / FPS
 
 
+def test_wishes_hold_for_a_new_code_and_once(pipe: Seg2VidPipeline) -> None:
+    half = Control.read(camera="x0.5", move=["car=still"])
+    session, plain = pipe.start(street_map(), seed=1), pipe.start(street_map(), seed=1)
+    other = pipe.start(street_map(), seed=9).first.z
+    paths = []
+    for control in (half, None):
+        one = session if control else plain
+        one.make_pass(99, control)
+        one.move_as(other)
+        one.make_pass(NUM_FRAMES + 1, control)
+        kept = one.make_pass(99, None).motion.camera_path
+        assert kept is not None
+        paths.append(kept[0, :, 0].diff())
+    # What z says by itself, of a drive that had been slowed down until then.
+    torch.testing.assert_close(paths[0], paths[1], atol=0.02, rtol=0.05)
+
+
 def test_a_code_may_be_given_before_the_first_step(pipe: Seg2VidPipeline) -> None:
     z = pipe.start(street_map(), seed=9).first.z
     late, early = pipe.start(street_map(), seed=1), pipe.start(street_map(), seed=1, z=z)

@@ -150,7 +150,7 @@ class Session:
             if self.count == before._end or not kept or motion.source is None:
                 return
             for old, new, shown in zip(kept, made, motion.source[:, -1], strict=True):
-                old.follow(new.drive, shown, since)
+                old.follow(new, shown, since)
             # The new keys have served: what was begun with them is taken back.
             vars(self).update(vars(before))
             back = replace(motion, backward_flow=motion.forward_flow)

@@ -326,7 +326,8 @@ def test_a_key_goes_on_as_a_drive_of_what_it_shows(painter: Painter) -> None:
     paths = replace(later.scene.paths, objects=ahead, pivots=torch.ones(1, 2, 2))
     later = replace(later, scene=replace(later.scene, rows=seen[None], paths=paths))
     before = key.drive.scene.paths
-    key.follow(later, source, float(PASS))
+    other = KeyFrame(later, picture(later), later.scene.surfaces, painter, shadows=False)
+    key.follow(other, source, float(PASS))
     after = key.drive.scene.paths
     assert torch.equal(after.camera[:, : length + 1], before.camera[:, : length + 1])
     assert float(after.camera[0, 2 * length, 2]) == pytest.approx(0.2 - 0.1, abs=1e-5)
@@ -339,6 +340,10 @@ def test_a_key_goes_on_as_a_drive_of_what_it_shows(painter: Painter) -> None:
     assert after.objects[0, 1].abs().max() == 0, "of which nothing is seen"
     moved = key.show(torch.arange(PASS, 2 * PASS)).motion.camera_path
     assert moved is not None and (moved[0, :, 0] > before.camera[0, length, 0]).all()
+    # Wishes change what it does by itself from then on.
+    key.steer(lambda drive: drive, float(PASS))
+    torch.testing.assert_close(key.drive.scene.paths.camera, after.camera)
+    torch.testing.assert_close(key.drive.scene.paths.objects, after.objects)
 
 
 def test_times_are_halved_from_the_last_on() -> None:

@@ -122,30 +122,33 @@ class KeyFrame:
         paths = go_on(self.drive.scene.paths, wished, math.ceil(since * FINENESS - 1e-6))
         self.drive = replace(self.drive, scene=replace(self.drive.scene, paths=paths))
 
-    def follow(self, drive: Drive, source: Int[Tensor, "height width"], since: float) -> None:
-        """Move on, from ``since`` frames after the key, as a ``drive`` of what is then shown.
+    def follow(self, key: "KeyFrame", source: Int[Tensor, "height width"], since: float) -> None:
+        """Move on, from ``since`` frames after the key, as a ``key`` of what is then shown does.
 
-        ``source`` is the pixel of the key that each pixel then shows, -1 where none. An object goes
-        the way of the one that most of its pixels belong to there.
+        ``source`` is the pixel of this one that each pixel then shows, -1 where none. An object
+        goes the way of the one that most of its pixels belong to there.
         """
         scene, steps = self.drive.scene, self.drive.scene.paths.camera.shape[1] - 1
         step, seen = math.ceil(since * FINENESS - 1e-6), source >= 0
-        mine, theirs = scene.rows.flatten()[source[seen]], drive.scene.rows[0][seen]
+        mine, theirs = scene.rows.flatten()[source[seen]], key.drive.scene.rows[0][seen]
         count = scene.paths.objects.shape[1] + 1
         votes = (mine * count + theirs).bincount(minlength=count**2).view(count, count)
         # Where nothing of an object is left, or it is the background's there, it stands.
         best = torch.where(votes.amax(1) > 0, votes.argmax(1), 0)[1:]
-        camera, ways = drive.scene.paths.camera, drive.scene.paths.objects
         heading = scene.paths.camera[:, step, 2].view(-1, 1, 1)
-        ahead, aside, turn = F.pad(ways.diff(dim=-2), (0, 0, 0, 0, 1, 0)).unbind(-1)
         cosine, sine = heading.cos(), heading.sin()
-        turned = (cosine * ahead - sine * aside, sine * ahead + cosine * aside, turn)
-        moves = torch.stack(turned, -1)[:, best, : steps - step]
-        rates = rates_of(camera, 1.0)[:, : steps - step]
-        paths = append_ways(scene.paths, rates, moves, step)
-        self.drive = replace(self.drive, scene=replace(scene, paths=paths))
-        unsteered = self.unsteered.scene
-        self.unsteered = replace(self.unsteered, scene=replace(unsteered, paths=paths))
+
+        def joined(before: Drive, after: Drive) -> Drive:
+            rates = rates_of(after.scene.paths.camera, 1.0)[:, : steps - step]
+            ways = after.scene.paths.objects.diff(dim=-2)
+            ahead, aside, turn = F.pad(ways, (0, 0, 0, 0, 1, 0)).unbind(-1)
+            turned = (cosine * ahead - sine * aside, sine * ahead + cosine * aside, turn)
+            moves = torch.stack(turned, -1)[:, best, : steps - step]
+            paths = append_ways(before.scene.paths, rates, moves, step)
+            return replace(before, scene=replace(before.scene, paths=paths))
+
+        self.drive = joined(self.drive, key.drive)
+        self.unsteered = joined(self.unsteered, key.unsteered)
 
     def show(self, times: Times) -> Animation:
         """Return the frames at some times, in frames after the key; see ``Drive.at``.
