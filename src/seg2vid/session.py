@@ -147,10 +147,11 @@ class Session:
                 [key for key in keys if isinstance(key, KeyFrame) and key.drive.has_ground]
                 for keys in (before._keys, self._keys)
             )
-            if self.count == before._end or not kept or motion.source is None:
+            source, depth = motion.source, motion.inverse_depth
+            if self.count == before._end or not kept or source is None or depth is None:
                 return
-            for old, new, shown in zip(kept, made, motion.source[:, -1], strict=True):
-                old.follow(new, shown, since)
+            for number, (old, new) in enumerate(zip(kept, made, strict=True)):
+                old.follow(new, source[number, -1], depth[number : number + 1, -1], since)
             # The new keys have served: what was begun with them is taken back.
             vars(self).update(vars(before))
             back = replace(motion, backward_flow=motion.forward_flow)
@@ -214,7 +215,8 @@ class Session:
             self._key = replace(key, z=given)
             self._marks = self._marks if seen.painted is None else seen.painted[:, -1]
             depth = seen.motion.inverse_depth
-            known = None if depth is None else depth[:, -1]
+            # A code of its own has metres of its own, of depth that is seen anew.
+            known = None if depth is None or z is not None else depth[:, -1]
             horizons = [one.horizon for one in self._keys if isinstance(one, KeyFrame)]
             horizon = torch.cat(horizons) if horizons else None
             if (path := self._path) is not None:

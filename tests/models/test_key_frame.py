@@ -327,15 +327,18 @@ def test_a_key_goes_on_as_a_drive_of_what_it_shows(painter: Painter) -> None:
     later = replace(later, scene=replace(later.scene, rows=seen[None], paths=paths))
     before = key.drive.scene.paths
     other = KeyFrame(later, picture(later), later.scene.surfaces, painter, shadows=False)
-    key.follow(other, source, float(PASS))
+    # There distances seem half as far as they were seen before, and so do metres.
+    key.follow(other, source, other.inverse_depth / 2, float(PASS))
     after = key.drive.scene.paths
     assert torch.equal(after.camera[:, : length + 1], before.camera[:, : length + 1])
     assert float(after.camera[0, 2 * length, 2]) == pytest.approx(0.2 - 0.1, abs=1e-5)
     own = rates_of(after.camera, 1.0)[:, length : 3 * length]
-    torch.testing.assert_close(own, rates_of(later.scene.paths.camera, 1.0)[:, : 2 * length])
+    twice = torch.tensor([2.0, 2.0, 1.0, 1.0])
+    given = twice * rates_of(later.scene.paths.camera, 1.0)[:, : 2 * length]
+    torch.testing.assert_close(own, given)
     assert after.objects[0, 0, : length + 1].abs().max() == 0
     # Ahead is where the camera pointed to then.
-    way = [3 * math.cos(0.2), 3 * math.sin(0.2), 0.1]
+    way = [2 * 3 * math.cos(0.2), 2 * 3 * math.sin(0.2), 0.1]
     assert after.objects[0, 0, 2 * length].tolist() == pytest.approx(way, abs=1e-5)
     assert after.objects[0, 1].abs().max() == 0, "of which nothing is seen"
     moved = key.show(torch.arange(PASS, 2 * PASS)).motion.camera_path

@@ -178,6 +178,16 @@ class DepthNetwork(nn.Module):
         return inverse_depth if self.sky is None else inverse_depth * (label_map != self.sky)
 
 
+def ratio_of(inverse_depth: InverseDepth, known: InverseDepth) -> Float[Tensor, " batch"]:
+    """Return the median of how many times the one what is ``known`` is, 1/2 to 2, of each sample.
+
+    1 where nothing is known.
+    """
+    ratio = torch.where(inverse_depth > 0, known / inverse_depth.clamp(min=1e-6), torch.nan)
+    ratio = torch.where(known > 0, ratio, torch.nan).flatten(1).nanmedian(1).values
+    return ratio.nan_to_num(1.0).clamp(0.5, 2.0)
+
+
 def find_horizon(label_map: Labels, road: tuple[int, ...]) -> Float[Tensor, " batch"]:
     """Return where the edges of the road meet, as a share of the height; nan where none do.
 

@@ -27,6 +27,7 @@ from seg2vid.geometry import (
     rates_of,
     stands_before,
 )
+from seg2vid.models.depth import ratio_of
 from seg2vid.models.drive import FINENESS, Drive, Times, append_ways, go_on, motion_of
 from seg2vid.models.holes import (
     fill_specks,
@@ -122,11 +123,18 @@ class KeyFrame:
         paths = go_on(self.drive.scene.paths, wished, math.ceil(since * FINENESS - 1e-6))
         self.drive = replace(self.drive, scene=replace(self.drive.scene, paths=paths))
 
-    def follow(self, key: "KeyFrame", source: Int[Tensor, "height width"], since: float) -> None:
+    def follow(
+        self,
+        key: "KeyFrame",
+        source: Int[Tensor, "height width"],
+        depth: InverseDepth,
+        since: float,
+    ) -> None:
         """Move on, from ``since`` frames after the key, as a ``key`` of what is then shown does.
 
         ``source`` is the pixel of this one that each pixel then shows, -1 where none. An object
-        goes the way of the one that most of its pixels belong to there.
+        goes the way of the one that most of its pixels belong to there. ``depth`` is what has been
+        shown, by which the metres of the two are compared.
         """
         scene, steps = self.drive.scene, self.drive.scene.paths.camera.shape[1] - 1
         step, seen = math.ceil(since * FINENESS - 1e-6), source >= 0
@@ -137,10 +145,12 @@ class KeyFrame:
         best = torch.where(votes.amax(1) > 0, votes.argmax(1), 0)[1:]
         heading = scene.paths.camera[:, step, 2].view(-1, 1, 1)
         cosine, sine = heading.cos(), heading.sin()
+        metre = heading.new_ones(1, 1, 4)
+        metre[..., :2] /= ratio_of(key.inverse_depth, depth)
 
         def joined(before: Drive, after: Drive) -> Drive:
-            rates = rates_of(after.scene.paths.camera, 1.0)[:, : steps - step]
-            ways = after.scene.paths.objects.diff(dim=-2)
+            rates = metre * rates_of(after.scene.paths.camera, 1.0)[:, : steps - step]
+            ways = metre[..., :3] * after.scene.paths.objects.diff(dim=-2)
             ahead, aside, turn = F.pad(ways, (0, 0, 0, 0, 1, 0)).unbind(-1)
             turned = (cosine * ahead - sine * aside, sine * ahead + cosine * aside, turn)
             moves = torch.stack(turned, -1)[:, best, : steps - step]

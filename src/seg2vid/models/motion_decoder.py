@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from seg2vid.geometry import Scene, way_of
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
-from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car
+from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car, ratio_of
 from seg2vid.models.drive import (
     FASTEST,
     FINENESS,
@@ -330,10 +330,8 @@ class SceneFeatures(Carrier):
 
 
 def _rescale(inverse_depth: InverseDepth, known: InverseDepth) -> InverseDepth:
-    """Multiply each sample's depth by the median of its ratios to what is known of it."""
-    ratio = torch.where(inverse_depth > 0, known / inverse_depth.clamp(min=1e-6), torch.nan)
-    ratio = torch.where(known > 0, ratio, torch.nan).flatten(1).nanmedian(1).values
-    return inverse_depth * ratio.nan_to_num(1.0).clamp(0.5, 2.0).view(-1, 1, 1)
+    """Multiply each sample's depth by its ratio to what is known of it."""
+    return inverse_depth * ratio_of(inverse_depth, known).view(-1, 1, 1)
 
 
 def _flatten(scene: Scene) -> Scene:
