@@ -179,10 +179,7 @@ class DepthNetwork(nn.Module):
 
 
 def ratio_of(inverse_depth: InverseDepth, known: InverseDepth) -> Float[Tensor, " batch"]:
-    """Return the median of how many times the one what is ``known`` is, 1/2 to 2, of each sample.
-
-    1 where nothing is known.
-    """
+    """Return how many times it what is ``known`` is: a median from 1/2 to 2, else 1."""
     ratio = torch.where(inverse_depth > 0, known / inverse_depth.clamp(min=1e-6), torch.nan)
     ratio = torch.where(known > 0, ratio, torch.nan).flatten(1).nanmedian(1).values
     return ratio.nan_to_num(1.0).clamp(0.5, 2.0)
