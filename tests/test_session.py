@@ -284,6 +284,25 @@ def test_a_code_may_be_given_before_the_first_step(pipe: Seg2VidPipeline) -> Non
     assert torch.equal(late.make_pass(9).frames, early.make_pass(9).frames)
 
 
+def test_a_code_that_does_not_fit_is_refused_and_nothing_changes(pipe: Seg2VidPipeline) -> None:
+    session, plain = pipe.start(street_map(), seed=[1, 2]), pipe.start(street_map(), seed=[1, 2])
+    session.make_pass(99)
+    plain.make_pass(99)
+    z = session.first.z
+    for bad, what in (
+        (replace(z, background=z.background[:, 1:]), "z.background of shape"),
+        (replace(z, foreground=z.foreground[..., 1:]), "z.foreground of shape"),
+        (z.map(lambda part: torch.cat((part, part))), "z.background of shape"),
+        (z.map(lambda part: part * torch.nan), "finite numbers in z.background; got nan or inf"),
+    ):
+        with pytest.raises(ModelError, match=what):
+            session.move_as(bad)
+    assert torch.equal(session.make_pass(99).frames, plain.make_pass(99).frames)
+    # One for all samples fits.
+    session.move_as(z.map(lambda part: part[:1]))
+    assert session.make_pass(99).z.background.shape == z.background.shape
+
+
 def test_networks_of_the_paper_take_a_new_code_too() -> None:
     torch.manual_seed(0)
     paper = Seg2VidPipeline.from_config(PAPER)

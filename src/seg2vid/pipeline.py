@@ -31,7 +31,7 @@ from seg2vid.models.weights import (
     read_card,
     read_licence,
 )
-from seg2vid.session import Pace, Session
+from seg2vid.session import Pace, Session, take_latent
 from seg2vid.structures import Labels, Latent, Look, Motion, Objects, Pictures, join_batch
 from seg2vid.tools.computing import PrecisionName
 from seg2vid.tools.devices import (
@@ -347,7 +347,7 @@ class Seg2VidPipeline:
         self.check_inputs(ids, numbers, frame, scale=factor)
         # 2. Which pixels belong together
         objects = self.find_objects(ids, numbers, factor)
-        given = None if z is None else self._take_z(z, objects)
+        given = None if z is None else take_latent(self.animator, z, objects)
         # 3. Label map → first frame, unless the user brings one
         small = coarse_labels(ids, factor)
         worn = self.draw_look(small, objects, generators, resample, resample_seed, look)
@@ -435,19 +435,6 @@ class Seg2VidPipeline:
         is_there = count_rows(rows[:, 1::2, 1::2], look.segments.shape[1]) > 0
         kinds = torch.where(is_there, self.first_frame.kinds(ids, objects), -1)
         return replace(look.map(Tensor.float), kinds=kinds)
-
-    def _take_z(self, z: Latent, objects: Objects) -> Latent:
-        """Return a user's z for each sample; raise ``ModelError`` where it does not fit."""
-        wanted = self.animator.flow_decoder.draw(objects[:1], torch.Generator())
-        needed, given = ((one.background, one.foreground) for one in (wanted, z))
-        for name, own, theirs in zip(("background", "foreground"), needed, given, strict=True):
-            if theirs.shape[1:] != own.shape[1:] or theirs.shape[0] not in (1, len(objects)):
-                what = f"z.{name} of shape {(len(objects), *own.shape[1:])}"
-                fix = "take z from a video of this model and size, or place it with place_motion"
-                raise ModelError(what, got=tuple(theirs.shape), fix=fix)
-            if not bool(theirs.isfinite().all()):
-                raise ModelError(f"finite numbers in z.{name}", got="nan or inf", fix="mend it")
-        return z.map(lambda tensor: _for_each(tensor, len(objects), self.device))
 
     def check_inputs(
         self,

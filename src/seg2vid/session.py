@@ -137,9 +137,10 @@ class Session:
         """Let what comes next move as ``z`` says, which is of the last frame and its objects.
 
         It begins as ``z`` does, not as fast as before. A key frame that is still good is read from
-        for longer.
+        for longer. Shapes are those of ``session.first.z``, or one sample for all; raises
+        ``ModelError`` for others and for numbers that are not finite.
         """
-        before = copy(self)
+        z, before = take_latent(self.animator, z, self._objects), copy(self)
         with torch.inference_mode():
             self._begin_key(z)
             motion, since = self._last.motion, self.pace.between(before._begin, self.count)
@@ -287,3 +288,20 @@ class Session:
             paths = [path] if self._path is None else [self._path, path]
             self._path = torch.cat(paths, 1)[:, -2:]
         return self._last
+
+
+def take_latent(animator: Animator, z: Latent, objects: Objects) -> Latent:
+    """Return a user's z for each sample, on the device of ``objects``.
+
+    Raises ``ModelError`` where it does not fit the model, its size or the number of samples.
+    """
+    wanted = animator.flow_decoder.draw(objects[:1], torch.Generator())
+    needed, given = ((one.background, one.foreground) for one in (wanted, z))
+    for name, own, theirs in zip(("background", "foreground"), needed, given, strict=True):
+        if theirs.shape[1:] != own.shape[1:] or theirs.shape[0] not in (1, len(objects)):
+            what = f"z.{name} of shape {(len(objects), *own.shape[1:])}"
+            fix = "take z from a video of this model and size, or place it with place_motion"
+            raise ModelError(what, got=tuple(theirs.shape), fix=fix)
+        if not bool(theirs.isfinite().all()):
+            raise ModelError(f"finite numbers in z.{name}", got="nan or inf", fix="mend it")
+    return z.map(lambda part: part.to(objects.device).expand(len(objects), *part.shape[1:]))
