@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import seg2vid
 
@@ -28,19 +29,21 @@ def page() -> str:
     links = " · ".join(f"[{name}](#{name.lower()})" for name in names)
     parts = [HEAD, links + "\n"]
     for name in names:
-        home = sys.modules[getattr(seg2vid, name).__module__]
-        tree = ast.parse(inspect.getsource(home))
-        (node,) = [
-            one
-            for one in tree.body
-            if isinstance(one, ast.FunctionDef | ast.ClassDef) and one.name == name
-        ]
-        parts.append("\n".join(describe(node)) + "\n")
+        parts.append("\n".join(describe(getattr(seg2vid, name))) + "\n")
     return "\n".join(parts)
 
 
-def describe(node: Definition) -> Iterator[str]:
-    """Yield the lines on a class or function."""
+def definition(thing: Any) -> Definition:
+    """Return how a class or function is written."""
+    tree = ast.parse(inspect.getsource(sys.modules[thing.__module__]))
+    kinds = ast.FunctionDef | ast.ClassDef
+    (node,) = [one for one in tree.body if isinstance(one, kinds) and one.name == thing.__name__]
+    return node
+
+
+def describe(thing: Any) -> Iterator[str]:
+    """Yield the lines on a class, with what it inherits, or on a function."""
+    node = definition(thing)
     yield f"## {node.name}\n"
     if isinstance(node, ast.FunctionDef):
         yield from code(signature(node))
@@ -51,9 +54,14 @@ def describe(node: Definition) -> Iterator[str]:
     if fields:
         yield "\n| field | type | |\n|---|---|---|"
         yield from fields
-    for method in node.body:
-        if not isinstance(method, ast.FunctionDef):
-            continue
+    written = [definition(one) for one in thing.__mro__ if one.__module__.startswith("seg2vid")]
+    methods = {
+        one.name: one
+        for body in reversed(written)
+        for one in body.body
+        if isinstance(one, ast.FunctionDef)
+    }
+    for method in methods.values():
         is_public = not method.name.startswith("_") or method.name == "__call__"
         if is_public and ast.get_docstring(method):
             yield f"\n### {node.name}.{method.name}\n"

@@ -1,59 +1,31 @@
 """The main path, top to bottom: labels → first frame → z → motion → warp → refine."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from operator import index
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, SupportsIndex, TypeVar
 
 import torch
 from torch import Tensor
 
-from seg2vid.labels.space import LabelSpace
 from seg2vid.media.generated import GeneratedVideo
-from seg2vid.media.given import GivenFrames, GivenMaps, GivenPicture, take_inputs
+from seg2vid.media.given import GivenFrames, GivenMaps, GivenPicture, check_inputs, take_inputs
 from seg2vid.media.passes import join_passes, play_back, show_progress
-from seg2vid.models.animator import Animator
-from seg2vid.models.appearance_encoder import AppearanceEncoder
-from seg2vid.models.cards import describe, prepare_card
-from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
-from seg2vid.models.config import ModelConfig
 from seg2vid.models.control import Control
-from seg2vid.models.first_frame import FirstFrame
 from seg2vid.models.layers import OBJECT_FACTOR, coarse_labels, count_rows, find_objects
 from seg2vid.models.looks import check_same_kind
-from seg2vid.models.weights import (
-    WEIGHTS_FILE,
-    find_weights,
-    is_restricted,
-    read_card,
-    read_licence,
-)
+from seg2vid.models.pretrained import Pretrained
 from seg2vid.session import Pace, Session, take_latent
-from seg2vid.structures import Labels, Latent, Look, Motion, Objects, Pictures, join_batch
-from seg2vid.tools.computing import PrecisionName
-from seg2vid.tools.devices import (
-    check_compiler,
-    choose_device,
-    choose_precision,
-    fast_arithmetic,
-    precision_here,
-)
-from seg2vid.tools.errors import LabelMapError, ModelError
-from seg2vid.tools.files import digest_of
-from seg2vid.tools.hub import upload_folder
+from seg2vid.structures import Labels, Latent, Look, Motion, Objects, join_batch
+from seg2vid.tools.errors import ModelError
 from seg2vid.tools.seeds import Generators, Seeds, make_generators, seeded
 
 Planes = TypeVar("Planes", Tensor, Tensor | None)
-Pipeline = TypeVar("Pipeline", bound="Seg2VidPipeline")
-BOXES = ("first_frame", "animator")
 DEFAULT_SECONDS = 3
 """How long a video is where nobody says it."""
 
 
-class Seg2VidPipeline:
+class Seg2VidPipeline(Pretrained):
     """A label map in, a moving scene out. Make one with ``from_pretrained``.
 
     The methods' arguments mean the same everywhere. ``label_map`` is a picture, a file's path or a
@@ -77,138 +49,16 @@ class Seg2VidPipeline:
     last. ``progress`` shows a bar; by default for long videos on a terminal.
     """
 
-    def __init__(self, first_frame: FirstFrame, animator: Animator, config: ModelConfig) -> None:
-        self.first_frame = first_frame.eval()
-        self.animator = animator.eval()
-        self.config = config
-        self.label_space = LabelSpace.from_dict(config.label_space)
-        self.height, self.width = config.height, config.width
-        self.num_frames = config.num_frames
-        self.frames_per_second = config.frames_per_second
-        self.default_frames = max(1, round(DEFAULT_SECONDS * config.frames_per_second))
-        self.device = torch.device("cpu")
-        self.precision: PrecisionName = "auto"
-        self.provenance: dict[str, Any] = {}
-        self.source: dict[str, str] = {}
-        self.card = ""
-        self.motion_encoder_weights: dict[str, Tensor] = {}
-        self.appearance_encoder: AppearanceEncoder | None = None
-
-    @classmethod
-    def from_config(cls: type[Pipeline], config: ModelConfig) -> Pipeline:
-        """Build untrained networks from a ``config``."""
-        space = LabelSpace.from_dict(config.label_space)
-        channels, things = space.num_channels, space.foreground_ids
-        first_frame = FirstFrame(config.first_frame, num_channels=channels, foreground=things)
-        return cls(first_frame, Animator(config, num_channels=channels), config)
-
-    @classmethod
-    def from_pretrained(
-        cls: type[Pipeline], name_or_path: str | Path, *, boxes: Sequence[str] = BOXES
-    ) -> Pipeline:
-        """Load ``name_or_path``: a bundled model's name, a folder, a file, or ``user/name`` (hub).
-
-        Only ``boxes`` are loaded: weights of the motion stage alone hold no ``first_frame``.
-        Raises ``ModelError`` for an unknown name or a file that does not fit.
-        """
-        path = find_weights(str(name_or_path))
-        checkpoint = load_checkpoint(path)
-        pipeline = cls.from_config(checkpoint.config)
-        for box in boxes:
-            load_box(getattr(pipeline, box), checkpoint, box)
-        pipeline.provenance = checkpoint.provenance
-        if is_restricted(licence := read_licence(path)):
-            pipeline.provenance = {**checkpoint.provenance, "licence": licence}
-        pipeline.source = {"model": str(name_or_path), "model_sha256": digest_of(path)}
-        pipeline.card = read_card(path)
-        weights = checkpoint.weights.items()
-        encoder = {name: tensor for name, tensor in weights if name.startswith("motion_encoder.")}
-        pipeline.motion_encoder_weights = encoder
-        if any(name.startswith("appearance_encoder.") for name in checkpoint.weights):
-            channels = pipeline.label_space.num_channels
-            reader = AppearanceEncoder(checkpoint.config.first_frame, num_channels=channels)
-            load_box(reader, checkpoint, "appearance_encoder")
-            pipeline.appearance_encoder = reader.eval()
-        return pipeline
-
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write ``model.safetensors``, configuration inside, into a folder; return its path."""
-        path = Path(folder) / WEIGHTS_FILE
-        boxes = {name: getattr(self, name) for name in BOXES}
-        if self.appearance_encoder is not None:
-            boxes["appearance_encoder"] = self.appearance_encoder
-        # The motion encoder is not used here but goes along: evaluation needs it.
-        others = self.motion_encoder_weights
-        save_checkpoint(path, boxes, self.config, self.provenance, others=others)
-        return path
-
-    def push_to_hub(
-        self,
-        name: str,
-        *,
-        card: str | None = None,
-        private: bool | None = None,
-        token: str | None = None,
-        message: str = "Upload a model of seg2vid",
-    ) -> str:
-        """Upload the model to the Hugging Face hub as ``name``, USER/NAME; return its page.
-
-        It is made where it is not there, ``private`` if asked, by a ``token`` that may write, or
-        the one that is kept on this machine; ``message`` is what its history says. ``card`` is its
-        text in Markdown, by default that of the model it was loaded from, else a short one; its
-        licence is told to the hub too. ``from_pretrained(name)`` loads it. Raises ``ModelError``
-        for no such name, no token or one that may not write, and no answer.
-        """
-        with TemporaryDirectory() as folder:
-            weights = self.save_pretrained(folder)
-            licence = read_licence(weights)
-            text = card or self.card or describe(self.config, licence)
-            weights.with_name("README.md").write_text(prepare_card(text, name, licence), "utf-8")
-            how: dict[str, Any] = {"private": private, "token": token, "message": message}
-            return upload_folder(Path(folder), name, **how)
+    @property
+    def default_frames(self) -> int:
+        """How many frames a video has whose length nobody says."""
+        return max(1, round(DEFAULT_SECONDS * self.frames_per_second))
 
     def __repr__(self) -> str:
         name = self.source.get("model", "untrained")
         passes = f"{self.num_frames} frames a pass at {self.frames_per_second:g} fps"
         place = f"{self.label_space.name}, on {self.device}"
         return f"Seg2VidPipeline({name!r}, {self.width}x{self.height}, {passes}, {place})"
-
-    def to(
-        self: Pipeline, device: str | torch.device, *, precision: PrecisionName | None = None
-    ) -> Pipeline:
-        """Move the networks to a device (``auto``, ``cpu``, ``cuda``, ``mps`` ...).
-
-        Results are returned there. ``precision`` is what they compute in from then on: ``auto``,
-        which a pipeline begins with, is bfloat16 where it is fast, else float32. Raises
-        ``Seg2VidError`` for a device that is not there, and for what it cannot compute in.
-        """
-        self.device = choose_device(device)
-        self.precision = self.precision if precision is None else precision
-        choose_precision(self.precision, self.device)
-        self.first_frame.to(self.device)
-        self.animator.to(self.device)
-        if self.appearance_encoder is not None:
-            self.appearance_encoder.to(self.device)
-        return self
-
-    @property
-    def computes_in(self) -> PrecisionName:
-        """What the networks compute in here and now."""
-        return precision_here(self.device, self.precision)
-
-    def arithmetic(self) -> AbstractContextManager[Any]:
-        """Let networks compute in that within the block."""
-        return fast_arithmetic(self.device, self.precision)
-
-    def compile(self: Pipeline) -> Pipeline:
-        """Compile the networks where they are first used, which takes a minute or two.
-
-        Raises ``Seg2VidError`` where there is no compiler. Results stay the same within rounding.
-        """
-        check_compiler()
-        self.first_frame.compile()
-        self.animator.compile_boxes()
-        return self
 
     @torch.inference_mode()
     def __call__(
@@ -344,7 +194,7 @@ class Seg2VidPipeline:
         ids = _for_each(inputs.label_map, len(generators), self.device)
         numbers = _for_each(inputs.instance_map, len(generators), self.device)
         frame = _for_each(inputs.first_frame, len(generators), self.device)
-        self.check_inputs(ids, numbers, frame, scale=factor)
+        check_inputs(ids, numbers, frame, space=self.label_space, scale=factor)
         # 2. Which pixels belong together
         objects = self.find_objects(ids, numbers, factor)
         given = None if z is None else take_latent(self.animator, z, objects)
@@ -423,7 +273,7 @@ class Seg2VidPipeline:
         picture = _for_each(inputs.first_frame, 1, self.device)
         if picture is None or len(ids) != 1 or len(picture) != 1:
             raise ModelError("one photograph and its label map", got="others", fix="give one pair")
-        self.check_inputs(ids, None, picture)
+        check_inputs(ids, None, picture, space=self.label_space)
         objects = self.find_objects(ids, None)
         rows = self.first_frame.segments(ids, objects)
         with self.arithmetic():
@@ -435,42 +285,6 @@ class Seg2VidPipeline:
         is_there = count_rows(rows[:, 1::2, 1::2], look.segments.shape[1]) > 0
         kinds = torch.where(is_there, self.first_frame.kinds(ids, objects), -1)
         return replace(look.map(Tensor.float), kinds=kinds)
-
-    def check_inputs(
-        self,
-        label_map: Labels,
-        instance_map: Labels | None,
-        first_frame: Pictures | None,
-        scale: int = 1,
-    ) -> None:
-        """Raise ``LabelMapError`` or ``ModelError`` for inputs that do not fit."""
-        height, width = label_map.shape[1:]
-        if height % (32 * scale) or width % (32 * scale) or not label_map.numel():
-            what = f"a label map whose width and height are multiples of {32 * scale}"
-            fix = "give its path or Pillow image, which are fitted, or use labels.fit.fit_label_map"
-            raise LabelMapError(what, got=f"{width}x{height}", fix=fix)
-        low, high = int(label_map.min()), int(label_map.max())
-        if low < 0 or high > self.label_space.void_id:
-            what = f"ids 0 ... {self.label_space.void_id} of {self.label_space.name}"
-            fix = "see what the map holds with: seg2vid labels check FILE"
-            raise LabelMapError(what, got=f"{low} ... {high}", fix=fix)
-        if instance_map is not None and instance_map.shape[1:] != label_map.shape[1:]:
-            what = f"an instance map of the label map's size {width}x{height}"
-            size = "x".join(map(str, instance_map.shape[:0:-1]))
-            raise LabelMapError(what, got=size, fix="fit both in the same way")
-        if first_frame is None and scale > 1:
-            what, fix = "a first frame to show at a scale", "give a photo, or leave scale at 1"
-            raise ModelError(what, got="none", fix=fix)
-        if first_frame is None:
-            return
-        shape = (label_map.shape[0], 3, *label_map.shape[1:])
-        if first_frame.shape != shape:
-            what, got = f"a first frame of shape {shape}", tuple(first_frame.shape)
-            raise ModelError(what, got=got, fix="fit it with seg2vid.labels.fit.fit_image")
-        darkest, brightest = (float(bound) for bound in first_frame.detach().aminmax())
-        if not 0 <= darkest <= brightest <= 1:
-            got_range = f"{darkest:.3g} ... {brightest:.3g}"
-            raise ModelError("colours in [0, 1]", got=got_range, fix="divide by 255")
 
     def find_objects(
         self, label_map: Labels, instance_map: Labels | None, scale: int = 1

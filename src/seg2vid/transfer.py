@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seg2vid.media.generated import GeneratedVideo
+from seg2vid.media.given import check_inputs
 from seg2vid.models.checkpoint import Checkpoint, load_box
 from seg2vid.models.control import Control
 from seg2vid.models.latent_search import follow_camera, search_latent
@@ -75,7 +76,7 @@ def encode_motion(
         raise ModelError(what, got=got, fix="fit both with seg2vid.labels.fit")
     clip = clip.to(pipeline.device)[:, :needed]
     label_map = label_map.to(pipeline.device)
-    pipeline.check_inputs(label_map, instance_map, None)
+    check_inputs(label_map, instance_map, None, space=pipeline.label_space)
     objects = pipeline.find_objects(label_map, instance_map)
     weights = pipeline.motion_encoder_weights
     if not weights:

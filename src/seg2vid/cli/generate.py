@@ -27,7 +27,7 @@ from seg2vid.cli.outputs import check_apart, check_picture_place, check_replaced
 from seg2vid.cli.video_options import Animate, Generate
 from seg2vid.media.drawing import contact_sheet, pick_evenly
 from seg2vid.media.extras import check_output, outer_paths
-from seg2vid.media.generated import GeneratedVideo, VideoSink, seen_in
+from seg2vid.media.generated import GeneratedVideo, VideoSink
 from seg2vid.media.label_maps import read_picture
 from seg2vid.media.passes import show_progress, write_behind
 from seg2vid.media.pictures import read_image, write_image
@@ -124,7 +124,7 @@ class _Maker:
                 spread, is_begin = Spread(), sinks[0].count == 0
                 for sink, one in zip(sinks, chain([chunk], map(next, others)), strict=True):
                     sink.write(one)
-                    spread.add(*seen_in(one, with_first=is_begin))
+                    spread.add(*one.seen(with_first=is_begin))
                 together.write(spread.uncertainty())
         seconds = (time.perf_counter() - start) / len(own)
         lines = [self.tell(one, sink, seconds) for one, sink in zip(own, sinks, strict=True)]

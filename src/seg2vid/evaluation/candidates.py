@@ -21,8 +21,9 @@ from seg2vid.media.generated import GeneratedVideo
 from seg2vid.media.passes import join_passes
 from seg2vid.models.checkpoint import load_checkpoint
 from seg2vid.models.motion_decoder import MotionDecoder
+from seg2vid.models.pretrained import BOXES
 from seg2vid.models.weights import WEIGHTS_FILE, find_weights
-from seg2vid.pipeline import BOXES, Seg2VidPipeline
+from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip
 from seg2vid.tools.errors import ModelError, printable
 from seg2vid.tools.files import digest_of

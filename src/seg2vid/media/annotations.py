@@ -1,6 +1,8 @@
 """What is known of a generated frame, in the units and formats that others read."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,3 +104,42 @@ def flow_between(before: Motion, after: Motion) -> Flow:
     seen = back + backward_warp(after.forward_flow[:, 0], back, mode="nearest")
     guess = back - backward_warp(further, back - further, mode="nearest")
     return torch.where(before.backward_visible[:, 0] > 0.5, seen, guess)
+
+
+class Course:
+    """How a video goes, frame by frame: which frame each is read from, and where its camera is."""
+
+    def __init__(self, starts: Sequence[int] = ()) -> None:
+        """``starts`` are the frames that passes start from; more may come."""
+        self.starts = list(starts)
+        self.references = [0]
+        """For each frame, the one that it is read from."""
+        self.poses = [np.eye(4)]
+        """What takes points of each frame's camera to those of the first; axes are KITTI's."""
+        self._shown = [0]
+        self._before: Motion | None = None
+
+    def go_on(self, number: int, path: Float[Tensor, "4"] | None) -> None:
+        """Add frame ``number``, whose camera has gone as in ``ScenePaths`` since its reference."""
+        reference = self.starts[bisect_left(self.starts, number) - 1] if number else 0
+        self._shown.append(number)
+        self.references.append(reference)
+        if path is not None:
+            self.poses.append(self.poses[reference] @ camera_pose(*path.tolist()))
+
+    def flow_onward(self, motion: Motion, index: int | None) -> Float[Tensor, "2 height width"]:
+        """Return the flow from the frame before to that added last, which is frame ``index`` of a
+        pass; of the first frame (None) that to the next.
+        """
+        if index is None:
+            flows = motion.forward_flow[0]
+            return flows[0] if len(flows) else flows.new_zeros(flows.shape[1:])
+        before, self._before = (
+            self._before,
+            motion.map(partial(torch.narrow, dim=1, start=index, length=1)),
+        )
+        if before is None or self.references[-1] == self._shown[-2]:
+            return self._before.forward_flow[0, 0]
+        if self.references[-2] == self._shown[-1]:
+            return before.backward_flow[0, 0]  # on the way back, to the frame it is read from
+        return flow_between(before, self._before)[0]

@@ -10,9 +10,11 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from seg2vid.media.annotations import depth_units, grey_of
-from seg2vid.media.drawing import flow_to_colours
-from seg2vid.media.pictures import write_flow, write_kitti_flow, write_sixteen_bits
+from seg2vid.labels.convert import colourise
+from seg2vid.labels.space import Ids, LabelSpace
+from seg2vid.media.annotations import ade20k_colours, depth_units, grey_of
+from seg2vid.media.drawing import colour_numbers, flow_to_colours, overlay
+from seg2vid.media.pictures import write_flow, write_kitti_flow, write_label_map, write_sixteen_bits
 from seg2vid.media.video import Frame, frame_rate, video_ending
 from seg2vid.structures import Motion
 from seg2vid.tools.errors import MediaError
@@ -75,8 +77,13 @@ def outer_paths(path: Path, extras: Sequence[str]) -> list[Path]:
 
 @dataclass(frozen=True)
 class Moment:
-    """How the scene of a frame has moved since the frame that it is read from."""
+    """A frame, and how its scene has moved since the frame that it is read from."""
 
+    pixels: Frame
+    label_map: Ids
+    instance_map: Ids | None
+    space: LabelSpace | None
+    """Of the label map; without it what shows classes is not to be had."""
     motion: Motion
     index: int | None
     """The frame's place in the pass; None for the one that the pass starts from."""
@@ -90,17 +97,59 @@ class Scales:
 
     flow: float | None = None
     """Pixels of the most saturated colour."""
-    grey: tuple[float, float] = (0.0, 1.0)
+    grey: tuple[float, float] | None = None
     """Inverse depth of black and of white."""
 
+    def settle(self, motion: Motion, first_inverse_depth: Tensor | None) -> None:
+        """Choose what is still open by the first pass that has it."""
+        if self.flow is None and motion.backward_flow.shape[1]:
+            self.flow = max(float(motion.backward_flow[0].norm(dim=1).max()), 1.0)
+        planes = motion.inverse_depth
+        if self.grey is None and planes is not None and planes.numel():
+            known = planes[0].flatten()
+            if first_inverse_depth is not None:
+                known = torch.cat((known, first_inverse_depth[0].flatten()))
+            self.grey = (float(known.min()), float(known.max()))
 
-def draw_extra(name: str, moment: Moment, scales: Scales, *, like: Frame) -> Frame:
-    """Draw flow, visibility, depth or what was painted, of the size of ``like``."""
+
+def check_parts(extras: Sequence[str], motion: Motion, *, numbered: bool, marked: bool) -> None:
+    """Raise ``MediaError`` for extras that a pass does not have.
+
+    It may have objects that are ``numbered``, and what was painted ``marked``.
+    """
+    for extra in extras:
+        if extra in ("instances", "boxes") and not numbered:
+            what, fix = f"an instance map to move along, for {extra}", "give one"
+            raise MediaError(what, got="none", fix=f"{fix}, or leave the extra out")
+        if extra == "painted" and not marked:
+            what, fix = "a video that tells what was painted", "leave the extra out"
+            raise MediaError(what, got="none", fix=fix)
+        if extra in PARTS and getattr(motion, PARTS[extra]) is None:
+            what, fix = f"a model whose motion is a scene's, for {extra}", "take another"
+            raise MediaError(what, got="one of free flow", fix=f"{fix}, or leave it out")
+
+
+def draw_extra(name: str, moment: Moment, scales: Scales) -> Frame:
+    """Draw an extra that is a picture, but for ``control-flow``; ``frames`` is the frame itself."""
+    like, space = moment.pixels, moment.space
+    if name == "frames":
+        return like
+    if name in ("labels", "overlay") and space is not None:
+        colours = colourise(moment.label_map, space)
+        return overlay(like, colours) if name == "overlay" else colours
+    if name == "control-seg" and space is not None:
+        return ade20k_colours(moment.label_map, space)
+    if name == "instances" and moment.instance_map is not None:
+        return colour_numbers(moment.instance_map)
     motion, index = moment.motion, moment.index
     if name in ("depth", "control-depth"):
         if (inverse := moment.inverse_depth) is None:
             return np.zeros_like(like)
-        plane = (inverse * BRIGHT).sqrt() if name == "depth" else grey_of(inverse, scales.grey)
+        plane = (
+            (inverse * BRIGHT).sqrt()
+            if name == "depth"
+            else grey_of(inverse, scales.grey or (0.0, 1.0))
+        )
     elif index is None:
         return np.full_like(like, 0 if name == "painted" else 255)
     elif name == "flow":
@@ -115,14 +164,18 @@ def draw_extra(name: str, moment: Moment, scales: Scales, *, like: Frame) -> Fra
 
 
 def write_extra(name: str, stem: Path, moment: Moment) -> None:
-    """Write the exact depth, flow or source of one frame to ``stem``, which lacks its ending.
+    """Write the exact data of one frame to ``stem``, which lacks its ending.
 
-    The first frame of a video has depth alone.
+    The first frame of a video has neither flow nor source.
     """
-    motion, index = moment.motion, moment.index
-    if name == "depth":
+    motion, index, picture = moment.motion, moment.index, stem.with_suffix(".png")
+    if name == "labels" and moment.space is not None:
+        write_label_map(picture, moment.label_map, moment.space)
+    elif name == "instances" and moment.instance_map is not None:
+        write_sixteen_bits(picture, moment.instance_map)
+    elif name == "depth":
         if moment.inverse_depth is not None:
-            write_sixteen_bits(stem.with_suffix(".png"), depth_units(moment.inverse_depth))
+            write_sixteen_bits(picture, depth_units(moment.inverse_depth))
     elif index is None:
         return
     elif name in ("flow", "kitti_flow"):

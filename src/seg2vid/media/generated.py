@@ -8,10 +8,8 @@ them as subfolders, with the exact data. ``docs/conventions.md`` tells what each
 import dataclasses
 import json
 from base64 import b64encode
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,28 +19,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seg2vid.labels.convert import colourise
 from seg2vid.labels.space import LabelSpace, get_label_space
-from seg2vid.media.annotations import (
-    ade20k_colours,
-    boxes_in,
-    camera_pose,
-    flow_between,
-    metres_of,
-)
-from seg2vid.media.drawing import colour_numbers, flow_to_colours, overlay
+from seg2vid.media.annotations import Course, boxes_in, metres_of
+from seg2vid.media.drawing import flow_to_colours
 from seg2vid.media.extras import (
     DATA_ALONE,
-    PARTS,
     SPACED,
     Moment,
     Scales,
+    check_parts,
     draw_extra,
     output_paths,
     to_pixels,
     write_extra,
 )
-from seg2vid.media.pictures import write_label_map, write_sixteen_bits
 from seg2vid.media.uncertainty import Spread, Uncertainty
 from seg2vid.media.video import AllOrNothing, Frame, VideoWriter, video_ending
 from seg2vid.structures import (
@@ -117,8 +107,7 @@ class GeneratedVideo(Carrier):
     @property
     def reference_frames(self) -> tuple[int, ...]:
         """For each frame, the number of the one that its flow, visibility and source refer to."""
-        numbers = range(self.frames.shape[1] + 1 - len(self.repeats))
-        return tuple(reference_of(n, self.pass_starts) for n in (*numbers, *self.repeats))
+        return tuple(self._course(0).references)
 
     @property
     def depth(self) -> Float[Tensor, "batch frame height width"] | None:
@@ -133,12 +122,14 @@ class GeneratedVideo(Carrier):
         """What takes points of each frame's camera to those of the first; axes are KITTI's."""
         if self.motion.camera_path is None:
             return None
-        samples, count = self.frames.shape[:2]
-        poses = np.tile(np.eye(4), (samples, count + 1, 1, 1))
-        for sample, path in enumerate(self.motion.camera_path.tolist()):
-            for frame, reference in enumerate(self.reference_frames[1:], 1):
-                poses[sample, frame] = poses[sample, reference] @ camera_pose(*path[frame - 1])
-        return poses
+        return np.stack([self._course(sample).poses for sample in range(len(self.frames))])
+
+    def _course(self, sample: int) -> Course:
+        course, path = Course(self.pass_starts), self.motion.camera_path
+        later = range(1, self.frames.shape[1] + 1 - len(self.repeats))
+        for index, number in enumerate((*later, *self.repeats)):
+            course.go_on(number, None if path is None else path[sample, index])
+        return course
 
     @property
     def boxes(self) -> list[list[list[dict[str, Any]]]] | None:
@@ -156,6 +147,15 @@ class GeneratedVideo(Carrier):
         seeds = self.seeds[index : index + 1]
         return dataclasses.replace(super().sample(index), seeds=seeds)
 
+    def seen(
+        self, *, with_first: bool
+    ) -> tuple[Float[Tensor, "frame 3 height width"], Int[Tensor, "frame height width"]]:
+        """Return frames and labels of sample 0, ``with_first`` those of the first frame too."""
+        start, given = self.first_frame[:1], self.label_map[:1]
+        kept = slice(None if with_first else 1, None)
+        frames, labels = (start, self.frames[0]), (given, self.label_maps[0])
+        return torch.cat(frames)[kept], torch.cat(labels)[kept]
+
     def uncertainty(self) -> Uncertainty:
         """Return what the samples of one label map differ in, pixel by pixel.
 
@@ -166,7 +166,7 @@ class GeneratedVideo(Carrier):
             raise MediaError(what, got="several", fix=fix)
         spread = Spread()
         for number in range(len(self.frames)):
-            spread.add(*seen_in(self.sample(number), with_first=True))
+            spread.add(*self.sample(number).seen(with_first=True))
         return spread.uncertainty()
 
     def save(self, path: str | Path, *, sample: int = 0, extras: tuple[str, ...] = ()) -> Path:
@@ -183,21 +183,6 @@ class GeneratedVideo(Carrier):
         with VideoSink(path, extras=extras, frames_per_second=rate, label_space=space) as sink:
             sink.write(self.sample(sample))
         return path
-
-
-def seen_in(
-    chunk: GeneratedVideo, *, with_first: bool
-) -> tuple[Float[Tensor, "frame 3 height width"], Int[Tensor, "frame height width"]]:
-    """Return frames and labels of sample 0 of a pass, those of the first frame too if wanted."""
-    frames, labels = chunk.frames[0], chunk.label_maps[0]
-    if not with_first:
-        return frames, labels
-    return torch.cat((chunk.first_frame[:1], frames)), torch.cat((chunk.label_map[:1], labels))
-
-
-def reference_of(number: int, starts: Sequence[int]) -> int:
-    """Return the frame that frame ``number`` is read from, where passes start from ``starts``."""
-    return starts[bisect_left(starts, number) - 1] if number else 0
 
 
 class VideoSink(AllOrNothing):
@@ -234,12 +219,8 @@ class VideoSink(AllOrNothing):
         self._about: dict[str, object] = {"command": command}
         self._keep = frozenset(keep)
         self._scales = Scales()
-        self._starts: list[int] = []
-        self._references = [0]
-        self._shown = [0]
-        self._poses = [np.eye(4)]
+        self._course = Course()
         self._boxes: list[list[dict[str, Any]]] = []
-        self._before: Motion | None = None
         self._writers: dict[str, VideoWriter] = {}
         self._texts: dict[str, Replacement] = {}
         try:
@@ -273,47 +254,24 @@ class VideoSink(AllOrNothing):
         then no file is left.
         """
         self._check(chunk)
+        self._scales.settle(chunk.motion, chunk.first_inverse_depth)
         if self.count == 0:
-            self._about |= {
-                "model": chunk.model,
-                "model_sha256": chunk.model_sha256,
-                "device": chunk.device,
-                "precision": chunk.precision,
-                "seed": chunk.seeds[0] if chunk.seeds else None,
-                "label_space": chunk.label_space,
-            }
-            if (planes := chunk.motion.inverse_depth) is not None and planes.numel():
-                known = planes[0].flatten()
-                if chunk.first_inverse_depth is not None:
-                    known = torch.cat((known, chunk.first_inverse_depth[0].flatten()))
-                self._scales.grey = (float(known.min()), float(known.max()))
+            names = ("model", "model_sha256", "device", "precision", "label_space")
+            self._about |= {name: getattr(chunk, name) for name in names}
+            self._about["seed"] = chunk.seeds[0] if chunk.seeds else None
             self._write_frame(chunk, None)
-        if self._scales.flow is None and chunk.frames.shape[1]:
-            largest = chunk.motion.backward_flow[0].norm(dim=1).max()
-            self._scales.flow = max(float(largest), 1.0)
-        self._starts += chunk.pass_starts
+        self._course.starts += chunk.pass_starts
         end = self.count + chunk.frames.shape[1] - len(chunk.repeats)
+        path = chunk.motion.camera_path
         for index, number in enumerate((*range(self.count, end), *chunk.repeats)):
-            reference = reference_of(number, self._starts)
-            self._shown.append(number)
-            self._references.append(reference)
-            if (path := chunk.motion.camera_path) is not None:
-                pose = camera_pose(*path[0, index].tolist())
-                self._poses.append(self._poses[reference] @ pose)
+            self._course.go_on(number, None if path is None else path[0, index])
             self._write_frame(chunk, index)
 
     def _check(self, chunk: GeneratedVideo) -> None:
-        for extra in self.paths if chunk.frames.shape[1] else ():
-            if extra in ("instances", "boxes") and chunk.instance_maps is None:
-                what, fix = f"an instance map to move along, for {extra}", "give one"
-                raise MediaError(what, got="none", fix=f"{fix}, or leave the extra out")
-            if extra == "painted" and chunk.painted is None:
-                what, fix = "a video that tells what was painted", "leave the extra out"
-                raise MediaError(what, got="none", fix=fix)
-            if extra in PARTS and getattr(chunk.motion, PARTS[extra]) is None:
-                what, fix = f"a model whose motion is a scene's, for {extra}", "take another"
-                raise MediaError(what, got="one of free flow", fix=f"{fix}, or leave it out")
         frames = chunk.frames[0]
+        if len(frames):
+            numbered, marked = chunk.instance_maps is not None, chunk.painted is not None
+            check_parts(list(self.paths), chunk.motion, numbered=numbered, marked=marked)
         if self.count == 0:
             frames = torch.cat([chunk.first_frame[:1], frames])
         damaged = [not bool(frame.isfinite().all()) for frame in frames]
@@ -324,66 +282,28 @@ class VideoSink(AllOrNothing):
 
     def _write_frame(self, chunk: GeneratedVideo, index: int | None) -> None:
         """Write frame ``index`` of a pass, None for the one that it starts from."""
-        labels, numbers = chunk.label_map[0], chunk.instance_map
-        numbers = None if numbers is None else numbers[0]
-        picture = chunk.first_frame[0]
-        if index is not None:
-            labels, picture = chunk.label_maps[0, index], chunk.frames[0, index]
-            numbers = None if chunk.instance_maps is None else chunk.instance_maps[0, index]
-        ids, moment = labels.cpu().numpy(), _moment(chunk, index)
-        if self.is_folder:
-            for name in self.paths.keys() & {"flow", *DATA_ALONE}:
-                # The folder of an extra with pictures is its writer's, until all are moved.
-                own = self._writers.get(name)
-                folder = self._folder / name if own is None else own.replacement.temporary
-                stem = folder / f"{self.count:06d}"
-                if name == "labels" and self.label_space is not None:
-                    write_label_map(stem.with_suffix(".png"), ids, self.label_space)
-                elif name == "instances" and numbers is not None:
-                    write_sixteen_bits(stem.with_suffix(".png"), numbers.cpu().numpy())
-                else:
-                    write_extra(name, stem, moment)
-        if "boxes" in self.paths and self.label_space is not None and numbers is not None:
-            self._boxes.append(boxes_in(ids, numbers.cpu().numpy(), self.label_space))
-        pictures = {"frames": to_pixels(picture)}
+        moment = _moment(chunk, index, self.label_space)
+        for name in self.paths.keys() & {"flow", *DATA_ALONE} if self.is_folder else ():
+            # The folder of an extra with pictures is its writer's, until all are moved.
+            own = self._writers.get(name)
+            folder = self._folder / name if own is None else own.replacement.temporary
+            write_extra(name, folder / f"{self.count:06d}", moment)
+        numbers, space = moment.instance_map, self.label_space
+        if "boxes" in self.paths and space is not None and numbers is not None:
+            self._boxes.append(boxes_in(moment.label_map, numbers, space))
         for name, writer in self._writers.items():
-            if name in ("labels", "overlay") and self.label_space is not None:
-                pictures[name] = colourise(ids, self.label_space)
-                if name == "overlay":
-                    pictures[name] = overlay(pictures["frames"], pictures[name])
-            elif name == "instances" and numbers is not None:
-                pictures[name] = colour_numbers(numbers.cpu().numpy())
-            elif name == "control-seg" and self.label_space is not None:
-                pictures[name] = ade20k_colours(ids, self.label_space)
-            elif name == "control-flow":
-                flow = self._onward(chunk.motion, index)
-                pictures[name] = to_pixels(flow_to_colours(flow))
-            elif name != "frames":
-                pictures[name] = draw_extra(name, moment, self._scales, like=pictures["frames"])
-            writer.write(pictures[name])
-        if self.count in self._keep:
-            for name, row in self.kept.items():
-                row.append(pictures[name])
+            if name == "control-flow":
+                picture = to_pixels(flow_to_colours(self._course.flow_onward(chunk.motion, index)))
+            else:
+                picture = draw_extra(name, moment, self._scales)
+            writer.write(picture)
+            if self.count in self._keep:
+                self.kept[name].append(picture)
         self.count += 1
-
-    def _onward(self, motion: Motion, index: int | None) -> Float[Tensor, "2 height width"]:
-        """Return the flow to this frame from the one before; the first shows that to the next."""
-        if index is None:
-            flows = motion.forward_flow[0]
-            return flows[0] if len(flows) else flows.new_zeros(flows.shape[1:])
-        before, self._before = (
-            self._before,
-            motion.map(partial(torch.narrow, dim=1, start=index, length=1)),
-        )
-        if before is None or self._references[-1] == self._shown[-2]:
-            return self._before.forward_flow[0, 0]
-        if self._references[-2] == self._shown[-1]:
-            return before.backward_flow[0, 0]  # on the way back, to the frame it is read from
-        return flow_between(before, self._before)[0]
 
     def close(self) -> list[Path]:
         """Finish all outputs, move them to their places (or raise ``MediaError``), return these."""
-        lines = [" ".join(f"{x:.6e}" for x in pose[:3].flat) for pose in self._poses]
+        lines = [" ".join(f"{x:.6e}" for x in pose[:3].flat) for pose in self._course.poses]
         boxes = ",\n".join(map(json.dumps, self._boxes))
         for name, text in (("poses", "\n".join(lines)), ("boxes", f"[{boxes}]")):
             if name in self.paths:
@@ -391,7 +311,7 @@ class VideoSink(AllOrNothing):
                 place = self._folder / self.paths[name].name if kept is None else kept.temporary
                 place.write_text(text + "\n", "utf-8")
         extras = [name for name in self.paths if name != "frames"]
-        about = self._about | {"extras": extras, "reference_frames": self._references}
+        about = self._about | {"extras": extras, "reference_frames": self._course.references}
         self._writers["frames"].about = about
         for writer in self._writers.values():
             writer.finish()
@@ -408,11 +328,23 @@ class VideoSink(AllOrNothing):
             text.discard()
 
 
-def _moment(chunk: GeneratedVideo, index: int | None) -> Moment:
+def _moment(chunk: GeneratedVideo, index: int | None, space: LabelSpace | None) -> Moment:
     """Return what is known of frame ``index`` of a pass, None for the one that it starts from."""
-    motion, first, painted = chunk.motion, chunk.first_inverse_depth, chunk.painted
     if index is None:
-        return Moment(motion, None, None if first is None else first[0], None)
-    later = motion.inverse_depth
-    inverse = None if later is None else later[0, index]
-    return Moment(motion, index, inverse, None if painted is None else painted[0, index, 0])
+        picture, labels, numbers = chunk.first_frame[0], chunk.label_map[0], chunk.instance_map
+        depth, painted = chunk.first_inverse_depth, None
+        numbers, depth = (None if one is None else one[0] for one in (numbers, depth))
+    else:
+        picture, labels = chunk.frames[0, index], chunk.label_maps[0, index]
+        parts = (chunk.instance_maps, chunk.motion.inverse_depth, chunk.painted)
+        numbers, depth, painted = (None if one is None else one[0, index] for one in parts)
+    return Moment(
+        pixels=to_pixels(picture),
+        label_map=labels.cpu().numpy(),
+        instance_map=None if numbers is None else numbers.cpu().numpy(),
+        space=space,
+        motion=chunk.motion,
+        index=index,
+        inverse_depth=depth,
+        painted=None if painted is None else painted[0],
+    )

@@ -86,6 +86,44 @@ def take_inputs(
     )
 
 
+def check_inputs(
+    label_map: Labels,
+    instance_map: Labels | None,
+    first_frame: Pictures | None,
+    *,
+    space: LabelSpace,
+    scale: int = 1,
+) -> None:
+    """Raise ``LabelMapError`` or ``ModelError`` for inputs that do not fit."""
+    height, width = label_map.shape[1:]
+    if height % (32 * scale) or width % (32 * scale) or not label_map.numel():
+        what = f"a label map whose width and height are multiples of {32 * scale}"
+        fix = "give its path or Pillow image, which are fitted, or use labels.fit.fit_label_map"
+        raise LabelMapError(what, got=f"{width}x{height}", fix=fix)
+    low, high = int(label_map.min()), int(label_map.max())
+    if low < 0 or high > space.void_id:
+        what = f"ids 0 ... {space.void_id} of {space.name}"
+        fix = "see what the map holds with: seg2vid labels check FILE"
+        raise LabelMapError(what, got=f"{low} ... {high}", fix=fix)
+    if instance_map is not None and instance_map.shape[1:] != label_map.shape[1:]:
+        what = f"an instance map of the label map's size {width}x{height}"
+        size = "x".join(map(str, instance_map.shape[:0:-1]))
+        raise LabelMapError(what, got=size, fix="fit both in the same way")
+    if first_frame is None and scale > 1:
+        what, fix = "a first frame to show at a scale", "give a photo, or leave scale at 1"
+        raise ModelError(what, got="none", fix=fix)
+    if first_frame is None:
+        return
+    shape = (label_map.shape[0], 3, *label_map.shape[1:])
+    if first_frame.shape != shape:
+        what, got = f"a first frame of shape {shape}", tuple(first_frame.shape)
+        raise ModelError(what, got=got, fix="fit it with seg2vid.labels.fit.fit_image")
+    darkest, brightest = (float(bound) for bound in first_frame.detach().aminmax())
+    if not 0 <= darkest <= brightest <= 1:
+        got_range = f"{darkest:.3g} ... {brightest:.3g}"
+        raise ModelError("colours in [0, 1]", got=got_range, fix="divide by 255")
+
+
 def _is_picture(given: Any) -> bool:
     is_rgb = isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.ndim == 3
     return isinstance(given, str | Path | Image.Image) or (is_rgb and given.shape[2] in (3, 4))

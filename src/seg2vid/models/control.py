@@ -196,13 +196,7 @@ class Control:
         values = read_plain(path, "wishes for the motion", error=MediaError)
         told = build(ControlFile, values, str(path), error=MediaError)
         move = [f"{name}={words}" for name, words in told.move.items()]
-        return cls.read(
-            camera=told.camera,
-            move=move,
-            freeze=told.freeze,
-            strength=told.strength,
-            careful=told.careful,
-        )
+        return cls.read(**(vars(told) | {"move": move}))
 
     def check(self, label_map: Labels, instance_map: Labels | None, space: LabelSpace) -> None:
         """Raise ``LabelMapError`` for classes and instances that the maps do not have.

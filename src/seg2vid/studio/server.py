@@ -41,12 +41,8 @@ from seg2vid.tools.errors import MediaError
 from seg2vid.tools.ranges import LARGEST_SEED
 
 Result = TypeVar("Result")
-TYPES = {
-    ".html": "text/html",
-    ".css": "text/css",
-    ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-}
+TYPES = {".html": "text/html", ".css": "text/css"}
+TYPES |= {".js": "text/javascript", ".svg": "image/svg+xml"}
 HEARTBEAT = 15.0
 """Seconds after which a stream of events says that it is still there."""
 CHUNK = 1 << 16

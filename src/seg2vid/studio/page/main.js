@@ -1,13 +1,16 @@
 // The page: what is painted is sent as soon as painting pauses, and plays as it is made.
 
-import { $, attempt, make, mark, progress, say, trouble, veil, walk } from "/page/dom.js";
-import { Drawing, emptyRoad } from "/page/drawing.js";
-import { copy, dataBlob, download, planesOf, shrunk } from "/page/files.js";
+import { $, attempt, progress, say, trouble, veil } from "/page/dom.js";
+import { Drawing } from "/page/drawing.js";
+import { copy, download } from "/page/files.js";
 import { Futures } from "/page/futures.js";
 import { Keeper, fromLink, toLink } from "/page/keep.js";
+import { keysOf } from "/page/keys.js";
+import { Lists } from "/page/lists.js";
+import { Openings } from "/page/openings.js";
 import { Painter } from "/page/painter.js";
 import { Panels } from "/page/panels.js";
-import { Player } from "/page/player.js";
+import { Player, playBar } from "/page/player.js";
 import { greyPng, palettePng } from "/page/png.js";
 import { Server, Video } from "/page/server.js";
 import { START, tidied, tidiedPaths, toWishes, usualGround } from "/page/wishes.js";
@@ -17,7 +20,7 @@ const REST = 500; // ms after a video until its three siblings are asked for
 const LONGEST_LINK = 300000;
 
 const server = new Server();
-let about, drawing, painter, player, panels, futures, ground, keeper;
+let about, drawing, painter, player, panels, futures, ground, keeper, lists, openings;
 const state = structuredClone(START);
 const photos = { first: null, look: null };
 let timer = 0;
@@ -163,8 +166,10 @@ async function begin() {
   ground = usualGround(drawing);
   const licence = about.licence ? `, ${about.licence}` : "";
   $("about").textContent = `seg2vid ${about.version}, model ${about.model} (${about.label_space}${licence})`;
-  fillLists();
+  lists = new Lists(about, drawing, painter, player);
+  openings = new Openings(server, about, drawing, painter, state, photos, told);
   listen();
+  playBar(player);
   const link = location.hash.startsWith("#s=") ? location.hash.slice(3) : "";
   const hasLink = link && (await openLink(link));
   try {
@@ -203,42 +208,6 @@ async function openLink(link) {
   }
 }
 
-async function openCanvas(canvas) {
-  painter.paths.clear();
-  photos.first = canvas.photo ? dataBlob(canvas.photo) : null;
-  state.begins = Boolean(photos.first);
-  drawing.replace(...planesOf(canvas));
-  say(canvas.notes.join("; "));
-  told();
-}
-
-async function openTemplate(name) {
-  if (name === "empty") {
-    painter.paths.clear();
-    photos.first = null;
-    state.begins = false;
-    const id = (word) => {
-      const found = about.classes.findIndex((one) => one.name === word);
-      return found < 0 ? drawing.voidId : found;
-    };
-    const ids = { sky: id("sky"), building: id("building"), road: id("road"), sidewalk: id("sidewalk") };
-    drawing.replace(emptyRoad(drawing, ids), new Uint16Array(drawing.labels.length));
-    return told();
-  }
-  const seed = name === "toycity" ? `?seed=${Math.floor(Math.random() * 1e6)}` : "";
-  await attempt(async () => openCanvas(await server.json(`/api/templates/${encodeURIComponent(name)}${seed}`)), "Opening…");
-}
-
-async function openFile(file) {
-  await attempt(async () => {
-    const form = new FormData();
-    // A photo may be scaled, a label map never: its ids would mix.
-    const isPhoto = /jpe?g|heic|avif/.test(file.type);
-    form.append("picture", isPhoto ? await shrunk(file) : file, "picture");
-    await openCanvas(await server.json("/api/canvas", { method: "POST", body: form }));
-  }, "Reading…");
-}
-
 async function showRecipe() {
   const { video } = player;
   if (!video?.id || server.isGone) return;
@@ -258,70 +227,10 @@ async function save(ending) {
   }, `Making scene.${ending}…`);
 }
 
-// Lists and switches that are made once.
-function fillLists() {
-  $("palette").replaceChildren(...about.classes.map((one) => {
-    const swatch = make("canvas", { width: 1, height: 1 });
-    const pen = swatch.getContext("2d");
-    pen.fillStyle = `rgb(${one.colour.join(" ")})`;
-    pen.fillRect(0, 0, 1, 1);
-    const button = make("button", { type: "button" }, swatch, one.name);
-    button.setAttribute("role", "radio");
-    button.onclick = () => chooseClass(one.id);
-    return button;
-  }));
-  $("layers").replaceChildren(...Object.entries(about.layers).map(([name, title], n) => {
-    const button = make("button", { type: "button", textContent: name, title: `${title} (${n + 1})` });
-    button.setAttribute("role", "radio");
-    button.onclick = () => chooseLayer(name);
-    return button;
-  }));
-  const kinds = about.classes.filter((one) => one.id !== drawing.voidId);
-  $("anew").replaceChildren(...kinds.map((one) => make("option", { value: one.name, textContent: one.name })));
-  const first = about.classes.find((one) => one.name === "road") || about.classes[0];
-  chooseClass(first.id);
-  chooseLayer("frames");
-  for (const group of [$("palette"), $("layers")]) group.addEventListener("keydown", walk);
-}
-
-function chooseClass(id) {
-  painter.id = id;
-  mark($("palette"), id);
-  if (painter.tool === "eraser" || painter.tool === "pick") painter.choose("brush");
-  say(about.classes[id].name);
-}
-
-function chooseLayer(name) {
-  player.see(name);
-  mark($("layers"), Object.keys(about.layers).indexOf(name));
-}
-
-function search(text) {
-  const shown = [...$("palette").children];
-  shown.forEach((button, n) => (button.hidden = !about.classes[n].name.includes(text.trim().toLowerCase())));
-  return shown.findIndex((button) => !button.hidden);
-}
-
 function setSize(size) {
   painter.size = Math.min(48, Math.max(1, size));
   $("size").value = painter.size;
   painter.drawOver();
-}
-
-function setCompare() {
-  const isSo = $("compare").checked;
-  $("split").disabled = !isSo;
-  $("divider").hidden = !isSo;
-  $("divider").style.left = `${$("split").value}%`;
-  player.compare(isSo, Number($("split").value) / 100);
-}
-
-function showTime() {
-  const { ready, number, rate } = player;
-  $("scrub").max = Math.max(0, ready - 1);
-  $("scrub").value = number;
-  $("time").textContent = ready ? `${(number / rate).toFixed(2)} s, frame ${number}` : "0.00 s";
-  $("play").textContent = player.isPlaying ? "❚❚" : "▶";
 }
 
 function listen() {
@@ -330,7 +239,7 @@ function listen() {
     drawPanels();
     keep();
   });
-  painter.addEventListener("pick", (event) => chooseClass(event.detail));
+  painter.addEventListener("pick", (event) => lists.chooseClass(event.detail));
   painter.addEventListener("say", (event) => say(event.detail));
   painter.addEventListener("paths", told);
   painter.addEventListener("tool", () => {
@@ -338,7 +247,6 @@ function listen() {
       button.setAttribute("aria-pressed", String(button.dataset.tool === painter.tool));
     if (painter.tool === "path" && player.video?.told.state === "done") learnGround(player.video);
   });
-  player.addEventListener("frame", showTime);
   player.addEventListener("video", () => {
     veil("");
     document.body.dataset.videos = Number(document.body.dataset.videos || 0) + 1;
@@ -355,34 +263,24 @@ function listen() {
     if (painter.guided && player.video?.told.state === "done") learnGround(player.video);
   };
   $("mirror").onchange = () => (painter.mirrored = $("mirror").checked);
-  $("search").oninput = () => search($("search").value);
-  $("search").onkeydown = (event) => {
-    if (event.key !== "Enter") return;
-    const first = search($("search").value);
-    if (first < 0) return say("no class of that name");
-    chooseClass(first);
-    $("search").value = "";
-    search("");
-    $("stage").focus();
-  };
   $("template").onchange = async () => {
     const name = $("template").value;
     $("template").value = "";
-    if (name) await openTemplate(name);
+    if (name) await openings.template(name);
   };
-  for (const [button, input, take] of [["import", "import-file", openFile], ["look-photo", "look-file", takeLook]]) {
+  for (const [button, input, take] of [["import", "import-file", "file"], ["look-photo", "look-file", "look"]]) {
     $(button).onclick = () => $(input).click();
     $(input).onchange = async () => {
       const [file] = $(input).files;
       $(input).value = "";
-      if (file) await take(file);
+      if (file) await openings[take](file);
     };
   }
   for (const name of ["dragover", "drop"])
     addEventListener(name, (event) => {
       event.preventDefault();
       const [file] = name === "drop" ? event.dataTransfer.files : [];
-      if (file) openFile(file);
+      if (file) openings.file(file);
     });
   $("export").onclick = async () => download(await labelsPng(), "labels.png");
   $("copy-link").onclick = () => attempt(async () => {
@@ -408,13 +306,6 @@ function listen() {
     $("cancel").hidden = true;
     progress("stopped");
   };
-  $("play").onclick = () => player.play();
-  $("scrub").oninput = () => {
-    const number = Number($("scrub").value); // pausing shows the frame that plays
-    player.play(false);
-    player.go(number);
-  };
-  $("compare").onchange = $("split").oninput = setCompare;
   $("others").onclick = () => chooseSeed(state.first + 4, true);
   $("seed").onchange = () => chooseSeed(Math.min(999999999, Math.max(0, Math.floor(Number($("seed").value) || 0))), true);
   $("take").ontoggle = () => $("take").open && showRecipe();
@@ -433,52 +324,11 @@ function listen() {
     $("gone").hidden = false;
     $("gone").textContent = "The studio was started anew with another token. Open the address that the terminal shows: your picture is kept in this browser.";
   });
-  addEventListener("keydown", keys);
+  addEventListener("keydown", keysOf({ about, drawing, painter, player, lists, setSize }));
   addEventListener("pagehide", () => {
     keepNow();
     for (const one of [player.next, player.video, ...futures.videos]) if (one && !one.isOver) one.drop();
   });
-}
-
-async function takeLook(file) {
-  await attempt(async () => {
-    photos.look = await shrunk(file);
-    state.begins = false;
-    told();
-  });
-}
-
-// Keys that hold everywhere but in fields.
-function keys(event) {
-  const isField = event.target.matches("input:not([type=range]):not([type=checkbox]), select, textarea, pre");
-  if ((event.ctrlKey || event.metaKey) && !isField) {
-    const key = event.key.toLowerCase();
-    if (key === "z" || key === "y") {
-      (key === "y" || event.shiftKey ? drawing.redo() : drawing.undo());
-      event.preventDefault();
-    }
-    return;
-  }
-  if (isField || event.altKey || event.ctrlKey || event.metaKey || $("keys").open) return;
-  const tool = Painter.toolOf(event.key);
-  const actions = {
-    "[": () => setSize(painter.size - 1),
-    "]": () => setSize(painter.size + 1),
-    "+": () => painter.zoomBy(1),
-    "=": () => painter.zoomBy(1),
-    "-": () => painter.zoomBy(-1),
-    "/": () => $("search").focus(),
-    k: () => player.play(),
-    ",": () => player.play(false) ?? player.go(player.number - 1),
-    ".": () => player.play(false) ?? player.go(player.number + 1),
-    "?": () => $("keys").showModal(),
-  };
-  const layer = Object.keys(about.layers)[Number(event.key) - 1];
-  if (tool) painter.choose(tool);
-  else if (layer) chooseLayer(layer);
-  else if (actions[event.key]) actions[event.key]();
-  else return;
-  event.preventDefault();
 }
 
 const theme = localStorage.getItem("theme");

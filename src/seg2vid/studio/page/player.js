@@ -1,5 +1,7 @@
 // Plays a video while it is still being made.
 
+import { $ } from "/page/dom.js";
+
 export class Player extends EventTarget {
   constructor(canvas, width, height, rate) {
     super();
@@ -101,4 +103,28 @@ export class Player extends EventTarget {
     video.draw(pen, "labels", this.number, width, height);
     pen.restore();
   }
+}
+
+// The bar below: play, time, and how much of the labels lies over the frame.
+export function playBar(player) {
+  $("play").onclick = () => player.play();
+  $("scrub").oninput = () => {
+    const number = Number($("scrub").value); // pausing shows the frame that plays
+    player.play(false);
+    player.go(number);
+  };
+  $("compare").onchange = $("split").oninput = () => {
+    const isSo = $("compare").checked;
+    $("split").disabled = !isSo;
+    $("divider").hidden = !isSo;
+    $("divider").style.left = `${$("split").value}%`;
+    player.compare(isSo, Number($("split").value) / 100);
+  };
+  player.addEventListener("frame", () => {
+    const { ready, number, rate } = player;
+    $("scrub").max = Math.max(0, ready - 1);
+    $("scrub").value = number;
+    $("time").textContent = ready ? `${(number / rate).toFixed(2)} s, frame ${number}` : "0.00 s";
+    $("play").textContent = player.isPlaying ? "❚❚" : "▶";
+  });
 }
