@@ -20,6 +20,8 @@ import torch
 from seg2vid.cli.export import toy_maps
 from seg2vid.cli.main import main
 from seg2vid.export import web
+from seg2vid.models import key_frame
+from seg2vid.models.amodal import Amodal, complete_objects
 from seg2vid.models.config import PRESETS
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.devices import exact_arithmetic
@@ -169,6 +171,7 @@ def low_map() -> torch.Tensor:
         ("tiny", 5 * NUM_FRAMES, "webgpu", "WebGPU"),
         ("low", 5 * NUM_FRAMES, "wasm", "WebAssembly"),
         ("toycity", 25, "wasm", "WebAssembly"),
+        ("behind", 17, "wasm", "WebAssembly"),
         ("toycity", 9, "webgpu", "WebGPU"),
     ],
     indirect=["page"],
@@ -181,26 +184,38 @@ def test_chromium_makes_the_videos_of_python(
     served: Any,
     request: pytest.FixtureRequest,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """``frames`` of the tiny model are more than a key frame is good for.
 
     Its weights are float32, those of the bundled model float16.
     """
-    is_tiny = name != "toycity"
+    is_tiny = name in ("tiny", "low")
     if is_tiny:
         site = request.getfixturevalue("tiny_site")
         label_map = street_map() if name == "tiny" else low_map()
     else:
         package = request.getfixturevalue("package")
-        pipe = Seg2VidPipeline.from_pretrained(name)
+        pipe = Seg2VidPipeline.from_pretrained("toycity")
         label_map = toy_maps(pipe.label_space, (pipe.width, pipe.height))["toy city 0"][None]
         site = build_site(pipe, tmp_path, package, label_map[0])
+    if name == "behind":
+        # A truck half behind a car.
+        label_map[0, 48:76, 56:70], label_map[0, 60:88, 66:104] = 14, 13
     page.goto(served(site))
     page.wait_for_function("() => globalThis.seg2vid?.isReady()")
     assert page.evaluate("() => seg2vid.backend()").startswith(backend)
     pipe = Seg2VidPipeline.from_pretrained(site.parent / "model")  # a file's weights are rounded
+    made_up: list[Amodal] = []
+
+    def complete(*given: Any) -> Amodal:
+        made_up.append(complete_objects(*given))
+        return made_up[-1]
+
+    monkeypatch.setattr(key_frame, "complete_objects", complete)
     with exact_arithmetic():
         video = pipe(label_map, num_frames=frames, seed=1)
+    assert (made_up[0].rows > 0).any() == (name == "behind")
     assert video.look is not None
     assert float((video.motion.backward_visible < 0.5).float().mean()) > 0.01
     z = {"background": video.z.background, "foreground": video.z.foreground}

@@ -115,6 +115,7 @@ def describe(pipe: Seg2VidPipeline) -> dict[str, Any]:
         "thin": list(depth.thin),
         "sky": depth.sky,
         "vehicles": list(decoder.vehicles),
+        "cars": list(decoder.cars),
         "paces": list(decoder.paces),
         "hasGround": decoder.has_ground,
         "isGated": config.gate_flow,

@@ -66,6 +66,8 @@ class Drive(Carrier):
     """Classes that stand on a foot: poles and what they carry."""
     ground: tuple[int, ...] = ()
     """Classes that all stands on."""
+    cars: tuple[int, ...] = ()
+    """Classes that are wider than high from all sides."""
     frozen: tuple[int, ...] = ()
     """Classes that stay where they are in the picture."""
 

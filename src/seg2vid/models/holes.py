@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seg2vid.geometry import AROUND, dilate
-from seg2vid.structures import Labels, Mask, Pictures
+from seg2vid.structures import Features, Labels, Mask, Pictures
 
 CELL = 8
 """Pixels of a cell, whose mean colour what is painted takes from around."""
@@ -46,7 +46,7 @@ def spread_colours(pictures: Pictures, label_maps: Labels, visible: Mask) -> Pic
         own = (label_maps == class_id).unsqueeze(1)
         weight = (own & shown).to(pictures.dtype)
         wanted = own & ~shown & (weight.amax((2, 3), keepdim=True) > 0)
-        filled = torch.where(wanted, _pull_and_push(pictures * weight, weight), filled)
+        filled = torch.where(wanted, pull_and_push(pictures * weight, weight), filled)
     return filled
 
 
@@ -64,14 +64,14 @@ def match_colours(painted: Pictures, guess: Pictures, hidden: Mask) -> Pictures:
     return (painted + off - lighter.clamp(-SHADE, SHADE)).clamp(0, 1)
 
 
-def _pull_and_push(colours: Pictures, weight: Mask) -> Pictures:
+def pull_and_push(values: Features, weight: Mask) -> Features:
     """Fill what has no weight from means over ever larger cells (Gortler et al., SIGGRAPH 1996)."""
-    mean, (height, width) = colours / weight.clamp(min=1e-6), weight.shape[2:]
+    mean, (height, width) = values / weight.clamp(min=1e-6), weight.shape[2:]
     if max(height, width) == 1:
         return mean
     size = (-(-height // 2), -(-width // 2))
-    coarse = [F.adaptive_avg_pool2d(part, size) for part in (colours, weight)]
-    around = F.interpolate(_pull_and_push(*coarse), (height, width), mode="bilinear")
+    coarse = [F.adaptive_avg_pool2d(part, size) for part in (values, weight)]
+    around = F.interpolate(pull_and_push(*coarse), (height, width), mode="bilinear")
     return torch.lerp(around, mean, weight)
 
 

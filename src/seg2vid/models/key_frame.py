@@ -25,8 +25,10 @@ from seg2vid.geometry import (
     move_scene,
     owners_of,
     rates_of,
+    rays_of,
     stands_before,
 )
+from seg2vid.models.amodal import complete_objects
 from seg2vid.models.depth import ratio_of
 from seg2vid.models.drive import FINENESS, Drive, Times, append_ways, go_on, motion_of
 from seg2vid.models.holes import (
@@ -98,10 +100,21 @@ class KeyFrame:
             surfaces = torch.where(is_shadow, surface_ids(label_map, rows), scene.surfaces)
             scene = replace(scene, inverse_depth=depth, rows=rows, surfaces=surfaces)
         self.drive = replace(drive, scene=replace(scene, owners=owners_of(scene)))
-        self.painted: list[Painted] = []
+        is_seen = refine is not None and drive.has_ground and not is_blind
+        self.painted = self._hidden_objects(drive) if is_seen else []
         is_before = stands_before(self.drive.scene)
         self.is_before = is_before.flatten()
         self.fringe = (self._grown(is_before) & ~is_before).flatten()
+
+    def _hidden_objects(self, drive: Drive) -> list[Painted]:
+        """Return what would be seen of objects behind others, as if it had been painted."""
+        whole = complete_objects(drive.scene, self.picture, self.label_map, drive.cars, self.factor)
+        pixels = whole.rows.flatten().nonzero().squeeze(1)
+        rays = rays_of(drive.scene.camera, *whole.rows.shape[1:])[0, :, pixels]
+        place = torch.cat((rays, whole.inverse_depth.flatten()[None, pixels]))
+        points = Points(place, whole.rows.flatten()[pixels])
+        found = Painted(whole.picture, whole.label_map, points, pixels)
+        return [found] if len(pixels) else []
 
     @property
     def inverse_depth(self) -> InverseDepth:

@@ -70,7 +70,8 @@ THIN = {"pole", "polegroup", "trafficlight", "trafficsign"}
 """Classes that stand upright on a foot; names here and below as in ``LabelSpace.ids_named``."""
 GROUND = {"road", "sidewalk", "parking", "railtrack", "terrain", "ground"}
 """Classes that things stand on."""
-VEHICLES = {"car", "truck", "bus", "train", "motorcycle", "bicycle", "rider", "bicyclist"}
+CARS = {"car", "truck", "bus", "train"}
+VEHICLES = CARS | {"motorcycle", "bicycle", "rider", "bicyclist"}
 """Classes that drive in lanes."""
 KEY_PASSES = 3
 """Passes of a scene that are read from one frame, after which a finished one is the next; and over
@@ -94,7 +95,7 @@ class MotionDecoder(nn.Module):
         self.has_ground = bool(self.road)
         # Without a ground there is the residual alone, and that ends with the pass.
         self.key_passes = KEY_PASSES if self.has_ground else 1
-        self.vehicles = space.ids_named(VEHICLES)
+        self.vehicles, self.cars = space.ids_named(VEHICLES), space.ids_named(CARS)
         paces = {id_: pace for name, pace in PACES.items() for id_ in space.ids_named({name})}
         self.paces = tuple(paces.get(id_, FASTEST) for id_ in range(space.num_channels))
         self.depth = DepthNetwork(
@@ -198,7 +199,8 @@ class MotionDecoder(nn.Module):
         )
         scene = scene if self.has_ground else _flatten(scene)
         about = (self.num_frames, self.seconds, self.foreground, self.void_id, self.has_ground)
-        return Drive(scene, *about, thin=self.depth.thin, ground=self.depth.ground)
+        thin, ground = self.depth.thin, self.depth.ground
+        return Drive(scene, *about, thin=thin, ground=ground, cars=self.cars)
 
     def look(
         self,

@@ -75,7 +75,7 @@ export function matchColours(painted, guess, visible, width, height) {
 }
 
 /** Fill what has no weight, the last of four planes, from means over ever larger cells. */
-function pullAndPush(planes, width, height) {
+export function pullAndPush(planes, width, height) {
   const pixels = width * height;
   const [wide, tall] = [Math.ceil(width / 2), Math.ceil(height / 2)];
   const isLast = Math.max(width, height) === 1;

@@ -1,5 +1,6 @@
 // A frame that later ones are read from, and all that was painted since, as in key_frame.py.
 
+import { completeObjects } from "./amodal.js";
 import { driveAt } from "./drive.js";
 import { around, fillSpecks, matchColours, softenOutlines, spreadColours } from "./holes.js";
 import { liftPoints, movePoints } from "./points.js";
@@ -14,6 +15,11 @@ export class KeyFrame {
   constructor(boxes, model, drive, picture, labels) {
     Object.assign(this, { boxes, model, drive, picture, labels });
     this.painted = [];
+    if (boxes.refiner && model.hasGround) {
+      const { rows, depth } = drive.standing;
+      const whole = completeObjects(drive, rows, depth, picture, labels, model.cars);
+      if (whole.pixels.length) this.painted.push(whole);
+    }
     drive.before ??= standsBefore(drive);
     this.fringe = grown(drive.before, model.width, model.height);
     drive.before.forEach((one, pixel) => one && (this.fringe[pixel] = 0));

@@ -58,7 +58,8 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
   const surfaces = Int32Array.from(labels, (id, pixel) => id * ROWS + shaded.rows[pixel]);
   const planes = surfacePlanes(shaded.depth, surfaces, camera, width, height);
   const owners = findOwners(surfaces, width, height);
-  const still = { width, height, ...shaded, surfaces, owners, fixed, camera, planes };
+  const standing = { rows, depth }; // without shadows
+  const still = { width, height, ...shaded, standing, surfaces, owners, fixed, camera, planes };
   return { ...still, paths, residual, model, pixels };
 }
 
