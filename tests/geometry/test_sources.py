@@ -137,3 +137,20 @@ def test_below_the_horizon_the_ground_lies_behind() -> None:
     torch.testing.assert_close(
         moved.inverse_depth[0, 0, 14:18, 32], street()[0][0, 14:18, 32], rtol=1e-3, atol=1e-5
     )
+
+
+def test_the_skyline_goes_on_as_it_comes_up_to_a_hole() -> None:
+    """Turned to the right, what is beyond the border is sky above a line, without steps."""
+    depth, surfaces = street()
+    y, x = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    hill = y > 8 - (x - 40) // 6
+    wall = hill & (depth[0] < 1 / 60)
+    depth[0][wall], surfaces[0][wall] = 1 / 60, 3
+    depth[0][~hill & (y < 13)], surfaces[0][~hill & (y < 13)] = 0.0, 0
+    rows = torch.zeros_like(surfaces)
+    moved = move_scene(Scene(depth, rows, surfaces, CAMERA, drive((0.0, 0.0, 0.3, 0.0))))
+    hole = moved.source[0, 0] < 0
+    assert hole[:13, 42:].all() and not hole[1:13, :42].any()
+    skyline = (moved.inverse_depth[0, 0, :13] == 0).sum(0)
+    assert skyline[41] == 7 and skyline[41:].diff().abs().max() <= 1, "no step"
+    assert (skyline[42:] - 7).abs().max() <= 1, "it stays as high"

@@ -12,7 +12,7 @@ planes are moved exactly, and the way back from a later frame is a homography in
 """
 
 from seg2vid.geometry.fitting import fit_objects
-from seg2vid.geometry.outlines import dilate, find_owners, owners_of
+from seg2vid.geometry.outlines import dilate, find_owners, owners_of, pull_and_push
 from seg2vid.geometry.paths import rates_of, way_of
 from seg2vid.geometry.points import Points, lift_points, move_points, place_points
 from seg2vid.geometry.rendering import move_scene, scene_flow, stands_before
@@ -33,6 +33,7 @@ __all__ = [
     "move_scene",
     "owners_of",
     "place_points",
+    "pull_and_push",
     "rates_of",
     "rays_of",
     "scene_flow",

@@ -1,4 +1,6 @@
-"""Outlines of surfaces between pixels: smooth curves, which stay so when they come near."""
+"""Outlines of surfaces between pixels: smooth curves, which stay so when they come near; and how
+far things reach in a picture.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +8,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.geometry.scene import Scene
-from seg2vid.structures import Labels
+from seg2vid.structures import Features, Labels, Mask
 
 SPOTS = 4
 """Spots in a row of a pixel; each of them belongs to one surface."""
@@ -33,6 +35,21 @@ def dilate(
             values = torch.maximum(values.narrow(axis, 0, size), values.narrow(axis, step, size))
             span += step
     return values
+
+
+def pull_and_push(values: Features, weight: Mask, *, in_rows: bool = False) -> Features:
+    """Fill what has no weight from means over ever larger cells (Gortler et al., SIGGRAPH 1996).
+
+    ``in_rows`` they are of one row each, and what has nothing in its row is 0.
+    """
+    mean, (height, width) = values / weight.clamp(min=1e-6), weight.shape[2:]
+    if max(1 if in_rows else height, width) == 1:
+        return mean
+    size = (height if in_rows else -(-height // 2), -(-width // 2))
+    coarse = [F.adaptive_avg_pool2d(part, size) for part in (values, weight)]
+    around = pull_and_push(*coarse, in_rows=in_rows)
+    around = F.interpolate(around, (height, width), mode="bilinear")
+    return torch.lerp(around, mean, weight)
 
 
 def owners_of(scene: Scene) -> Owners:

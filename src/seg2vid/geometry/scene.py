@@ -103,20 +103,21 @@ def enlarge_scene(scene: Scene, rows: Labels, surfaces: Labels) -> Scene:
         base = place.floor()
         t = (place - base).unsqueeze(1)
         weight = torch.cat(
-            ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (t + 1) * t * (1 - t) + 1, t**3), 1
+            ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * t * (1 + t - t**2) + 1, t**3), 1
         )
         index = base.long().unsqueeze(1) + torch.arange(-1, 3, device=rows.device)
         spline.append((index.clamp(0, size // factor - 1), weight / 6))
     (down, tall), (right, wide) = spline
     total = torch.zeros_like(rows, dtype=coarse.dtype)
-    share = torch.zeros_like(total)
+    share, around = torch.zeros_like(total), torch.zeros_like(total)
     for i in range(4):
         for j in range(4):
             row, column = down[:, i, None], right[None, :, j]
-            weight = tall[:, i, None] * wide[None, :, j]
-            # What has no pixel of its own surface around is read across the edge.
-            weight = weight * torch.where(scene.surfaces[:, row, column] == surfaces, 1.0, 1e-4)
-            total, share = total + weight * coarse[:, row, column], share + weight
+            weight, depth = tall[:, i, None] * wide[None, :, j], coarse[:, row, column]
+            own = weight * (scene.surfaces[:, row, column] == surfaces)
+            total, share, around = total + own * depth, share + own, around + weight * depth
+    # What has no pixel of its own surface around is read across the edge.
+    depth = torch.where(share > 0, total / share.clamp(min=1e-9), around)
     centre = (scene.camera.centre + 0.5) * factor - 0.5
     residual = scene.residual
     if residual is not None:
@@ -125,7 +126,7 @@ def enlarge_scene(scene: Scene, rows: Labels, surfaces: Labels) -> Scene:
         )
         residual = factor * fine.unflatten(0, residual.shape[:2])
     return Scene(
-        total / share,
+        depth,
         rows,
         surfaces,
         Camera(scene.camera.focal_length * factor, centre),

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.geometry.moments import LOW_WORD, NEAREST, REACH, Indices, Landed, Moments, depth_key
-from seg2vid.geometry.outlines import dilate
+from seg2vid.geometry.outlines import dilate, pull_and_push
 
 Cells = list[Int[Tensor, "time _ _"]]
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
@@ -88,16 +88,24 @@ def _look_behind(
 ) -> Indices:
     """Return what each pixel shows or, where it shows nothing, what lies behind.
 
-    That is the farthest of what is around and not ``is_before`` something, but the ground where its
-    ray meets that first; if there is nothing, what the search began with.
+    That is the sky, where there is more of it around, or else the farthest of what is around and
+    not ``is_before`` something, but the ground where its ray meets that first; if there is nothing,
+    what the search began with.
     """
     hole = (own < 0).nonzero().squeeze(1)
     if not len(hole):
         return own
     behind, shown = own.clone(), own.clamp(min=0)
     is_out = (own < 0) | is_before[shown]
-    keys = depth_key(depth[shown], own)
-    behind[hole] = _first_around(moments, keys.masked_fill(is_out, NOTHING), hole, first)
+    keys, sky = depth_key(depth[shown], own), (depth == 0).nonzero().squeeze(1)
+    far = hole
+    if len(sky):
+        # The farthest of all would be sky wherever there is any, in steps as large as cells.
+        is_sky = depth[shown] == 0
+        near = _is_more(is_sky, ~is_out, moments)[hole]
+        behind[hole[near]], far = sky[0], hole[~near]
+        keys = keys.masked_fill(is_sky, NOTHING)
+    behind[far] = _first_around(moments, keys.masked_fill(is_out, NOTHING), far, first)
     sunk = hole[moments.rays[1, hole] > 0]
     sunk = sunk[~moments.is_level(start[sunk] + behind[sunk])]
     if len(sunk):
@@ -111,6 +119,21 @@ def _look_behind(
         )
         behind[sunk] = torch.where(other > distance, ground, behind[sunk])
     return behind
+
+
+def _is_more(
+    mask: Bool[Tensor, " every"], known: Bool[Tensor, " every"], moments: Moments
+) -> Bool[Tensor, " every"]:
+    """Say whether most of what is ``known`` around each pixel is in a mask: beside it in its row,
+    or else above and below.
+    """
+    size = (-1, 1, moments.height, moments.width)
+    weight = known.float().view(size)
+    share = pull_and_push(mask.view(size) * weight, weight, in_rows=True)
+    any_known = weight.amax(3, keepdim=True)
+    if not any_known.all():
+        share = pull_and_push(share * any_known, any_known.expand_as(share))
+    return share.flatten() > 0.5
 
 
 def _first_around(

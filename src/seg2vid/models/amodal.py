@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.geometry import Scene
-from seg2vid.models.holes import pull_and_push
+from seg2vid.geometry import Scene, pull_and_push
 from seg2vid.structures import Carrier, InverseDepth, Labels, Pictures
 
 WIDTHS = (0.4, 1.2)

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.geometry import AROUND, dilate
-from seg2vid.structures import Features, Labels, Mask, Pictures
+from seg2vid.geometry import AROUND, dilate, pull_and_push
+from seg2vid.structures import Labels, Mask, Pictures
 
 CELL = 8
 """Pixels of a cell, whose mean colour what is painted takes from around."""
@@ -62,17 +62,6 @@ def match_colours(painted: Pictures, guess: Pictures, hidden: Mask) -> Pictures:
     off = off / weight.clamp(min=1e-6)
     lighter = off.mean(1, keepdim=True)
     return (painted + off - lighter.clamp(-SHADE, SHADE)).clamp(0, 1)
-
-
-def pull_and_push(values: Features, weight: Mask) -> Features:
-    """Fill what has no weight from means over ever larger cells (Gortler et al., SIGGRAPH 1996)."""
-    mean, (height, width) = values / weight.clamp(min=1e-6), weight.shape[2:]
-    if max(height, width) == 1:
-        return mean
-    size = (-(-height // 2), -(-width // 2))
-    coarse = [F.adaptive_avg_pool2d(part, size) for part in (values, weight)]
-    around = F.interpolate(pull_and_push(*coarse), (height, width), mode="bilinear")
-    return torch.lerp(around, mean, weight)
 
 
 def fill_specks(

@@ -8,7 +8,7 @@ does. (Paper Sec. 3.3 paints every frame by itself.)
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,6 @@ from seg2vid.geometry import (
     Scene,
     dilate,
     lift_points,
-    move_points,
     move_scene,
     owners_of,
     rates_of,
@@ -40,6 +39,7 @@ from seg2vid.models.holes import (
 )
 from seg2vid.models.layers import coarse_labels, surface_ids
 from seg2vid.models.objects import add_shadows
+from seg2vid.models.painted import Painted, recall
 from seg2vid.structures import Animation, InverseDepth, Labels, Mask, Pictures
 from seg2vid.warp import gate_flow, warp_clip, warp_labels
 
@@ -54,16 +54,6 @@ CLEAR = 8
 """Pixels beside a hole in which the painter is shown no object, at the networks' size."""
 BARE = 0.006
 """Share of a picture that may be filled from around; more is painted."""
-
-
-@dataclass(frozen=True)
-class Painted:
-    """A finished frame, and the points in it that were painted there."""
-
-    picture: Pictures
-    label_map: Labels
-    points: Points
-    pixels: Pixels
 
 
 class KeyFrame:
@@ -218,7 +208,7 @@ class KeyFrame:
         hidden: Bool[Tensor, "height width"],
     ) -> tuple[Float[Tensor, "3 height width"], Int[Tensor, "height width"]]:
         """Show what was painted before, and paint what is still bare."""
-        frame, label_map, bare = self._recall(scene, time, frame, label_map, hidden)
+        frame, label_map, bare = recall(self.painted, scene, time, frame, label_map, hidden)
         if not bare.any():
             return frame, label_map
         if bare.float().mean() <= BARE:
@@ -294,50 +284,6 @@ class KeyFrame:
         classes = torch.where(may_be_thing, scores.argmax(0), stuff.argmax(0))
         classes = torch.where(is_sky[row, column], behind[row, column], classes)
         return painted, label_map.index_put((row, column), classes)
-
-    def _recall(
-        self,
-        scene: Scene,
-        time: int,
-        frame: Float[Tensor, "3 height width"],
-        label_map: Int[Tensor, "height width"],
-        hidden: Bool[Tensor, "height width"],
-    ) -> tuple[
-        Float[Tensor, "3 height width"], Int[Tensor, "height width"], Bool[Tensor, "height width"]
-    ]:
-        """Show in hidden pixels what was painted at other times; say which are still bare."""
-        if not self.painted or not hidden.any():
-            return frame, label_map, hidden
-        height, width = hidden.shape
-        counts = [len(one.pixels) for one in self.painted]
-        device = hidden.device
-        layer = torch.arange(len(counts), device=device)
-        layer = layer.repeat_interleave(torch.tensor(counts, device=device))
-        pixels = torch.cat([one.pixels for one in self.painted])
-        points = Points(
-            torch.cat([one.points.place for one in self.painted], 1),
-            torch.cat([one.points.rows for one in self.painted]),
-        )
-        found, offset = move_points(scene, points, time)
-        shown = (hidden & (found >= 0)).flatten().nonzero().squeeze(1)
-        point = found.flatten()[shown]
-        # A pixel beside the point's own place shows what is beside it in the painted frame.
-        x = (pixels[point] % width + offset[0].flatten()[shown]).clamp(0, width - 1)
-        y = (pixels[point] // width + offset[1].flatten()[shown]).clamp(0, height - 1)
-        pictures = torch.cat([one.picture for one in self.painted]).transpose(0, 1)[None]
-        extent = x.new_tensor([max(n - 1, 1) for n in (width, height, len(counts))])
-        place = torch.stack((x, y, layer[point].to(x.dtype)), -1) * 2 / extent - 1
-        colours = F.grid_sample(
-            pictures.float(), place.view(1, 1, 1, -1, 3), align_corners=True, padding_mode="border"
-        )
-        frame = frame.clone().flatten(1)
-        frame[:, shown] = colours.view(3, -1).to(frame.dtype)
-        maps = torch.cat([one.label_map for one in self.painted])
-        label_map = label_map.clone().flatten()
-        label_map[shown] = maps[layer[point], pixels[point] // width, pixels[point] % width]
-        bare = hidden.flatten().clone()
-        bare[shown] = False
-        return frame.unflatten(1, (height, width)), label_map.view_as(hidden), bare.view_as(hidden)
 
 
 def _halving(count: int) -> Iterator[int]:

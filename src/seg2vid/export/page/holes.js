@@ -74,12 +74,16 @@ export function matchColours(painted, guess, visible, width, height) {
   return matched;
 }
 
-/** Fill what has no weight, the last of four planes, from means over ever larger cells. */
-export function pullAndPush(planes, width, height) {
+/**
+ * Fill what has no weight, the last of four planes, from means over ever larger cells; `inRows` they
+ * are of one row each, and what has nothing in its row is 0.
+ */
+export function pullAndPush(planes, width, height, inRows = false) {
   const pixels = width * height;
-  const [wide, tall] = [Math.ceil(width / 2), Math.ceil(height / 2)];
-  const isLast = Math.max(width, height) === 1;
-  const around = isLast ? null : pullAndPush(halved(planes, width, height), wide, tall);
+  const [wide, tall] = [Math.ceil(width / 2), inRows ? height : Math.ceil(height / 2)];
+  const isLast = Math.max(width, inRows ? 1 : height) === 1;
+  const coarse = isLast ? null : halved(planes, width, height, tall);
+  const around = isLast ? null : pullAndPush(coarse, wide, tall, inRows);
   const filled = new Float32Array(3 * pixels);
   for (let pixel = 0; pixel < pixels; pixel++) {
     const weight = planes[3 * pixels + pixel];
@@ -94,9 +98,9 @@ export function pullAndPush(planes, width, height) {
   return filled;
 }
 
-/** Return means over cells of two by two, or three at an end that is odd. */
-function halved(planes, width, height) {
-  const [wide, tall] = [Math.ceil(width / 2), Math.ceil(height / 2)];
+/** Return means over cells of two columns, and rows to make so many lines; three at an odd end. */
+function halved(planes, width, height, tall) {
+  const wide = Math.ceil(width / 2);
   const cells = new Float32Array(4 * wide * tall);
   const span = (at, size, cellCount) => [
     Math.floor((at * size) / cellCount),

@@ -169,8 +169,12 @@ export class KeyFrame {
       if (!frame.hidden[pixel] || found[pixel] < 0) continue;
       const [layer, own] = origin[found[pixel]];
       const painted = this.painted[layer];
-      const x = clamp((own % width) + offset[pixel], 0, width - 1);
-      const y = clamp(Math.floor(own / width) + offset[pixels + pixel], 0, height - 1);
+      let x = clamp((own % width) + offset[pixel], 0, width - 1);
+      let y = clamp(Math.floor(own / width) + offset[pixels + pixel], 0, height - 1);
+      // Beside its own place is what is beside it in the painted frame, unless it is another thing.
+      if (painted.labels[round(y) * width + round(x)] !== painted.labels[own]) {
+        [x, y] = [own % width, Math.floor(own / width)];
+      }
       const [x0, y0] = [Math.floor(x), Math.floor(y)];
       const [x1, y1] = [Math.min(x0 + 1, width - 1), Math.min(y0 + 1, height - 1)];
       for (let colour = 0; colour < 3; colour++) {

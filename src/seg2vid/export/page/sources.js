@@ -1,5 +1,6 @@
 // What each pixel of a moment shows, and what lies behind it, as in sources.py.
 
+import { pullAndPush } from "./holes.js";
 import { REACH } from "./moments.js";
 import { AROUND, NEAREST, clamp, round } from "./scene.js";
 
@@ -119,8 +120,9 @@ export function findSources(moment) {
 }
 
 /**
- * Return what each pixel shows or, where it shows nothing, what lies behind: the farthest of what
- * is around, but the ground where its ray meets that first.
+ * Return what each pixel shows or, where it shows nothing, what lies behind: the sky, where there is
+ * more of it around, or the farthest of what is around, but the ground where its ray meets that
+ * first.
  */
 function lookBehind(moment, own, first) {
   const { depth, before } = moment;
@@ -128,8 +130,17 @@ function lookBehind(moment, own, first) {
   const holes = [];
   own.forEach((source, pixel) => source < 0 && holes.push(pixel));
   const far = own.map((source) => (source >= 0 && before[source] ? -1 : source));
-  const found = firstAround(moment, far, (source) => depth[source], holes);
-  holes.forEach((pixel, at) => (behind[pixel] = found[at] < 0 ? first[pixel] : found[at]));
+  const sky = depth.indexOf(0);
+  let things = holes;
+  let around = far;
+  if (sky >= 0) {
+    const isSky = isMore(far, (source) => depth[source] === 0, moment);
+    for (const pixel of holes) if (isSky[pixel]) behind[pixel] = sky;
+    things = holes.filter((pixel) => !isSky[pixel]);
+    around = far.map((source) => (source >= 0 && depth[source] === 0 ? -1 : source));
+  }
+  const found = firstAround(moment, around, (source) => depth[source], things);
+  things.forEach((pixel, at) => (behind[pixel] = found[at] < 0 ? first[pixel] : found[at]));
   const sunk = holes.filter((pixel) => moment.rayY[pixel] > 0 && !moment.isLevel(behind[pixel]));
   if (!sunk.length) return behind;
   // The nearest ground is known best.
@@ -144,6 +155,27 @@ function lookBehind(moment, own, first) {
     if (moment.distance > other) behind[pixel] = grounds[at];
   });
   return behind;
+}
+
+/** Say whether most of the sources around each pixel, beside it or else above, are such. */
+function isMore(sources, isSuch, { width, height, pixels }) {
+  const planes = new Float32Array(4 * pixels);
+  const isRowKnown = new Uint8Array(height);
+  sources.forEach((source, pixel) => {
+    if (source < 0) return;
+    planes[pixel] = isSuch(source) ? 1 : 0;
+    planes[3 * pixels + pixel] = isRowKnown[Math.floor(pixel / width)] = 1;
+  });
+  let share = pullAndPush(planes, width, height, true).subarray(0, pixels);
+  if (isRowKnown.includes(0)) {
+    const rows = new Float32Array(4 * pixels);
+    share.forEach((one, pixel) => {
+      const weight = isRowKnown[Math.floor(pixel / width)];
+      [rows[pixel], rows[3 * pixels + pixel]] = [one * weight, weight];
+    });
+    share = pullAndPush(rows, width, height).subarray(0, pixels);
+  }
+  return share.map((one) => (one > 0.5 ? 1 : 0));
 }
 
 /**
