@@ -195,3 +195,7 @@ class Animation(Carrier):
     """Labels at half resolution, used where nothing was visible; the paper's refiner has none."""
     label_maps: LabelFrames | None = None
     """Labels of the finished frames, where they are made and not trained on."""
+    owners: LabelFrames | None = None
+    """A pixel (row-major index) of the first frame's object that a pixel was painted to show, -1
+    elsewhere.
+    """

@@ -6,6 +6,7 @@ import torch
 
 from seg2vid.geometry import Scene
 from seg2vid.models.amodal import LOWEST, Amodal, complete_objects
+from seg2vid.models.animator import choose_instances
 from seg2vid.models.drive import FINENESS, Drive
 from seg2vid.models.key_frame import KeyFrame
 from seg2vid.structures import Camera, ScenePaths
@@ -123,3 +124,8 @@ def test_a_moving_scene_shows_it() -> None:
         shown = key.show(torch.arange(frames))
         is_car = shown.label_maps[0, -1, 20:32, :60] == CAR
         assert (is_car.sum(1) - wide).abs().max() <= 1
+        # All of it is the one instance.
+        numbers = torch.where(scene.rows > 0, 700 + scene.rows, 0)
+        instances = choose_instances(numbers, shown.label_maps, shown, (PERSON, CAR))
+        assert (instances[0, -1, 20:32, :60][is_car] == 701).float().mean() > 0.98
+        assert (instances[shown.label_maps == ROAD] == 0).all()

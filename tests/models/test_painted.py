@@ -27,7 +27,7 @@ def test_what_comes_near_keeps_its_own_colours_at_an_outline() -> None:
     hidden = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
     blank = torch.zeros(3, HEIGHT, WIDTH)
     layers = [Painted(picture, label_map, points, pixels)]
-    frame, labels, bare = recall(layers, scene, 0, blank, rows[0] + 9, hidden)
+    frame, labels, bare, _ = recall(layers, scene, 0, blank, rows[0] + 9, hidden)
     assert not bare.any() and set(labels.unique().tolist()) == {LEFT, RIGHT}
     red, _, blue = frame
     is_left = labels == LEFT
@@ -41,4 +41,5 @@ def test_without_layers_all_stays_bare() -> None:
     paths = ScenePaths(torch.zeros(1, 1, 4), torch.zeros(1, 0, 1, 3), torch.zeros(1, 0, 2))
     scene = Scene(torch.ones(1, 4, 6), labels[None], labels[None], camera, paths)
     same = recall([], scene, 0, frame, labels, hidden)
-    assert all(torch.equal(a, b) for a, b in zip(same, (frame, labels, hidden), strict=True))
+    given = (frame, labels, hidden, torch.zeros_like(labels))
+    assert all(torch.equal(a, b) for a, b in zip(same, given, strict=True))

@@ -269,11 +269,17 @@ def choose_labels(label_map: Labels, animation: Animation) -> LabelFrames:
 def choose_instances(
     instance_map: Labels, label_maps: LabelFrames, animation: Animation, foreground: tuple[int, ...]
 ) -> LabelFrames:
-    """Instances of each frame, moved with the pixels; 0 where hidden or no foreground is."""
-    motion = animation.motion
-    moved = warp_label_clip(instance_map, motion.backward_flow)
+    """Instances of each frame, moved with the pixels or known of what was painted; 0 elsewhere, and
+    where no foreground is.
+    """
+    motion, owners = animation.motion, animation.owners
+    numbers = warp_label_clip(instance_map, motion.backward_flow)
+    numbers = torch.where(motion.backward_visible.squeeze(2) > 0.5, numbers, 0)
+    if owners is not None:
+        painted = instance_map.flatten(1).gather(1, owners.clamp(min=0).flatten(1))
+        numbers = torch.where(owners >= 0, painted.view_as(owners), numbers)
     is_thing = torch.isin(label_maps, label_maps.new_tensor(foreground))
-    return torch.where(is_thing & (motion.backward_visible.squeeze(2) > 0.5), moved, 0)
+    return torch.where(is_thing, numbers, 0)
 
 
 def mark_painted(painted: Mask, motion: Motion) -> Masks:

@@ -182,15 +182,27 @@ class KeyFrame:
         stained = self.fringe[moved.source[0].clamp(min=0)] & self._grown(hidden) & ~hidden
         motion = replace(motion, source=torch.where(stained, -1, moved.source))
         hidden = hidden | stained
-        frames = warped[0].clone()
+        frames, rows = warped[0].clone(), torch.zeros_like(label_maps)
         if (refine := self.refine) is not None:
             for time in _halving(len(times)):
                 shown = (frames[time], label_maps[time], hidden[time])
-                frames[time], classes = self._finish(refine, scene, moved, time, *shown)
+                made = self._finish(refine, scene, moved, time, *shown)
+                frames[time], classes, rows[time] = made
                 # Whatever its colour, what a stained pixel shows is known.
                 label_maps[time] = torch.where(stained[time], label_maps[time], classes)
             frames = soften_outlines(frames, moved.source[0], self.factor)
-        return Animation(motion, warped, frames.unsqueeze(0), label_maps=label_maps.unsqueeze(0))
+        frames, label_maps, owners = (
+            part.unsqueeze(0) for part in (frames, label_maps, self._owner_of_row()[rows])
+        )
+        return Animation(motion, warped, frames, label_maps=label_maps, owners=owners)
+
+    def _owner_of_row(self) -> Pixels:
+        """Return a pixel of each object, -1 where it has none."""
+        scene = self.drive.scene
+        things = self.label_map.new_tensor(self.drive.foreground, dtype=torch.long)
+        pixels = (torch.isin(self.label_map, things) & (scene.rows > 0)).flatten().nonzero()[:, 0]
+        none = pixels.new_full((scene.paths.objects.shape[1] + 1,), -1)
+        return none.scatter_reduce(0, scene.rows.flatten()[pixels], pixels, "amax")
 
     def _grown(self, mask: Bool[Tensor, "time height width"]) -> Bool[Tensor, "time height width"]:
         """Return a mask with all that is within reach of a fringe of it."""
@@ -206,13 +218,18 @@ class KeyFrame:
         frame: Float[Tensor, "3 height width"],
         label_map: Int[Tensor, "height width"],
         hidden: Bool[Tensor, "height width"],
-    ) -> tuple[Float[Tensor, "3 height width"], Int[Tensor, "height width"]]:
-        """Show what was painted before, and paint what is still bare."""
-        frame, label_map, bare = recall(self.painted, scene, time, frame, label_map, hidden)
+    ) -> tuple[
+        Float[Tensor, "3 height width"], Int[Tensor, "height width"], Int[Tensor, "height width"]
+    ]:
+        """Show what was painted before, and paint what is still bare.
+
+        Returns frame, labels and, of what is painted, the row of the object that it shows.
+        """
+        frame, label_map, bare, rows = recall(self.painted, scene, time, frame, label_map, hidden)
         if not bare.any():
-            return frame, label_map
+            return frame, label_map, rows
         if bare.float().mean() <= BARE:
-            return fill_specks(frame, label_map, bare)
+            return *fill_specks(frame, label_map, bare), rows
         # What lies behind, not what the key frame shows where its plane goes on: the thing itself.
         behind = self.label_map[0].flatten()[moved.behind[0, time]]
         label_map = torch.where(bare, behind, label_map)
@@ -230,7 +247,8 @@ class KeyFrame:
         share = F.avg_pool2d(own, 3, 1, 1)
         clean = torch.where(shown & ~bare & (share > 0), around / share.clamp(min=1e-6), frame)
         self.painted.append(Painted(clean[None].to(frame.dtype), label_map[None], points, pixels))
-        return frame, label_map
+        rows = rows.flatten().index_put((pixels,), points.rows).view_as(rows)
+        return frame, label_map, rows
 
     def _paint(
         self,

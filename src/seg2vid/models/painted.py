@@ -32,11 +32,18 @@ def recall(
     label_map: Int[Tensor, "height width"],
     hidden: Bool[Tensor, "height width"],
 ) -> tuple[
-    Float[Tensor, "3 height width"], Int[Tensor, "height width"], Bool[Tensor, "height width"]
+    Float[Tensor, "3 height width"],
+    Int[Tensor, "height width"],
+    Bool[Tensor, "height width"],
+    Int[Tensor, "height width"],
 ]:
-    """Show in hidden pixels what was painted at other times; say which are still bare."""
+    """Show in hidden pixels what was painted at other times.
+
+    Also returns which are still bare, and the row of the object that each of the others shows.
+    """
+    rows = torch.zeros_like(label_map)
     if not layers or not hidden.any():
-        return frame, label_map, hidden
+        return frame, label_map, hidden, rows
     height, width = hidden.shape
     counts = [len(one.pixels) for one in layers]
     device = hidden.device
@@ -69,6 +76,7 @@ def recall(
     frame[:, shown] = colours.view(3, -1).to(frame.dtype)
     label_map = label_map.clone().flatten()
     label_map[shown] = classes
-    bare = hidden.flatten().clone()
-    bare[shown] = False
-    return frame.unflatten(1, (height, width)), label_map.view_as(hidden), bare.view_as(hidden)
+    bare, rows = hidden.flatten().clone(), rows.flatten()
+    bare[shown], rows[shown] = False, points.rows[point]
+    flat = (label_map, bare, rows)
+    return frame.unflatten(1, (height, width)), *(part.view_as(hidden) for part in flat)
