@@ -55,6 +55,25 @@ def test_what_is_hidden_has_the_colours_of_its_class() -> None:
         torch.testing.assert_close(spread_colours(*one)[0], filled[sample])
 
 
+def test_ground_in_the_shade_does_not_shine_as_its_class_does_across_the_street() -> None:
+    """Pavement on the left in the sun; on the right, where it is hidden, road in the shade."""
+    road, pavement, wall = 0, 1, 2
+    labels = torch.full((1, 32, 64), road)
+    labels[:, :, :8] = labels[:, :, 56:] = pavement
+    labels[:, :8] = wall
+    pictures = torch.where(labels == pavement, 1.0, 0.2).unsqueeze(1).expand(-1, 3, -1, -1)
+    visible = (labels != pavement).float().unsqueeze(1)
+    visible[..., :8] = 1
+    hole = visible == 0
+    apart, alike = (
+        spread_colours(pictures, labels, visible, classes)[:, :1][hole]
+        for classes in ((), (road, pavement))
+    )
+    assert (apart == 1).all() and (alike < 0.6).all() and (alike > 0.2).all()
+    shown = pictures.where(visible > 0, 0)
+    assert torch.equal(spread_colours(shown, labels, visible, (road,))[:, :1][hole], apart)
+
+
 def test_what_is_painted_takes_the_colour_around_and_keeps_its_grain_and_shade() -> None:
     """Orange ground, which a painter paints blue with a grain, and darker than it is."""
     hidden = torch.zeros(1, 1, 32, 64)

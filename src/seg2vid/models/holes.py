@@ -10,6 +10,10 @@ from seg2vid.structures import Labels, Mask, Pictures
 
 CELL = 8
 """Pixels of a cell, whose mean colour what is painted takes from around."""
+ALIKE = 0.3
+"""What colours of a class that is alike count for a hole's, beside those of its own: light and
+shade are near, its own class may be on the other side of the street.
+"""
 SHADE = 0.15
 """By how much lighter or darker than what is around it may stay: shade is none of its colour."""
 TORN = 2.5
@@ -34,17 +38,23 @@ def grow_into_objects(
     return torch.where(origin > 0, labels, label_map), origin > 0
 
 
-def spread_colours(pictures: Pictures, label_maps: Labels, visible: Mask) -> Pictures:
+def spread_colours(
+    pictures: Pictures, label_maps: Labels, visible: Mask, alike: tuple[int, ...] = ()
+) -> Pictures:
     """Return pictures in which what is hidden has the colours that its class has around.
 
     A refiner may trust what it is told to be hidden; and what a warped frame shows there may be the
-    very thing that has left. Where nothing of a class is ``visible`` (1) its colours stay.
+    very thing that has left. Classes that are ``alike`` lend each other colours. Where nothing of a
+    class is ``visible`` (1) its colours stay.
     """
     shown = visible > 0
     filled = pictures
+    is_alike = torch.isin(label_maps, label_maps.new_tensor(alike, dtype=torch.long)).unsqueeze(1)
     for class_id in label_maps[~shown[:, 0]].unique().tolist():
         own = (label_maps == class_id).unsqueeze(1)
         weight = (own & shown).to(pictures.dtype)
+        if class_id in alike:
+            weight = torch.maximum(weight, ALIKE * (is_alike & shown).to(pictures.dtype))
         wanted = own & ~shown & (weight.amax((2, 3), keepdim=True) > 0)
         filled = torch.where(wanted, pull_and_push(pictures * weight, weight), filled)
     return filled

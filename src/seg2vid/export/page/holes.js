@@ -3,12 +3,13 @@
 import { CELL } from "./labels.js";
 import { clamp } from "./scene.js";
 
+const ALIKE = 0.3;
 const SHADE = 0.15;
 const TORN = 2.5;
 const SOFT = 0.75;
 
-/** Return a picture in which what is hidden has the colours that its class has around. */
-export function spreadColours(picture, labels, visible, width, height) {
+/** Return a picture in which what is hidden has the colours that its class, or `alike`, has around. */
+export function spreadColours(picture, labels, visible, width, height, alike) {
   const pixels = width * height;
   const filled = picture.slice();
   const hidden = new Set(labels.filter((_, pixel) => !visible[pixel]));
@@ -16,12 +17,14 @@ export function spreadColours(picture, labels, visible, width, height) {
     const planes = new Float32Array(4 * pixels);
     let isAnywhere = false;
     for (let pixel = 0; pixel < pixels; pixel++) {
-      if (labels[pixel] !== id || !visible[pixel]) continue;
+      const isAlike = alike.includes(id) && alike.includes(labels[pixel]);
+      if ((labels[pixel] !== id && !isAlike) || !visible[pixel]) continue;
       isAnywhere = true;
+      const weight = labels[pixel] === id ? 1 : ALIKE;
       for (let colour = 0; colour < 3; colour++) {
-        planes[colour * pixels + pixel] = picture[colour * pixels + pixel];
+        planes[colour * pixels + pixel] = weight * picture[colour * pixels + pixel];
       }
-      planes[3 * pixels + pixel] = 1;
+      planes[3 * pixels + pixel] = weight;
     }
     if (!isAnywhere) continue;
     const spread = pullAndPush(planes, width, height);
