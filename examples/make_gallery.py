@@ -14,8 +14,16 @@ FRANKFURT, STUTTGART = f"{MAPS}/frankfurt_", f"{MAPS}/stuttgart_00_"
 ENTRIES = (
     ("Frankfurt", f"generate {FRANKFURT}000000_000576_gtFine_labelIds.png --seed 3"),
     ("A square", f"generate {FRANKFURT}000000_011810_gtFine_labelIds.png --seed 1"),
-    ("A wide road", f"generate {FRANKFURT}000001_015328_gtFine_labelIds.png --seed 1"),
-    ("A street", f"generate {FRANKFURT}000001_032711_gtFine_labelIds.png --seed 2"),
+    (
+        "Between parked cars, told apart by an instance map",
+        f"generate {FRANKFURT}000001_015328_gtFine_labelIds.png "
+        f"--instances {FRANKFURT}000001_015328_gtFine_instanceIds.png --seed 2",
+    ),
+    (
+        "A street, with its instance map",
+        f"generate {FRANKFURT}000001_032711_gtFine_labelIds.png "
+        f"--instances {FRANKFURT}000001_032711_gtFine_instanceIds.png --seed 2",
+    ),
     ("Stuttgart", f"generate {STUTTGART}000001_gtFine_labelIds.png --seed 1"),
     ("A moment later", f"generate {STUTTGART}000011_gtFine_labelIds.png --seed 4"),
     ("Stuttgart with another look", f"generate {STUTTGART}000001_gtFine_labelIds.png --seed 7"),
