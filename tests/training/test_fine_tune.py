@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from seg2vid.labels.space import LabelSpace, get_label_space
+from seg2vid.models.animator import Animator
 from seg2vid.models.checkpoint import Checkpoint
 from seg2vid.models.config import PAPER, ModelConfig
 from seg2vid.models.first_frame import Look
@@ -139,10 +141,13 @@ def scene() -> Tensor:
 
 
 @torch.no_grad()
-def outputs_of(stage: Any, ids: Tensor, *, is_source: bool = False) -> list[Tensor]:
+def outputs_of(
+    stage: Any, ids: Tensor, *, is_source: bool = False, unsaid: Sequence[str] = ()
+) -> list[Tensor]:
     """All that the stage's networks give, with axes of classes in the order of Cityscapes.
 
-    A source ships its average, which is what both copies of its network are compared with.
+    A source ships its average, which is what both copies of its network are compared with. Nothing
+    that is painted gets a label that is ``unsaid``.
     """
     torch.manual_seed(2)
     stage.eval()
@@ -159,7 +164,17 @@ def outputs_of(stage: Any, ids: Tensor, *, is_source: bool = False) -> list[Tens
     posterior = stage.motion_encoder(first, frames[:, 1:], own, things, *more)
     # Not from the posterior: its last bits decide which of two pixels hides the other.
     z = stage.animator.flow_decoder.draw(things, torch.Generator().manual_seed(0))
-    animation = stage.animator(first, own, z, things)
+    space = LabelSpace.from_dict(stage.model.label_space)
+    never = [space.names.index(name) for name in unsaid if name in space.names]
+
+    def refine(*given: Tensor) -> tuple[Tensor, Tensor | None]:
+        picture, logits = Animator._refine(stage.animator, *given)
+        if logits is not None:
+            logits = logits.index_fill(1, torch.tensor(never, dtype=torch.long), -torch.inf)
+        return picture, logits
+
+    with patch.object(stage.animator, "_refine", refine):
+        animation = stage.animator(first, own, z, things)
     motion = animation.motion
     found = [*flat(posterior.mean), *flat(posterior.log_variance), *flat(motion)]
     logits = animation.label_logits
@@ -220,9 +235,11 @@ def test_classes_are_found_by_their_names(kind: str, space: LabelSpace) -> None:
     source, target = trained(build, config), build(with_space(config, space))
     inheritance = inherit(target, checkpoint_of(source, whole=True))
     assert inheritance.adapted and not inheritance.fresh
-    before = outputs_of(source, torch.arange(20), is_source=True)
+    # What is painted depends a little on what it is called, and not all names are in both.
+    unsaid = ("wall", "bus", "tunnel", "tram") if space is OTHER else ()
+    before = outputs_of(source, torch.arange(20), is_source=True, unsaid=unsaid)
     ids = ids_in(space)
-    for one, other in zip(before, outputs_of(target, ids), strict=True):
+    for one, other in zip(before, outputs_of(target, ids, unsaid=unsaid), strict=True):
         # What the classes that OTHER lacks would be called is nobody's business.
         axes = [axis for axis, size in enumerate(one.shape) if size in (19, 20, 21, 84)]
         if space is OTHER and axes:
