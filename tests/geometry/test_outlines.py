@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seg2vid.geometry import dilate, find_owners
+from seg2vid.geometry import find_owners
 
 
 def slow_owners(surfaces: np.ndarray, spots: int) -> np.ndarray:
@@ -96,14 +95,3 @@ def test_ids_may_be_as_large_as_instances_are() -> None:
     surfaces[:, 2:] += 1
     assert of_spots(surfaces).unique().tolist() == [2**40, 2**40 + 1]
     assert torch.equal(of_spots(surfaces)[:, 8:].unique(), torch.tensor([2**40 + 1]))
-
-
-@pytest.mark.parametrize("kind", [torch.float32, torch.int64, torch.int8, torch.bool])
-@pytest.mark.parametrize("reach", [(0, 0), (1, 1), (0, 3), (5, 12)])
-def test_dilation_is_what_pooling_finds(kind: torch.dtype, reach: tuple[int, int]) -> None:
-    values = torch.rand(2, 9, 14, generator=torch.Generator().manual_seed(0))
-    values = values > 0.9 if kind == torch.bool else (200 * values - 100).to(kind)
-    rows, columns = reach
-    window = (2 * rows + 1, 2 * columns + 1)
-    pooled = F.max_pool2d(values.float(), window, 1, reach)
-    assert torch.equal(dilate(values, rows, columns), pooled.to(kind))

@@ -12,12 +12,13 @@ planes are moved exactly, and the way back from a later frame is a homography in
 """
 
 from seg2vid.geometry.fitting import fit_objects
-from seg2vid.geometry.outlines import dilate, find_owners, owners_of, pull_and_push
+from seg2vid.geometry.outlines import find_owners, owners_of
 from seg2vid.geometry.paths import rates_of, way_of
 from seg2vid.geometry.points import Points, lift_points, move_points, place_points
 from seg2vid.geometry.rendering import move_scene, scene_flow, stands_before
 from seg2vid.geometry.scene import MovedScene, Scene, enlarge_scene, rays_of
 from seg2vid.geometry.sources import AROUND
+from seg2vid.geometry.surroundings import dilate, pull_and_push
 
 __all__ = [
     "AROUND",

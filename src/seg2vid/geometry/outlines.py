@@ -1,55 +1,17 @@
-"""Outlines of surfaces between pixels: smooth curves, which stay so when they come near; and how
-far things reach in a picture.
-"""
+"""Outlines of surfaces between pixels: smooth curves, which stay so when they come near."""
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from seg2vid.geometry.scene import Scene
-from seg2vid.structures import Features, Labels, Mask
+from seg2vid.geometry.surroundings import dilate
+from seg2vid.structures import Labels
 
 SPOTS = 4
 """Spots in a row of a pixel; each of them belongs to one surface."""
 
 Owners = Int[Tensor, "batch tall wide"]
-
-
-def dilate(
-    values: Shaped[Tensor, "*rest height width"], rows: int, columns: int
-) -> Shaped[Tensor, "*rest height width"]:
-    """Return the greatest value within so many ``rows`` and ``columns`` of each pixel.
-
-    Maxima over spans that double, a hundred times faster on a CPU than to pool.
-    """
-    least: float = 0
-    if values.dtype != torch.bool:
-        least = (torch.finfo if values.is_floating_point() else torch.iinfo)(values.dtype).min
-    for axis, reach in ((-2, rows), (-1, columns)):
-        values = F.pad(values, (0, 0, reach, reach) if axis == -2 else (reach, reach), value=least)
-        span = 1
-        while span <= 2 * reach:
-            step = min(span, 2 * reach + 1 - span)
-            size = values.shape[axis] - step
-            values = torch.maximum(values.narrow(axis, 0, size), values.narrow(axis, step, size))
-            span += step
-    return values
-
-
-def pull_and_push(values: Features, weight: Mask, *, in_rows: bool = False) -> Features:
-    """Fill what has no weight from means over ever larger cells (Gortler et al., SIGGRAPH 1996).
-
-    ``in_rows`` they are of one row each, and what has nothing in its row is 0.
-    """
-    mean, (height, width) = values / weight.clamp(min=1e-6), weight.shape[2:]
-    if max(1 if in_rows else height, width) == 1:
-        return mean
-    size = (height if in_rows else -(-height // 2), -(-width // 2))
-    coarse = [F.adaptive_avg_pool2d(part, size) for part in (values, weight)]
-    around = pull_and_push(*coarse, in_rows=in_rows)
-    around = F.interpolate(around, (height, width), mode="bilinear")
-    return torch.lerp(around, mean, weight)
 
 
 def owners_of(scene: Scene) -> Owners:

@@ -6,9 +6,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seg2vid.geometry.moments import Indices, Moments, lay_out
-from seg2vid.geometry.outlines import dilate
 from seg2vid.geometry.scene import MovedScene, Scene, surface_planes
 from seg2vid.geometry.sources import find_sources, still_seen
+from seg2vid.geometry.surroundings import dilate
 from seg2vid.structures import Flows, Motion
 from seg2vid.warp import pixel_grid
 

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.geometry.moments import LOW_WORD, NEAREST, REACH, Indices, Landed, Moments, depth_key
-from seg2vid.geometry.outlines import dilate, pull_and_push
+from seg2vid.geometry.surroundings import dilate, is_most
 
 Cells = list[Int[Tensor, "time _ _"]]
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
@@ -101,8 +101,8 @@ def _look_behind(
     far = hole
     if len(sky):
         # The farthest of all would be sky wherever there is any, in steps as large as cells.
-        is_sky = depth[shown] == 0
-        near = _is_more(is_sky, ~is_out, moments)[hole]
+        size, is_sky = (-1, 1, moments.height, moments.width), depth[shown] == 0
+        near = is_most(is_sky.view(size), ~is_out.view(size)).flatten()[hole]
         behind[hole[near]], far = sky[0], hole[~near]
         keys = keys.masked_fill(is_sky, NOTHING)
     behind[far] = _first_around(moments, keys.masked_fill(is_out, NOTHING), far, first)
@@ -119,21 +119,6 @@ def _look_behind(
         )
         behind[sunk] = torch.where(other > distance, ground, behind[sunk])
     return behind
-
-
-def _is_more(
-    mask: Bool[Tensor, " every"], known: Bool[Tensor, " every"], moments: Moments
-) -> Bool[Tensor, " every"]:
-    """Say whether most of what is ``known`` around each pixel is in a mask: beside it in its row,
-    or else above and below.
-    """
-    size = (-1, 1, moments.height, moments.width)
-    weight = known.float().view(size)
-    share = pull_and_push(mask.view(size) * weight, weight, in_rows=True)
-    any_known = weight.amax(3, keepdim=True)
-    if not any_known.all():
-        share = pull_and_push(share * any_known, any_known.expand_as(share))
-    return share.flatten() > 0.5
 
 
 def _first_around(

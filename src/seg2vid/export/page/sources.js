@@ -134,7 +134,7 @@ function lookBehind(moment, own, first) {
   let things = holes;
   let around = far;
   if (sky >= 0) {
-    const isSky = isMore(far, (source) => depth[source] === 0, moment);
+    const isSky = isMost(far, (source) => depth[source] === 0, moment);
     for (const pixel of holes) if (isSky[pixel]) behind[pixel] = sky;
     things = holes.filter((pixel) => !isSky[pixel]);
     around = far.map((source) => (source >= 0 && depth[source] === 0 ? -1 : source));
@@ -158,7 +158,7 @@ function lookBehind(moment, own, first) {
 }
 
 /** Say whether most of the sources around each pixel, beside it or else above, are such. */
-function isMore(sources, isSuch, { width, height, pixels }) {
+function isMost(sources, isSuch, { width, height, pixels }) {
   const planes = new Float32Array(4 * pixels);
   const isRowKnown = new Uint8Array(height);
   sources.forEach((source, pixel) => {
