@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from seg2vid.geometry import dilate, pull_and_push
-from seg2vid.geometry.surroundings import is_most
+from seg2vid.geometry.surroundings import fill_in_rows, is_most
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.int64, torch.int8, torch.bool])
@@ -39,6 +39,17 @@ def test_in_rows_each_row_is_filled_by_its_own() -> None:
     values[0, 0, :3, 2], weight[0, 0, :3, 2] = torch.tensor([1.0, 5.0, 9.0]), 1
     filled = pull_and_push(values, weight, in_rows=True)[0, 0]
     torch.testing.assert_close(filled, torch.tensor([1.0, 5, 9, 0])[:, None].expand(-1, 16))
+
+
+def test_rows_without_anything_take_the_rows_beside() -> None:
+    values, weight = torch.zeros(1, 1, 4, 16), torch.zeros(1, 1, 4, 16)
+    values[0, 0, :2, 2], weight[0, 0, :2, 2] = torch.tensor([1.0, 5.0]), 1
+    filled = fill_in_rows(values, weight)[0, 0]
+    torch.testing.assert_close(filled[:2], torch.tensor([1.0, 5])[:, None].expand(-1, 16))
+    assert (filled[2:] > 1).all() and (filled[2:] <= 5).all()
+    weight[0, 0, 2:, 7], values[0, 0, 2:, 7] = 1, 3.0
+    expected = pull_and_push(values, weight, in_rows=True)
+    assert torch.equal(fill_in_rows(values, weight), expected)
 
 
 def test_most_of_what_is_known_decides_in_a_row_and_else_the_rows_beside() -> None:

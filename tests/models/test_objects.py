@@ -1,17 +1,26 @@
 """Objects in a scene: parts of long ones told apart, all held together."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
 from seg2vid.geometry import Scene
 from seg2vid.models.depth import Depth
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, enlarge_labels, find_objects
-from seg2vid.models.objects import add_shadows, hold_together, part_objects, rows_of
+from seg2vid.models.objects import (
+    add_shadows,
+    hold_together,
+    mend_outlines,
+    part_objects,
+    rows_of,
+)
 from seg2vid.structures import Camera, ScenePaths
 
 HEIGHT, WIDTH = 64, 128
 FOREGROUND = (11, 12, 13, 15)
 _, RIDER, CAR, BUS = FOREGROUND
+UNCUT, CUT = torch.zeros(1, MAX_OBJECTS + 1), torch.full((1, MAX_OBJECTS + 1), 5.0)
 CAMERA = Camera(torch.tensor([130.0]), torch.tensor([[63.5, 27.0]]))
 
 
@@ -102,7 +111,7 @@ def test_parked_cars_of_both_sides_are_two_objects() -> None:
     objects[:, 4:6] = 1
     objects[:, 2, 3] = 2
     depth = Depth(beside_the_road(metres=3.0), CAMERA)
-    parted = part_objects(objects, cells_of(objects), depth)
+    parted = part_objects(objects, cells_of(objects), depth, UNCUT)
     left, right = parted[0, 4, 0], parted[0, 4, -1]
     assert {int(left), int(right)} == {1, 3} and parted[0, 2, 3] == 2
     assert (parted[0, 4:6, :7] == left).all() and (parted[0, 4:6, 9:] == right).all()
@@ -115,14 +124,62 @@ def test_what_stands_across_stays_one() -> None:
     objects = torch.zeros(1, HEIGHT // OBJECT_FACTOR, WIDTH // OBJECT_FACTOR, dtype=torch.long)
     objects[:, 4:6, 2:14], objects[:, 6, 7:9] = 1, 2
     depth = Depth(torch.full((1, HEIGHT, WIDTH), 1 / 9), CAMERA)
-    assert torch.equal(part_objects(objects, cells_of(objects), depth), objects)
+    assert torch.equal(part_objects(objects, cells_of(objects), depth, UNCUT), objects)
 
 
 def test_where_no_number_is_left_an_object_stays_whole() -> None:
     objects = torch.zeros(1, HEIGHT // OBJECT_FACTOR, WIDTH // OBJECT_FACTOR, dtype=torch.long)
     objects[:, 4:6], objects[:, 2, 3] = 1, MAX_OBJECTS
     depth = Depth(beside_the_road(metres=3.0), CAMERA)
-    assert torch.equal(part_objects(objects, cells_of(objects), depth), objects)
+    assert torch.equal(part_objects(objects, cells_of(objects), depth, UNCUT), objects)
+
+
+def test_a_row_is_cut_into_things_of_a_length() -> None:
+    """Parked cars on the right, 7 to 60 m away; nothing of the other side or of another object."""
+    objects = torch.zeros(1, HEIGHT // OBJECT_FACTOR, WIDTH // OBJECT_FACTOR, dtype=torch.long)
+    objects[:, 3:6, 9:], objects[:, 4, 2] = 1, 2
+    depth = Depth(beside_the_road(metres=3.0), CAMERA)
+    rows, ahead = cells_of(objects), 1 / depth.inverse_depth
+    parted = part_objects(objects, rows, depth, CUT)
+    assert torch.equal(parted[objects != 1], objects[objects != 1])
+    numbers = parted[objects == 1].unique().tolist()
+    assert len(numbers) > 3 and 1 in numbers and 2 not in numbers
+    assert (parted[0, 3:6, 9:] == parted[0, 3, 9:]).all(), "upright"
+    spans = [ahead[0, 30][cells_of(parted)[0, 30] == number] for number in numbers]
+    in_order = sorted(spans, key=lambda span: float(span.min()))
+    for near, far in pairwise(in_order):
+        assert near.max() <= far.min(), "one after the other"
+    # A column of cells reaches farther than it is on average.
+    assert all(float(span.mean() - span.min()) < 5 for span in in_order[:-1])
+    assert torch.equal(part_objects(objects, rows, depth, UNCUT), objects), "no class that is cut"
+
+
+def test_what_no_number_is_left_for_goes_with_what_is_as_far() -> None:
+    objects = torch.zeros(1, HEIGHT // OBJECT_FACTOR, WIDTH // OBJECT_FACTOR, dtype=torch.long)
+    objects[:, 3:6, 9:], objects[:, 0, 0] = 1, MAX_OBJECTS - 1
+    depth = Depth(beside_the_road(metres=3.0), CAMERA)
+    parted = part_objects(objects, cells_of(objects), depth, CUT)[0, 4, 9:]
+    assert set(parted.tolist()) == {1, MAX_OBJECTS}, "a single one is left"
+    assert (parted != parted[0]).int().diff().abs().sum() == 1, "the near ones and the far ones"
+
+
+def test_pixels_go_with_the_part_that_is_as_far() -> None:
+    """Cells end three pixels before the nearer car does; what was another object is none of it."""
+    objects = torch.zeros(1, HEIGHT // OBJECT_FACTOR, WIDTH // OBJECT_FACTOR, dtype=torch.long)
+    objects[:, 2:5, 2:8] = 1
+    whole, parted = objects.clone(), objects.clone()
+    parted[:, 2:5, 5:8] = 3
+    whole[:, 2:5, 8:10] = parted[:, 2:5, 8:10] = 2
+    depth = torch.full((1, HEIGHT, WIDTH), 1 / 20)
+    depth[..., :43] = 1 / 10
+    depth[:, 20, 64:66] = 1 / 20
+    rows = cells_of(parted)
+    mended = mend_outlines(rows, parted, whole, depth)
+    assert (mended[:, 16:40, 16:43] == 1).all() and (mended[:, 16:40, 43:64] == 3).all()
+    assert torch.equal(mended[..., 64:], rows[..., 64:]), "as far, but another object"
+    assert torch.equal(mended[rows == 0], rows[rows == 0])
+    little = torch.where(depth == 1 / 10, 1 / 19.5, 1 / 20)
+    assert torch.equal(mend_outlines(rows, parted, whole, little), rows), "a little is no reason"
 
 
 def test_the_ground_before_a_foot_goes_with_the_object() -> None:

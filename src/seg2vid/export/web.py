@@ -117,6 +117,7 @@ def describe(pipe: Seg2VidPipeline) -> dict[str, Any]:
         "vehicles": list(decoder.vehicles),
         "cars": list(decoder.cars),
         "paces": list(decoder.paces),
+        "spacings": list(decoder.spacings),
         "hasGround": decoder.has_ground,
         "isGated": config.gate_flow,
         "wholeNoise": first_frame.global_noise,

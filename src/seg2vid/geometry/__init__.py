@@ -18,7 +18,7 @@ from seg2vid.geometry.points import Points, lift_points, move_points, place_poin
 from seg2vid.geometry.rendering import move_scene, scene_flow, stands_before
 from seg2vid.geometry.scene import MovedScene, Scene, enlarge_scene, rays_of
 from seg2vid.geometry.sources import AROUND
-from seg2vid.geometry.surroundings import dilate, pull_and_push
+from seg2vid.geometry.surroundings import dilate, fill_in_rows, pull_and_push
 
 __all__ = [
     "AROUND",
@@ -27,6 +27,7 @@ __all__ = [
     "Scene",
     "dilate",
     "enlarge_scene",
+    "fill_in_rows",
     "find_owners",
     "fit_objects",
     "lift_points",

@@ -47,13 +47,18 @@ def pull_and_push(values: Features, weight: Mask, *, in_rows: bool = False) -> F
     return torch.lerp(around, mean, weight)
 
 
+def fill_in_rows(values: Features, weight: Mask) -> Features:
+    """Fill as ``pull_and_push`` does, from what is beside in its row, or else above and below."""
+    filled = pull_and_push(values, weight, in_rows=True)
+    any_known = (weight.amax(3, keepdim=True) > 0).to(weight.dtype)
+    if any_known.all():
+        return filled
+    return pull_and_push(filled * any_known, any_known.expand_as(weight))
+
+
 def is_most(mask: Masked, known: Masked) -> Masked:
     """Say whether most of what is ``known`` around each pixel is in a mask: beside it in its row,
     or else above and below.
     """
     weight = known.float()
-    share = pull_and_push(mask * weight, weight, in_rows=True)
-    any_known = weight.amax(3, keepdim=True)
-    if not any_known.all():
-        share = pull_and_push(share * any_known, any_known.expand_as(share))
-    return share > 0.5
+    return fill_in_rows(mask * weight, weight) > 0.5

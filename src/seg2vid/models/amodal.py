@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.geometry import Scene, pull_and_push
+from seg2vid.geometry import Scene, fill_in_rows, pull_and_push
 from seg2vid.structures import Carrier, InverseDepth, Labels, Pictures
 
 WIDTHS = (0.4, 1.2)
@@ -112,7 +112,7 @@ def _complete(
     known = seen | reflected
     colours = torch.where(seen, pictures[..., columns], pictures[..., mirrored])
     weight = known[None, None].to(colours.dtype)
-    colours = pull_and_push(colours * weight, weight)[0]
+    colours = fill_in_rows(colours * weight, weight)[0]
     depth, weight = inverse_depth[lines][:, columns], seen[None, None].to(inverse_depth.dtype)
     own_depth = pull_and_push(depth * weight, weight)[0, 0]
     hides = (rows[lines][:, columns] > 0) & ~seen & (depth > NEARER * own_depth)

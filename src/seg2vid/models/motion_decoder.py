@@ -43,7 +43,14 @@ from seg2vid.models.layers import (
     pool_rows,
     surface_ids,
 )
-from seg2vid.models.objects import hold_together, middles, part_objects, pivots_of, rows_of
+from seg2vid.models.objects import (
+    hold_together,
+    mend_outlines,
+    middles,
+    part_objects,
+    pivots_of,
+    rows_of,
+)
 from seg2vid.structures import (
     Carrier,
     Flows,
@@ -71,6 +78,8 @@ THIN = {"pole", "polegroup", "trafficlight", "trafficsign"}
 GROUND = {"road", "sidewalk", "parking", "railtrack", "terrain", "ground"}
 """Classes that things stand on."""
 CARS = {"car", "truck", "bus", "train"}
+SPACINGS = {"car": 5.0}
+"""Metres from one thing of a class to the next, where they stand in a row; others are not cut."""
 VEHICLES = CARS | {"motorcycle", "bicycle", "rider", "bicyclist"}
 """Classes that drive in lanes."""
 KEY_PASSES = 3
@@ -97,6 +106,8 @@ class MotionDecoder(nn.Module):
         self.key_passes = KEY_PASSES if self.has_ground else 1
         self.vehicles, self.cars = space.ids_named(VEHICLES), space.ids_named(CARS)
         paces = {id_: pace for name, pace in PACES.items() for id_ in space.ids_named({name})}
+        spacings = {i: metres for name, metres in SPACINGS.items() for i in space.ids_named({name})}
+        self.spacings = tuple(spacings.get(id_, 0.0) for id_ in range(space.num_channels))
         self.paces = tuple(paces.get(id_, FASTEST) for id_ in range(space.num_channels))
         self.depth = DepthNetwork(
             config.depth,
@@ -222,8 +233,13 @@ class MotionDecoder(nn.Module):
         seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
         rows = rows_of(objects, label_map, self.foreground)
         if not self.training:
-            objects = part_objects(objects, rows, depth)
-            rows = rows_of(objects, label_map, self.foreground)
+            spacings = seen.new_tensor(self.spacings, dtype=torch.float32)[label_map].unsqueeze(1)
+            spacings = pool_rows(spacings, rows, MAX_OBJECTS + 1).squeeze(2)
+            parted = part_objects(objects, rows, depth, spacings)
+            if not torch.equal(parted, objects):
+                rows = rows_of(parted, label_map, self.foreground)
+                rows = mend_outlines(rows, parted, objects, depth.inverse_depth)
+                objects = parted
         depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
         with torch.autocast(features.device.type, enabled=False):
             middle = middles(depth, rows)

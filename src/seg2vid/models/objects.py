@@ -1,8 +1,10 @@
 """Objects of a first frame in its scene: what moves together, where, and how far its parts are."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.geometry import AROUND, Scene, rays_of
@@ -29,7 +31,13 @@ GOES = 2.5
 """Metres that an object goes in all, from which on it takes its shadow along."""
 ABOVE = 1.03
 """How many times nearer than the ground a shadow lies, so that it shows where it comes to."""
+CLEARLY = 0.1
+"""How much nearer to a pixel, in the logarithm, another part is that it goes with."""
+MOST_PARTS = 16
+"""Parts of a row of things at most, on each side."""
 COUNT = MAX_OBJECTS + 1
+
+Column = Float[Tensor, " column"]
 
 
 def rows_of(objects: Objects, label_map: Labels, foreground: tuple[int, ...]) -> Labels:
@@ -56,13 +64,18 @@ def rows_of(objects: Objects, label_map: Labels, foreground: tuple[int, ...]) ->
     fitting = fits(found)
     if bool(fitting.all()):
         return found
-    padded, (tall, wide) = F.pad(objects, (1, 1, 1, 1)), objects.shape[1:]
-    for down, right in AROUND:
-        beside = padded[:, 1 + down : 1 + down + tall, 1 + right : 1 + right + wide]
-        near = enlarge_labels(beside, factor)
+    for near in _cells_beside(objects, factor):
         is_better = ~fitting & fits(near)
         found, fitting = torch.where(is_better, near, found), fitting | is_better
     return found
+
+
+def _cells_beside(objects: Objects, factor: int) -> Iterator[Labels]:
+    """Yield for each pixel the object of each cell around its own, 0 beyond the border."""
+    padded, (tall, wide) = F.pad(objects, (1, 1, 1, 1)), objects.shape[1:]
+    for down, right in AROUND:
+        beside = padded[:, 1 + down : 1 + down + tall, 1 + right : 1 + right + wide]
+        yield enlarge_labels(beside, factor)
 
 
 def middles(depth: Depth, rows: Labels) -> Float[Tensor, "batch object 3"]:
@@ -78,29 +91,77 @@ def pivots_of(middle: Float[Tensor, "batch object 3"]) -> Float[Tensor, "batch o
     return torch.stack((ahead, middle[..., 0] * ahead), -1)
 
 
-def part_objects(objects: Objects, rows: Labels, depth: Depth) -> Objects:
+def part_objects(
+    objects: Objects, rows: Labels, depth: Depth, spacings: Float[Tensor, "batch row"]
+) -> Objects:
     """Tell apart what stands to the left of the camera's lane, in it and to the right of it, where
-    all of that is one long object.
+    all of that is one long object, and there one from the next.
 
-    Without an instance map the parked cars of both sides may be one, with those ahead. The largest
-    part keeps its number, as do all others, and what no number is left for.
+    Without an instance map the parked cars of both sides may be one, with those ahead. ``spacings``
+    are the metres from one to the next in a row of each number, 0 where it is never cut. The
+    largest part keeps its number, as do all others. What is a single cell, or no number is left
+    for, goes with the part that is as far.
     """
     cell = rows.shape[2] // objects.shape[2]
     across = rays_of(depth.camera, *rows.shape[1:])[:, 0].view_as(depth.inverse_depth)
     is_object = (rows > 0).float()
-    about = torch.stack((across * is_object, depth.inverse_depth * is_object), 1)
-    x, away = F.avg_pool2d(about, cell).unbind(1)
-    beside = x / away.clamp(min=1e-6)
-    side = (beside > LANE).long() - (beside < -LANE).long() + 1
+    about = torch.stack((is_object, across * is_object, depth.inverse_depth * is_object), 1)
+    about = F.avg_pool2d(about, cell)
     parted = objects.clone()
     for sample, number in _is_long(depth.inverse_depth, rows).nonzero().tolist():
         cells, free = objects[sample] == number, int(parted[sample].max()) + 1
-        counts = side[sample][cells].bincount(minlength=3)
-        for part in counts.argsort(descending=True, stable=True)[1:].tolist():
-            if counts[part] > 1 and free <= MAX_OBJECTS:
-                parted[sample][cells & (side[sample] == part)] = free
-                free += 1
+        # What stands upright is as far in all of a column.
+        share, x, away = (about[sample] * cells).sum(1)
+        x, ahead = x / away.clamp(min=1e-6), share / away.clamp(min=1e-6)
+        column = cells.nonzero()[:, 1]
+        parts = _parts_of(x, ahead, share > 0, float(spacings[sample, number]))[column]
+        count, distance = parts.bincount(), parts.bincount(ahead[column])
+        distance /= count.clamp(min=1)
+        largest = count.argsort(descending=True, stable=True)
+        kept = largest[: max(1, min(int((count > 1).sum()), MAX_OBJECTS - free + 2))]
+        nearest = (distance[:, None] - distance[kept]).abs().argmin(1)
+        nearest[kept] = torch.arange(len(kept), device=kept.device)
+        numbers = torch.arange(free - 1, free - 1 + len(kept), device=kept.device)
+        numbers[0] = number
+        parted[sample][cells] = numbers[nearest[parts]]
     return parted
+
+
+def _parts_of(
+    x: Column, ahead: Column, is_there: Bool[Tensor, " column"], spacing: float
+) -> Int[Tensor, " column"]:
+    """Return which part each column of an object belongs to: its side, and there its place in the
+    row, the nearest being the first.
+    """
+    side = (x > LANE).long() - (x < -LANE).long() + 1
+    place = torch.zeros_like(side)
+    for one in side[is_there].unique().tolist() if spacing > 0 else ():
+        own = is_there & (side == one)
+        place[own] = ((ahead[own] - ahead[own].min()) / spacing).long()
+    return side * MOST_PARTS + place.clamp(max=MOST_PARTS - 1)
+
+
+def mend_outlines(
+    rows: Labels, objects: Objects, whole: Objects, inverse_depth: InverseDepth
+) -> Labels:
+    """Let the pixels of objects that were parted go with a part in a cell beside that is as far as
+    they are: cells are coarse. ``whole`` are the objects before.
+    """
+    origin = rows.new_zeros(len(rows), COUNT).scatter(1, objects.flatten(1), whole.flatten(1))
+    origin[:, 0] = 0
+    logarithm = inverse_depth.clamp(min=1e-3).log()
+    means = pool_rows(logarithm.unsqueeze(1), rows, COUNT).squeeze(2)
+
+    def of(table: Shaped[Tensor, "batch row"], numbers: Labels) -> Shaped[Tensor, "batch _ _"]:
+        return table.gather(1, numbers.flatten(1)).view_as(numbers)
+
+    found, least = rows, (of(means, rows) - logarithm).abs() - CLEARLY
+    own, factor = of(origin, rows), rows.shape[2] // objects.shape[2]
+    for near in _cells_beside(objects, factor):
+        off = (of(means, near) - logarithm).abs()
+        is_better = (near > 0) & (of(origin, near) == own) & (off < least)
+        found, least = torch.where(is_better, near, found), torch.where(is_better, off, least)
+    return found
 
 
 def add_shadows(

@@ -1,6 +1,6 @@
 // What objects hide of one another, as in amodal.py.
 
-import { pullAndPush } from "./holes.js";
+import { fillInRows, pullAndPush } from "./holes.js";
 import { clamp, round } from "./scene.js";
 
 const WIDTHS = { thing: 0.4, car: 1.2 };
@@ -96,7 +96,7 @@ function complete(whole, { width, rows, depth, picture }, row, kind, { top, bott
     }
     if (isSeen) [nearness[at], nearness[3 * size + at]] = [depth[line + x], 1];
   }
-  const filled = pullAndPush(colours, wide, tall);
+  const filled = fillInRows(colours, wide, tall);
   const own = pullAndPush(nearness, wide, tall);
   const placeOf = (at) => (top + Math.floor(at / wide)) * width + left + (at % wide);
   const hides = (at) => {

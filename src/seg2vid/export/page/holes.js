@@ -101,6 +101,23 @@ export function pullAndPush(planes, width, height, inRows = false) {
   return filled;
 }
 
+/** Fill as above, from what is beside in its row, or else above and below. */
+export function fillInRows(planes, width, height) {
+  const pixels = width * height;
+  const filled = pullAndPush(planes, width, height, true);
+  const isKnown = new Uint8Array(height);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    if (planes[3 * pixels + pixel] > 0) isKnown[Math.floor(pixel / width)] = 1;
+  }
+  if (!isKnown.includes(0)) return filled;
+  const rows = new Float32Array(4 * pixels);
+  for (let at = 0; at < 4 * pixels; at++) {
+    const weight = isKnown[Math.floor((at % pixels) / width)];
+    rows[at] = at < 3 * pixels ? filled[at] * weight : weight;
+  }
+  return pullAndPush(rows, width, height);
+}
+
 /** Return means over cells of two columns, and rows to make so many lines; three at an odd end. */
 function halved(planes, width, height, tall) {
   const wide = Math.ceil(width / 2);

@@ -3,7 +3,15 @@
 import { seeDepth } from "./depth.js";
 import { FINENESS, clearWay, keepApart, keepPace, keepToRoad, slowDown } from "./drive.js";
 import { CELL, MOST_OBJECTS, ROWS, ownCar, poolRows } from "./labels.js";
-import { addShadows, holdTogether, middles, partObjects, pivotsOf, refinedRows } from "./objects.js";
+import {
+  addShadows,
+  holdTogether,
+  mendOutlines,
+  middles,
+  partObjects,
+  pivotsOf,
+  refinedRows,
+} from "./objects.js";
 import { findOwners } from "./outlines.js";
 import { surfacePlanes } from "./scene.js";
 
@@ -32,8 +40,9 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
   }
   const { scene } = await boxes.scene({ features });
   const whole = refinedRows(labels, given, model);
-  const objects = partObjects(given, whole, seen.depth, camera, width);
-  const rows = refinedRows(labels, objects, model);
+  const objects = partObjects(given, whole, labels, seen.depth, camera, model);
+  const parted = refinedRows(labels, objects, model);
+  const rows = mendOutlines(parted, objects, given, seen.depth, model);
   let depth = holdTogether(seen.depth, rows, width);
   const middle = middles(depth, rows, camera, width);
   const count = Math.max(KEY_PASSES * model.numFrames, Math.ceil(before.until ?? 0));

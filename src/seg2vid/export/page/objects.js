@@ -12,6 +12,8 @@ const REACH = 1 / 40;
 const SHADOW = 1;
 const GOES = 2.5;
 const ABOVE = 1.03;
+const CLEARLY = 0.1;
+const MOST_PARTS = 16;
 
 /**
  * Return the number of each pixel's object, 0 for the background. Cells are coarse: a pixel in one of
@@ -70,37 +72,93 @@ export function pivotsOf(middle) {
   return pivots;
 }
 
-/** Tell apart what stands left of the camera's lane, in it and right of it in one long object. */
-export function partObjects(objects, rows, depth, camera, width) {
+/**
+ * Tell apart what stands left of the camera's lane, in it and right of it in one long object, and there
+ * one thing from the next where its class stands in rows.
+ */
+export function partObjects(objects, rows, labels, depth, camera, model) {
+  const { width } = model;
   const wide = width / CELL;
-  const across = new Float64Array(objects.length);
-  const away = new Float64Array(objects.length);
+  const about = ["share", "across", "away"].map(() => new Float64Array(objects.length));
   rows.forEach((row, pixel) => {
     if (!row) return;
     const x = pixel % width;
     const cell = Math.floor(pixel / width / CELL) * wide + Math.floor(x / CELL);
-    across[cell] += (x - camera.x) / camera.focal;
-    away[cell] += depth[pixel];
+    const own = [1, (x - camera.x) / camera.focal, depth[pixel]];
+    about.forEach((plane, at) => (plane[cell] += own[at] / CELL ** 2));
   });
-  const mean = CELL * CELL;
-  const side = Array.from(across, (one, cell) => {
-    const beside = one / mean / Math.max(away[cell] / mean, 1e-6);
-    return 1 + (beside > LANE) - (beside < -LANE);
-  });
+  const spacings = poolRows(Float32Array.from(labels, (id) => model.spacings[id]), 1, rows, ROWS);
   const parted = objects.slice();
-  let free = parted.reduce((most, one) => Math.max(most, one), 0) + 1;
   findLong(depth, rows).forEach((isLong, number) => {
     if (!isLong) return;
-    const counts = [0, 0, 0];
-    objects.forEach((one, cell) => one === number && (counts[side[cell]] += 1));
-    const order = [0, 1, 2].sort((one, other) => counts[other] - counts[one]);
-    for (const part of order.slice(1)) {
-      if (counts[part] <= 1 || free > MOST_OBJECTS) continue;
-      objects.forEach((one, cell) => one === number && side[cell] === part && (parted[cell] = free));
-      free += 1;
+    const free = parted.reduce((most, one) => Math.max(most, one), 0) + 1;
+    const cells = [...objects.keys()].filter((cell) => objects[cell] === number);
+    // What stands upright is as far in all of a column.
+    const sums = about.map((plane) => {
+      const columns = new Float64Array(wide);
+      cells.forEach((cell) => (columns[cell % wide] += plane[cell]));
+      return columns;
+    });
+    const [ahead, beside] = [sums[0], sums[1]].map((sum) =>
+      sum.map((one, column) => one / Math.max(sums[2][column], 1e-6)),
+    );
+    const parts = partsOf(cells, beside, ahead, spacings[number], wide);
+    const kept = [...parts].sort(
+      ([one, own], [other, others]) => others.length - own.length || one - other,
+    );
+    const many = kept.filter(([, own]) => own.length > 1).length;
+    kept.length = Math.max(1, Math.min(many, MOST_OBJECTS - free + 2));
+    const distance = (own) =>
+      own.reduce((sum, cell) => sum + ahead[cell % wide], 0) / own.length;
+    for (const [part, own] of parts) {
+      const off = kept.map(([one, others]) =>
+        one === part ? -1 : Math.abs(distance(others) - distance(own)),
+      );
+      const nearest = off.indexOf(Math.min(...off));
+      own.forEach((cell) => (parted[cell] = nearest ? free + nearest - 1 : number));
     }
   });
   return parted;
+}
+
+/** Return the cells of each side and, the nearest first, of each place in the row there. */
+function partsOf(cells, beside, ahead, spacing, wide) {
+  const side = Array.from(beside, (one) => 1 + (one > LANE) - (one < -LANE));
+  const nearest = [Infinity, Infinity, Infinity];
+  cells.forEach((cell) => {
+    const [one, own] = [side[cell % wide], ahead[cell % wide]];
+    if (own > 0) nearest[one] = Math.min(nearest[one], own);
+  });
+  const parts = new Map();
+  for (const cell of cells) {
+    const [one, own] = [side[cell % wide], ahead[cell % wide]];
+    const place = spacing > 0 && own > 0 ? Math.floor((own - nearest[one]) / spacing) : 0;
+    const part = one * MOST_PARTS + Math.min(place, MOST_PARTS - 1);
+    if (!parts.has(part)) parts.set(part, []);
+    parts.get(part).push(cell);
+  }
+  return parts;
+}
+
+/** Let pixels of objects that were parted go with a part in a cell beside that is as far as they. */
+export function mendOutlines(rows, objects, whole, depth, { width, height }) {
+  const [wide, tall] = [width / CELL, height / CELL];
+  const origin = new Int32Array(ROWS);
+  objects.forEach((one, cell) => one && (origin[one] = whole[cell]));
+  const logarithm = depth.map((one) => Math.log(Math.max(one, 1e-3)));
+  const means = poolRows(logarithm, 1, rows, ROWS);
+  return rows.map((row, pixel) => {
+    const x = Math.floor((pixel % width) / CELL);
+    const y = Math.floor(pixel / width / CELL);
+    let [found, least] = [row, Math.abs(means[row] - logarithm[pixel]) - CLEARLY];
+    for (const [down, right] of row ? AROUND : []) {
+      if (y + down < 0 || y + down >= tall || x + right < 0 || x + right >= wide) continue;
+      const near = objects[(y + down) * wide + x + right];
+      const off = Math.abs(means[near] - logarithm[pixel]);
+      if (near && origin[near] === origin[row] && off < least) [found, least] = [near, off];
+    }
+    return found;
+  });
 }
 
 /**

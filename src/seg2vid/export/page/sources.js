@@ -1,6 +1,6 @@
 // What each pixel of a moment shows, and what lies behind it, as in sources.py.
 
-import { pullAndPush } from "./holes.js";
+import { fillInRows } from "./holes.js";
 import { REACH } from "./moments.js";
 import { AROUND, NEAREST, clamp, round } from "./scene.js";
 
@@ -160,21 +160,12 @@ function lookBehind(moment, own, first) {
 /** Say whether most of the sources around each pixel, beside it or else above, are such. */
 function isMost(sources, isSuch, { width, height, pixels }) {
   const planes = new Float32Array(4 * pixels);
-  const isRowKnown = new Uint8Array(height);
   sources.forEach((source, pixel) => {
     if (source < 0) return;
     planes[pixel] = isSuch(source) ? 1 : 0;
-    planes[3 * pixels + pixel] = isRowKnown[Math.floor(pixel / width)] = 1;
+    planes[3 * pixels + pixel] = 1;
   });
-  let share = pullAndPush(planes, width, height, true).subarray(0, pixels);
-  if (isRowKnown.includes(0)) {
-    const rows = new Float32Array(4 * pixels);
-    share.forEach((one, pixel) => {
-      const weight = isRowKnown[Math.floor(pixel / width)];
-      [rows[pixel], rows[3 * pixels + pixel]] = [one * weight, weight];
-    });
-    share = pullAndPush(rows, width, height).subarray(0, pixels);
-  }
+  const share = fillInRows(planes, width, height).subarray(0, pixels);
   return share.map((one) => (one > 0.5 ? 1 : 0));
 }
 
