@@ -20,10 +20,10 @@ import torch
 from seg2vid.cli.export import toy_maps
 from seg2vid.cli.main import main
 from seg2vid.export import web
-from seg2vid.models import key_frame, motion_decoder
+from seg2vid.models import key_frame, motion_decoder, objects
 from seg2vid.models.amodal import Amodal, complete_objects
 from seg2vid.models.config import PRESETS
-from seg2vid.models.objects import part_objects
+from seg2vid.models.objects import carriers_of, part_objects
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.devices import exact_arithmetic
 from seg2vid.tools.errors import MediaError, ModelError
@@ -208,6 +208,7 @@ def test_chromium_makes_the_videos_of_python(
         # Parked cars from the left border to where the road ends.
         near = 1 - torch.arange(256)[None] / 118
         below = (torch.arange(128)[:, None] - 54) / 50
+        label_map[0, 62:70, 150:162], label_map[0, 50:62, 153:159] = 18, 12  # a rider
         label_map[0, (below < near) & (below > -0.35 * near) & (near > 0.1)] = 13
     page.goto(served(site))
     page.wait_for_function("() => globalThis.seg2vid?.isReady()")
@@ -216,21 +217,29 @@ def test_chromium_makes_the_videos_of_python(
     made_up: list[Amodal] = []
     parted: list[torch.Tensor] = []
 
-    def part(objects: torch.Tensor, *given: Any) -> torch.Tensor:
-        parted.append(part_objects(objects, *given))
+    carriers: list[torch.Tensor] = []
+
+    def part(*given: Any) -> torch.Tensor:
+        parted.append(part_objects(*given))
         return parted[-1]
+
+    def carry(*given: Any) -> torch.Tensor:
+        carriers.append(carriers_of(*given))
+        return carriers[-1]
 
     def complete(*given: Any) -> Amodal:
         made_up.append(complete_objects(*given))
         return made_up[-1]
 
     monkeypatch.setattr(key_frame, "complete_objects", complete)
-    monkeypatch.setattr(motion_decoder, "part_objects", part)
+    monkeypatch.setattr(objects, "part_objects", part)
+    monkeypatch.setattr(motion_decoder, "carriers_of", carry)
     with exact_arithmetic():
         video = pipe(label_map, num_frames=frames, seed=1)
     assert (made_up[0].rows > 0).any() == (name in ("behind", "row"))
     if name == "row":
         assert len(parted[0][:, :, :12].unique()) > 3, "several cars"
+        assert (carriers[0] != torch.arange(64)).any(), "a rider"
     assert video.look is not None
     assert float((video.motion.backward_visible < 0.5).float().mean()) > 0.01
     z = {"background": video.z.background, "foreground": video.z.foreground}

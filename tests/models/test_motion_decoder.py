@@ -23,20 +23,11 @@ from seg2vid.models.depth import (
     stand,
     stand_up,
 )
-from seg2vid.models.drive import (
-    FINENESS,
-    Drive,
-    clear_way,
-    keep_apart,
-    keep_pace,
-    keep_to_road,
-    last_velocity,
-    render,
-    slow_down,
-)
+from seg2vid.models.drive import FINENESS, Drive, last_velocity, render
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import KNOTS, OBJECT_SPEED, MotionDecoder
 from seg2vid.models.motion_encoder import build_motion_encoder
+from seg2vid.models.traffic import clear_way, keep_apart, keep_pace, keep_to_road, slow_down
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Camera, Clip, Latent, ScenePaths
 from seg2vid.training.config import OBJECTIVES

@@ -10,16 +10,18 @@ from seg2vid.models.depth import Depth
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, enlarge_labels, find_objects
 from seg2vid.models.objects import (
     add_shadows,
+    carriers_of,
     hold_together,
     mend_outlines,
     part_objects,
     rows_of,
+    seat_riders,
 )
 from seg2vid.structures import Camera, ScenePaths
 
 HEIGHT, WIDTH = 64, 128
-FOREGROUND = (11, 12, 13, 15)
-_, RIDER, CAR, BUS = FOREGROUND
+FOREGROUND = (11, 12, 13, 15, 18)
+_, RIDER, CAR, BUS, BICYCLE = FOREGROUND
 UNCUT, CUT = torch.zeros(1, MAX_OBJECTS + 1), torch.full((1, MAX_OBJECTS + 1), 5.0)
 CAMERA = Camera(torch.tensor([130.0]), torch.tensor([[63.5, 27.0]]))
 
@@ -180,6 +182,45 @@ def test_pixels_go_with_the_part_that_is_as_far() -> None:
     assert torch.equal(mended[rows == 0], rows[rows == 0])
     little = torch.where(depth == 1 / 10, 1 / 19.5, 1 / 20)
     assert torch.equal(mend_outlines(rows, parted, whole, little), rows), "a little is no reason"
+
+
+def a_rider_on_a_bicycle() -> tuple[Tensor, Tensor]:
+    """Rows and labels: rider 2 on bicycle 5 and beside car 3, a rider 4 who touches nothing."""
+    rows, label_map = (torch.zeros(2, HEIGHT, WIDTH, dtype=torch.long) for _ in range(2))
+    for number, kind, lines, columns in (
+        (5, BICYCLE, (30, 40), (40, 56)),
+        (2, RIDER, (18, 30), (44, 52)),
+        (3, CAR, (18, 30), (52, 80)),
+        (4, RIDER, (18, 30), (100, 108)),
+    ):
+        rows[0, slice(*lines), slice(*columns)] = number
+        label_map[0, slice(*lines), slice(*columns)] = kind
+    return rows, label_map
+
+
+def test_a_rider_goes_with_the_cycle_below() -> None:
+    rows, label_map = a_rider_on_a_bicycle()
+    carriers = carriers_of(rows, label_map, (RIDER,), (BICYCLE,))
+    alone = torch.arange(MAX_OBJECTS)
+    assert carriers[0, 1] == 4, "counted from 0"
+    assert torch.equal(torch.where(alone == 1, alone, carriers[0]), alone), "nobody else"
+    assert torch.equal(carriers[1], alone)
+    assert torch.equal(carriers_of(rows, label_map, (), (BICYCLE,))[0], alone)
+    # A pixel that touches by chance is no seat.
+    rows[0, 30:], label_map[0, 30:] = 0, 0
+    rows[0, 30, 44], label_map[0, 30, 44] = 5, BICYCLE
+    assert torch.equal(carriers_of(rows, label_map, (RIDER,), (BICYCLE,))[0], alone)
+
+
+def test_a_rider_is_as_far_as_the_cycle() -> None:
+    rows, label_map = a_rider_on_a_bicycle()
+    depth = 0.05 + 0.1 * torch.rand(2, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    carriers = carriers_of(rows, label_map, (RIDER,), (BICYCLE,))
+    seated = seat_riders(depth, rows, carriers)
+    torch.testing.assert_close(seated[rows == 2].mean(), depth[rows == 5].mean())
+    ratio = seated[rows == 2] / depth[rows == 2]
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))
+    assert torch.equal(seated[rows != 2], depth[rows != 2])
 
 
 def test_the_ground_before_a_foot_goes_with_the_object() -> None:

@@ -96,6 +96,7 @@ def describe(pipe: Seg2VidPipeline) -> dict[str, Any]:
         got = f"architecture {config.architecture}, semantics {config.semantics}"
         raise ModelError(what, got=got, fix=fix)
     space, depth = LabelSpace.from_dict(config.label_space), decoder.depth
+    traffic = decoder.traffic
     first_frame, known = config.first_frame, pipe.first_frame.known
     colours = space.colours
     facts: dict[str, Any] = {
@@ -114,10 +115,12 @@ def describe(pipe: Seg2VidPipeline) -> dict[str, Any]:
         "road": list(depth.road),
         "thin": list(depth.thin),
         "sky": depth.sky,
-        "vehicles": list(decoder.vehicles),
-        "cars": list(decoder.cars),
-        "paces": list(decoder.paces),
-        "spacings": list(decoder.spacings),
+        "vehicles": list(traffic.vehicles),
+        "cars": list(traffic.cars),
+        "paces": list(traffic.paces),
+        "spacings": list(traffic.spacings),
+        "riders": list(traffic.riders),
+        "cycles": list(traffic.cycles),
         "hasGround": decoder.has_ground,
         "isGated": config.gate_flow,
         "wholeNoise": first_frame.global_noise,

@@ -8,29 +8,19 @@ flows and both visibilities agree by construction. (Paper Sec. 3.2 and 3.3, with
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.geometry import Scene, way_of
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.depth import Coarse, Depth, DepthNetwork, own_car, ratio_of
-from seg2vid.models.drive import (
-    FASTEST,
-    FINENESS,
-    PACES,
-    Drive,
-    Velocity,
-    clear_way,
-    keep_apart,
-    keep_pace,
-    keep_to_road,
-    slow_down,
-)
+from seg2vid.models.drive import FINENESS, Drive, Velocity
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     OBJECT_FACTOR,
@@ -44,13 +34,15 @@ from seg2vid.models.layers import (
     surface_ids,
 )
 from seg2vid.models.objects import (
+    carriers_of,
     hold_together,
-    mend_outlines,
     middles,
-    part_objects,
     pivots_of,
     rows_of,
+    seat_riders,
+    tell_apart,
 )
+from seg2vid.models.traffic import Traffic
 from seg2vid.structures import (
     Carrier,
     Flows,
@@ -77,11 +69,6 @@ THIN = {"pole", "polegroup", "trafficlight", "trafficsign"}
 """Classes that stand upright on a foot; names here and below as in ``LabelSpace.ids_named``."""
 GROUND = {"road", "sidewalk", "parking", "railtrack", "terrain", "ground"}
 """Classes that things stand on."""
-CARS = {"car", "truck", "bus", "train"}
-SPACINGS = {"car": 5.0}
-"""Metres from one thing of a class to the next, where they stand in a row; others are not cut."""
-VEHICLES = CARS | {"motorcycle", "bicycle", "rider", "bicyclist"}
-"""Classes that drive in lanes."""
 KEY_PASSES = 3
 """Passes of a scene that are read from one frame, after which a finished one is the next; and over
 which the camera is not to run into a vehicle."""
@@ -100,22 +87,17 @@ class MotionDecoder(nn.Module):
         self.seconds = config.num_frames / config.frames_per_second
         self.foreground = space.foreground_ids
         self.void_id = space.void_id
-        self.road = space.ids_named({"road"})
-        self.has_ground = bool(self.road)
+        self.traffic = Traffic.of(space)
+        self.has_ground = bool(self.traffic.road)
         # Without a ground there is the residual alone, and that ends with the pass.
         self.key_passes = KEY_PASSES if self.has_ground else 1
-        self.vehicles, self.cars = space.ids_named(VEHICLES), space.ids_named(CARS)
-        paces = {id_: pace for name, pace in PACES.items() for id_ in space.ids_named({name})}
-        spacings = {i: metres for name, metres in SPACINGS.items() for i in space.ids_named({name})}
-        self.spacings = tuple(spacings.get(id_, 0.0) for id_ in range(space.num_channels))
-        self.paces = tuple(paces.get(id_, FASTEST) for id_ in range(space.num_channels))
         self.depth = DepthNetwork(
             config.depth,
             num_channels=space.num_channels,
             sky=next(iter(space.ids_named({"sky"})), None),
             thin=space.ids_named(THIN),
             ground=space.ids_named(GROUND),
-            road=self.road,
+            road=self.traffic.road,
         )
         width = codes.width
         seen = self.depth.feature_channels
@@ -186,19 +168,10 @@ class MotionDecoder(nn.Module):
             paths = self._paths(seen, z, max(count, math.ceil(until)), velocity)
             if careful and not self.training:
                 others = label_map.masked_fill(own, self.void_id)
-                is_vehicle = torch.isin(others, label_map.new_tensor(self.vehicles))
-                paces = seen.middle.new_tensor(self.paces)[others]
-                kinds = torch.stack((is_vehicle.float(), paces), 1)
-                share, pace = pool_rows(kinds, seen.rows, MAX_OBJECTS + 1)[:, 1:].unbind(-1)
+                given = paths, seen.depth, others, seen.rows, seen.carriers, own
                 step = self.seconds / (self.num_frames * FINENESS)
-                paths = keep_pace(paths, pace, step)
-                is_road = torch.isin(label_map, label_map.new_tensor(self.road))
-                given = paths, seen.depth, is_road, own | (seen.rows > 0), step
-                paths = keep_to_road(*given, has_begun=velocity is not None)
-                paths, drives = keep_apart(paths, share > 0.5)
-                rest = F.pad(~drives, (1, 0)).gather(1, seen.rows.flatten(1)).view_as(seen.rows)
-                clear = clear_way(seen.depth, is_vehicle & rest, paths.camera)
-                paths = slow_down(paths, clear)
+                how: Any = {"step": step, "has_begun": velocity is not None}
+                paths = self.traffic.mend(*given, **how)
         scene = Scene(
             seen.depth.inverse_depth,
             seen.rows,
@@ -211,7 +184,7 @@ class MotionDecoder(nn.Module):
         scene = scene if self.has_ground else _flatten(scene)
         about = (self.num_frames, self.seconds, self.foreground, self.void_id, self.has_ground)
         thin, ground = self.depth.thin, self.depth.ground
-        return Drive(scene, *about, thin=thin, ground=ground, cars=self.cars)
+        return Drive(scene, *about, thin=thin, ground=ground, cars=self.traffic.cars)
 
     def look(
         self,
@@ -233,17 +206,16 @@ class MotionDecoder(nn.Module):
         seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
         rows = rows_of(objects, label_map, self.foreground)
         if not self.training:
-            spacings = seen.new_tensor(self.spacings, dtype=torch.float32)[label_map].unsqueeze(1)
-            spacings = pool_rows(spacings, rows, MAX_OBJECTS + 1).squeeze(2)
-            parted = part_objects(objects, rows, depth, spacings)
-            if not torch.equal(parted, objects):
-                rows = rows_of(parted, label_map, self.foreground)
-                rows = mend_outlines(rows, parted, objects, depth.inverse_depth)
-                objects = parted
-        depth = replace(depth, inverse_depth=hold_together(depth.inverse_depth, rows))
+            given = objects, label_map, depth, self.foreground
+            objects, rows = tell_apart(*given, self.traffic.spacings)
+        held = hold_together(depth.inverse_depth, rows)
+        riders = () if self.training else self.traffic.riders
+        carriers = carriers_of(rows, label_map, riders, self.traffic.cycles)
+        depth = replace(depth, inverse_depth=seat_riders(held, rows, carriers) if riders else held)
         with torch.autocast(features.device.type, enabled=False):
-            middle = middles(depth, rows)
-        return SceneFeatures(seen.float(), depth, label_map, rows, middle, objects, wanted)
+            middle = _for_each(middles(depth, rows), carriers)
+        about = seen.float(), depth, label_map, rows, middle, carriers, objects, wanted
+        return SceneFeatures(*about)
 
     def paths(self, seen: "SceneFeatures", z: Latent) -> ScenePaths:
         """Return the paths of one pass, at each of its frames, that z decodes to."""
@@ -269,6 +241,7 @@ class MotionDecoder(nn.Module):
         about = (z.foreground, seen.features, seen.hints.float())
         pooled_about = [pool_rows(part, seen.objects, every)[:, 1:] for part in about]
         knots = self.objects(torch.cat((*pooled_about, seen.middle), -1))
+        knots = _for_each(knots, seen.carriers)
         return ScenePaths(
             camera=camera,
             objects=self._integrate(knots, OBJECT_SPEED, count),
@@ -342,9 +315,18 @@ class SceneFeatures(Carrier):
     rows: Labels
     """The number of each pixel's object, 0 for the background."""
     middle: Float[Tensor, "batch object 3"]
-    """Where each object is: see ``middles``."""
+    """Where each object, or what carries it, is: see ``middles``."""
+    carriers: Int[Tensor, "batch object"]
+    """What each object goes with: see ``carriers_of``."""
     objects: Objects
     hints: Hints
+
+
+def _for_each(
+    table: Float[Tensor, "batch object number"], carriers: Int[Tensor, "batch object"]
+) -> Float[Tensor, "batch object number"]:
+    """Return for each object the row of what carries it."""
+    return table.gather(1, carriers.unsqueeze(-1).expand_as(table))
 
 
 def _rescale(inverse_depth: InverseDepth, known: InverseDepth) -> InverseDepth:

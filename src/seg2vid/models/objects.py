@@ -9,8 +9,8 @@ from torch import Tensor
 
 from seg2vid.geometry import AROUND, Scene, rays_of
 from seg2vid.models.depth import Depth
-from seg2vid.models.drive import LANE
 from seg2vid.models.layers import MAX_OBJECTS, enlarge_labels, pool_rows, spread_rows
+from seg2vid.models.traffic import LANE
 from seg2vid.structures import InverseDepth, Labels, Objects
 from seg2vid.warp import pixel_grid
 
@@ -31,6 +31,8 @@ GOES = 2.5
 """Metres that an object goes in all, from which on it takes its shadow along."""
 ABOVE = 1.03
 """How many times nearer than the ground a shadow lies, so that it shows where it comes to."""
+TOUCHES = 2
+"""Pairs of pixels side by side from which on a rider sits on a cycle."""
 CLEARLY = 0.1
 """How much nearer to a pixel, in the logarithm, another part is that it goes with."""
 MOST_PARTS = 16
@@ -89,6 +91,23 @@ def pivots_of(middle: Float[Tensor, "batch object 3"]) -> Float[Tensor, "batch o
     """Return the metres ahead and to the right of what ``middles`` says."""
     ahead = 1 / middle[..., 2].clamp(min=1e-3)
     return torch.stack((ahead, middle[..., 0] * ahead), -1)
+
+
+def tell_apart(
+    objects: Objects,
+    label_map: Labels,
+    depth: Depth,
+    foreground: tuple[int, ...],
+    spacings: tuple[float, ...],
+) -> tuple[Objects, Labels]:
+    """Return objects with long ones parted, and each pixel's; ``spacings`` are those of classes."""
+    rows = rows_of(objects, label_map, foreground)
+    metres = depth.inverse_depth.new_tensor(spacings)[label_map].unsqueeze(1)
+    parted = part_objects(objects, rows, depth, pool_rows(metres, rows, COUNT).squeeze(2))
+    if torch.equal(parted, objects):
+        return objects, rows
+    rows = rows_of(parted, label_map, foreground)
+    return parted, mend_outlines(rows, parted, objects, depth.inverse_depth)
 
 
 def part_objects(
@@ -162,6 +181,41 @@ def mend_outlines(
         is_better = (near > 0) & (of(origin, near) == own) & (off < least)
         found, least = torch.where(is_better, near, found), torch.where(is_better, off, least)
     return found
+
+
+def carriers_of(
+    rows: Labels, label_map: Labels, riders: tuple[int, ...], cycles: tuple[int, ...]
+) -> Int[Tensor, "batch object"]:
+    """Return which object each goes with, counted from 0: a rider with the cycle that touches it
+    most, all others with themselves.
+    """
+    is_rider, is_cycle = (torch.isin(label_map, rows.new_tensor(ids)) for ids in (riders, cycles))
+    touches = rows.new_zeros(len(rows), COUNT * COUNT)
+    for axis in (1, 2):
+        size = rows.shape[axis] - 1
+        pairs = [
+            (one.narrow(axis, 0, size), one.narrow(axis, 1, size))
+            for one in (rows, is_rider, is_cycle)
+        ]
+        for here, there in ((0, 1), (1, 0)):
+            number, rides, carries = pairs[0], pairs[1][here], pairs[2][there]
+            touch = (rides & carries & (number[here] > 0) & (number[there] > 0)).long()
+            pair = number[here] * COUNT + number[there]
+            touches.scatter_add_(1, pair.flatten(1), touch.flatten(1))
+    most, carrier = touches.view(len(rows), COUNT, COUNT)[:, 1:, 1:].max(2)
+    alone = torch.arange(MAX_OBJECTS, device=rows.device).expand_as(carrier)
+    return torch.where(most >= TOUCHES, carrier, alone)
+
+
+def seat_riders(
+    inverse_depth: InverseDepth, rows: Labels, carriers: Int[Tensor, "batch object"]
+) -> InverseDepth:
+    """Let riders be as far as what carries them: they would part as it comes near."""
+    mean = pool_rows(inverse_depth.unsqueeze(1), rows, COUNT).squeeze(2)
+    carried = mean[:, 1:].gather(1, carriers)
+    ratio = torch.where(carried > 0, carried / mean[:, 1:].clamp(min=1e-6), 1.0)
+    ratio = F.pad(ratio, (1, 0), value=1.0)
+    return inverse_depth * ratio.gather(1, rows.flatten(1)).view_as(inverse_depth)
 
 
 def add_shadows(

@@ -1,19 +1,22 @@
 // From a first frame and z to a drive: how camera and objects move, as in motion_decoder.py.
 
 import { seeDepth } from "./depth.js";
-import { FINENESS, clearWay, keepApart, keepPace, keepToRoad, slowDown } from "./drive.js";
+import { FINENESS } from "./drive.js";
 import { CELL, MOST_OBJECTS, ROWS, ownCar, poolRows } from "./labels.js";
 import {
   addShadows,
+  carriersOf,
   holdTogether,
   mendOutlines,
   middles,
   partObjects,
   pivotsOf,
   refinedRows,
+  seatRiders,
 } from "./objects.js";
 import { findOwners } from "./outlines.js";
 import { surfacePlanes } from "./scene.js";
+import { clearWay, keepApart, keepPace, keepToRoad, slowDown } from "./traffic.js";
 
 const KNOTS = 3;
 const CAMERA_SPEED = [10, 1, 0.5, 0.1];
@@ -43,14 +46,16 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
   const objects = partObjects(given, whole, labels, seen.depth, camera, model);
   const parted = refinedRows(labels, objects, model);
   const rows = mendOutlines(parted, objects, given, seen.depth, model);
-  let depth = holdTogether(seen.depth, rows, width);
-  const middle = middles(depth, rows, camera, width);
+  const carriers = carriersOf(rows, labels, model);
+  let depth = seatRiders(holdTogether(seen.depth, rows, width), rows, carriers);
+  const middle = ofCarriers(middles(depth, rows, camera, width), carriers);
   const count = Math.max(KEY_PASSES * model.numFrames, Math.ceil(before.until ?? 0));
-  const paths = await decodePaths(boxes, model, scene, z, objects, middle, count, before.velocity);
+  const about = { objects, middle, carriers };
+  const paths = await decodePaths(boxes, model, scene, z, about, count, before.velocity);
   paths.pivots = pivotsOf(middle);
   const fixed = ownCar(labels, model);
   const others = labels.map((id, pixel) => (fixed[pixel] ? model.void : id));
-  keepPace(paths, others, rows, model);
+  keepPace(paths, others, rows, carriers, model);
   const hidesRoad = rows.map((row, pixel) => row || fixed[pixel]);
   keepToRoad(paths, labels, hidesRoad, depth, camera, model, Boolean(before.velocity));
   const drives = keepApart(paths, others, rows, model);
@@ -72,7 +77,13 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
   return { ...still, paths, residual, model, pixels };
 }
 
-async function decodePaths(boxes, model, scene, z, objects, middle, count, velocity) {
+/** Return for each object the three numbers of what carries it. */
+function ofCarriers(table, carriers) {
+  return table.map((_, at) => table[3 * carriers[Math.floor(at / 3)] + (at % 3)]);
+}
+
+async function decodePaths(boxes, model, scene, z, seenObjects, count, velocity) {
+  const { objects, middle, carriers } = seenObjects;
   const wide = model.width / CELL;
   const tall = model.height / CELL;
   const cells = wide * tall;
@@ -119,7 +130,7 @@ async function decodePaths(boxes, model, scene, z, objects, middle, count, veloc
   const steps = count * FINENESS + 1;
   const ways = new Float32Array(MOST_OBJECTS * steps * 3);
   for (let row = 0; row < MOST_OBJECTS; row++) {
-    const own = told.subarray(9 * row, 9 * row + 9);
+    const own = told.subarray(9 * carriers[row], 9 * carriers[row] + 9);
     ways.set(integrate(own, OBJECT_SPEED, count, model), row * steps * 3);
   }
   return { camera, objects: ways, steps };

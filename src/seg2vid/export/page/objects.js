@@ -12,6 +12,7 @@ const REACH = 1 / 40;
 const SHADOW = 1;
 const GOES = 2.5;
 const ABOVE = 1.03;
+const TOUCHES = 2;
 const CLEARLY = 0.1;
 const MOST_PARTS = 16;
 
@@ -158,6 +159,41 @@ export function mendOutlines(rows, objects, whole, depth, { width, height }) {
       if (near && origin[near] === origin[row] && off < least) [found, least] = [near, off];
     }
     return found;
+  });
+}
+
+/**
+ * Return which object each goes with, counted from 0: a rider with the cycle that touches it most,
+ * all others with themselves.
+ */
+export function carriersOf(rows, labels, { width, height, riders, cycles }) {
+  const touches = Array.from({ length: MOST_OBJECTS }, () => new Int32Array(MOST_OBJECTS));
+  const touch = (here, there) => {
+    const isSeat = riders.includes(labels[here]) && cycles.includes(labels[there]);
+    if (isSeat && rows[here] && rows[there]) touches[rows[here] - 1][rows[there] - 1] += 1;
+  };
+  for (let pixel = 0; pixel < rows.length; pixel++) {
+    const beside = (pixel + 1) % width ? pixel + 1 : -1;
+    const below = pixel + width < width * height ? pixel + width : -1;
+    for (const other of [beside, below]) {
+      if (other < 0) continue;
+      touch(pixel, other);
+      touch(other, pixel);
+    }
+  }
+  return touches.map((counts, row) => {
+    const most = Math.max(...counts);
+    return most >= TOUCHES ? counts.indexOf(most) : row;
+  });
+}
+
+/** Let riders be as far as what carries them. */
+export function seatRiders(depth, rows, carriers) {
+  const mean = poolRows(depth, 1, rows, ROWS);
+  return depth.map((one, pixel) => {
+    const row = rows[pixel];
+    const carried = row ? mean[carriers[row - 1] + 1] : 0;
+    return carried > 0 && carriers[row - 1] !== row - 1 ? (one * carried) / mean[row] : one;
   });
 }
 
