@@ -88,7 +88,9 @@ def draw_flows(
             steer = steering(control, pipeline.label_space, maps, 0.0, [0.0])
         z = still.z.sample(number)
         with pipeline.arithmetic():
-            (key,) = pipeline.animator.begin(frame, ids[one], z, objects[one], steer=steer)
+            given = frame, ids[one], z, objects[one]
+            apart = numbers is not None
+            (key,) = pipeline.animator.begin(*given, steer=steer, told_apart=apart)
         if isinstance(key, KeyFrame):
             flow = scene_flow(key.drive.at(last))
         else:

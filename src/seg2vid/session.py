@@ -240,6 +240,7 @@ class Session:
                 velocity=velocity,
                 known=known,
                 horizon=horizon,
+                told_apart=self._key.instance_map is not None,
                 until=round(self.pace.between(self._begin, self._end), 6),
                 steer=None if self._control is None else self._steering(self._control),
                 careful=self._control is None or self._control.careful,

@@ -86,7 +86,8 @@ def encode_motion(
     load_box(encoder, Checkpoint(pipeline.config, weights, {}), "motion_encoder")
     encoder.to(pipeline.device).eval()
     pictures, animator = (clip[:, 0], clip[:, 1:], label_map), pipeline.animator
-    seen = animator.look(clip[:, 0], label_map, objects)
+    apart = instance_map is not None
+    seen = animator.look(clip[:, 0], label_map, objects, told_apart=apart)
     if seen is not None and pipeline.config.semantics == "split":
         objects = seen.objects
     paths = animator.track(*pictures, objects)
@@ -134,7 +135,8 @@ def place_motion(
     decoder = pipeline.animator.flow_decoder
     if first_frame is None or code.camera is None or not isinstance(decoder, MotionDecoder):
         return z
-    seen = pipeline.animator.look(first_frame.to(pipeline.device), label_map, objects)
+    given = first_frame.to(pipeline.device), label_map, objects
+    seen = pipeline.animator.look(*given, told_apart=instance_map is not None)
     return z if seen is None else follow_camera(decoder, seen, z, code.camera)
 
 

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.geometry import way_of
 from seg2vid.labels.space import get_label_space
+from seg2vid.models import motion_decoder
 from seg2vid.models.config import DepthConfig, ModelConfig
 from seg2vid.models.depth import (
     Depth,
@@ -27,9 +29,10 @@ from seg2vid.models.drive import FINENESS, Drive, last_velocity, render
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import KNOTS, OBJECT_SPEED, MotionDecoder
 from seg2vid.models.motion_encoder import build_motion_encoder
+from seg2vid.models.objects import rows_of
 from seg2vid.models.traffic import clear_way, keep_apart, keep_pace, keep_to_road, slow_down
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.structures import Camera, Clip, Latent, ScenePaths
+from seg2vid.structures import Camera, Clip, Labels, Latent, Objects, ScenePaths
 from seg2vid.training.config import OBJECTIVES
 from seg2vid.training.motion import MotionStage, recolour
 from seg2vid.transfer import encode_motion
@@ -667,3 +670,19 @@ def test_what_stands_is_as_far_as_its_foot() -> None:
     assert stands[:4, 2].max() == 0 and stands[6:].min() == 1
     assert torch.allclose(nearest[0, 2], torch.tensor(math.log(1 / 256) / 2 + 1)), "above horizon"
     assert torch.allclose(nearest[9:, 0], own[9:, 0]), "ground stands where it lies"
+
+
+def test_objects_of_an_instance_map_are_not_parted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one they are, in each key frame; with one they stay what they are."""
+    asked: list[Labels] = []
+
+    def tell_apart(objects: Objects, label_map: Labels, *given: Any) -> tuple[Objects, Labels]:
+        asked.append(label_map)
+        return objects, rows_of(objects, label_map, SPACE.foreground_ids)
+
+    monkeypatch.setattr(motion_decoder, "tell_apart", tell_apart)
+    pipe, count = Seg2VidPipeline.from_config(SMALL), 4 * CONFIG.num_frames
+    pipe(street_map(), num_frames=count, seed=0)
+    assert len(asked) == 2
+    pipe(street_map(), instance_map=street_map() + 1, num_frames=count, seed=0)
+    assert len(asked) == 2

@@ -107,6 +107,7 @@ class Animator(nn.Module):
         velocity: Velocity | None = None,
         known: InverseDepth | None = None,
         horizon: Float[Tensor, " batch"] | None = None,
+        told_apart: bool = False,
         until: float = 0.0,
         steer: Steer | None = None,
         careful: bool = True,
@@ -114,9 +115,9 @@ class Animator(nn.Module):
         """Make a key frame of each sample's first frame, good for ``passes_per_key``.
 
         First frame and labels may be larger than the networks' grid, eight times that of
-        ``objects``, by a whole factor. ``velocity``, ``known``, ``horizon``, ``until`` and
-        ``careful``: see ``MotionDecoder.drive``. ``steer`` changes the drive of each sample, with
-        that number.
+        ``objects``, by a whole factor. ``velocity``, ``known``, ``horizon``, ``told_apart``,
+        ``until`` and ``careful``: see ``MotionDecoder.drive``. ``steer`` changes the drive of each
+        sample, with that number.
         """
         decoder = self.flow_decoder
         if not isinstance(decoder, MotionDecoder):
@@ -136,6 +137,7 @@ class Animator(nn.Module):
             velocity=velocity,
             known=known,
             horizon=horizon,
+            told_apart=told_apart,
             until=until,
             careful=careful,
         )
@@ -172,15 +174,20 @@ class Animator(nn.Module):
         return decoder.key_passes if isinstance(decoder, MotionDecoder) else 1
 
     def look(
-        self, first_frame: Pictures, label_map: Labels, objects: Objects
+        self,
+        first_frame: Pictures,
+        label_map: Labels,
+        objects: Objects,
+        *,
+        told_apart: bool = False,
     ) -> SceneFeatures | None:
-        """Return what z is decoded with, where motion is a scene's."""
+        """Return what z is decoded with, where motion is a scene's: see ``MotionDecoder.drive``."""
         decoder = self.flow_decoder
         if not isinstance(decoder, MotionDecoder) or not decoder.has_ground:
             return None
         if self.config.semantics != "split":
             objects = torch.zeros_like(objects)
-        return decoder.look(first_frame, self._seen(label_map), objects)
+        return decoder.look(first_frame, self._seen(label_map), objects, told_apart=told_apart)
 
     @torch.no_grad()
     def track(

@@ -135,6 +135,7 @@ class MotionDecoder(nn.Module):
         *,
         known: InverseDepth | None = None,
         horizon: Float[Tensor, " batch"] | None = None,
+        told_apart: bool = False,
         until: float = 0.0,
         careful: bool = True,
     ) -> Drive:
@@ -143,11 +144,12 @@ class MotionDecoder(nn.Module):
         ``hints`` is (dx, dy, confidence) in pixels over the pass, at an eighth of the resolution.
         ``velocity`` is the camera's at the start, in m/s and rad/s, where it is known. Depth that
         is ``known`` sets the scale of what is predicted: a metre stays a metre; ``horizon`` is that
-        of a scene that goes on, as a share of the height. A ``careful`` drive keeps to the road and
-        a gap to vehicles, and people in it go no faster than people; what was seen in a clip needs
-        no such mending.
+        of a scene that goes on, as a share of the height. Objects that an instance map has
+        ``told_apart`` stay whole. A ``careful`` drive keeps to the road and a gap to vehicles, and
+        people in it go no faster than people; what was seen in a clip needs no such mending.
         """
-        seen = self.look(first_frame, label_map, objects, hints, known=known, horizon=horizon)
+        about: Any = {"known": known, "horizon": horizon, "told_apart": told_apart}
+        seen = self.look(first_frame, label_map, objects, hints, **about)
         return self.follow(seen, z, velocity, until=until, careful=careful)
 
     def follow(
@@ -195,6 +197,7 @@ class MotionDecoder(nn.Module):
         *,
         known: InverseDepth | None = None,
         horizon: Float[Tensor, " batch"] | None = None,
+        told_apart: bool = False,
     ) -> "SceneFeatures":
         """Return what z is decoded with: the same for every z. See ``drive``."""
         depth, features = self.depth.see(first_frame, label_map, horizon)
@@ -205,7 +208,7 @@ class MotionDecoder(nn.Module):
         wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
         seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
         rows = rows_of(objects, label_map, self.foreground)
-        if not self.training:
+        if not (told_apart or self.training):
             given = objects, label_map, depth, self.foreground
             objects, rows = tell_apart(*given, self.traffic.spacings)
         held = hold_together(depth.inverse_depth, rows)
