@@ -23,7 +23,7 @@ from seg2vid.export import web
 from seg2vid.models import key_frame, motion_decoder, objects
 from seg2vid.models.amodal import Amodal, complete_objects
 from seg2vid.models.config import PRESETS
-from seg2vid.models.objects import carriers_of, part_objects
+from seg2vid.models.objects import part_objects, seats_of
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.devices import exact_arithmetic
 from seg2vid.tools.errors import MediaError, ModelError
@@ -224,7 +224,7 @@ def test_chromium_makes_the_videos_of_python(
         return parted[-1]
 
     def carry(*given: Any) -> torch.Tensor:
-        carriers.append(carriers_of(*given))
+        carriers.append(seats_of(*given))
         return carriers[-1]
 
     def complete(*given: Any) -> Amodal:
@@ -233,7 +233,7 @@ def test_chromium_makes_the_videos_of_python(
 
     monkeypatch.setattr(key_frame, "complete_objects", complete)
     monkeypatch.setattr(objects, "part_objects", part)
-    monkeypatch.setattr(motion_decoder, "carriers_of", carry)
+    monkeypatch.setattr(motion_decoder, "seats_of", carry)
     with exact_arithmetic():
         video = pipe(label_map, num_frames=frames, seed=1)
     assert (made_up[0].rows > 0).any() == (name in ("behind", "row"))

@@ -15,6 +15,7 @@ from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.geometry import way_of
 from seg2vid.labels.space import get_label_space
 from seg2vid.models import motion_decoder
+from seg2vid.models import objects as objects_module
 from seg2vid.models.config import DepthConfig, ModelConfig
 from seg2vid.models.depth import (
     Depth,
@@ -29,7 +30,6 @@ from seg2vid.models.drive import FINENESS, Drive, last_velocity, render
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import KNOTS, OBJECT_SPEED, MotionDecoder
 from seg2vid.models.motion_encoder import build_motion_encoder
-from seg2vid.models.objects import rows_of
 from seg2vid.models.traffic import clear_way, keep_apart, keep_pace, keep_to_road, slow_down
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Camera, Clip, Labels, Latent, Objects, ScenePaths
@@ -676,9 +676,9 @@ def test_objects_of_an_instance_map_are_not_parted(monkeypatch: pytest.MonkeyPat
     """Without one they are, in each key frame; with one they stay what they are."""
     asked: list[Labels] = []
 
-    def tell_apart(objects: Objects, label_map: Labels, *given: Any) -> tuple[Objects, Labels]:
+    def tell_apart(objects: Objects, label_map: Labels, *given: Any) -> tuple[Any, ...]:
         asked.append(label_map)
-        return objects, rows_of(objects, label_map, SPACE.foreground_ids)
+        return objects_module.tell_apart(objects, label_map, *given)
 
     monkeypatch.setattr(motion_decoder, "tell_apart", tell_apart)
     pipe, count = Seg2VidPipeline.from_config(SMALL), 4 * CONFIG.num_frames

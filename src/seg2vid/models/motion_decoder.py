@@ -34,12 +34,12 @@ from seg2vid.models.layers import (
     surface_ids,
 )
 from seg2vid.models.objects import (
-    carriers_of,
     hold_together,
     middles,
     pivots_of,
     rows_of,
     seat_riders,
+    seats_of,
     tell_apart,
 )
 from seg2vid.models.traffic import Traffic
@@ -208,13 +208,15 @@ class MotionDecoder(nn.Module):
         wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
         seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
         rows = rows_of(objects, label_map, self.foreground)
+        carriers = torch.arange(MAX_OBJECTS, device=rows.device).expand(len(rows), -1)
         if not (told_apart or self.training):
             given = objects, label_map, depth, self.foreground
-            objects, rows = tell_apart(*given, self.traffic.spacings)
+            objects, rows, carriers = tell_apart(*given, self.traffic.spacings)
         held = hold_together(depth.inverse_depth, rows)
-        riders = () if self.training else self.traffic.riders
-        carriers = carriers_of(rows, label_map, riders, self.traffic.cycles)
-        depth = replace(depth, inverse_depth=seat_riders(held, rows, carriers) if riders else held)
+        if not self.training:
+            seats = seats_of(rows, label_map, self.traffic.riders, self.traffic.cycles)
+            held, carriers = seat_riders(held, rows, seats), carriers.gather(1, seats)
+        depth = replace(depth, inverse_depth=held)
         with torch.autocast(features.device.type, enabled=False):
             middle = _for_each(middles(depth, rows), carriers)
         about = seen.float(), depth, label_map, rows, middle, carriers, objects, wanted
@@ -320,7 +322,7 @@ class SceneFeatures(Carrier):
     middle: Float[Tensor, "batch object 3"]
     """Where each object, or what carries it, is: see ``middles``."""
     carriers: Int[Tensor, "batch object"]
-    """What each object goes with: see ``carriers_of``."""
+    """What each object goes with: see ``tell_apart`` and ``seats_of``."""
     objects: Objects
     hints: Hints
 

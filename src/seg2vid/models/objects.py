@@ -39,6 +39,7 @@ MOST_PARTS = 16
 """Parts of a row of things at most, on each side."""
 COUNT = MAX_OBJECTS + 1
 
+Carriers = Int[Tensor, "batch object"]
 Column = Float[Tensor, " column"]
 
 
@@ -99,15 +100,27 @@ def tell_apart(
     depth: Depth,
     foreground: tuple[int, ...],
     spacings: tuple[float, ...],
-) -> tuple[Objects, Labels]:
-    """Return objects with long ones parted, and each pixel's; ``spacings`` are those of classes."""
+) -> tuple[Objects, Labels, Carriers]:
+    """Return objects with long ones parted, each pixel's, and the row that each part goes with.
+
+    ``spacings`` are those of classes. What stands in a row is parked, or queues: it moves alike.
+    """
     rows = rows_of(objects, label_map, foreground)
+    lanes = part_objects(objects, rows, depth, rows.new_zeros(len(rows), COUNT).float())
+    rows = rows if torch.equal(lanes, objects) else rows_of(lanes, label_map, foreground)
     metres = depth.inverse_depth.new_tensor(spacings)[label_map].unsqueeze(1)
-    parted = part_objects(objects, rows, depth, pool_rows(metres, rows, COUNT).squeeze(2))
-    if torch.equal(parted, objects):
-        return objects, rows
-    rows = rows_of(parted, label_map, foreground)
-    return parted, mend_outlines(rows, parted, objects, depth.inverse_depth)
+    parted = part_objects(lanes, rows, depth, pool_rows(metres, rows, COUNT).squeeze(2))
+    if not torch.equal(parted, objects):
+        rows = rows_of(parted, label_map, foreground)
+        rows = mend_outlines(rows, parted, objects, depth.inverse_depth)
+    return parted, rows, (_origins(parted, lanes)[:, 1:] - 1)
+
+
+def _origins(parted: Objects, whole: Objects) -> Int[Tensor, "batch row"]:
+    """Return which number each one was before objects were parted; its own, where there is none."""
+    own = torch.arange(COUNT, device=parted.device).expand(len(parted), -1)
+    found = own.scatter(1, parted.flatten(1), whole.flatten(1))
+    return found.index_fill(1, found.new_tensor([0]), 0)
 
 
 def part_objects(
@@ -166,8 +179,7 @@ def mend_outlines(
     """Let the pixels of objects that were parted go with a part in a cell beside that is as far as
     they are: cells are coarse. ``whole`` are the objects before.
     """
-    origin = rows.new_zeros(len(rows), COUNT).scatter(1, objects.flatten(1), whole.flatten(1))
-    origin[:, 0] = 0
+    origin = _origins(objects, whole)
     logarithm = inverse_depth.clamp(min=1e-3).log()
     means = pool_rows(logarithm.unsqueeze(1), rows, COUNT).squeeze(2)
 
@@ -183,11 +195,11 @@ def mend_outlines(
     return found
 
 
-def carriers_of(
+def seats_of(
     rows: Labels, label_map: Labels, riders: tuple[int, ...], cycles: tuple[int, ...]
-) -> Int[Tensor, "batch object"]:
-    """Return which object each goes with, counted from 0: a rider with the cycle that touches it
-    most, all others with themselves.
+) -> Carriers:
+    """Return which object each sits on, counted from 0: a rider on the cycle that touches it most,
+    all others on themselves.
     """
     is_rider, is_cycle = (torch.isin(label_map, rows.new_tensor(ids)) for ids in (riders, cycles))
     touches = rows.new_zeros(len(rows), COUNT * COUNT)
@@ -207,12 +219,10 @@ def carriers_of(
     return torch.where(most >= TOUCHES, carrier, alone)
 
 
-def seat_riders(
-    inverse_depth: InverseDepth, rows: Labels, carriers: Int[Tensor, "batch object"]
-) -> InverseDepth:
+def seat_riders(inverse_depth: InverseDepth, rows: Labels, seats: Carriers) -> InverseDepth:
     """Let riders be as far as what carries them: they would part as it comes near."""
     mean = pool_rows(inverse_depth.unsqueeze(1), rows, COUNT).squeeze(2)
-    carried = mean[:, 1:].gather(1, carriers)
+    carried = mean[:, 1:].gather(1, seats)
     ratio = torch.where(carried > 0, carried / mean[:, 1:].clamp(min=1e-6), 1.0)
     ratio = F.pad(ratio, (1, 0), value=1.0)
     return inverse_depth * ratio.gather(1, rows.flatten(1)).view_as(inverse_depth)

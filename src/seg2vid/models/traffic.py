@@ -94,8 +94,8 @@ class Traffic:
     ) -> ScenePaths:
         """Return the paths on which nothing goes faster than it can, off the road or into others.
 
-        ``label_map`` is void where the ``own`` car is; see ``carriers_of`` for ``carriers``. Steps
-        are ``step`` seconds apart; a drive that ``has_begun`` is one of a scene that goes on.
+        ``label_map`` is void where the ``own`` car is; ``carriers`` are those of ``SceneFeatures``.
+        Steps are ``step`` seconds apart; a drive that ``has_begun`` is one of a scene that goes on.
         """
         is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
         paces = depth.inverse_depth.new_tensor(self.paces)[label_map]

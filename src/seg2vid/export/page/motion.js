@@ -3,17 +3,8 @@
 import { seeDepth } from "./depth.js";
 import { FINENESS } from "./drive.js";
 import { CELL, MOST_OBJECTS, ROWS, ownCar, poolRows } from "./labels.js";
-import {
-  addShadows,
-  carriersOf,
-  holdTogether,
-  mendOutlines,
-  middles,
-  partObjects,
-  pivotsOf,
-  refinedRows,
-  seatRiders,
-} from "./objects.js";
+import { addShadows, holdTogether, middles, pivotsOf } from "./objects.js";
+import { seatRiders, seatsOf, tellApart } from "./objects.js";
 import { findOwners } from "./outlines.js";
 import { surfacePlanes } from "./scene.js";
 import { clearWay, keepApart, keepPace, keepToRoad, slowDown } from "./traffic.js";
@@ -42,12 +33,10 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
     features[(own + 4) * cells + cell] = -1 + (2 * Math.floor(cell / wide)) / (tall - 1);
   }
   const { scene } = await boxes.scene({ features });
-  const whole = refinedRows(labels, given, model);
-  const objects = partObjects(given, whole, labels, seen.depth, camera, model);
-  const parted = refinedRows(labels, objects, model);
-  const rows = mendOutlines(parted, objects, given, seen.depth, model);
-  const carriers = carriersOf(rows, labels, model);
-  let depth = seatRiders(holdTogether(seen.depth, rows, width), rows, carriers);
+  const { objects, rows, ...parts } = tellApart(given, labels, seen.depth, camera, model);
+  const seats = seatsOf(rows, labels, model);
+  const carriers = seats.map((seat) => parts.carriers[seat]);
+  let depth = seatRiders(holdTogether(seen.depth, rows, width), rows, seats);
   const middle = ofCarriers(middles(depth, rows, camera, width), carriers);
   const count = Math.max(KEY_PASSES * model.numFrames, Math.ceil(before.until ?? 0));
   const about = { objects, middle, carriers };

@@ -20,7 +20,7 @@ const MOST_PARTS = 16;
  * Return the number of each pixel's object, 0 for the background. Cells are coarse: a pixel in one of
  * another class's object goes with an object of its own class in a cell beside, if there is any.
  */
-export function refinedRows(labels, objects, model) {
+function refinedRows(labels, objects, model) {
   const { width, height } = model;
   const [wide, tall] = [width / CELL, height / CELL];
   const found = rowsOf(labels, objects, model);
@@ -73,11 +73,25 @@ export function pivotsOf(middle) {
   return pivots;
 }
 
+/** Return objects with long ones parted, each pixel's, and the row that each part goes with. */
+export function tellApart(objects, labels, depth, camera, model) {
+  const whole = refinedRows(labels, objects, model);
+  const lanes = partObjects(objects, whole, depth, camera, model, new Float32Array(ROWS));
+  const rows = refinedRows(labels, lanes, model);
+  const metres = Float32Array.from(labels, (id) => model.spacings[id]);
+  const spacings = poolRows(metres, 1, rows, ROWS);
+  const parted = partObjects(lanes, rows, depth, camera, model, spacings);
+  const carriers = [...Array(MOST_OBJECTS).keys()];
+  parted.forEach((one, cell) => one && (carriers[one - 1] = lanes[cell] - 1));
+  const mended = mendOutlines(refinedRows(labels, parted, model), parted, objects, depth, model);
+  return { objects: parted, rows: mended, carriers };
+}
+
 /**
  * Tell apart what stands left of the camera's lane, in it and right of it in one long object, and there
- * one thing from the next where its class stands in rows.
+ * one from the next by their spacing, where that is not 0.
  */
-export function partObjects(objects, rows, labels, depth, camera, model) {
+function partObjects(objects, rows, depth, camera, model, spacings) {
   const { width } = model;
   const wide = width / CELL;
   const about = ["share", "across", "away"].map(() => new Float64Array(objects.length));
@@ -88,7 +102,6 @@ export function partObjects(objects, rows, labels, depth, camera, model) {
     const own = [1, (x - camera.x) / camera.focal, depth[pixel]];
     about.forEach((plane, at) => (plane[cell] += own[at] / CELL ** 2));
   });
-  const spacings = poolRows(Float32Array.from(labels, (id) => model.spacings[id]), 1, rows, ROWS);
   const parted = objects.slice();
   findLong(depth, rows).forEach((isLong, number) => {
     if (!isLong) return;
@@ -142,7 +155,7 @@ function partsOf(cells, beside, ahead, spacing, wide) {
 }
 
 /** Let pixels of objects that were parted go with a part in a cell beside that is as far as they. */
-export function mendOutlines(rows, objects, whole, depth, { width, height }) {
+function mendOutlines(rows, objects, whole, depth, { width, height }) {
   const [wide, tall] = [width / CELL, height / CELL];
   const origin = new Int32Array(ROWS);
   objects.forEach((one, cell) => one && (origin[one] = whole[cell]));
@@ -163,10 +176,10 @@ export function mendOutlines(rows, objects, whole, depth, { width, height }) {
 }
 
 /**
- * Return which object each goes with, counted from 0: a rider with the cycle that touches it most,
- * all others with themselves.
+ * Return which object each sits on, counted from 0: a rider on the cycle that touches it most, all
+ * others on themselves.
  */
-export function carriersOf(rows, labels, { width, height, riders, cycles }) {
+export function seatsOf(rows, labels, { width, height, riders, cycles }) {
   const touches = Array.from({ length: MOST_OBJECTS }, () => new Int32Array(MOST_OBJECTS));
   const touch = (here, there) => {
     const isSeat = riders.includes(labels[here]) && cycles.includes(labels[there]);
@@ -188,12 +201,12 @@ export function carriersOf(rows, labels, { width, height, riders, cycles }) {
 }
 
 /** Let riders be as far as what carries them. */
-export function seatRiders(depth, rows, carriers) {
+export function seatRiders(depth, rows, seats) {
   const mean = poolRows(depth, 1, rows, ROWS);
   return depth.map((one, pixel) => {
     const row = rows[pixel];
-    const carried = row ? mean[carriers[row - 1] + 1] : 0;
-    return carried > 0 && carriers[row - 1] !== row - 1 ? (one * carried) / mean[row] : one;
+    const carried = row ? mean[seats[row - 1] + 1] : 0;
+    return carried > 0 && seats[row - 1] !== row - 1 ? (one * carried) / mean[row] : one;
   });
 }
 
