@@ -217,15 +217,15 @@ def test_chromium_makes_the_videos_of_python(
     made_up: list[Amodal] = []
     parted: list[torch.Tensor] = []
 
-    carriers: list[torch.Tensor] = []
+    companions: list[torch.Tensor] = []
 
     def part(*given: Any) -> torch.Tensor:
         parted.append(part_objects(*given))
         return parted[-1]
 
     def carry(*given: Any) -> torch.Tensor:
-        carriers.append(seats_of(*given))
-        return carriers[-1]
+        companions.append(seats_of(*given))
+        return companions[-1]
 
     def complete(*given: Any) -> Amodal:
         made_up.append(complete_objects(*given))
@@ -238,8 +238,8 @@ def test_chromium_makes_the_videos_of_python(
         video = pipe(label_map, num_frames=frames, seed=1)
     assert (made_up[0].rows > 0).any() == (name in ("behind", "row"))
     if name == "row":
-        assert len(parted[0][:, :, :12].unique()) > 3, "several cars"
-        assert (carriers[0] != torch.arange(64)).any(), "a rider"
+        assert len(parted[1][:, :, :12].unique()) > 2, "ground, and several cars"
+        assert (companions[0] != torch.arange(64)).any(), "a rider"
     assert video.look is not None
     assert float((video.motion.backward_visible < 0.5).float().mean()) > 0.01
     z = {"background": video.z.background, "foreground": video.z.foreground}

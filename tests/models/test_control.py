@@ -19,7 +19,7 @@ from seg2vid.tools.errors import LabelMapError, MediaError, ModelError
 from tests import tiny
 
 SPACE = get_label_space("cityscapes")
-CAR, SKY, BUILDING = 13, 10, 2
+CAR, SKY, BUILDING, RIDER, BICYCLE = 13, 10, 2, 12, 18
 INSTANCES = torch.zeros_like(tiny.street_map())
 INSTANCES[:, 32:48, 16:36], INSTANCES[:, 34:44, 60:72] = 26_001, 26_002
 
@@ -205,3 +205,44 @@ def test_without_a_ground_objects_move_in_pixels(drive: Drive) -> None:
     assert over_pass[0].mean() == pytest.approx(12 * drive.seconds)
     assert over_pass[1].mean() == pytest.approx(-6 * drive.seconds)
     assert scene.residual[0, 0][:, scene.rows[0] == 0].abs().max() == 0
+
+
+@pytest.mark.parametrize("named", ["rider", "bicycle", "all", "car"])
+def test_a_rider_and_the_bicycle_go_together(named: str) -> None:
+    """Whichever a wish names; both where it names both, neither where it names a car."""
+    street = tiny.street_map()
+    street[:, 40:48, 84:96], street[:, 28:40, 87:93] = BICYCLE, RIDER
+    objects = find_objects(street, None, foreground=SPACE.foreground_ids, factor=OBJECT_FACTOR)
+    torch.manual_seed(0)
+    decoder = MotionDecoder(tiny.CONFIG).eval()
+    z = decoder.draw(objects, torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        drive = decoder.drive(torch.rand(1, 3, *street.shape[1:]), street, z, objects)
+    told = Control.read(move=[f"{named}=forward:4,right:0,turn:0"])
+    wished = told.steer(drive, street, None, SPACE, begin=0.0, heading=0.0)
+    rider, bicycle = (
+        int(drive.scene.rows[street == kind].mode().values) for kind in (RIDER, BICYCLE)
+    )
+    before, after = drive.scene.paths.objects, wished.scene.paths.objects
+    assert rider != bicycle and torch.equal(before[:, rider - 1], before[:, bicycle - 1])
+    torch.testing.assert_close(after[:, rider - 1], after[:, bicycle - 1])
+    seconds = drive.step * (after.shape[2] - 1)
+    forward = float(after[0, rider - 1, -1, 0])
+    if named == "car":
+        assert torch.equal(after[:, rider - 1], before[:, rider - 1])
+    else:
+        assert forward == pytest.approx(4 * seconds, rel=1e-3)
+
+
+def test_what_was_moved_keeps_its_own_way(drive: Drive) -> None:
+    ways = torch.randn(1, 64, 5, 3, generator=torch.Generator().manual_seed(0))
+    companions = torch.arange(64)[None].clone()
+    companions[0, 2] = companions[0, 6] = 4
+    pairs = replace(drive, companions=companions)
+    for moved, leads, follows in (({5}, 4, (2, 6)), ({3}, 2, (4,)), ({5, 3}, 4, (6,))):
+        kept = pairs.keep_together(ways, moved)
+        expected = ways.clone()
+        expected[:, list(follows)] = ways[:, [leads]]
+        assert torch.equal(kept, expected)
+    alone = replace(drive, companions=None)
+    assert torch.equal(alone.keep_together(ways, {5}), ways)

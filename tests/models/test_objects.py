@@ -164,15 +164,15 @@ def test_what_stands_in_a_row_goes_together() -> None:
     objects = find_objects(label_map, None, foreground=FOREGROUND, factor=OBJECT_FACTOR)
     depth = Depth(beside_the_road(metres=3.0), CAMERA)
     spacings = tuple(5.0 if kind == CAR else 0.0 for kind in range(20))
-    parted, rows, carriers = tell_apart(objects, label_map, depth, FOREGROUND, spacings)
+    parted, rows, companions = tell_apart(objects, label_map, depth, FOREGROUND, spacings)
     single = int(objects[0, 0, 8])
-    assert parted[0, 0, 8] == single and carriers[0, single - 1] == single - 1
+    assert parted[0, 0, 8] == single and companions[0, single - 1] == single - 1
     assert torch.equal(parted > 0, objects > 0) and torch.equal(rows > 0, label_map > 0)
-    go_with = carriers[0, parted[0, 4].unique() - 1]
-    left, right = (carriers[0, parted[0, 4, columns] - 1] for columns in (slice(7), slice(9, 16)))
+    go_with = companions[0, parted[0, 4].unique() - 1]
+    left, right = (companions[0, parted[0, 4, columns] - 1] for columns in (slice(7), slice(9, 16)))
     assert len(parted[0, 4].unique()) > 6 and len(go_with.unique()) == 2
     assert (left == left[0]).all() and (right == right[0]).all() and left[0] != right[0]
-    assert (carriers[0, go_with] == go_with).all(), "what others go with goes by itself"
+    assert (companions[0, go_with] == go_with).all(), "what others go with goes by itself"
     whole = tell_apart(objects, label_map, depth, FOREGROUND, (0.0,) * 20)
     assert len(whole[0].unique()) == 4, "ground, one car, two rows"
     assert torch.equal(whole[2][0], torch.arange(MAX_OBJECTS))
@@ -222,11 +222,11 @@ def a_rider_on_a_bicycle() -> tuple[Tensor, Tensor]:
 
 def test_a_rider_goes_with_the_cycle_below() -> None:
     rows, label_map = a_rider_on_a_bicycle()
-    carriers = seats_of(rows, label_map, (RIDER,), (BICYCLE,))
+    companions = seats_of(rows, label_map, (RIDER,), (BICYCLE,))
     alone = torch.arange(MAX_OBJECTS)
-    assert carriers[0, 1] == 4, "counted from 0"
-    assert torch.equal(torch.where(alone == 1, alone, carriers[0]), alone), "nobody else"
-    assert torch.equal(carriers[1], alone)
+    assert companions[0, 1] == 4, "counted from 0"
+    assert torch.equal(torch.where(alone == 1, alone, companions[0]), alone), "nobody else"
+    assert torch.equal(companions[1], alone)
     assert torch.equal(seats_of(rows, label_map, (), (BICYCLE,))[0], alone)
     # A pixel that touches by chance is no seat.
     rows[0, 30:], label_map[0, 30:] = 0, 0
@@ -237,8 +237,8 @@ def test_a_rider_goes_with_the_cycle_below() -> None:
 def test_a_rider_is_as_far_as_the_cycle() -> None:
     rows, label_map = a_rider_on_a_bicycle()
     depth = 0.05 + 0.1 * torch.rand(2, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
-    carriers = seats_of(rows, label_map, (RIDER,), (BICYCLE,))
-    seated = seat_riders(depth, rows, carriers)
+    companions = seats_of(rows, label_map, (RIDER,), (BICYCLE,))
+    seated = seat_riders(depth, rows, companions)
     torch.testing.assert_close(seated[rows == 2].mean(), depth[rows == 5].mean())
     ratio = seated[rows == 2] / depth[rows == 2]
     torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))

@@ -255,13 +255,15 @@ class Control:
             own = rates_of(camera, step)
             rate = torch.lerp(own, self.camera.rate(own, begin, step), self.strength)
             camera = way_of(rate, step)
-        for row, wish in self._rows(drive.scene.rows, label_map, instance_map, space).items():
+        wishes = self._rows(drive.scene.rows, label_map, instance_map, space)
+        for row, wish in wishes.items():
             objects[:, row - 1] = changed(objects[:, row - 1], wish)
             if not drive.has_ground and residual is not None:
                 forward, right, _ = objects[:, row - 1, drive.num_frames * FINENESS].unbind(-1)
                 pixels = torch.stack((right, -forward), -1)[:, None, :, None, None]
                 residual = torch.where((drive.scene.rows == row)[:, None, None], pixels, residual)
         if drive.has_ground:
+            objects = drive.keep_together(objects, wishes)
             paths = replace(paths, camera=camera, objects=objects)
         frozen = tuple(space.names.index(name) for name in self.freeze)
         scene = replace(drive.scene, paths=paths, residual=residual)

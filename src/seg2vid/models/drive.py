@@ -1,10 +1,11 @@
 """A key frame as a scene that drives: where its camera and objects are at any moment."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.geometry import (
@@ -22,6 +23,7 @@ from seg2vid.structures import Carrier, Labels, Motion, ScenePaths
 
 Times = Shaped[Tensor, " time"]
 Velocity = Float[Tensor, "batch 4"]
+Ways = Float[Tensor, "batch object step 3"]
 FINENESS = 4
 """Steps of integration in a frame: turning and driving are one movement."""
 
@@ -47,6 +49,8 @@ class Drive(Carrier):
     """Classes that are wider than high from all sides."""
     frozen: tuple[int, ...] = ()
     """Classes that stay where they are in the picture."""
+    companions: Int[Tensor, "batch object"] | None = None
+    """What each object goes with: see ``SceneFeatures``; None for none."""
 
     @property
     def step(self) -> float:
@@ -59,6 +63,21 @@ class Drive(Carrier):
         if self.has_ground:
             fixed |= own_car(label_map, self.void_id, self.foreground)
         return replace(self, scene=replace(self.scene, fixed=fixed))
+
+    def keep_together(self, ways: Ways, moved: Collection[int]) -> Ways:
+        """Let what goes with an object whose way was changed change along, of one sample.
+
+        ``moved`` are the numbers of those, which keep their own ways: a rider takes the bicycle
+        along, and a bicycle the rider.
+        """
+        kept = ways.clone()
+        pairs = () if self.companions is None else enumerate(self.companions[0].tolist())
+        for own, other in pairs:
+            if (own + 1 in moved) == (other + 1 in moved):
+                continue
+            follows, leads = (other, own) if own + 1 in moved else (own, other)
+            kept[:, follows] = ways[:, leads]
+        return kept
 
     def enlarged(self, label_map: Labels) -> "Drive":
         """Return the drive of the same scene on the finer grid of ``label_map``."""

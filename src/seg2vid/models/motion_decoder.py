@@ -170,7 +170,7 @@ class MotionDecoder(nn.Module):
             paths = self._paths(seen, z, max(count, math.ceil(until)), velocity)
             if careful and not self.training:
                 others = label_map.masked_fill(own, self.void_id)
-                given = paths, seen.depth, others, seen.rows, seen.carriers, own
+                given = paths, seen.depth, others, seen.rows, seen.companions, own
                 step = self.seconds / (self.num_frames * FINENESS)
                 how: Any = {"step": step, "has_begun": velocity is not None}
                 paths = self.traffic.mend(*given, **how)
@@ -186,7 +186,8 @@ class MotionDecoder(nn.Module):
         scene = scene if self.has_ground else _flatten(scene)
         about = (self.num_frames, self.seconds, self.foreground, self.void_id, self.has_ground)
         thin, ground = self.depth.thin, self.depth.ground
-        return Drive(scene, *about, thin=thin, ground=ground, cars=self.traffic.cars)
+        how = {"thin": thin, "ground": ground, "cars": self.traffic.cars}
+        return Drive(scene, *about, **how, companions=seen.companions)
 
     def look(
         self,
@@ -208,18 +209,18 @@ class MotionDecoder(nn.Module):
         wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
         seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
         rows = rows_of(objects, label_map, self.foreground)
-        carriers = torch.arange(MAX_OBJECTS, device=rows.device).expand(len(rows), -1)
+        companions = torch.arange(MAX_OBJECTS, device=rows.device).expand(len(rows), -1)
         if not (told_apart or self.training):
             given = objects, label_map, depth, self.foreground
-            objects, rows, carriers = tell_apart(*given, self.traffic.spacings)
+            objects, rows, companions = tell_apart(*given, self.traffic.spacings)
         held = hold_together(depth.inverse_depth, rows)
         if not self.training:
             seats = seats_of(rows, label_map, self.traffic.riders, self.traffic.cycles)
-            held, carriers = seat_riders(held, rows, seats), carriers.gather(1, seats)
+            held, companions = seat_riders(held, rows, seats), companions.gather(1, seats)
         depth = replace(depth, inverse_depth=held)
         with torch.autocast(features.device.type, enabled=False):
-            middle = _for_each(middles(depth, rows), carriers)
-        about = seen.float(), depth, label_map, rows, middle, carriers, objects, wanted
+            middle = _for_each(middles(depth, rows), companions)
+        about = seen.float(), depth, label_map, rows, middle, companions, objects, wanted
         return SceneFeatures(*about)
 
     def paths(self, seen: "SceneFeatures", z: Latent) -> ScenePaths:
@@ -246,7 +247,7 @@ class MotionDecoder(nn.Module):
         about = (z.foreground, seen.features, seen.hints.float())
         pooled_about = [pool_rows(part, seen.objects, every)[:, 1:] for part in about]
         knots = self.objects(torch.cat((*pooled_about, seen.middle), -1))
-        knots = _for_each(knots, seen.carriers)
+        knots = _for_each(knots, seen.companions)
         return ScenePaths(
             camera=camera,
             objects=self._integrate(knots, OBJECT_SPEED, count),
@@ -320,18 +321,18 @@ class SceneFeatures(Carrier):
     rows: Labels
     """The number of each pixel's object, 0 for the background."""
     middle: Float[Tensor, "batch object 3"]
-    """Where each object, or what carries it, is: see ``middles``."""
-    carriers: Int[Tensor, "batch object"]
+    """Where each object, or what it goes with, is: see ``middles``."""
+    companions: Int[Tensor, "batch object"]
     """What each object goes with: see ``tell_apart`` and ``seats_of``."""
     objects: Objects
     hints: Hints
 
 
 def _for_each(
-    table: Float[Tensor, "batch object number"], carriers: Int[Tensor, "batch object"]
+    table: Float[Tensor, "batch object number"], companions: Int[Tensor, "batch object"]
 ) -> Float[Tensor, "batch object number"]:
-    """Return for each object the row of what carries it."""
-    return table.gather(1, carriers.unsqueeze(-1).expand_as(table))
+    """Return for each object the row of what it goes with."""
+    return table.gather(1, companions.unsqueeze(-1).expand_as(table))
 
 
 def _rescale(inverse_depth: InverseDepth, known: InverseDepth) -> InverseDepth:

@@ -39,7 +39,7 @@ MOST_PARTS = 16
 """Parts of a row of things at most, on each side."""
 COUNT = MAX_OBJECTS + 1
 
-Carriers = Int[Tensor, "batch object"]
+Companions = Int[Tensor, "batch object"]
 Column = Float[Tensor, " column"]
 
 
@@ -100,7 +100,7 @@ def tell_apart(
     depth: Depth,
     foreground: tuple[int, ...],
     spacings: tuple[float, ...],
-) -> tuple[Objects, Labels, Carriers]:
+) -> tuple[Objects, Labels, Companions]:
     """Return objects with long ones parted, each pixel's, and the row that each part goes with.
 
     ``spacings`` are those of classes. What stands in a row is parked, or queues: it moves alike.
@@ -197,7 +197,7 @@ def mend_outlines(
 
 def seats_of(
     rows: Labels, label_map: Labels, riders: tuple[int, ...], cycles: tuple[int, ...]
-) -> Carriers:
+) -> Companions:
     """Return which object each sits on, counted from 0: a rider on the cycle that touches it most,
     all others on themselves.
     """
@@ -214,12 +214,12 @@ def seats_of(
             touch = (rides & carries & (number[here] > 0) & (number[there] > 0)).long()
             pair = number[here] * COUNT + number[there]
             touches.scatter_add_(1, pair.flatten(1), touch.flatten(1))
-    most, carrier = touches.view(len(rows), COUNT, COUNT)[:, 1:, 1:].max(2)
-    alone = torch.arange(MAX_OBJECTS, device=rows.device).expand_as(carrier)
-    return torch.where(most >= TOUCHES, carrier, alone)
+    most, seat = touches.view(len(rows), COUNT, COUNT)[:, 1:, 1:].max(2)
+    alone = torch.arange(MAX_OBJECTS, device=rows.device).expand_as(seat)
+    return torch.where(most >= TOUCHES, seat, alone)
 
 
-def seat_riders(inverse_depth: InverseDepth, rows: Labels, seats: Carriers) -> InverseDepth:
+def seat_riders(inverse_depth: InverseDepth, rows: Labels, seats: Companions) -> InverseDepth:
     """Let riders be as far as what carries them: they would part as it comes near."""
     mean = pool_rows(inverse_depth.unsqueeze(1), rows, COUNT).squeeze(2)
     carried = mean[:, 1:].gather(1, seats)

@@ -86,7 +86,7 @@ class Traffic:
         depth: Depth,
         label_map: Labels,
         rows: Labels,
-        carriers: Int[Tensor, "batch object"],
+        companions: Int[Tensor, "batch object"],
         own: Bool[Tensor, "batch height width"],
         *,
         step: float,
@@ -94,14 +94,14 @@ class Traffic:
     ) -> ScenePaths:
         """Return the paths on which nothing goes faster than it can, off the road or into others.
 
-        ``label_map`` is void where the ``own`` car is; ``carriers`` are those of ``SceneFeatures``.
+        ``label_map`` is void where the ``own`` car is; ``companions`` are as in ``SceneFeatures``.
         Steps are ``step`` seconds apart; a drive that ``has_begun`` is one of a scene that goes on.
         """
         is_vehicle = torch.isin(label_map, label_map.new_tensor(self.vehicles))
         paces = depth.inverse_depth.new_tensor(self.paces)[label_map]
         kinds = torch.stack((is_vehicle.float(), paces), 1)
         share, pace = pool_rows(kinds, rows, MAX_OBJECTS + 1)[:, 1:].unbind(-1)
-        paths = keep_pace(paths, pace.gather(1, carriers), step)
+        paths = keep_pace(paths, pace.gather(1, companions), step)
         is_road = torch.isin(label_map, label_map.new_tensor(self.road))
         given = paths, depth, is_road, own | (rows > 0), step
         paths = keep_to_road(*given, has_begun=has_begun)

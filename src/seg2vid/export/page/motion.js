@@ -35,16 +35,16 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
   const { scene } = await boxes.scene({ features });
   const { objects, rows, ...parts } = tellApart(given, labels, seen.depth, camera, model);
   const seats = seatsOf(rows, labels, model);
-  const carriers = seats.map((seat) => parts.carriers[seat]);
+  const companions = seats.map((seat) => parts.companions[seat]);
   let depth = seatRiders(holdTogether(seen.depth, rows, width), rows, seats);
-  const middle = ofCarriers(middles(depth, rows, camera, width), carriers);
+  const middle = ofCompanions(middles(depth, rows, camera, width), companions);
   const count = Math.max(KEY_PASSES * model.numFrames, Math.ceil(before.until ?? 0));
-  const about = { objects, middle, carriers };
+  const about = { objects, middle, companions };
   const paths = await decodePaths(boxes, model, scene, z, about, count, before.velocity);
   paths.pivots = pivotsOf(middle);
   const fixed = ownCar(labels, model);
   const others = labels.map((id, pixel) => (fixed[pixel] ? model.void : id));
-  keepPace(paths, others, rows, carriers, model);
+  keepPace(paths, others, rows, companions, model);
   const hidesRoad = rows.map((row, pixel) => row || fixed[pixel]);
   keepToRoad(paths, labels, hidesRoad, depth, camera, model, Boolean(before.velocity));
   const drives = keepApart(paths, others, rows, model);
@@ -66,13 +66,13 @@ export async function decodeDrive(boxes, model, picture, labels, given, z, befor
   return { ...still, paths, residual, model, pixels };
 }
 
-/** Return for each object the three numbers of what carries it. */
-function ofCarriers(table, carriers) {
-  return table.map((_, at) => table[3 * carriers[Math.floor(at / 3)] + (at % 3)]);
+/** Return for each object the three numbers of what it goes with. */
+function ofCompanions(table, companions) {
+  return table.map((_, at) => table[3 * companions[Math.floor(at / 3)] + (at % 3)]);
 }
 
 async function decodePaths(boxes, model, scene, z, seenObjects, count, velocity) {
-  const { objects, middle, carriers } = seenObjects;
+  const { objects, middle, companions } = seenObjects;
   const wide = model.width / CELL;
   const tall = model.height / CELL;
   const cells = wide * tall;
@@ -119,7 +119,7 @@ async function decodePaths(boxes, model, scene, z, seenObjects, count, velocity)
   const steps = count * FINENESS + 1;
   const ways = new Float32Array(MOST_OBJECTS * steps * 3);
   for (let row = 0; row < MOST_OBJECTS; row++) {
-    const own = told.subarray(9 * carriers[row], 9 * carriers[row] + 9);
+    const own = told.subarray(9 * companions[row], 9 * companions[row] + 9);
     ways.set(integrate(own, OBJECT_SPEED, count, model), row * steps * 3);
   }
   return { camera, objects: ways, steps };

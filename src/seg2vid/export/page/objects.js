@@ -81,10 +81,10 @@ export function tellApart(objects, labels, depth, camera, model) {
   const metres = Float32Array.from(labels, (id) => model.spacings[id]);
   const spacings = poolRows(metres, 1, rows, ROWS);
   const parted = partObjects(lanes, rows, depth, camera, model, spacings);
-  const carriers = [...Array(MOST_OBJECTS).keys()];
-  parted.forEach((one, cell) => one && (carriers[one - 1] = lanes[cell] - 1));
+  const companions = [...Array(MOST_OBJECTS).keys()];
+  parted.forEach((one, cell) => one && (companions[one - 1] = lanes[cell] - 1));
   const mended = mendOutlines(refinedRows(labels, parted, model), parted, objects, depth, model);
-  return { objects: parted, rows: mended, carriers };
+  return { objects: parted, rows: mended, companions };
 }
 
 /**

@@ -15,7 +15,7 @@ const SLACK = 0.05;
 const EASE = 0.5;
 
 /** Let objects go their ways no faster than things of their class do. */
-export function keepPace(paths, labels, rows, carriers, model) {
+export function keepPace(paths, labels, rows, companions, model) {
   const { objects, steps } = paths;
   const paces = poolRows(Float32Array.from(labels, (id) => model.paces[id]), 1, rows, ROWS);
   const step = 1 / (model.framesPerSecond * FINENESS);
@@ -25,7 +25,7 @@ export function keepPace(paths, labels, rows, carriers, model) {
     for (let at = 3; at < way.length; at += 3) {
       most = Math.max(most, Math.hypot(way[at] - way[at - 3], way[at + 1] - way[at - 2]) / step);
     }
-    const share = Math.min(paces[carriers[row] + 1] / most, 1);
+    const share = Math.min(paces[companions[row] + 1] / most, 1);
     for (let at = 0; at < way.length; at += 3) {
       way[at] *= share;
       way[at + 1] *= share;
