@@ -185,9 +185,8 @@ class MotionDecoder(nn.Module):
         )
         scene = scene if self.has_ground else _flatten(scene)
         about = (self.num_frames, self.seconds, self.foreground, self.void_id, self.has_ground)
-        thin, ground = self.depth.thin, self.depth.ground
-        how = {"thin": thin, "ground": ground, "cars": self.traffic.cars}
-        return Drive(scene, *about, **how, companions=seen.companions)
+        classes = self.depth.thin, self.depth.ground, self.traffic.cars
+        return Drive(scene, *about, *classes, companions=seen.companions)
 
     def look(
         self,
@@ -208,9 +207,10 @@ class MotionDecoder(nn.Module):
             hints = features.new_zeros(len(objects), 3, *objects.shape[1:])
         wanted = torch.cat((hints[:, :2] / 16 * hints[:, 2:], hints[:, 2:]), 1)
         seen = self.scene(join(features, wanted.to(features.dtype), coordinates(features)))
-        rows = rows_of(objects, label_map, self.foreground)
-        companions = torch.arange(MAX_OBJECTS, device=rows.device).expand(len(rows), -1)
-        if not (told_apart or self.training):
+        if told_apart or self.training:
+            rows = rows_of(objects, label_map, self.foreground)
+            companions = torch.arange(MAX_OBJECTS, device=rows.device).expand(len(rows), -1)
+        else:
             given = objects, label_map, depth, self.foreground
             objects, rows, companions = tell_apart(*given, self.traffic.spacings)
         held = hold_together(depth.inverse_depth, rows)
