@@ -14,7 +14,8 @@ from seg2vid.models.latent_search import (
     weigh_objects,
 )
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
-from seg2vid.models.motion_decoder import MotionDecoder, SceneFeatures
+from seg2vid.models.motion_decoder import MotionDecoder
+from seg2vid.models.objects import SceneFeatures
 from seg2vid.structures import Latent, join_batch
 from tests.tiny import CONFIG, street_map
 

@@ -22,8 +22,9 @@ from seg2vid.models.layers import (
     pool_rows,
     spread_rows,
 )
-from seg2vid.models.motion_decoder import MotionDecoder, SceneFeatures
+from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.models.motion_tracker import track_motion
+from seg2vid.models.objects import SceneFeatures
 from seg2vid.models.paper import PaperFlowDecoder, PaperRefiner
 from seg2vid.models.refiner import Refiner
 from seg2vid.structures import (

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seg2vid.models.layers import MAX_OBJECTS, pool_rows, spread_rows
-from seg2vid.models.motion_decoder import MotionDecoder, SceneFeatures
+from seg2vid.models.motion_decoder import MotionDecoder
+from seg2vid.models.objects import SceneFeatures
 from seg2vid.structures import Latent, Objects, ScenePaths
 
 Numbers = Float[Tensor, "group number"]

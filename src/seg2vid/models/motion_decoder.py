@@ -7,13 +7,13 @@ flows and both visibilities agree by construction. (Paper Sec. 3.2 and 3.3, with
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seg2vid.geometry import Scene, way_of
@@ -34,8 +34,10 @@ from seg2vid.models.layers import (
     surface_ids,
 )
 from seg2vid.models.objects import (
+    SceneFeatures,
     hold_together,
     middles,
+    of_others,
     pivots_of,
     rows_of,
     seat_riders,
@@ -44,7 +46,6 @@ from seg2vid.models.objects import (
 )
 from seg2vid.models.traffic import Traffic
 from seg2vid.structures import (
-    Carrier,
     Flows,
     Hints,
     InverseDepth,
@@ -154,7 +155,7 @@ class MotionDecoder(nn.Module):
 
     def follow(
         self,
-        seen: "SceneFeatures",
+        seen: SceneFeatures,
         z: Latent,
         velocity: Velocity | None = None,
         *,
@@ -170,7 +171,7 @@ class MotionDecoder(nn.Module):
             paths = self._paths(seen, z, max(count, math.ceil(until)), velocity)
             if careful and not self.training:
                 others = label_map.masked_fill(own, self.void_id)
-                given = paths, seen.depth, others, seen.rows, seen.companions, own
+                given = seen.go_along(paths), seen.depth, others, seen.rows, seen.companions, own
                 step = self.seconds / (self.num_frames * FINENESS)
                 how: Any = {"step": step, "has_begun": velocity is not None}
                 paths = self.traffic.mend(*given, **how)
@@ -198,7 +199,7 @@ class MotionDecoder(nn.Module):
         known: InverseDepth | None = None,
         horizon: Float[Tensor, " batch"] | None = None,
         told_apart: bool = False,
-    ) -> "SceneFeatures":
+    ) -> SceneFeatures:
         """Return what z is decoded with: the same for every z. See ``drive``."""
         depth, features = self.depth.see(first_frame, label_map, horizon)
         if known is not None:
@@ -214,16 +215,17 @@ class MotionDecoder(nn.Module):
             given = objects, label_map, depth, self.foreground
             objects, rows, companions = tell_apart(*given, self.traffic.spacings)
         held = hold_together(depth.inverse_depth, rows)
+        seats = companions
         if not self.training:
             seats = seats_of(rows, label_map, self.traffic.riders, self.traffic.cycles)
             held, companions = seat_riders(held, rows, seats), companions.gather(1, seats)
         depth = replace(depth, inverse_depth=held)
         with torch.autocast(features.device.type, enabled=False):
-            middle = _for_each(middles(depth, rows), companions)
-        about = seen.float(), depth, label_map, rows, middle, companions, objects, wanted
+            middle = of_others(middles(depth, rows), seats)
+        about = seen.float(), depth, label_map, rows, middle, seats, companions, objects, wanted
         return SceneFeatures(*about)
 
-    def paths(self, seen: "SceneFeatures", z: Latent) -> ScenePaths:
+    def paths(self, seen: SceneFeatures, z: Latent) -> ScenePaths:
         """Return the paths of one pass, at each of its frames, that z decodes to."""
         with torch.autocast(seen.features.device.type, enabled=False):
             paths = self._paths(seen, z.map(Tensor.float), self.num_frames)
@@ -231,7 +233,7 @@ class MotionDecoder(nn.Module):
         return replace(paths, camera=camera, objects=objects)
 
     def _paths(
-        self, seen: "SceneFeatures", z: Latent, count: int, velocity: Velocity | None = None
+        self, seen: SceneFeatures, z: Latent, count: int, velocity: Velocity | None = None
     ) -> ScenePaths:
         pooled = F.adaptive_avg_pool2d(seen.features, (2, 4)).flatten(1)
         knots = self.camera(torch.cat((z.background, pooled), 1))
@@ -247,7 +249,7 @@ class MotionDecoder(nn.Module):
         about = (z.foreground, seen.features, seen.hints.float())
         pooled_about = [pool_rows(part, seen.objects, every)[:, 1:] for part in about]
         knots = self.objects(torch.cat((*pooled_about, seen.middle), -1))
-        knots = _for_each(knots, seen.companions)
+        knots = of_others(knots, seen.seats)
         return ScenePaths(
             camera=camera,
             objects=self._integrate(knots, OBJECT_SPEED, count),
@@ -309,30 +311,6 @@ class MotionDecoder(nn.Module):
         return draw_codes(
             objects, background=background, foreground=foreground, generator=generator
         )
-
-
-@dataclass(frozen=True)
-class SceneFeatures(Carrier):
-    """What the decoder sees of a first frame, its labels and hints."""
-
-    features: Coarse
-    depth: Depth
-    label_map: Labels
-    rows: Labels
-    """The number of each pixel's object, 0 for the background."""
-    middle: Float[Tensor, "batch object 3"]
-    """Where each object, or what it goes with, is: see ``middles``."""
-    companions: Int[Tensor, "batch object"]
-    """What each object goes with: see ``tell_apart`` and ``seats_of``."""
-    objects: Objects
-    hints: Hints
-
-
-def _for_each(
-    table: Float[Tensor, "batch object number"], companions: Int[Tensor, "batch object"]
-) -> Float[Tensor, "batch object number"]:
-    """Return for each object the row of what it goes with."""
-    return table.gather(1, companions.unsqueeze(-1).expand_as(table))
 
 
 def _rescale(inverse_depth: InverseDepth, known: InverseDepth) -> InverseDepth:

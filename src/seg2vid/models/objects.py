@@ -1,6 +1,7 @@
 """Objects of a first frame in its scene: what moves together, where, and how far its parts are."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +9,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from seg2vid.geometry import AROUND, Scene, rays_of
-from seg2vid.models.depth import Depth
+from seg2vid.models.depth import Coarse, Depth
 from seg2vid.models.layers import MAX_OBJECTS, enlarge_labels, pool_rows, spread_rows
 from seg2vid.models.traffic import LANE
-from seg2vid.structures import InverseDepth, Labels, Objects
+from seg2vid.structures import Carrier, Hints, InverseDepth, Labels, Objects, ScenePaths
 from seg2vid.warp import pixel_grid
 
 TALL = 1.3
@@ -41,6 +42,37 @@ COUNT = MAX_OBJECTS + 1
 
 Companions = Int[Tensor, "batch object"]
 Column = Float[Tensor, " column"]
+
+
+@dataclass(frozen=True)
+class SceneFeatures(Carrier):
+    """What the decoder sees of a first frame, its labels and hints."""
+
+    features: Coarse
+    depth: Depth
+    label_map: Labels
+    rows: Labels
+    """The number of each pixel's object, 0 for the background."""
+    middle: Float[Tensor, "batch object 3"]
+    """Where each object, or what it sits on, is: see ``middles``."""
+    seats: Companions
+    """What each object sits on: see ``seats_of``."""
+    companions: Companions
+    """What each object goes with, too, where nothing else is known: see ``tell_apart``."""
+    objects: Objects
+    hints: Hints
+
+    def go_along(self, paths: ScenePaths) -> ScenePaths:
+        """Let what stands in a row go one way."""
+        objects = of_others(paths.objects.flatten(2), self.companions).view_as(paths.objects)
+        return replace(paths, objects=objects, pivots=of_others(paths.pivots, self.companions))
+
+
+def of_others(
+    table: Float[Tensor, "batch object number"], others: Companions
+) -> Float[Tensor, "batch object number"]:
+    """Return for each object the row of another."""
+    return table.gather(1, others.unsqueeze(-1).expand_as(table))
 
 
 def rows_of(objects: Objects, label_map: Labels, foreground: tuple[int, ...]) -> Labels:
