@@ -30,7 +30,6 @@ from seg2vid.models.drive import FINENESS, Drive, last_velocity, render
 from seg2vid.models.layers import OBJECT_FACTOR, find_objects
 from seg2vid.models.motion_decoder import KNOTS, OBJECT_SPEED, MotionDecoder
 from seg2vid.models.motion_encoder import build_motion_encoder
-from seg2vid.models.objects import pivots_of
 from seg2vid.models.traffic import clear_way, keep_apart, keep_pace, keep_to_road, slow_down
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Camera, Clip, Labels, Latent, Objects, ScenePaths
@@ -691,14 +690,16 @@ def test_objects_of_an_instance_map_are_not_parted(monkeypatch: pytest.MonkeyPat
 
 def test_rows_go_one_way_only_where_motion_is_drawn(decoder: MotionDecoder) -> None:
     """What was seen in a clip is what each part does; a rider stays seated all the same."""
-    seen = decoder.look(picture(), street_map(), objects_of(street_map()))
-    seats, companions = seen.seats.clone(), seen.companions.clone()
-    seats[0, 0], companions[0, :3] = 1, 1
-    tied, z = replace(seen, seats=seats, companions=companions), draw(decoder)
-    drawn, shown = (
-        decoder.follow(tied, z, careful=careful).scene.paths for careful in (True, False)
-    )
-    assert torch.equal(drawn.objects[:, 2], drawn.objects[:, 1])
-    assert torch.equal(drawn.pivots[:, 2], pivots_of(seen.middle)[:, 1])
-    assert not torch.equal(shown.objects[:, 2], shown.objects[:, 1])
-    assert torch.equal(shown.objects[:, 0], shown.objects[:, 1])
+    seen, z = decoder.look(picture(), street_map(), objects_of(street_map())), draw(decoder)
+    first_with_second = seen.companions.clone()
+    first_with_second[0, 0] = 1
+
+    def paths(careful: bool, **changes: Tensor) -> ScenePaths:
+        return decoder.follow(replace(seen, **changes), z, careful=careful).scene.paths
+
+    drawn, shown = (paths(careful, companions=first_with_second) for careful in (True, False))
+    assert torch.equal(drawn.objects[:, 0], drawn.objects[:, 1])
+    assert torch.equal(drawn.pivots[:, 0], drawn.pivots[:, 1])
+    assert not torch.equal(shown.objects[:, 0], shown.objects[:, 1])
+    seated = paths(False, seats=first_with_second)
+    assert torch.equal(seated.objects[:, 0], seated.objects[:, 1])
