@@ -1,6 +1,7 @@
 """Frame by frame under changing control: what was asked is done, and nothing jumps or grows."""
 
 import gc
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from seg2vid.media.passes import join_passes
 from seg2vid.models.control import Control
 from seg2vid.models.key_frame import KeyFrame
 from seg2vid.pipeline import Seg2VidPipeline
-from seg2vid.session import Session
+from seg2vid.session import MOST_FRAMES, Session
 from seg2vid.tools.errors import LabelMapError, ModelError
 from tests.models.test_paper import SMALL as PAPER
 from tests.tiny import CONFIG, NUM_FRAMES, street_map
@@ -330,3 +331,24 @@ def test_wishes_that_cannot_be_had_are_refused(pipe: Seg2VidPipeline) -> None:
     whole = paper(street_map(), num_frames=NUM_FRAMES + 2, seed=1)
     made = steps(session, *[None] * (NUM_FRAMES + 1))
     torch.testing.assert_close(frames_of(made), whole.frames, atol=1e-5, rtol=0)
+
+
+def test_slow_motion_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass of many frames is no single batch; what its end brings into view is painted first."""
+    made: list[list[int]] = []
+    show = Session._show
+
+    def watch(self: Session, numbers: Sequence[int], *, shown: int) -> GeneratedVideo:
+        made.append(list(numbers))
+        return show(self, numbers, shown=shown)
+
+    monkeypatch.setattr(Session, "_show", watch)
+    pipe = Seg2VidPipeline.from_config(CONFIG)
+    pass_length = 40 * CONFIG.num_frames
+    video = pipe(street_map(), num_frames=pass_length + 2, seed=0, speed=1 / 40)
+    assert video.frames.shape[1] == pass_length + 1
+    assert all(len(numbers) <= MOST_FRAMES + 1 for numbers in made)
+    assert made[0] == [*range(1, MOST_FRAMES + 1), pass_length]
+    assert made[1][0] == MOST_FRAMES + 1 and pass_length not in made[1]
+    part = pipe(street_map(), num_frames=9, seed=0, speed=1 / 40)
+    assert torch.equal(part.frames, video.frames[:, :8])

@@ -35,6 +35,9 @@ from seg2vid.tools.errors import ModelError
 STANDING = 4
 """How many times longer a key frame serves a camera that stands: it shows little that is new."""
 
+MOST_FRAMES = 32
+"""Frames that are made at once: slow motion has any number of them in a pass."""
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -126,12 +129,19 @@ class Session:
             return self._show([number] if last == number else [number, last], shown=1)
 
     def make_pass(self, until: int, control: Control | None = None) -> GeneratedVideo:
-        """Make the frames of the next pass, but none after frame ``until``."""
+        """Make the frames of the next pass, ``MOST_FRAMES`` at most, but none after ``until``."""
         with torch.inference_mode():
             self._follow(control)
-            stop = min(self.pace.reach(self.count, self.animator.config.num_frames), self._end)
-            # A pass is made whole: how its frames look does not depend on where a video ends.
-            return self._show(range(self.count + 1, stop + 1), shown=min(stop, until) - self.count)
+            begins = self.count >= self._painted_until
+            if begins:
+                ends = self.pace.reach(self.count, self.animator.config.num_frames)
+                self._painted_until = min(ends, self._end)
+            # They are made whole: how frames look does not depend on where a video ends.
+            stop = min(self._painted_until, self.count + MOST_FRAMES)
+            numbers = [*range(self.count + 1, stop + 1)]
+            if begins and stop < self._painted_until:
+                numbers.append(self._painted_until)  # see ``step``
+            return self._show(numbers, shown=min(stop, until) - self.count)
 
     def move_as(self, z: Latent) -> None:
         """Let what comes next move as ``z`` says, which is of the last frame and its objects.
