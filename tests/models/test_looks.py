@@ -115,20 +115,21 @@ def known_looks() -> tuple[KnownLooks, Look, Tensor]:
     known = KnownLooks(4, classes=CHANNELS, whole=3, segment=2)
     rows = CHANNELS + MAX_OBJECTS
     mean = Look(torch.tensor([[1.0] * 3, [5.0] * 3]), torch.arange(2.0 * rows * 2).view(2, rows, 2))
-    present = torch.zeros(2, rows)
-    present[0, 1] = present[0, CHANNELS] = present[1, 2] = 1
+    areas = torch.zeros(2, rows)
+    areas[0, 1] = areas[0, CHANNELS] = areas[1, 2] = 0.1
     classes = torch.full((2, MAX_OBJECTS), CHANNELS - 1)
     classes[0, 0] = CAR
     spread = Look(torch.zeros(2, 3), torch.zeros(2, rows, 2))
     known.spread.zero_()
-    known.learn(mean, spread, present, classes)
+    known.learn(mean, spread, areas, classes)
     return known, mean, classes
 
 
 def test_looks_are_drawn_about_those_that_were_learned() -> None:
     known, mean, classes = known_looks()
     noise = Look(torch.randn(8, 3), torch.randn(8, CHANNELS + MAX_OBJECTS, 2))
-    drawn = known.draw(classes[:1].expand(8, -1), noise, torch.Generator().manual_seed(0))
+    areas = torch.full((8, CHANNELS + MAX_OBJECTS), 0.1)
+    drawn = known.draw(classes[:1].expand(8, -1), areas, noise, torch.Generator().manual_seed(0))
     values = [3 - 2 * PICTURE_RANGE, 3 + 2 * PICTURE_RANGE]
     torch.testing.assert_close(drawn.whole.unique(), torch.tensor(values))
     # Classes do not come from one picture: they differ from their mean, each by itself.
@@ -145,12 +146,35 @@ def test_looks_are_drawn_about_those_that_were_learned() -> None:
     assert torch.equal(drawn.segments[:, CHANNELS + 1], noise.segments[:, CHANNELS + 1])
 
 
+@pytest.mark.parametrize("row", [2, CHANNELS], ids=["class", "object"])
+def test_a_segment_looks_like_those_that_were_as_large(row: int) -> None:
+    known = KnownLooks(32, classes=CHANNELS, whole=3, segment=2)
+    known.spread.zero_()
+    classes, none = torch.full((1, MAX_OBJECTS), CAR), torch.zeros(1, CHANNELS + MAX_OBJECTS)
+
+    def areas_of(number: int) -> Tensor:
+        return none.index_fill(1, torch.tensor([row]), 1.3**-number)
+
+    zeros = Look(torch.zeros(1, 3), torch.zeros(1, CHANNELS + MAX_OBJECTS, 2))
+    for number in range(32):
+        mean = zeros.map(lambda one, value=number: torch.full_like(one, value))
+        known.learn(mean, zeros, areas_of(number), classes)
+    dice = torch.Generator().manual_seed(0)
+    # A quarter of 32 are as large: the number itself and its seven neighbours.
+    for number, alike in ((0, range(8)), (16, range(12, 20)), (31, range(24, 32))):
+        draws = [known.draw(classes, areas_of(number), zeros, dice) for _ in range(80)]
+        looks = torch.stack([one.segments[0, row, 0] for one in draws])
+        if row < CHANNELS:
+            looks = torch.lerp(torch.tensor(alike).float().mean(), looks, 1 / CLASS_RANGE)
+        assert {round(one, 3) for one in looks.tolist()} == set(map(float, alike))
+
+
 def test_the_oldest_looks_are_forgotten_first() -> None:
     known, mean, classes = known_looks()
-    present = torch.zeros(2, CHANNELS + MAX_OBJECTS)
+    areas = torch.zeros(2, CHANNELS + MAX_OBJECTS)
     zeros = mean.map(torch.zeros_like)
     for value in (7.0, 8.0):
-        known.learn(mean.map(lambda one, v=value: torch.full_like(one, v)), zeros, present, classes)
+        known.learn(mean.map(lambda one, v=value: torch.full_like(one, v)), zeros, areas, classes)
     assert sorted(known.whole[:, 0].tolist()) == [7.0, 7.0, 8.0, 8.0]
 
 

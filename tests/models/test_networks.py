@@ -172,7 +172,7 @@ def test_appearance_encoder_marks_the_segments_that_are_there() -> None:
     posterior = encoder(torch.rand(2, 3, *SIZE), label_map, segments)
     assert posterior.mean.whole.shape == (2, 3)
     assert posterior.log_variance.segments.shape == (2, CHANNELS + MAX_OBJECTS, 2)
-    present = [row.nonzero().flatten().tolist() for row in posterior.present]
+    present = [row.nonzero().flatten().tolist() for row in posterior.areas]
     assert present == [[ROAD, SKY, CHANNELS, CHANNELS + 1], [ROAD]]
 
 

@@ -1,12 +1,26 @@
 """The verbs about weight files: models, assemble, convert, judges, judges convert."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tqdm import tqdm
 
 from seg2vid.cli.options import Assemble, Convert, Judges, JudgesConvert, Models
+from seg2vid.data.sources import open_training_data
 from seg2vid.models import checkpoint
 from seg2vid.models.authors import convert_authors
 from seg2vid.models.judges.files import JUDGES, convert_official, is_pinned, judge_folder
-from seg2vid.models.weights import SEGMENTER, find_weights, list_models, summarise
+from seg2vid.models.weights import (
+    SEGMENTER,
+    WEIGHTS_FILE,
+    find_weights,
+    list_models,
+    summarise,
+)
+from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.tools.errors import MediaError
+from seg2vid.training.looks import learn_looks
 
 
 def list_all(options: Models) -> Iterator[str]:
@@ -21,8 +35,24 @@ def list_all(options: Models) -> Iterator[str]:
 
 def assemble(options: Assemble) -> Iterator[str]:
     """Join the weights of both stages into a model folder."""
-    path = options.output / "model.safetensors"
-    checkpoint.assemble(find_weights(options.first_frame), find_weights(options.motion), path)
+    stages = find_weights(options.first_frame), find_weights(options.motion)
+    path = options.output / WEIGHTS_FILE
+    if options.looks is None:
+        checkpoint.assemble(*stages, path)
+    else:
+        with TemporaryDirectory() as place:
+            checkpoint.assemble(*stages, Path(place) / WEIGHTS_FILE)
+            pipe = Seg2VidPipeline.from_pretrained(place)
+        [(source, _)], space = open_training_data([options.looks], [], pipe.config)
+        if space.names != pipe.label_space.names:
+            what, got = f"a dataset of {pipe.label_space.name}", f"{space.name} at {options.looks}"
+            raise MediaError(what, got=got, fix="name one of the model's label space")
+        seen = learn_looks(pipe, source)
+        for _ in tqdm(seen, "looks", len(source), unit="picture", disable=None):
+            pass
+        taken = f"{len(source)} pictures of {Path(options.looks).name}"
+        pipe.provenance = {**pipe.provenance, "looks": taken}
+        pipe.save_pretrained(options.output)
     yield f"wrote {path}"
 
 

@@ -62,6 +62,9 @@ class Assemble:
     """Weights of the motion run (model.safetensors), or the name or path of a model."""
     output: Path
     """The folder to write."""
+    looks: str | None = None
+    """A dataset, as for training, whose pictures' looks first frames are painted with (default:
+    those that the first-frame run saw last)"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,13 @@ from seg2vid.export.graphs import Exported, write_boxes
 from seg2vid.export.sessions import Weights
 from seg2vid.labels.space import LabelSpace
 from seg2vid.models.first_frame import GRAIN_SIZE
-from seg2vid.models.looks import CLASS_RANGE, PICTURE_RANGE
+from seg2vid.models.looks import (
+    ALIKE,
+    CLASS_RANGE,
+    FEWEST,
+    OBJECT_RANGE,
+    PICTURE_RANGE,
+)
 from seg2vid.models.motion_decoder import MotionDecoder
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Labels
@@ -79,7 +85,7 @@ def export_site(
         facts |= {"boxes": boxes, "runtime": list(FILES)}
         (place / "maps.bin").write_bytes(ids.to(torch.uint8).numpy().tobytes())
         if (known := pipe.first_frame.known) is not None:
-            numbers = (known.whole, known.segments, known.spread)
+            numbers = (known.whole, known.segments, known.areas, known.spread)
             (place / "looks.bin").write_bytes(
                 b"".join(one.float().numpy().astype("<f4").tobytes() for one in numbers)
             )
@@ -139,8 +145,12 @@ def describe(pipe: Seg2VidPipeline) -> dict[str, Any]:
             "filled": filled[1].tolist(),
             "pictureRange": PICTURE_RANGE,
             "classRange": CLASS_RANGE,
+            "objectRange": OBJECT_RANGE,
+            "alike": ALIKE,
+            "fewest": FEWEST,
             "whole": known.whole.numel(),
             "segments": known.segments.numel(),
+            "areas": known.areas.numel(),
             "spread": known.spread.numel(),
         }
     return facts

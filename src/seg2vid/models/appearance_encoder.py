@@ -15,9 +15,9 @@ from seg2vid.models.layers import (
     MAX_OBJECTS,
     ConvolutionBlock,
     LabelEmbedding,
-    count_rows,
     join,
     pool_rows,
+    share_of_rows,
 )
 from seg2vid.structures import Carrier, Labels, Look, Pictures
 
@@ -28,15 +28,15 @@ class LookPosterior(Carrier):
 
     mean: Look
     log_variance: Look
-    present: Float[Tensor, "batch segment"]
-    """1 for the segments that the picture has: the others say nothing and cost nothing."""
+    areas: Float[Tensor, "batch segment"]
+    """Share of the picture that each segment covers; those of 0 say nothing and cost nothing."""
 
     def draw(self) -> Look:
         """Draw a look, differentiably; segments that the picture lacks are drawn from N(0, I)."""
         whole = _draw(self.mean.whole, self.log_variance.whole)
         segments = _draw(self.mean.segments, self.log_variance.segments)
         absent = torch.randn_like(segments)
-        return Look(whole, torch.where(self.present.unsqueeze(-1) > 0, segments, absent))
+        return Look(whole, torch.where(self.areas.unsqueeze(-1) > 0, segments, absent))
 
 
 def _draw(
@@ -76,5 +76,5 @@ class AppearanceEncoder(nn.Module):
         return LookPosterior(
             mean=Look(whole_mean, mean),
             log_variance=Look(whole_log_variance.clamp(-8, 4), log_variance.clamp(-8, 4)),
-            present=(count_rows(rows, self.num_rows) > 0).float(),
+            areas=share_of_rows(rows, self.num_rows),
         )

@@ -27,6 +27,7 @@ from seg2vid.models.layers import (
     enlarge_labels,
     join,
     pool_rows,
+    share_of_rows,
     spread_rows,
     upsample,
 )
@@ -231,7 +232,9 @@ class FirstFrame(nn.Module):
             segments=torch.randn(batch, rows, config.segment_noise, generator=generator),
         )
         if self.known is not None:
-            look = self.known.draw(self.object_classes(label_map, objects), look, generator)
+            areas = share_of_rows(self.segments(label_map, objects), rows)
+            classes = self.object_classes(label_map, objects)
+            look = self.known.draw(classes, areas, look, generator)
         if config.grain:
             look = replace(look, grain=torch.randn(batch, *GRAIN_SIZE, generator=generator))
         return look
@@ -312,7 +315,7 @@ class FirstFrame(nn.Module):
         which = torch.arange(count, device=rows.device).unsqueeze(1) % of_class
         segments = torch.cat((known.segments[0, :count], known.segments[1, which, things]), 1)
         whole, wanted = known.whole[:count], _colours(photo, rows, number)
-        share = count_rows(rows, number) / rows[0].numel()
+        share = share_of_rows(rows, number)
         for _ in range(2):
             distances = []
             for some in zip(whole.split(64), segments.split(64), strict=True):

@@ -161,6 +161,11 @@ def count_rows(rows: Labels, num_rows: int) -> Float[Tensor, "batch row"]:
     return count.scatter_add_(1, index, torch.ones_like(index, dtype=count.dtype))
 
 
+def share_of_rows(rows: Labels, num_rows: int) -> Float[Tensor, "batch row"]:
+    """Return the share of its picture that each row number covers."""
+    return count_rows(rows, num_rows) / rows[0].numel()
+
+
 def spread_rows(table: Float[Tensor, "batch row channel"], rows: Labels) -> Features:
     """Write to each pixel the row of the table that its number names."""
     index = rows.flatten(1).unsqueeze(-1).expand(-1, -1, table.shape[-1])

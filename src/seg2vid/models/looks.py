@@ -9,89 +9,108 @@ from torch import Tensor, nn
 from seg2vid.structures import Look
 from seg2vid.tools.errors import ModelError
 
-Present = Float[Tensor, "batch segment"]
-PICTURE_RANGE, CLASS_RANGE = 0.8, 1.8
+Areas = Float[Tensor, "batch segment"]
+"""Share of its picture that each segment covers; 0 for those that the picture lacks."""
+ALIKE, FEWEST = 0.25, 8
+"""Share of the known looks of a class that count as those of segments as large as the one that a
+look is drawn for, and how many they are at least."""
+PICTURE_RANGE, CLASS_RANGE = 0.8, 2.1
 """How far from their mean looks of whole pictures, and of classes that do not move, are drawn, in
 units of how far known ones are. With each class from a picture of its own: the wider, the more
-pictures differ, and the farther they are from photographs (lab notes, 2026-11-30).
+pictures differ, and the farther they are from photographs (lab notes, 2026-11-30 and 2026-12-01).
 """
+OBJECT_RANGE = 0.5
+"""How far from known ones looks of objects are drawn, in units of how uncertain a look is."""
 
 
 class KnownLooks(nn.Module):
     """Looks of training pictures: what an encoder made of them is not quite N(0, I).
 
     Looks are drawn about them (Ghosh et al., "From Variational to Deterministic Autoencoders", ICLR
-    2020: density estimation after training); those of objects as wide as a look is uncertain.
+    2020: density estimation after training), each about those of segments that were as large: the
+    fewer pixels one has, the less its look is like the others'.
     """
 
     whole: Tensor
     segments: Tensor
+    areas: Tensor
     spread: Tensor
     filled: Tensor
 
     def __init__(self, count: int, *, classes: int, whole: int, segment: int) -> None:
         super().__init__()
         # First looks of classes, picture by picture, where it had them; then looks of objects of
-        # each class, whichever picture they are from.
+        # each class, whichever picture they are from. Areas are shares of a picture.
         self.register_buffer("whole", torch.zeros(count, whole))
         self.register_buffer("segments", torch.zeros(2, count, classes, segment))
+        self.register_buffer("areas", torch.zeros(2, count, classes))
         self.register_buffer("spread", torch.ones(whole + segment))
         self.register_buffer("filled", torch.zeros(2, classes, dtype=torch.long))
 
     def learn(
-        self, mean: Look, spread: Look, present: Present, classes: Int[Tensor, "batch object"]
+        self, mean: Look, spread: Look, areas: Areas, classes: Int[Tensor, "batch object"]
     ) -> None:
         """Remember the looks of a batch in place of the oldest; ``classes`` are the objects'."""
         number, count = self.segments.shape[2], len(self.whole)
-        weight = present.unsqueeze(-1)
+        weight = (areas > 0).to(areas.dtype).unsqueeze(-1)
         of_segments = (spread.segments * weight).sum((0, 1)) / weight.sum().clamp(min=1)
         widths = (spread.whole.mean(0), of_segments)
         self.spread.lerp_(torch.cat(widths).to(self.spread), 0.01)
         for index in range(len(mean.whole)):
             place = int(self.filled[0].sum()) // number % count
             self.whole[place] = mean.whole[index].to(self.whole)
-            rows = mean.segments[index].to(self.segments)
-            there = present[index, :number] > 0
-            self.segments[0, place] = torch.where(
-                there.unsqueeze(-1), rows[:number], self.segments[0, place]
-            )
+            rows, sizes = mean.segments[index].to(self.segments), areas[index].to(self.areas)
+            there = sizes[:number] > 0
+            self.segments[0, place, there] = rows[:number][there]
+            self.areas[0, place, there] = sizes[:number][there]
             self.filled[0] += 1
-            for thing in present[index, number:].nonzero().flatten().tolist():
+            for thing in sizes[number:].nonzero().flatten().tolist():
                 kind = int(classes[index, thing])
-                self.segments[1, self.filled[1, kind] % count, kind] = rows[number + thing]
+                oldest = self.filled[1, kind] % count
+                self.segments[1, oldest, kind] = rows[number + thing]
+                self.areas[1, oldest, kind] = sizes[number + thing]
                 self.filled[1, kind] += 1
 
     def draw(
-        self, classes: Int[Tensor, "batch object"], noise: Look, generator: torch.Generator | None
+        self,
+        classes: Int[Tensor, "batch object"],
+        areas: Areas,
+        noise: Look,
+        generator: torch.Generator | None,
     ) -> Look:
         """Draw looks, each class' from a picture of its own; ``noise`` is from N(0, I)."""
-        batch, objects = classes.shape
-        whole, segments, spread, filled = (
-            part.cpu() for part in (self.whole, self.segments, self.spread, self.filled)
+        whole, segments, sizes, spread, filled = (
+            part.cpu() for part in (self.whole, self.segments, self.areas, self.spread, self.filled)
         )
         count, number = segments.shape[1:3]
-        known = filled.clamp(max=count)
-        dice = torch.rand(batch, 1 + number + objects, generator=generator)
-        picture, of_classes = (dice[:, 0] * known[0, 0]).long(), dice[:, 1 : 1 + number] * known[0]
-        kinds = classes.cpu()
-        which = (dice[:, 1 + number :] * known[1][kinds]).long()
-        stuff = segments[0, of_classes.long(), torch.arange(number)]
-        stuff = _about_mean(stuff, segments[0, : known[0, 0]], CLASS_RANGE)
-        things = segments[1, which, kinds] + noise.segments[:, number:] * spread[whole.shape[1] :]
-        rows = torch.cat((stuff, things), 1)
+        batch, rows = areas.shape
+        kinds = torch.cat((torch.arange(number).expand(batch, -1), classes.cpu()), 1)
+        is_thing = (torch.arange(rows) >= number).long().expand(batch, -1)
+        known = filled.clamp(max=count)[is_thing, kinds]
+        dice = torch.rand(batch, 1 + rows, generator=generator)
+        # Those that were as large come first, the unknown last.
+        least = 1e-6
+        sizes = sizes.transpose(1, 2)[is_thing, kinds].clamp(min=least).log()
+        off = (sizes - areas.cpu().clamp(min=least).log().unsqueeze(-1)).abs()
+        off = off.masked_fill(torch.arange(count) >= known.unsqueeze(-1), torch.inf)
+        like = (known * ALIKE).ceil().clamp(min=FEWEST).minimum(known).long().unsqueeze(-1)
+        alike = off.argsort(dim=-1, stable=True)[..., : max(1, int(like.max()))]
+        looks = segments[is_thing.unsqueeze(-1), alike, kinds.unsqueeze(-1)]
+        which = (dice[:, 1:, None] * like).long().unsqueeze(-1)
+        drawn = looks.take_along_dim(which, 2).squeeze(2)
+        is_like = (torch.arange(alike.shape[-1]) < like).unsqueeze(-1)
+        mean = (looks * is_like).sum(2) / like.clamp(min=1)
+        stuff = torch.lerp(mean, drawn, CLASS_RANGE)
+        things = drawn + OBJECT_RANGE * noise.segments * spread[whole.shape[1] :]
+        drawn = torch.where(is_thing.unsqueeze(-1) > 0, things, stuff)
         # A class that was never seen, or no picture at all: N(0, I) is the best guess.
-        is_known = torch.cat((known[0].expand(batch, -1), known[1][kinds]), 1).unsqueeze(-1) > 0
+        drawn = torch.where(known.unsqueeze(-1) > 0, drawn, noise.segments)
+        if not (pictures := int(filled[0, 0].clamp(max=count))):
+            return Look(whole=noise.whole, segments=drawn)
+        picture = (dice[:, 0] * pictures).long()
         about = whole[picture] + noise.whole * spread[: whole.shape[1]]
-        about = _about_mean(about, whole[: known[0, 0]], PICTURE_RANGE)
-        return Look(
-            whole=about if bool(known[0, 0] > 0) else noise.whole,
-            segments=torch.where(is_known, rows, noise.segments),
-        )
-
-
-def _about_mean(drawn: Tensor, known: Tensor, share: float) -> Tensor:
-    """Move what was drawn to ``share`` times its distance from the mean of what is known."""
-    return torch.lerp(known.mean(0), drawn, share) if len(known) else drawn
+        about = torch.lerp(whole[:pictures].mean(0), about, PICTURE_RANGE)
+        return Look(whole=about, segments=drawn)
 
 
 def interpolate_looks(first: Look, second: Look, weight: float) -> Look:

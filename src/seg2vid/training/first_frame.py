@@ -120,7 +120,7 @@ class FirstFrameStage(Stage):
             classes = generator.object_classes(label_map, objects)
             spread = posterior.log_variance.map(lambda one: (0.5 * one).exp().detach())
             mean = posterior.mean.map(Tensor.detach)
-            generator.known.learn(mean, spread, posterior.present, classes)
+            generator.known.learn(mean, spread, posterior.areas, classes)
             drawn = generator.draw(label_map[:own], objects[:own], None).to(self.device)
         else:
             drawn = look.map(lambda one: torch.randn_like(one[:own]))

@@ -243,7 +243,7 @@ def look_divergence(posterior: LookPosterior, *, free_bits: float = 0.0) -> Scal
     """
     whole = gaussian_divergence(posterior.mean.whole, posterior.log_variance.whole).mean(0)
     segments = gaussian_divergence(posterior.mean.segments, posterior.log_variance.segments)
-    present = posterior.present
+    present = (posterior.areas > 0).to(segments.dtype)
     each = (segments * present.unsqueeze(-1)).sum((0, 1)) / present.sum().clamp(min=1)
     return whole.clamp(min=free_bits).mean() + each.clamp(min=free_bits).mean()
 

@@ -2,57 +2,11 @@
 
 import { lastVelocity } from "./drive.js";
 import { KeyFrame } from "./key_frame.js";
-import { CELL, MOST_OBJECTS, ROWS, findObjects, objectClasses, poolRows } from "./labels.js";
-import { rowsOf, segmentsOf } from "./labels.js";
+import { CELL, ROWS, findObjects, poolRows, rowsOf, segmentsOf } from "./labels.js";
+import { drawLook } from "./looks.js";
 import { KEY_PASSES, decodeDrive } from "./motion.js";
 import { drawNormal, makeDice } from "./random.js";
 import { round } from "./scene.js";
-
-/** Draw the look of a first frame, about looks of training pictures where the model has these. */
-function drawLook(model, labels, rows, dice) {
-  const { channels, wholeNoise, segmentNoise, grainSize, known } = model;
-  const look = {
-    whole: drawNormal(wholeNoise, dice),
-    looks: drawNormal((channels + MOST_OBJECTS) * segmentNoise, dice),
-  };
-  if (known && known.pictures) wearKnown(model, look, objectClasses(labels, rows, model), dice);
-  if (grainSize) look.grain = drawNormal(grainSize[0] * grainSize[1], dice);
-  return look;
-}
-
-function meanOf(numbers, count, step, at) {
-  let sum = 0;
-  for (let one = 0; one < count; one++) sum += numbers[one * step + at];
-  return sum / count;
-}
-
-function wearKnown({ channels, wholeNoise, segmentNoise, known }, look, classes, dice) {
-  const { pictures, pictureRange, classRange, spread } = known;
-  const draw = () => Math.floor(dice() * pictures);
-  const picture = draw();
-  for (let at = 0; at < wholeNoise; at++) {
-    const mean = meanOf(known.whole, pictures, wholeNoise, at);
-    const near = known.whole[picture * wholeNoise + at] + look.whole[at] * spread[at];
-    look.whole[at] = mean + pictureRange * (near - mean);
-  }
-  const size = channels * segmentNoise;
-  for (let row = 0; row < channels; row++) {
-    const from = draw() * size; // each class is from a picture of its own
-    for (let at = row * segmentNoise; at < (row + 1) * segmentNoise; at++) {
-      const mean = meanOf(known.segments, pictures, size, at);
-      look.looks[at] = mean + classRange * (known.segments[from + at] - mean);
-    }
-  }
-  classes.forEach((kind, thing) => {
-    if (!known.filled[kind]) return; // never seen: N(0, I) is the best guess
-    const which = Math.floor(dice() * known.filled[kind]);
-    const from = ((known.count + which) * channels + kind) * segmentNoise;
-    for (let number = 0; number < segmentNoise; number++) {
-      const at = size + thing * segmentNoise + number;
-      look.looks[at] = known.segments[from + number] + look.looks[at] * spread[wholeNoise + number];
-    }
-  });
-}
 
 /** Draw z: one code for the background, one for each object. */
 function drawMotion(model, objects, dice) {

@@ -70,7 +70,7 @@ async function begin({ backend }) {
   if (model.known) {
     const numbers = new Float32Array(await (await load("looks.bin")).arrayBuffer());
     let start = 0;
-    for (const name of ["whole", "segments", "spread"]) {
+    for (const name of ["whole", "segments", "areas", "spread"]) {
       const end = start + model.known[name];
       model.known[name] = numbers.subarray(start, end);
       start = end;

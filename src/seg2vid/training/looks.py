@@ -1,0 +1,39 @@
+"""Known looks of a trained model, learned anew from pictures: theirs are what it paints about."""
+
+from collections.abc import Iterator
+
+import torch
+
+from seg2vid.data.clips import ClipSource
+from seg2vid.models.looks import KnownLooks
+from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.tools.errors import ModelError
+
+
+@torch.inference_mode()
+def learn_looks(pipe: Seg2VidPipeline, source: ClipSource, *, seed: int = 0) -> Iterator[int]:
+    """Replace the looks that a model knows by those of the pictures of ``source``; yield how many
+    pictures were seen after each.
+
+    All are seen once, in an order that ``seed`` says, every other one with its instance map; of
+    what there is more than the model has room for, the last stays. Raises ``ModelError`` for a
+    model that knows no looks or lacks their encoder.
+    """
+    known, encoder = pipe.first_frame.known, pipe.appearance_encoder
+    if known is None or encoder is None:
+        what, fix = "a model that knows looks, with their encoder", "take another, as street"
+        raise ModelError(what, got=repr(pipe), fix=fix)
+    (count, kinds, segment), whole = known.segments.shape[1:], known.whole.shape[1]
+    fresh = KnownLooks(count, classes=kinds, whole=whole, segment=segment).to(pipe.device)
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+    for number, index in enumerate(order.tolist(), start=1):
+        clip = source.read_still(index, number).to(pipe.device)
+        instances = clip.instance_map if number % 2 else None
+        objects = pipe.find_objects(clip.label_map, instances)
+        rows = pipe.first_frame.segments(clip.label_map, objects)
+        seen = encoder(clip.first_frame, clip.label_map, rows)
+        spread = seen.log_variance.map(lambda one: (0.5 * one).exp())
+        classes = pipe.first_frame.object_classes(clip.label_map, objects)
+        fresh.learn(seen.mean, spread, seen.areas, classes)
+        yield number
+    pipe.first_frame.known = fresh

@@ -1,0 +1,89 @@
+"""Known looks that are learned anew from pictures, and the verb that does it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from seg2vid.cli import main as cli
+from seg2vid.models.appearance_encoder import AppearanceEncoder
+from seg2vid.models.checkpoint import load_checkpoint
+from seg2vid.models.config import FirstFrameConfig
+from seg2vid.models.layers import share_of_rows
+from seg2vid.pipeline import Seg2VidPipeline
+from seg2vid.structures import Clip
+from seg2vid.tools.errors import ModelError
+from seg2vid.training.looks import learn_looks
+from tests.tiny import CONFIG, InMemory, street_map, write_clips
+
+KNOWING = FirstFrameConfig(
+    widths=(4, 6, 8, 8), context=8, global_noise=3, segment_noise=2, look_prior=4
+)
+
+
+def make_pipe(config: FirstFrameConfig = KNOWING) -> Seg2VidPipeline:
+    torch.manual_seed(0)
+    pipe = Seg2VidPipeline.from_config(replace(CONFIG, first_frame=config))
+    channels = pipe.label_space.num_channels
+    pipe.appearance_encoder = AppearanceEncoder(config, num_channels=channels).eval()
+    return pipe
+
+
+def pictures(count: int) -> list[Clip]:
+    return [
+        Clip(torch.rand(1, 3, 64, 128), torch.rand(1, 0, 3, 64, 128), street_map())
+        for _ in range(count)
+    ]
+
+
+def test_what_is_known_is_what_the_encoder_sees_in_the_pictures() -> None:
+    pipe, clips = make_pipe(), pictures(3)
+    assert list(learn_looks(pipe, InMemory(clips))) == [1, 2, 3]
+    known, rows = pipe.first_frame.known, pipe.first_frame.segments
+    labels = street_map()
+    segments = rows(labels, pipe.find_objects(labels, None))
+    with torch.inference_mode():
+        seen = [pipe.appearance_encoder(one.first_frame, labels, segments) for one in clips]
+    wanted = {tuple(one.mean.whole[0].tolist()) for one in seen}
+    assert {tuple(one.tolist()) for one in known.whole[:3]} == wanted
+    assert known.filled[0].tolist() == [3] * len(known.filled[0])
+    shares = share_of_rows(segments[:, 1::2, 1::2], known.areas.shape[2])
+    here = shares[0] > 0
+    torch.testing.assert_close(known.areas[0, 0, here], shares[0, here])
+    assert float(known.spread.sub(1).abs().max()) > 0
+
+
+def test_looks_of_before_are_forgotten_and_the_order_follows_the_seed() -> None:
+    pipe, clips = make_pipe(), pictures(6)
+    for _ in range(2):
+        list(learn_looks(pipe, InMemory(clips)))
+    assert int(pipe.first_frame.known.filled[0, 0]) == 6, "of 6 pictures the last 4 are kept"
+    first = pipe.first_frame.known.whole.clone()
+    list(learn_looks(pipe, InMemory(clips), seed=1))
+    assert not torch.equal(first, pipe.first_frame.known.whole)
+
+
+def test_a_model_that_cannot_learn_looks_is_one_line() -> None:
+    with pytest.raises(ModelError, match=r"a model that knows looks, with their encoder; got Seg2"):
+        next(learn_looks(make_pipe(replace(KNOWING, look_prior=0)), InMemory(pictures(1))))
+    blind = make_pipe()
+    blind.appearance_encoder = None
+    with pytest.raises(ModelError, match=r"take another, as street"):
+        next(learn_looks(blind, InMemory(pictures(1))))
+
+
+def test_assemble_learns_the_looks_of_a_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = make_pipe().save_pretrained(tmp_path / "model")
+    clips = write_clips(tmp_path / "clips", count=2)
+    given = ["assemble", str(weights), str(weights), "-o", str(tmp_path / "new")]
+    assert cli.main([*given, "--looks", str(clips)]) == 0
+    assert f"wrote {tmp_path / 'new' / 'model.safetensors'}" in capsys.readouterr().out
+    new = Seg2VidPipeline.from_pretrained(tmp_path / "new")
+    assert int(new.first_frame.known.filled[0, 0]) > 0
+    provenance = load_checkpoint(tmp_path / "new" / "model.safetensors").provenance
+    assert provenance["looks"].endswith("pictures of clips")
+    assert cli.main([*given, "--looks", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
