@@ -14,7 +14,7 @@ from seg2vid.models.appearance_encoder import AppearanceEncoder
 from seg2vid.models.config import FirstFrameConfig
 from seg2vid.models.first_frame import FirstFrame
 from seg2vid.models.layers import MAX_OBJECTS, OBJECT_FACTOR, coarse_labels, find_objects
-from seg2vid.models.looks import CLASS_RANGE, PICTURE_RANGE, KnownLooks, interpolate_looks
+from seg2vid.models.looks import MOST_OFF, PICTURE_RANGE, KnownLooks, interpolate_looks
 from seg2vid.models.patch_discriminator import PatchDiscriminator, augment
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Clip, Look
@@ -26,6 +26,8 @@ from tests.tiny import CONFIG, street_map
 
 SPACE = get_label_space("cityscapes")
 CHANNELS, CAR = SPACE.num_channels, 13
+WIDE = 1.8
+"""How far looks of classes are drawn here."""
 STREET = FirstFrameConfig(
     widths=(4, 6, 8, 8),
     context=8,
@@ -112,7 +114,7 @@ def test_coarse_levels_do_not_see_looks_of_objects() -> None:
 
 def known_looks() -> tuple[KnownLooks, Look, Tensor]:
     """Two pictures' looks: the first has class 1 and a car, the second class 2."""
-    known = KnownLooks(4, classes=CHANNELS, whole=3, segment=2)
+    known = KnownLooks(4, classes=CHANNELS, whole=3, segment=2, class_range=WIDE)
     rows = CHANNELS + MAX_OBJECTS
     mean = Look(torch.tensor([[1.0] * 3, [5.0] * 3]), torch.arange(2.0 * rows * 2).view(2, rows, 2))
     areas = torch.zeros(2, rows)
@@ -136,7 +138,7 @@ def test_looks_are_drawn_about_those_that_were_learned() -> None:
     stuff = drawn.segments[:, :CHANNELS]
     assert {len(stuff[:, kind].unique(dim=0)) for kind in (1, 2)} == {2}
     mean_of_class = known.segments[0, :2, 1].mean(0)
-    off = (known.segments[0, :2, 1] - mean_of_class).norm(dim=1).max() * CLASS_RANGE
+    off = (known.segments[0, :2, 1] - mean_of_class).norm(dim=1).max() * WIDE
     torch.testing.assert_close((stuff[:, 1] - mean_of_class).norm(dim=1), off.expand(8))
     is_first = [(stuff[:, kind] == stuff[0, kind]).all(1) for kind in (1, 2)]
     assert not torch.equal(*is_first)
@@ -148,7 +150,7 @@ def test_looks_are_drawn_about_those_that_were_learned() -> None:
 
 @pytest.mark.parametrize("row", [2, CHANNELS], ids=["class", "object"])
 def test_a_segment_looks_like_those_that_were_as_large(row: int) -> None:
-    known = KnownLooks(32, classes=CHANNELS, whole=3, segment=2)
+    known = KnownLooks(32, classes=CHANNELS, whole=3, segment=2, class_range=WIDE)
     known.spread.zero_()
     classes, none = torch.full((1, MAX_OBJECTS), CAR), torch.zeros(1, CHANNELS + MAX_OBJECTS)
 
@@ -165,8 +167,23 @@ def test_a_segment_looks_like_those_that_were_as_large(row: int) -> None:
         draws = [known.draw(classes, areas_of(number), zeros, dice) for _ in range(80)]
         looks = torch.stack([one.segments[0, row, 0] for one in draws])
         if row < CHANNELS:
-            looks = torch.lerp(torch.tensor(alike).float().mean(), looks, 1 / CLASS_RANGE)
+            looks = torch.lerp(torch.tensor(alike).float().mean(), looks, 1 / WIDE)
         assert {round(one, 3) for one in looks.tolist()} == set(map(float, alike))
+
+
+def test_a_look_that_is_odd_is_not_made_odder() -> None:
+    known = KnownLooks(32, classes=CHANNELS, whole=3, segment=2, class_range=WIDE)
+    areas = torch.full((1, CHANNELS + MAX_OBJECTS), 0.1)
+    classes = torch.full((1, MAX_OBJECTS), CAR)
+    zeros = Look(torch.zeros(1, 3), torch.zeros(1, CHANNELS + MAX_OBJECTS, 2))
+    for number in range(32):
+        mean = zeros.map(lambda one, odd=number == 0: torch.full_like(one, 10.0 if odd else 0.0))
+        known.learn(mean, zeros, areas, classes)
+    dice = torch.Generator().manual_seed(0)
+    drawn = torch.stack([known.draw(classes, areas, zeros, dice).segments[0, 2] for _ in range(99)])
+    # The odd one is among the first quarter, which counts where all are as large: one of eight.
+    deviation = 10 * (1 / 8 * 7 / 8) ** 0.5
+    assert float(drawn.max()) == pytest.approx(10 / 8 + WIDE * MOST_OFF * deviation)
 
 
 def test_the_oldest_looks_are_forgotten_first() -> None:

@@ -86,6 +86,6 @@ def test_assemble_learns_the_looks_of_a_dataset(
     new = Seg2VidPipeline.from_pretrained(tmp_path / "new")
     assert int(new.first_frame.known.filled[0, 0]) > 0
     provenance = load_checkpoint(tmp_path / "new" / "model.safetensors").provenance
-    assert provenance["looks"].endswith("pictures of clips")
+    assert provenance["first_frame"]["looks"].endswith("pictures of clips")
     assert cli.main([*given, "--looks", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err

@@ -51,7 +51,7 @@ def assemble(options: Assemble) -> Iterator[str]:
         for _ in tqdm(seen, "looks", len(source), unit="picture", disable=None):
             pass
         taken = f"{len(source)} pictures of {Path(options.looks).name}"
-        pipe.provenance = {**pipe.provenance, "looks": taken}
+        pipe.provenance["first_frame"] |= {"looks": taken}
         pipe.save_pretrained(options.output)
     yield f"wrote {path}"
 

@@ -24,8 +24,8 @@ from seg2vid.labels.space import LabelSpace
 from seg2vid.models.first_frame import GRAIN_SIZE
 from seg2vid.models.looks import (
     ALIKE,
-    CLASS_RANGE,
     FEWEST,
+    MOST_OFF,
     OBJECT_RANGE,
     PICTURE_RANGE,
 )
@@ -144,7 +144,8 @@ def describe(pipe: Seg2VidPipeline) -> dict[str, Any]:
             "pictures": int(filled[0, 0]),
             "filled": filled[1].tolist(),
             "pictureRange": PICTURE_RANGE,
-            "classRange": CLASS_RANGE,
+            "classRange": known.class_range,
+            "mostOff": MOST_OFF,
             "objectRange": OBJECT_RANGE,
             "alike": ALIKE,
             "fewest": FEWEST,

@@ -35,6 +35,9 @@ class FirstFrameConfig:
     """Coarsest level, 3 for an eighth, that sees looks of classes, and of foreground objects."""
     look_prior: int = 0
     """Looks of training pictures that looks are drawn about; with 0 they come from N(0, I)."""
+    look_range: float = 1.0
+    """How far from their mean looks of classes that do not move are drawn, in units of how far
+    known ones are: the wider, the more pictures differ, the less they look like photographs."""
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,7 @@ class FirstFrame(nn.Module):
                 classes=num_channels,
                 whole=config.global_noise,
                 segment=config.segment_noise,
+                class_range=config.look_range,
             )
         self.leave = Modulation(widths[0], condition)
         self.to_colour = nn.Conv2d(widths[0], 3, 3, 1, 1)

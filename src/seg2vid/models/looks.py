@@ -14,10 +14,11 @@ Areas = Float[Tensor, "batch segment"]
 ALIKE, FEWEST = 0.25, 8
 """Share of the known looks of a class that count as those of segments as large as the one that a
 look is drawn for, and how many they are at least."""
-PICTURE_RANGE, CLASS_RANGE = 0.8, 2.1
-"""How far from their mean looks of whole pictures, and of classes that do not move, are drawn, in
-units of how far known ones are. With each class from a picture of its own: the wider, the more
-pictures differ, and the farther they are from photographs (lab notes, 2026-11-30 and 2026-12-01).
+PICTURE_RANGE = 0.8
+"""How far from their mean looks of whole pictures are drawn, in units of how far known ones are."""
+MOST_OFF = 1.6
+"""Standard deviations from their mean that known looks of classes count as off, at most: what is
+odd in a single photograph would be odder still.
 """
 OBJECT_RANGE = 0.5
 """How far from known ones looks of objects are drawn, in units of how uncertain a look is."""
@@ -37,8 +38,12 @@ class KnownLooks(nn.Module):
     spread: Tensor
     filled: Tensor
 
-    def __init__(self, count: int, *, classes: int, whole: int, segment: int) -> None:
+    def __init__(
+        self, count: int, *, classes: int, whole: int, segment: int, class_range: float = 1.0
+    ) -> None:
+        """Make room for ``count`` pictures; ``class_range`` is ``FirstFrameConfig.look_range``."""
         super().__init__()
+        self.class_range = class_range
         # First looks of classes, picture by picture, where it had them; then looks of objects of
         # each class, whichever picture they are from. Areas are shares of a picture.
         self.register_buffer("whole", torch.zeros(count, whole))
@@ -100,7 +105,9 @@ class KnownLooks(nn.Module):
         drawn = looks.take_along_dim(which, 2).squeeze(2)
         is_like = (torch.arange(alike.shape[-1]) < like).unsqueeze(-1)
         mean = (looks * is_like).sum(2) / like.clamp(min=1)
-        stuff = torch.lerp(mean, drawn, CLASS_RANGE)
+        square = (looks.square() * is_like).sum(2) / like.clamp(min=1)
+        most = MOST_OFF * (square - mean.square()).clamp(min=0).sqrt()
+        stuff = mean + self.class_range * torch.clamp(drawn - mean, -most, most)
         things = drawn + OBJECT_RANGE * noise.segments * spread[whole.shape[1] :]
         drawn = torch.where(is_thing.unsqueeze(-1) > 0, things, stuff)
         # A class that was never seen, or no picture at all: N(0, I) is the best guess.

@@ -1,5 +1,6 @@
 """Known looks of a trained model, learned anew from pictures: theirs are what it paints about."""
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -24,8 +25,8 @@ def learn_looks(pipe: Seg2VidPipeline, source: ClipSource, *, seed: int = 0) -> 
     if known is None or encoder is None:
         what, fix = "a model that knows looks, with their encoder", "take another, as street"
         raise ModelError(what, got=repr(pipe), fix=fix)
-    (count, kinds, segment), whole = known.segments.shape[1:], known.whole.shape[1]
-    fresh = KnownLooks(count, classes=kinds, whole=whole, segment=segment).to(pipe.device)
+    fresh = copy.deepcopy(known)
+    fresh.filled.zero_()
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
     for number, index in enumerate(order.tolist(), start=1):
         clip = source.read_still(index, number).to(pipe.device)

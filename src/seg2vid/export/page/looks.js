@@ -24,7 +24,8 @@ function wearWhole({ wholeNoise, known }, look, dice) {
   const { pictures, whole, spread } = known;
   const picture = Math.floor(dice() * pictures);
   for (let at = 0; at < wholeNoise; at++) {
-    const mean = meanOf(whole, range(pictures), wholeNoise, at);
+    const looks = range(pictures).map((one) => whole[one * wholeNoise + at]);
+    const mean = looks.reduce((sum, one) => sum + one, 0) / pictures;
     const near = whole[picture * wholeNoise + at] + look.whole[at] * spread[at];
     look.whole[at] = mean + known.pictureRange * (near - mean);
   }
@@ -46,11 +47,23 @@ function wearSegments(model, look, labels, rows, dice) {
     for (let number = 0; number < segmentNoise; number++) {
       const at = row * segmentNoise + number;
       const near = known.segments[chosen + number];
-      const mean = meanOf(known.segments, alike, segmentNoise, number);
-      const off = known.objectRange * look.looks[at] * known.spread[wholeNoise + number];
-      look.looks[at] = isThing ? near + off : mean + known.classRange * (near - mean);
+      if (isThing) {
+        const wide = known.objectRange * known.spread[wholeNoise + number];
+        look.looks[at] = near + wide * look.looks[at];
+      } else {
+        const looks = alike.map((place) => known.segments[place * segmentNoise + number]);
+        look.looks[at] = farther(near, looks, known);
+      }
     }
   });
+}
+
+/** Move a number of a look away from the mean of those that are alike, but none that is odd. */
+function farther(number, alike, { classRange, mostOff }) {
+  const mean = alike.reduce((sum, one) => sum + one, 0) / alike.length;
+  const square = alike.reduce((sum, one) => sum + (one - mean) ** 2, 0) / alike.length;
+  const most = mostOff * Math.sqrt(square);
+  return mean + classRange * Math.min(Math.max(number - mean, -most), most);
 }
 
 /** Return the places of known looks of a class, of the share of them that were about as large. */
@@ -61,10 +74,6 @@ function largeAs({ areas, alike, fewest, count: room }, area, isThing, kind, cou
   const places = range(count).map(placeOf);
   const most = Math.max(Math.ceil(count * alike), fewest);
   return places.sort((one, other) => off(one) - off(other)).slice(0, most);
-}
-
-function meanOf(numbers, places, step, at) {
-  return places.reduce((sum, place) => sum + numbers[place * step + at], 0) / places.length;
 }
 
 function range(count) {
