@@ -1,5 +1,6 @@
 """Known looks that are learned anew from pictures, and the verb that does it."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,5 +88,13 @@ def test_assemble_learns_the_looks_of_a_dataset(
     assert int(new.first_frame.known.filled[0, 0]) > 0
     provenance = load_checkpoint(tmp_path / "new" / "model.safetensors").provenance
     assert provenance["first_frame"]["looks"].endswith("pictures of clips")
+    space = copy.deepcopy(CONFIG.label_space)
+    space["classes"][0]["name"] = "canal"
+    pipe.config = replace(pipe.config, label_space=space)
+    weights = pipe.save_pretrained(tmp_path / "canals")
+    words = ["assemble", str(weights), str(weights), "-o", str(tmp_path / "none")]
+    assert cli.main([*words, "--looks", str(clips)]) == 2
+    assert "name one of the model's label space" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
     assert cli.main([*given, "--looks", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
