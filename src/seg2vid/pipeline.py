@@ -253,7 +253,8 @@ class Seg2VidPipeline(Pretrained):
             given = look.map(lambda tensor: _for_each(tensor, len(objects), self.device))
             picks = [torch.Generator().manual_seed(one.initial_seed()) for one in generators]
             drawn = self.first_frame.wear(drawn, given, label_map, objects, picks)
-        classes = self.label_space.ids_of(resample)
+        if not (classes := self.label_space.ids_of(resample)):
+            return drawn
         # Seed and resample seed are 0 unless told otherwise: alike they would change nothing.
         dice = torch.Generator().manual_seed(seeded(resample_seed).initial_seed() ^ 0x5EED)
         other = self.first_frame.draw(label_map[:1], objects[:1], dice)

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seg2vid.structures import Look
@@ -14,6 +14,8 @@ Areas = Float[Tensor, "batch segment"]
 ALIKE, FEWEST = 0.25, 8
 """Share of the known looks of a class that count as those of segments as large as the one that a
 look is drawn for, and how many they are at least."""
+LEAST = 1e-6
+"""Share of a picture below which one segment is as small as another."""
 PICTURE_RANGE = 0.8
 """How far from their mean looks of whole pictures are drawn, in units of how far known ones are."""
 MOST_OFF = 1.6
@@ -84,40 +86,49 @@ class KnownLooks(nn.Module):
         generator: torch.Generator | None,
     ) -> Look:
         """Draw looks, each class' from a picture of its own; ``noise`` is from N(0, I)."""
-        whole, segments, sizes, spread, filled = (
-            part.cpu() for part in (self.whole, self.segments, self.areas, self.spread, self.filled)
-        )
-        count, number = segments.shape[1:3]
-        batch, rows = areas.shape
-        kinds = torch.cat((torch.arange(number).expand(batch, -1), classes.cpu()), 1)
-        is_thing = (torch.arange(rows) >= number).long().expand(batch, -1)
-        known = filled.clamp(max=count)[is_thing, kinds]
-        dice = torch.rand(batch, 1 + rows, generator=generator)
-        # Those that were as large come first, the unknown last.
-        least = 1e-6
-        sizes = sizes.transpose(1, 2)[is_thing, kinds].clamp(min=least).log()
-        off = (sizes - areas.cpu().clamp(min=least).log().unsqueeze(-1)).abs()
-        off = off.masked_fill(torch.arange(count) >= known.unsqueeze(-1), torch.inf)
-        like = (known * ALIKE).ceil().clamp(min=FEWEST).minimum(known).long().unsqueeze(-1)
-        alike = off.argsort(dim=-1, stable=True)[..., : max(1, int(like.max()))]
-        looks = segments[is_thing.unsqueeze(-1), alike, kinds.unsqueeze(-1)]
-        which = (dice[:, 1:, None] * like).long().unsqueeze(-1)
-        drawn = looks.take_along_dim(which, 2).squeeze(2)
-        is_like = (torch.arange(alike.shape[-1]) < like).unsqueeze(-1)
-        mean = (looks * is_like).sum(2) / like.clamp(min=1)
-        square = (looks.square() * is_like).sum(2) / like.clamp(min=1)
-        most = MOST_OFF * (square - mean.square()).clamp(min=0).sqrt()
-        stuff = mean + self.class_range * torch.clamp(drawn - mean, -most, most)
-        things = drawn + OBJECT_RANGE * noise.segments * spread[whole.shape[1] :]
-        drawn = torch.where(is_thing.unsqueeze(-1) > 0, things, stuff)
-        # A class that was never seen, or no picture at all: N(0, I) is the best guess.
-        drawn = torch.where(known.unsqueeze(-1) > 0, drawn, noise.segments)
-        if not (pictures := int(filled[0, 0].clamp(max=count))):
-            return Look(whole=noise.whole, segments=drawn)
-        picture = (dice[:, 0] * pictures).long()
-        about = whole[picture] + noise.whole * spread[: whole.shape[1]]
+        whole, spread = self.whole.cpu(), self.spread.cpu()[: self.whole.shape[1]]
+        dice = torch.rand(len(areas), 1 + areas.shape[1], generator=generator)
+        number = self.segments.shape[2]
+        kinds = torch.cat((torch.arange(number).expand(len(areas), -1), classes.cpu()), 1)
+        # What no picture of the batch has, nobody will see.
+        rows = (areas.cpu() > 0).any(0).nonzero().squeeze(1)
+        given = (one[:, rows] for one in (kinds, areas.cpu(), noise.segments, dice[:, 1:]))
+        drawn = self._draw_segments(rows >= number, *given)
+        segments = noise.segments.index_copy(1, rows, drawn)
+        if not (pictures := min(int(self.filled[0, 0]), len(whole))):
+            return Look(whole=noise.whole, segments=segments)
+        about = whole[(dice[:, 0] * pictures).long()] + noise.whole * spread
         about = torch.lerp(whole[:pictures].mean(0), about, PICTURE_RANGE)
-        return Look(whole=about, segments=drawn)
+        return Look(whole=about, segments=segments)
+
+    def _draw_segments(
+        self,
+        is_thing: Bool[Tensor, " segment"],
+        kinds: Int[Tensor, "batch segment"],
+        areas: Areas,
+        noise: Float[Tensor, "batch segment size"],
+        dice: Float[Tensor, "batch segment"],
+    ) -> Float[Tensor, "batch segment size"]:
+        """Draw the looks of classes and of objects of these ``kinds``, by ``dice`` in [0, 1)."""
+        segments, sizes, filled = (part.cpu() for part in (self.segments, self.areas, self.filled))
+        count, which = segments.shape[1], is_thing.long().expand_as(kinds)
+        known = filled.clamp(max=count)[which, kinds].unsqueeze(-1)
+        # Those that were as large come first, the unknown last.
+        sizes = sizes.transpose(1, 2)[which, kinds].clamp(min=LEAST).log()
+        off = (sizes - areas.clamp(min=LEAST).log().unsqueeze(-1)).abs()
+        off = off.masked_fill(torch.arange(count) >= known, torch.inf)
+        like = (known * ALIKE).ceil().clamp(min=FEWEST).minimum(known).long()
+        alike = off.argsort(dim=-1, stable=True)[..., : max(1, int(like.max()))]
+        looks = segments[which.unsqueeze(-1), alike, kinds.unsqueeze(-1)]
+        drawn = looks.take_along_dim((dice.unsqueeze(-1) * like).long().unsqueeze(-1), 2).squeeze(2)
+        is_like = (torch.arange(alike.shape[-1]) < like).unsqueeze(-1)
+        mean, square = ((each * is_like).sum(2) / like.clamp(min=1) for each in (looks, looks**2))
+        most = MOST_OFF * (square - mean**2).clamp(min=0).sqrt()
+        stuff = mean + self.class_range * torch.clamp(drawn - mean, -most, most)
+        things = drawn + OBJECT_RANGE * noise * self.spread.cpu()[self.whole.shape[1] :]
+        drawn = torch.where(is_thing.unsqueeze(-1), things, stuff)
+        # A class that was never seen, or no picture at all: N(0, I) is the best guess.
+        return torch.where(known > 0, drawn, noise)
 
 
 def interpolate_looks(first: Look, second: Look, weight: float) -> Look:
