@@ -41,7 +41,7 @@ function wearSegments(model, look, labels, rows, dice) {
     const isThing = row >= channels;
     const count = isThing ? known.filled[kind] : known.pictures;
     const chance = dice();
-    if (!count) return;
+    if (!count || !areas[row]) return; // what nobody sees, too
     const alike = largeAs(known, areas[row], isThing, kind, count, channels);
     const chosen = alike[Math.floor(chance * alike.length)] * segmentNoise;
     for (let number = 0; number < segmentNoise; number++) {
