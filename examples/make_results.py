@@ -16,6 +16,7 @@ from seg2vid.evaluation.compare import (
     verdict_of,
 )
 from seg2vid.evaluation.metrics.intervals import Interval
+from seg2vid.models.weights import list_models
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "evaluation.md"
@@ -34,11 +35,15 @@ BEST = "LPIPS, best of n"
 
 
 def newest() -> list[Path]:
-    """Return the newest report of each protocol, whatever its version."""
+    """Return each protocol's newest report, of any version, on a model that comes along."""
     found: dict[str, Path] = {}
     paths = (REPOSITORY / "docs" / "results").glob("*.json")
+    bundled = {model.name for model in list_models()}
     for path in sorted(paths, key=lambda path: read_report(path)["provenance"]["time"]):
-        found[read_report(path)["protocol"]["name"].rpartition("-v")[0]] = path
+        report = read_report(path)
+        titles = {one["title"] for one in report["candidates"] if one["key"] == "model"}
+        if titles <= bundled:
+            found[report["protocol"]["name"].rpartition("-v")[0]] = path
     return [found[name] for name in sorted(found)]
 
 
