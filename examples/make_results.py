@@ -35,15 +35,18 @@ BEST = "LPIPS, best of n"
 
 
 def newest() -> list[Path]:
-    """Return each protocol's newest report, of any version, on a model that comes along."""
+    """Return each protocol's newest report on the default model, or else on another that comes."""
     found: dict[str, Path] = {}
-    paths = (REPOSITORY / "docs" / "results").glob("*.json")
-    bundled = {model.name for model in list_models()}
-    for path in sorted(paths, key=lambda path: read_report(path)["provenance"]["time"]):
+    bundled = [model.name for model in list_models()]
+    ranked: list[tuple[bool, str, str, Path]] = []
+    for path in (REPOSITORY / "docs" / "results").glob("*.json"):
         report = read_report(path)
-        titles = {one["title"] for one in report["candidates"] if one["key"] == "model"}
-        if titles <= bundled:
-            found[report["protocol"]["name"].rpartition("-v")[0]] = path
+        title = next(one["title"] for one in report["candidates"] if one["key"] == "model")
+        if title in bundled:
+            name = report["protocol"]["name"].rpartition("-v")[0]
+            ranked.append((title == bundled[0], report["provenance"]["time"], name, path))
+    for _, _, name, path in sorted(ranked):
+        found[name] = path
     return [found[name] for name in sorted(found)]
 
 
