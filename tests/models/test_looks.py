@@ -113,12 +113,12 @@ def test_coarse_levels_do_not_see_looks_of_objects() -> None:
 
 
 def known_looks() -> tuple[KnownLooks, Look, Tensor]:
-    """Two pictures' looks: the first has class 1 and a car, the second class 2."""
+    """Two pictures' looks: both have the classes 1 and 2, the first a car."""
     known = KnownLooks(4, classes=CHANNELS, whole=3, segment=2, class_range=WIDE)
     rows = CHANNELS + MAX_OBJECTS
     mean = Look(torch.tensor([[1.0] * 3, [5.0] * 3]), torch.arange(2.0 * rows * 2).view(2, rows, 2))
     areas = torch.zeros(2, rows)
-    areas[0, 1] = areas[0, CHANNELS] = areas[1, 2] = 0.1
+    areas[:, 1] = areas[:, 2] = areas[0, CHANNELS] = 0.1
     classes = torch.full((2, MAX_OBJECTS), CHANNELS - 1)
     classes[0, 0] = CAR
     spread = Look(torch.zeros(2, 3), torch.zeros(2, rows, 2))
@@ -184,6 +184,20 @@ def test_a_look_that_is_odd_is_not_made_odder() -> None:
     # The odd one is among the first quarter, which counts where all are as large: one of eight.
     deviation = 10 * (1 / 8 * 7 / 8) ** 0.5
     assert float(drawn.max()) == pytest.approx(10 / 8 + WIDE * MOST_OFF * deviation)
+
+
+def test_pictures_that_lack_a_class_say_nothing_of_it() -> None:
+    known = KnownLooks(32, classes=CHANNELS, whole=3, segment=2)
+    classes = torch.full((1, MAX_OBJECTS), CAR)
+    some = Look(torch.zeros(1, 3), torch.full((1, CHANNELS + MAX_OBJECTS, 2), 7.0))
+    areas = torch.zeros(1, CHANNELS + MAX_OBJECTS)
+    areas[0, 2] = 0.1
+    for number in range(32):
+        has = areas if number % 16 == 5 else torch.zeros_like(areas)
+        known.learn(some, some.map(torch.zeros_like), has, classes)
+    dice = torch.Generator().manual_seed(0)
+    drawn = [known.draw(classes, areas, some, dice).segments[0, 2, 0] for _ in range(40)]
+    assert torch.stack(drawn).tolist() == [7.0] * 40
 
 
 def test_the_oldest_looks_are_forgotten_first() -> None:

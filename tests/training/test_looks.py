@@ -57,9 +57,14 @@ def test_what_is_known_is_what_the_encoder_sees_in_the_pictures() -> None:
 
 def test_looks_of_before_are_forgotten_and_the_order_follows_the_seed() -> None:
     pipe, clips = make_pipe(), pictures(6)
+    pipe.first_frame.known.segments.fill_(9)
+    pipe.first_frame.known.areas.fill_(1)
     for _ in range(2):
         list(learn_looks(pipe, InMemory(clips)))
     assert int(pipe.first_frame.known.filled[0, 0]) == 6, "of 6 pictures the last 4 are kept"
+    vegetation = 8  # none of the pictures has it
+    assert not pipe.first_frame.known.segments[0, :, vegetation].any()
+    assert not pipe.first_frame.known.areas[0, :, vegetation].any()
     first = pipe.first_frame.known.whole.clone()
     list(learn_looks(pipe, InMemory(clips), seed=1))
     assert not torch.equal(first, pipe.first_frame.known.whole)

@@ -114,10 +114,13 @@ class KnownLooks(nn.Module):
         count, which = segments.shape[1], is_thing.long().expand_as(kinds)
         known = filled.clamp(max=count)[which, kinds].unsqueeze(-1)
         # Those that were as large come first, the unknown last.
-        sizes = sizes.transpose(1, 2)[which, kinds].clamp(min=LEAST).log()
-        off = (sizes - areas.clamp(min=LEAST).log().unsqueeze(-1)).abs()
-        off = off.masked_fill(torch.arange(count) >= known, torch.inf)
-        like = (known * ALIKE).ceil().clamp(min=FEWEST).minimum(known).long()
+        sizes = sizes.transpose(1, 2)[which, kinds]
+        # Where a picture lacked a class there is a place without a look.
+        is_there = (torch.arange(count) < known) & (sizes > 0)
+        off = (sizes.clamp(min=LEAST).log() - areas.clamp(min=LEAST).log().unsqueeze(-1)).abs()
+        off = off.masked_fill(~is_there, torch.inf)
+        like = (known * ALIKE).ceil().clamp(min=FEWEST).long()
+        like = like.minimum(is_there.sum(-1, keepdim=True))
         alike = off.argsort(dim=-1, stable=True)[..., : max(1, int(like.max()))]
         looks = segments[which.unsqueeze(-1), alike, kinds.unsqueeze(-1)]
         drawn = looks.take_along_dim((dice.unsqueeze(-1) * like).long().unsqueeze(-1), 2).squeeze(2)

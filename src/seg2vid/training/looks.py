@@ -26,7 +26,8 @@ def learn_looks(pipe: Seg2VidPipeline, source: ClipSource, *, seed: int = 0) -> 
         what, fix = "a model that knows looks, with their encoder", "take another, as street"
         raise ModelError(what, got=repr(pipe), fix=fix)
     fresh = copy.deepcopy(known)
-    fresh.filled.zero_()
+    for kept in (fresh.segments, fresh.areas, fresh.filled):
+        kept.zero_()
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
     for number, index in enumerate(order.tolist(), start=1):
         clip = source.read_still(index, number).to(pipe.device)

@@ -71,7 +71,9 @@ function largeAs({ areas, alike, fewest, count: room }, area, isThing, kind, cou
   const placeOf = (one) => ((isThing ? room : 0) + one) * channels + kind;
   const sizeOf = (share) => Math.log(Math.max(share, LEAST));
   const off = (place) => Math.abs(sizeOf(areas[place]) - sizeOf(area));
-  const places = range(count).map(placeOf);
+  // Where a picture lacked a class there is a place without a look: zeros.
+  const places = range(count).map(placeOf).filter((place) => areas[place] > 0);
+  if (!places.length) return [placeOf(0)];
   const most = Math.max(Math.ceil(count * alike), fewest);
   return places.sort((one, other) => off(one) - off(other)).slice(0, most);
 }
