@@ -12,8 +12,9 @@ from seg2vid.tools.errors import ModelError
 Areas = Float[Tensor, "batch segment"]
 """Share of its picture that each segment covers; 0 for those that the picture lacks."""
 ALIKE, FEWEST = 0.25, 8
-"""Share of the known looks of a class that count as those of segments as large as the one that a
-look is drawn for, and how many they are at least."""
+"""How many known looks count as those of segments that were as large: this share of all pictures
+for a class, of all objects of its class for an object; and how many at least.
+"""
 LEAST = 1e-6
 """Share of a picture below which one segment is as small as another."""
 PICTURE_RANGE = 0.8
@@ -113,10 +114,10 @@ class KnownLooks(nn.Module):
         segments, sizes, filled = (part.cpu() for part in (self.segments, self.areas, self.filled))
         count, which = segments.shape[1], is_thing.long().expand_as(kinds)
         known = filled.clamp(max=count)[which, kinds].unsqueeze(-1)
-        # Those that were as large come first, the unknown last.
         sizes = sizes.transpose(1, 2)[which, kinds]
         # Where a picture lacked a class there is a place without a look.
         is_there = (torch.arange(count) < known) & (sizes > 0)
+        # Those that were as large come first, the unknown last.
         off = (sizes.clamp(min=LEAST).log() - areas.clamp(min=LEAST).log().unsqueeze(-1)).abs()
         off = off.masked_fill(~is_there, torch.inf)
         like = (known * ALIKE).ceil().clamp(min=FEWEST).long()
