@@ -2,7 +2,8 @@
 
 import importlib
 import random
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jaxtyping
@@ -79,8 +80,41 @@ def short_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(f"{tracker}.OBJECT_STARTS", ((0.0, 0.0, 0.0),))
 
 
+@pytest.fixture(scope="session")
+def quick_bfloat16() -> Iterator[None]:
+    """Convolve bfloat16 in float32 and round, as fast processors do.
+
+    Where a processor is not made for it PyTorch takes a loop sixty times as slow.
+    """
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        yield
+        return
+
+    def convolve(
+        features: torch.Tensor,
+        weight: torch.Tensor,
+        _kernel: Sequence[int],
+        bias: torch.Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+    ) -> torch.Tensor:
+        bias = None if bias is None else bias.float()
+        wide = (features.float(), weight.float(), bias)
+        exact = torch.mkldnn_convolution(*wide, padding, stride, [1] * len(stride), 1)
+        return exact.to(features.dtype)
+
+    library = torch.library.Library("aten", "IMPL")
+    with warnings.catch_warnings(action="ignore"):  # that a kernel is replaced: it is meant
+        for loop in ("_slow_conv2d_forward", "slow_conv3d_forward"):
+            library.impl(loop, convolve, "CPU")
+    yield
+    library._destroy()
+
+
 @pytest.fixture(params=["float32", "bfloat16"])
-def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def arithmetic(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, quick_bfloat16: None
+) -> str:
     """Force what the processor would choose: both branches run on every machine."""
     is_fast = request.param == "bfloat16"
     monkeypatch.setattr("seg2vid.tools.devices.has_fast_bfloat16", lambda device: is_fast)
