@@ -107,7 +107,6 @@ def _look_behind(
         keys = keys.masked_fill(is_sky, NOTHING)
     behind[far] = _first_around(moments, keys.masked_fill(is_out, NOTHING), far, first)
     sunk = hole[moments.rays[1, hole] > 0]
-    sunk = sunk[~moments.is_level(start[sunk] + behind[sunk])]
     if len(sunk):
         # The nearest ground is known best.
         keys = depth_key(1 / depth[shown].clamp(min=NEAREST), own)
@@ -117,7 +116,8 @@ def _look_behind(
         distance, other = (
             moments.land(rays, start[sunk] + one)[1] for one in (behind[sunk], ground)
         )
-        behind[sunk] = torch.where(other > distance, ground, behind[sunk])
+        is_level = moments.is_level(start[sunk] + behind[sunk])
+        behind[sunk] = torch.where(is_level | (other > distance), ground, behind[sunk])
     return behind
 
 

@@ -1,5 +1,6 @@
 """Objects of a first frame in its scene: what moves together, where, and how far its parts are."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -36,6 +37,10 @@ TOUCHES = 2
 """Pairs of pixels side by side from which on a rider sits on a cycle."""
 CLEARLY = 0.1
 """How much nearer to a pixel, in the logarithm, another part is that it goes with."""
+WIDE = 2.5
+"""Metres across up to which what hangs together is one thing, also where it is half in the lane."""
+STEP = 1.25
+"""How many times as far the next column may be that hangs together with one."""
 MOST_PARTS = 16
 """Parts of a row of things at most, on each side."""
 COUNT = MAX_OBJECTS + 1
@@ -197,12 +202,22 @@ def _parts_of(
     """Return which part each column of an object belongs to: its side, and there its place in the
     row, the nearest being the first.
     """
-    side = (x > LANE).long() - (x < -LANE).long() + 1
+    side = _side_of(x)
+    piece = F.pad((ahead[1:].log() - ahead[:-1].log()).abs() > math.log(STEP), (1, 0)).cumsum(0)
+    for one in piece[is_there].unique().tolist():
+        own = is_there & (piece == one)
+        if x[own].amax() - x[own].amin() <= WIDE:
+            side[own] = _side_of(x[own].mean())
     place = torch.zeros_like(side)
     for one in side[is_there].unique().tolist() if spacing > 0 else ():
         own = is_there & (side == one)
         place[own] = ((ahead[own] - ahead[own].min()) / spacing).long()
     return side * MOST_PARTS + place.clamp(max=MOST_PARTS - 1)
+
+
+def _side_of(x: Float[Tensor, "*column"]) -> Int[Tensor, "*column"]:
+    """Return 0 to the left of the camera's lane, 1 in it, 2 to the right of it."""
+    return (x > LANE).long() - (x < -LANE).long() + 1
 
 
 def mend_outlines(
