@@ -8,7 +8,7 @@ from seg2vid.geometry.moments import lay_out
 from seg2vid.geometry.scene import surface_planes
 from seg2vid.structures import ScenePaths
 from seg2vid.warp import pixel_grid, warp_labels
-from tests.geometry.street import CAMERA, HEIGHT, WIDTH, drive, street
+from tests.geometry.street import CAMERA, GROUND, HEIGHT, WIDTH, drive, street
 
 
 @pytest.mark.parametrize(
@@ -154,3 +154,21 @@ def test_the_skyline_goes_on_as_it_comes_up_to_a_hole() -> None:
     skyline = (moved.inverse_depth[0, 0, :13] == 0).sum(0)
     assert skyline[41] == 7 and skyline[41:].diff().abs().max() <= 1, "no step"
     assert (skyline[42:] - 7).abs().max() <= 1, "it stays as high"
+
+
+def test_the_nearest_ground_goes_on_in_a_hole() -> None:
+    """What lies at the far end is as level as the road: under a box there is still the road."""
+    depth, surfaces = street()
+    bank = slice(14, 17)
+    depth[:, bank] = torch.where(surfaces[:, bank] == 1, depth[:, bank] * GROUND / 3, 1 / 90)
+    surfaces[:, bank] = 4
+    depth[:, 17:24, 30:40], surfaces[:, 17:24, 30:40] = 1 / 8, 5
+    rows = (surfaces == 5).long()
+    aside = torch.tensor([[[[0.0, 2.0, 0.0]]]])
+    paths = ScenePaths(torch.zeros(1, 1, 4), aside, torch.tensor([[[8.0, 0.5]]]))
+    moved = move_scene(Scene(depth, rows, surfaces, CAMERA, paths))
+    hole = moved.source[0, 0] < 0
+    behind = surfaces.flatten()[moved.behind[0, 0]]
+    assert hole[17:24, 30:40].all()
+    assert (behind[17:24, [30, 31, 38, 39]] == 1).all(), "where the road beside is within reach"
+    assert (behind[20:24, 30:40] == 1).all()

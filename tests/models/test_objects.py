@@ -18,6 +18,7 @@ from seg2vid.models.objects import (
     seats_of,
     tell_apart,
 )
+from seg2vid.models.traffic import LANE
 from seg2vid.structures import Camera, ScenePaths
 
 HEIGHT, WIDTH = 64, 128
@@ -120,6 +121,19 @@ def test_parked_cars_of_both_sides_are_two_objects() -> None:
     assert (parted[0, 4:6, :7] == left).all() and (parted[0, 4:6, 9:] == right).all()
     assert torch.equal(parted > 0, objects > 0)
     assert objects[0, 4, 0] == objects[0, 4, -1] == 1, "what was given stays"
+
+
+def test_a_car_half_in_the_lane_is_one() -> None:
+    """Nine metres ahead, its side receding, and joined with one far ahead: that one is another."""
+    objects = torch.zeros(1, HEIGHT // OBJECT_FACTOR, WIDTH // OBJECT_FACTOR, dtype=torch.long)
+    objects[:, 4:6, 8:13] = 1
+    ahead = torch.tensor([30.0, 13.0, 11.0, 10.0, 9.5]).repeat_interleave(OBJECT_FACTOR)
+    depth = torch.full((1, HEIGHT, WIDTH), 1 / 60)
+    depth[..., 64:104] = 1 / ahead
+    across = (torch.arange(64, 104) - 63.5) / 130 * ahead
+    assert across[8:16].max() < LANE < across[24:].min(), "on both sides of the border"
+    parted = part_objects(objects, cells_of(objects), Depth(depth, CAMERA), UNCUT)[0, 4, 8:13]
+    assert (parted[1:] == parted[1]).all() and parted[0] != parted[1]
 
 
 def test_what_stands_across_stays_one() -> None:

@@ -89,8 +89,8 @@ def _look_behind(
     """Return what each pixel shows or, where it shows nothing, what lies behind.
 
     That is the sky, where there is more of it around, or else the farthest of what is around and
-    not ``is_before`` something, but the ground where its ray meets that first; if there is nothing,
-    what the search began with.
+    not ``is_before`` something; but the nearest ground, where a ray meets the ground first. If
+    there is nothing, what the search began with.
     """
     hole = (own < 0).nonzero().squeeze(1)
     if not len(hole):

@@ -200,7 +200,7 @@ def _parts_of(
     x: Column, ahead: Column, is_there: Bool[Tensor, " column"], spacing: float
 ) -> Int[Tensor, " column"]:
     """Return which part each column of an object belongs to: its side, and there its place in the
-    row, the nearest being the first.
+    row, the nearest being the first. What is no wider than one thing is on one side.
     """
     side = _side_of(x)
     piece = F.pad((ahead[1:].log() - ahead[:-1].log()).abs() > math.log(STEP), (1, 0)).cumsum(0)

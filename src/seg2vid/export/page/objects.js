@@ -14,6 +14,8 @@ const GOES = 2.5;
 const ABOVE = 1.03;
 const TOUCHES = 2;
 const CLEARLY = 0.1;
+const WIDE = 2.5;
+const STEP = 1.25;
 const MOST_PARTS = 16;
 
 /**
@@ -137,7 +139,7 @@ function partObjects(objects, rows, depth, camera, model, spacings) {
 
 /** Return the cells of each side and, the nearest first, of each place in the row there. */
 function partsOf(cells, beside, ahead, spacing, wide) {
-  const side = Array.from(beside, (one) => 1 + (one > LANE) - (one < -LANE));
+  const side = sidesOf(beside, ahead);
   const nearest = [Infinity, Infinity, Infinity];
   cells.forEach((cell) => {
     const [one, own] = [side[cell % wide], ahead[cell % wide]];
@@ -152,6 +154,21 @@ function partsOf(cells, beside, ahead, spacing, wide) {
     parts.get(part).push(cell);
   }
   return parts;
+}
+
+/** Return 0 for each column left of the camera's lane, 1 in it, 2 right of it; one thing is whole. */
+function sidesOf(beside, ahead) {
+  const sideOf = (x) => 1 + (x > LANE) - (x < -LANE);
+  const side = Array.from(beside, sideOf);
+  for (let first = 0, next; first < ahead.length; first = next) {
+    next = first + 1;
+    const hangsTogether = (at) => Math.abs(Math.log(ahead[at] / ahead[at - 1])) <= Math.log(STEP);
+    while (next < ahead.length && hangsTogether(next)) next++;
+    const piece = beside.subarray(first, next);
+    if (!(ahead[first] > 0) || Math.max(...piece) - Math.min(...piece) > WIDE) continue;
+    side.fill(sideOf(piece.reduce((sum, x) => sum + x, 0) / piece.length), first, next);
+  }
+  return side;
 }
 
 /** Let pixels of objects that were parted go with a part in a cell beside that is as far as they. */

@@ -141,7 +141,7 @@ function lookBehind(moment, own, first) {
   }
   const found = firstAround(moment, around, (source) => depth[source], things);
   things.forEach((pixel, at) => (behind[pixel] = found[at] < 0 ? first[pixel] : found[at]));
-  const sunk = holes.filter((pixel) => moment.rayY[pixel] > 0 && !moment.isLevel(behind[pixel]));
+  const sunk = holes.filter((pixel) => moment.rayY[pixel] > 0);
   if (!sunk.length) return behind;
   // The nearest ground is known best.
   const level = far.map((source) => (source >= 0 && moment.isLevel(source) ? source : -1));
@@ -152,7 +152,8 @@ function lookBehind(moment, own, first) {
     moment.land(pixel, behind[pixel]);
     const other = moment.distance;
     moment.land(pixel, grounds[at]);
-    if (moment.distance > other) behind[pixel] = grounds[at];
+    const isFirst = moment.isLevel(behind[pixel]) || moment.distance > other;
+    if (isFirst) behind[pixel] = grounds[at];
   });
   return behind;
 }
