@@ -41,6 +41,10 @@ ENTRIES = (
         f"--labels {PHOTOS}/cityscapes_seq5/labels/000000.png --seed 1",
     ),
     (
+        "A photograph of a motorway, labelled by the bundled segmenter",
+        f"animate {PHOTOS}/udacity_project_a/000000.jpg --seed 1",
+    ),
+    (
         "The toy city's model, free for any use",
         f"generate {STUTTGART}000001_gtFine_labelIds.png --model toycity --seed 1",
     ),

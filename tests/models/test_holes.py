@@ -74,6 +74,21 @@ def test_ground_in_the_shade_does_not_shine_as_its_class_does_across_the_street(
     assert torch.equal(spread_colours(shown, labels, visible, (road,))[:, :1][hole], apart)
 
 
+def test_the_sky_goes_on_as_light_as_it_is_in_its_row() -> None:
+    """A strip beyond the border, which a turn shows, of a sky that is darker above."""
+    labels = torch.zeros(1, 32, 64, dtype=torch.long)
+    labels[:, 16:] = 1
+    picture = torch.linspace(0.2, 0.9, 32).view(1, 1, 32, 1).expand(1, 3, 32, 64)
+    visible = torch.ones(1, 1, 32, 64)
+    visible[..., 40:] = 0
+    told = picture.where(visible > 0, 0)
+    sky, ground = (slice(None, 16), slice(40, None)), (slice(16, None), slice(40, None))
+    plain, lit = (spread_colours(told, labels, visible, (), skies)[0, 0] for skies in ((), (0,)))
+    torch.testing.assert_close(lit[sky], picture[0, 0][sky], atol=1e-5, rtol=0)
+    assert (plain[sky] - picture[0, 0][sky]).abs().max() > 0.1
+    assert torch.equal(lit[ground], plain[ground])
+
+
 def test_what_is_painted_takes_the_colour_around_and_keeps_its_grain_and_shade() -> None:
     """Orange ground, which a painter paints blue with a grain, and darker than it is."""
     hidden = torch.zeros(1, 1, 32, 64)

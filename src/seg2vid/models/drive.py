@@ -47,6 +47,8 @@ class Drive(Carrier):
     """Classes that all stands on."""
     cars: tuple[int, ...] = ()
     """Classes that are wider than high from all sides."""
+    skies: tuple[int, ...] = ()
+    """Classes that are endlessly far."""
     frozen: tuple[int, ...] = ()
     """Classes that stay where they are in the picture."""
     companions: Int[Tensor, "batch object"] | None = None

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seg2vid.geometry import AROUND, dilate, pull_and_push
+from seg2vid.geometry import AROUND, dilate, fill_in_rows, pull_and_push
 from seg2vid.structures import Labels, Mask, Pictures
 
 CELL = 8
@@ -39,13 +39,18 @@ def grow_into_objects(
 
 
 def spread_colours(
-    pictures: Pictures, label_maps: Labels, visible: Mask, alike: tuple[int, ...] = ()
+    pictures: Pictures,
+    label_maps: Labels,
+    visible: Mask,
+    alike: tuple[int, ...] = (),
+    skies: tuple[int, ...] = (),
 ) -> Pictures:
     """Return pictures in which what is hidden has the colours that its class has around.
 
     A refiner may trust what it is told to be hidden; and what a warped frame shows there may be the
-    very thing that has left. Classes that are ``alike`` lend each other colours. Where nothing of a
-    class is ``visible`` (1) its colours stay.
+    very thing that has left. Classes that are ``alike`` lend each other colours. ``skies`` are lit
+    by their height: what is beside in the row counts. Where nothing of a class is ``visible`` (1)
+    its colours stay.
     """
     shown = visible > 0
     filled = pictures
@@ -56,7 +61,8 @@ def spread_colours(
         if class_id in alike:
             weight = torch.maximum(weight, ALIKE * (is_alike & shown).to(pictures.dtype))
         wanted = own & ~shown & (weight.amax((2, 3), keepdim=True) > 0)
-        filled = torch.where(wanted, pull_and_push(pictures * weight, weight), filled)
+        spread = fill_in_rows if class_id in skies else pull_and_push
+        filled = torch.where(wanted, spread(pictures * weight, weight), filled)
     return filled
 
 

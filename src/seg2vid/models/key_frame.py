@@ -279,7 +279,7 @@ class KeyFrame:
         maps, shown = grown[None], (~hidden).float()[None, None]
         # Where a refiner trusts what it is told to be hidden, there is the colour of its class.
         classes = torch.zeros_like(maps) if self.is_blind else maps
-        guess = spread_colours(seen, classes, shown, self.drive.ground)
+        guess = spread_colours(seen, classes, shown, self.drive.ground, self.drive.skies)
         painted, logits = refine(guess.to(frame.dtype), shown, maps, start)
         painted = match_colours(painted.float(), guess, 1 - shown)
         if factor > 1:

@@ -187,7 +187,8 @@ class MotionDecoder(nn.Module):
         scene = scene if self.has_ground else _flatten(scene)
         about = (self.num_frames, self.seconds, self.foreground, self.void_id, self.has_ground)
         classes = self.depth.thin, self.depth.ground, self.traffic.cars
-        return Drive(scene, *about, *classes, companions=seen.companions)
+        skies = () if self.depth.sky is None else (self.depth.sky,)
+        return Drive(scene, *about, *classes, skies, companions=seen.companions)
 
     def look(
         self,

@@ -8,8 +8,11 @@ const SHADE = 0.15;
 const TORN = 2.5;
 const SOFT = 0.75;
 
-/** Return a picture in which what is hidden has the colours that its class, or `alike`, has around. */
-export function spreadColours(picture, labels, visible, width, height, alike) {
+/**
+ * Return a picture in which what is hidden has the colours that its class, or `alike`, has around:
+ * the `sky` those beside in its row.
+ */
+export function spreadColours(picture, labels, visible, width, height, alike, sky) {
   const pixels = width * height;
   const filled = picture.slice();
   const hidden = new Set(labels.filter((_, pixel) => !visible[pixel]));
@@ -27,7 +30,7 @@ export function spreadColours(picture, labels, visible, width, height, alike) {
       planes[3 * pixels + pixel] = weight;
     }
     if (!isAnywhere) continue;
-    const spread = pullAndPush(planes, width, height);
+    const spread = (id === sky ? fillInRows : pullAndPush)(planes, width, height);
     for (let pixel = 0; pixel < pixels; pixel++) {
       if (labels[pixel] !== id || visible[pixel]) continue;
       for (let colour = 0; colour < 3; colour++) {

@@ -78,8 +78,8 @@ export class KeyFrame {
     for (const pixel of bare) frame.labels[pixel] = this.labels[frame.moved.behind[pixel]];
     const { labels, hidden } = this.without(frame);
     const visible = Float32Array.from(hidden, (one) => 1 - one);
-    const { ground } = this.model;
-    const guess = spreadColours(frame.picture, labels, visible, width, height, ground);
+    const { ground, sky } = this.model;
+    const guess = spreadColours(frame.picture, labels, visible, width, height, ground, sky);
     const given = { warped: guess, visible, labels };
     const found = await this.boxes.refiner({ ...given, first_frame: this.picture });
     const matched = matchColours(found.picture, guess, visible, width, height);
