@@ -3,8 +3,9 @@
 import importlib
 import random
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import numpy as np
@@ -90,23 +91,20 @@ def quick_bfloat16() -> Iterator[None]:
         yield
         return
 
-    def convolve(
-        features: torch.Tensor,
-        weight: torch.Tensor,
-        _kernel: Sequence[int],
-        bias: torch.Tensor | None,
-        stride: Sequence[int],
-        padding: Sequence[int],
-    ) -> torch.Tensor:
-        bias = None if bias is None else bias.float()
-        wide = (features.float(), weight.float(), bias)
-        exact = torch.mkldnn_convolution(*wide, padding, stride, [1] * len(stride), 1)
-        return exact.to(features.dtype)
-
     library = torch.library.Library("aten", "IMPL")
-    with warnings.catch_warnings(action="ignore"):  # that a kernel is replaced: it is meant
-        for loop in ("_slow_conv2d_forward", "slow_conv3d_forward"):
-            library.impl(loop, convolve, "CPU")
+    for name in ("_slow_conv2d_forward", "slow_conv3d_forward"):
+        loop = torch.library.get_kernel(f"aten::{name}", "CPU")
+
+        def convolve(keys: Any, features: torch.Tensor, *given: Any, loop: Any = loop) -> Any:
+            if features.dtype != torch.bfloat16:
+                return loop.call_boxed(keys, features, *given)
+            weight, _, bias, stride, padding = given
+            wide = (features.float(), weight.float(), None if bias is None else bias.float())
+            exact = torch.mkldnn_convolution(*wide, padding, stride, [1] * len(stride), 1)
+            return exact.to(features.dtype)
+
+        with warnings.catch_warnings(action="ignore"):  # that a kernel is replaced: it is meant
+            library.impl(name, convolve, "CPU", with_keyset=True)
     yield
     library._destroy()
 

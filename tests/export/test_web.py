@@ -20,10 +20,11 @@ import torch
 from seg2vid.cli.export import toy_maps
 from seg2vid.cli.main import main
 from seg2vid.export import web
-from seg2vid.models import key_frame, motion_decoder, objects
+from seg2vid.models import key_frame, motion_decoder, parting
 from seg2vid.models.amodal import Amodal, complete_objects
 from seg2vid.models.config import PRESETS
-from seg2vid.models.objects import part_objects, seats_of
+from seg2vid.models.objects import seats_of
+from seg2vid.models.parting import part_objects
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.tools.devices import exact_arithmetic
 from seg2vid.tools.errors import MediaError, ModelError
@@ -232,7 +233,7 @@ def test_chromium_makes_the_videos_of_python(
         return made_up[-1]
 
     monkeypatch.setattr(key_frame, "complete_objects", complete)
-    monkeypatch.setattr(objects, "part_objects", part)
+    monkeypatch.setattr(parting, "part_objects", part)
     monkeypatch.setattr(motion_decoder, "seats_of", carry)
     with exact_arithmetic():
         video = pipe(label_map, num_frames=frames, seed=1)

@@ -14,8 +14,7 @@ from seg2vid.data.clips import render_toycity, stack
 from seg2vid.data.toycity.clip import ToyCityConfig
 from seg2vid.geometry import way_of
 from seg2vid.labels.space import get_label_space
-from seg2vid.models import motion_decoder
-from seg2vid.models import objects as objects_module
+from seg2vid.models import motion_decoder, parting
 from seg2vid.models.config import DepthConfig, ModelConfig
 from seg2vid.models.depth import (
     Depth,
@@ -678,7 +677,7 @@ def test_objects_of_an_instance_map_are_not_parted(monkeypatch: pytest.MonkeyPat
 
     def tell_apart(objects: Objects, label_map: Labels, *given: Any) -> tuple[Any, ...]:
         asked.append(label_map)
-        return objects_module.tell_apart(objects, label_map, *given)
+        return parting.tell_apart(objects, label_map, *given)
 
     monkeypatch.setattr(motion_decoder, "tell_apart", tell_apart)
     pipe, count = Seg2VidPipeline.from_config(SMALL), 4 * CONFIG.num_frames

@@ -42,8 +42,8 @@ from seg2vid.models.objects import (
     rows_of,
     seat_riders,
     seats_of,
-    tell_apart,
 )
+from seg2vid.models.parting import tell_apart
 from seg2vid.models.traffic import Traffic
 from seg2vid.structures import (
     Flows,

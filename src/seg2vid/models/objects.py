@@ -1,18 +1,16 @@
 """Objects of a first frame in its scene: what moves together, where, and how far its parts are."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seg2vid.geometry import AROUND, Scene, rays_of
 from seg2vid.models.depth import Coarse, Depth
 from seg2vid.models.layers import MAX_OBJECTS, enlarge_labels, pool_rows, spread_rows
-from seg2vid.models.traffic import LANE
 from seg2vid.structures import Carrier, Hints, InverseDepth, Labels, Objects, ScenePaths
 from seg2vid.warp import pixel_grid
 
@@ -35,18 +33,9 @@ ABOVE = 1.03
 """How many times nearer than the ground a shadow lies, so that it shows where it comes to."""
 TOUCHES = 2
 """Pairs of pixels side by side from which on a rider sits on a cycle."""
-CLEARLY = 0.1
-"""How much nearer to a pixel, in the logarithm, another part is that it goes with."""
-WIDE = 2.5
-"""Metres across up to which what hangs together is one thing, also where it is half in the lane."""
-STEP = 1.25
-"""How many times as far the next column may be that hangs together with one."""
-MOST_PARTS = 16
-"""Parts of a row of things at most, on each side."""
 COUNT = MAX_OBJECTS + 1
 
 Companions = Int[Tensor, "batch object"]
-Column = Float[Tensor, " column"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ class SceneFeatures(Carrier):
     seats: Companions
     """What each object sits on: see ``seats_of``."""
     companions: Companions
-    """What each object goes with, too, where nothing else is known: see ``tell_apart``."""
+    """What each object goes with, too, where nothing else is known: see ``parting``."""
     objects: Objects
     hints: Hints
 
@@ -104,13 +93,13 @@ def rows_of(objects: Objects, label_map: Labels, foreground: tuple[int, ...]) ->
     fitting = fits(found)
     if bool(fitting.all()):
         return found
-    for near in _cells_beside(objects, factor):
+    for near in cells_beside(objects, factor):
         is_better = ~fitting & fits(near)
         found, fitting = torch.where(is_better, near, found), fitting | is_better
     return found
 
 
-def _cells_beside(objects: Objects, factor: int) -> Iterator[Labels]:
+def cells_beside(objects: Objects, factor: int) -> Iterator[Labels]:
     """Yield for each pixel the object of each cell around its own, 0 beyond the border."""
     padded, (tall, wide) = F.pad(objects, (1, 1, 1, 1)), objects.shape[1:]
     for down, right in AROUND:
@@ -129,117 +118,6 @@ def pivots_of(middle: Float[Tensor, "batch object 3"]) -> Float[Tensor, "batch o
     """Return the metres ahead and to the right of what ``middles`` says."""
     ahead = 1 / middle[..., 2].clamp(min=1e-3)
     return torch.stack((ahead, middle[..., 0] * ahead), -1)
-
-
-def tell_apart(
-    objects: Objects,
-    label_map: Labels,
-    depth: Depth,
-    foreground: tuple[int, ...],
-    spacings: tuple[float, ...],
-) -> tuple[Objects, Labels, Companions]:
-    """Return objects with long ones parted, each pixel's, and the row that each part goes with.
-
-    ``spacings`` are those of classes. What stands in a row is parked, or queues: it moves alike.
-    """
-    rows = rows_of(objects, label_map, foreground)
-    lanes = part_objects(objects, rows, depth, rows.new_zeros(len(rows), COUNT).float())
-    rows = rows if torch.equal(lanes, objects) else rows_of(lanes, label_map, foreground)
-    metres = depth.inverse_depth.new_tensor(spacings)[label_map].unsqueeze(1)
-    parted = part_objects(lanes, rows, depth, pool_rows(metres, rows, COUNT).squeeze(2))
-    if not torch.equal(parted, objects):
-        rows = rows_of(parted, label_map, foreground)
-        rows = mend_outlines(rows, parted, objects, depth.inverse_depth)
-    return parted, rows, (_origins(parted, lanes)[:, 1:] - 1)
-
-
-def _origins(parted: Objects, whole: Objects) -> Int[Tensor, "batch row"]:
-    """Return which number each one was before objects were parted; its own, where there is none."""
-    own = torch.arange(COUNT, device=parted.device).expand(len(parted), -1)
-    found = own.scatter(1, parted.flatten(1), whole.flatten(1))
-    return found.index_fill(1, found.new_tensor([0]), 0)
-
-
-def part_objects(
-    objects: Objects, rows: Labels, depth: Depth, spacings: Float[Tensor, "batch row"]
-) -> Objects:
-    """Tell apart what stands to the left of the camera's lane, in it and to the right of it, where
-    all of that is one long object, and there one from the next.
-
-    Without an instance map the parked cars of both sides may be one, with those ahead. ``spacings``
-    are the metres from one to the next in a row of each number, 0 where it is never cut. The
-    largest part keeps its number, as do all others. What is a single cell, or no number is left
-    for, goes with the part that is as far.
-    """
-    cell = rows.shape[2] // objects.shape[2]
-    across = rays_of(depth.camera, *rows.shape[1:])[:, 0].view_as(depth.inverse_depth)
-    is_object = (rows > 0).float()
-    about = torch.stack((is_object, across * is_object, depth.inverse_depth * is_object), 1)
-    about = F.avg_pool2d(about, cell)
-    parted = objects.clone()
-    for sample, number in _is_long(depth.inverse_depth, rows).nonzero().tolist():
-        cells, free = objects[sample] == number, int(parted[sample].max()) + 1
-        # What stands upright is as far in all of a column.
-        share, x, away = (about[sample] * cells).sum(1)
-        x, ahead = x / away.clamp(min=1e-6), share / away.clamp(min=1e-6)
-        column = cells.nonzero()[:, 1]
-        parts = _parts_of(x, ahead, share > 0, float(spacings[sample, number]))[column]
-        count, distance = parts.bincount(), parts.bincount(ahead[column])
-        distance /= count.clamp(min=1)
-        largest = count.argsort(descending=True, stable=True)
-        kept = largest[: max(1, min(int((count > 1).sum()), MAX_OBJECTS - free + 2))]
-        nearest = (distance[:, None] - distance[kept]).abs().argmin(1)
-        nearest[kept] = torch.arange(len(kept), device=kept.device)
-        numbers = torch.arange(free - 1, free - 1 + len(kept), device=kept.device)
-        numbers[0] = number
-        parted[sample][cells] = numbers[nearest[parts]]
-    return parted
-
-
-def _parts_of(
-    x: Column, ahead: Column, is_there: Bool[Tensor, " column"], spacing: float
-) -> Int[Tensor, " column"]:
-    """Return which part each column of an object belongs to: its side, and there its place in the
-    row, the nearest being the first. What is no wider than one thing is on one side.
-    """
-    side = _side_of(x)
-    piece = F.pad((ahead[1:].log() - ahead[:-1].log()).abs() > math.log(STEP), (1, 0)).cumsum(0)
-    for one in piece[is_there].unique().tolist():
-        own = is_there & (piece == one)
-        if x[own].amax() - x[own].amin() <= WIDE:
-            side[own] = _side_of(x[own].mean())
-    place = torch.zeros_like(side)
-    for one in side[is_there].unique().tolist() if spacing > 0 else ():
-        own = is_there & (side == one)
-        place[own] = ((ahead[own] - ahead[own].min()) / spacing).long()
-    return side * MOST_PARTS + place.clamp(max=MOST_PARTS - 1)
-
-
-def _side_of(x: Float[Tensor, "*column"]) -> Int[Tensor, "*column"]:
-    """Return 0 to the left of the camera's lane, 1 in it, 2 to the right of it."""
-    return (x > LANE).long() - (x < -LANE).long() + 1
-
-
-def mend_outlines(
-    rows: Labels, objects: Objects, whole: Objects, inverse_depth: InverseDepth
-) -> Labels:
-    """Let the pixels of objects that were parted go with a part in a cell beside that is as far as
-    they are: cells are coarse. ``whole`` are the objects before.
-    """
-    origin = _origins(objects, whole)
-    logarithm = inverse_depth.clamp(min=1e-3).log()
-    means = pool_rows(logarithm.unsqueeze(1), rows, COUNT).squeeze(2)
-
-    def of(table: Shaped[Tensor, "batch row"], numbers: Labels) -> Shaped[Tensor, "batch _ _"]:
-        return table.gather(1, numbers.flatten(1)).view_as(numbers)
-
-    found, least = rows, (of(means, rows) - logarithm).abs() - CLEARLY
-    own, factor = of(origin, rows), rows.shape[2] // objects.shape[2]
-    for near in _cells_beside(objects, factor):
-        off = (of(means, near) - logarithm).abs()
-        is_better = (near > 0) & (of(origin, near) == own) & (off < least)
-        found, least = torch.where(is_better, near, found), torch.where(is_better, off, least)
-    return found
 
 
 def seats_of(
@@ -318,7 +196,7 @@ def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
     is_flat = tall > TALL**2 * wide
     slope = torch.where(is_flat, 0.0, (xd - x * mean) / (wide + 1))
     depths = torch.where(is_flat, 1.0, UNEVEN)
-    is_long = (_is_long(inverse_depth, rows) & ~is_flat).float()
+    is_long = (is_long_row(inverse_depth, rows) & ~is_flat).float()
     table = spread_rows(torch.stack((mean, x, slope, depths, is_long), 2), rows)
     mean, x, slope, depths, is_long = table.unsqueeze(2).unbind(1)
     plane = (mean + slope * (across - x)).clamp(mean / LENGTHS, mean * LENGTHS)
@@ -330,7 +208,8 @@ def hold_together(inverse_depth: InverseDepth, rows: Labels) -> InverseDepth:
     return torch.where(rows > 0, held, inverse_depth)
 
 
-def _is_long(inverse_depth: InverseDepth, rows: Labels) -> Bool[Tensor, "batch row"]:
+def is_long_row(inverse_depth: InverseDepth, rows: Labels) -> Bool[Tensor, "batch row"]:
+    """Return which objects are ``LONG`` ones; the background is none."""
     depth = inverse_depth.detach().unsqueeze(1)
     middle = spread_rows(pool_rows(depth, rows, COUNT), rows)
     beyond = (depth > middle * LENGTHS) | (depth < middle / LENGTHS)
