@@ -40,7 +40,7 @@ comma := ,
 
 demo: install  ## label map to video: out/demo.mp4
 	@mkdir -p out
-	"$(BIN)/seg2vid" generate examples/street.png -o out/demo.mp4 --frames 25 --seed 3 --overwrite
+	"$(BIN)/seg2vid" generate examples/street.png -o out/demo.mp4 --frames 25 --seed 3 --size 512x256 --overwrite
 	@echo out/demo.mp4
 
 test: install-dev  ## the fast tests

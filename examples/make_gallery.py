@@ -49,11 +49,13 @@ ENTRIES = (
         f"generate {STUTTGART}000001_gtFine_labelIds.png --model toycity --seed 1",
     ),
 )
-COMMON = "--frames 25 --overwrite"
+SIZE = "--size 512x256"
+"""Of what is painted; a photograph has its own."""
 PAGE = """# Gallery
 
-Videos of the bundled models at their own size, 256 x 128, 25 frames. None of the label maps or
-photographs was trained on; seeds were not picked from many. `python examples/make_gallery.py
+Videos of the bundled models, 25 frames: 512x256 where a label map is painted, photographs at their
+own size, 256x128. None of the label maps or photographs was trained on; seeds were not picked from
+many. `python examples/make_gallery.py
 SHARED_DATA` makes them; each entry is one command. Pictures of `street` are for non-commercial
 research: its card says what it was trained on.
 """
@@ -68,13 +70,16 @@ def main() -> None:
     lines = [PAGE]
     for number, (title, command) in enumerate(ENTRIES):
         name = f"{number:02d}.webp"
-        words = f"{command} {COMMON}".split()
+        shown = f"{command} --frames 25"
+        if command.startswith("generate"):
+            shown = f"{shown} {SIZE}"
+        words = f"{shown} --overwrite".split()
         given = [str(shared / word) if word.startswith((MAPS, PHOTOS)) else word for word in words]
         run = [sys.executable, "-m", "seg2vid", *given, "-o", str(assets / name)]
         subprocess.run(run, check=True)
         lines.append(
             f"## {title}\n\n![{title}](assets/gallery/{name})\n\n"
-            f"```bash\nseg2vid {command} --frames 25 -o video.webp\n```\n"
+            f"```bash\nseg2vid {shown} -o video.webp\n```\n"
         )
     (target / "gallery.md").write_text("\n".join(lines))
 

@@ -15,6 +15,7 @@ from seg2vid.media.generated import GeneratedVideo
 from seg2vid.media.passes import join_passes
 from seg2vid.models.checkpoint import save_checkpoint
 from seg2vid.models.control import Control
+from seg2vid.models.layers import coarse_labels
 from seg2vid.models.weights import find_weights, list_models
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Latent
@@ -317,6 +318,43 @@ def test_a_photo_moves_at_its_own_size(pipe: Seg2VidPipeline) -> None:
     assert longer.pass_starts == (0, 9) and bool(longer.frames.isfinite().all())
 
 
+def test_a_label_map_is_painted_and_moved_at_a_larger_size(pipe: Seg2VidPipeline) -> None:
+    large = street_map().repeat_interleave(2, 1).repeat_interleave(2, 2)
+    video = pipe(large, num_frames=4, seed=3, scale=2)
+    assert video.first_frame.shape == (1, 3, 2 * HEIGHT, 2 * WIDTH)
+    assert video.frames.shape == (1, 3, 3, 2 * HEIGHT, 2 * WIDTH)
+    assert video.label_maps.shape == (1, 3, 2 * HEIGHT, 2 * WIDTH)
+    # Looks and objects are those of the smaller map.
+    small = pipe(street_map(), num_frames=4, seed=3)
+    assert torch.equal(video.look.segments, small.look.segments)
+    assert torch.equal(video.z.foreground, small.z.foreground)
+
+
+def test_what_is_large_is_painted_as_on_the_map_that_was_learned_from() -> None:
+    """With weights that know cars: painted at once at twice the size, a large one would be two."""
+    pipe, pool = Seg2VidPipeline.from_pretrained("toycity"), torch.nn.functional.avg_pool2d
+    street = torch.full((1, 256, 512), 2)  # houses
+    street[:, 128:] = 0  # a road
+    street[:, 96:208, 64:208] = 13  # a car
+    large = pipe(street, num_frames=1, seed=1, scale=2)
+    small, objects = coarse_labels(street, 2), pipe.find_objects(street, None, 2)
+    finer = objects.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    with torch.inference_mode():
+        learned = pipe.first_frame(small, objects, large.look)
+        at_once = pipe.first_frame(street, finer, large.look)
+
+    def difference(frame: torch.Tensor) -> torch.Tensor:
+        """How far the colours of 16 x 16 pixels are from what they are on the small map."""
+        return (pool(frame, 16) - pool(learned, 8)).abs().mean(1)
+
+    is_large = pool((street != 2)[:, None].float(), 16)[:, 0] == 1
+    mended, broken = (difference(one)[is_large].mean() for one in (large.first_frame, at_once))
+    assert mended < 0.6 * broken
+    # What is not is painted at once, as far as convolutions of the last two levels see.
+    assert (large.first_frame - at_once)[..., :48, :].abs().max() < 0.03  # of bfloat16
+    assert (large.first_frame - at_once).abs().max() > 0.1
+
+
 def test_resample_changes_the_named_classes_and_keeps_the_others(pipe: Seg2VidPipeline) -> None:
     label_map = street_map()
     before = pipe(label_map, seed=1, num_frames=1).first_frame
@@ -413,7 +451,6 @@ BAD_CALLS = {
     "speed from 0.01 to 100; got -1": lambda pipe: pipe(street_map(), speed=-1.0),
     "scale from 1 to 16; got 0": lambda pipe: pipe(street_map(), scale=0),
     "multiples of 64; got 128x96": lambda pipe: pipe(street_map().repeat(1, 2, 1)[:, :96], scale=2),
-    "a first frame to show at a scale": lambda pipe: pipe(street_map(), scale=2),
     "classes of cityscapes: road": lambda pipe: pipe(street_map(), resample={"dragon"}),
 }
 

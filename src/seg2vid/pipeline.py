@@ -43,9 +43,10 @@ class Seg2VidPipeline(Pretrained):
     ``resample_seed``, while the others keep theirs. ``look`` is that of a photograph
     (``read_look``), of a video of the same map, or a mixture (``interpolate_looks``).
     ``frames_per_second`` (1 to 240) shows the same drive more or less smoothly, ``speed`` (0.01 to
-    100) makes it slower or faster than real. ``scale`` says how many times larger first frame and
-    maps are than what the networks see: a photo moves at its own size. ``control`` says how camera
-    and objects are to move. ``loop`` drives there and back, so that the first frame may follow the
+    100) makes it slower or faster than real. ``scale`` (1 to 16) says how many times larger first
+    frame and maps are than what depth and motion are seen in: a photo moves at its own size, and
+    a first frame that is painted at 2 is sharper. ``control`` says how camera and objects are to
+    move. ``loop`` drives there and back, so that the first frame may follow the
     last. ``progress`` shows a bar; by default for long videos on a terminal.
     """
 

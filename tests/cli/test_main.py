@@ -25,7 +25,7 @@ from seg2vid.media.generated import GeneratedVideo
 from seg2vid.media.label_maps import read_picture
 from seg2vid.media.pictures import read_image, write_label_map
 from seg2vid.media.video import read_video
-from seg2vid.models.config import PAPER
+from seg2vid.models.config import PAPER, ModelConfig
 from seg2vid.models.weights import NO_RESTRICTED, ModelSummary
 from seg2vid.pipeline import Seg2VidPipeline
 from seg2vid.structures import Latent, Motion
@@ -236,6 +236,15 @@ def test_rate_size_and_aspect(pipe, labels: str, tmp_path: Path, capsys) -> None
     with Image.open(tmp_path / "s.gif") as image:
         image.seek(1)
         assert image.info["duration"] == 200
+
+
+def test_a_size_is_that_of_the_picture_and_not_of_what_the_networks_see(
+    pipe, labels: str, tmp_path: Path
+) -> None:
+    pipe.config = ModelConfig()
+    run("generate", labels, "-o", tmp_path / "s", "--size", "128x64", "--frames", 2)
+    assert pipe.calls[0]["label_map"].shape == (1, 64, 128)
+    assert pipe.calls[0]["scale"] == 2
 
 
 def test_photo_is_fitted_like_the_labels(pipe, labels: str, tmp_path: Path) -> None:

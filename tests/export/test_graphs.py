@@ -201,6 +201,8 @@ def test_served_boxes_are_all_that_computes(model: Path, maps: torch.Tensor) -> 
     given = {"num_frames": 2, "seed": [0, 1, 2]}
     assert torch.equal(pipe(maps, **given).frames, own(maps, **given).frames)
     assert set(asked) >= boxes.keys() - {"refiner"}
+    with pytest.raises(ModelError, match="first frames of the size of the exported graphs"):
+        pipe(maps.repeat(1, 2, 2), num_frames=1, seed=[0, 1, 2], scale=2)
 
 
 @SLOW

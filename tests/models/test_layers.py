@@ -9,11 +9,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from seg2vid.labels.convert import one_hot
-from seg2vid.models.first_frame import ModulatedBlock, Modulation
 from seg2vid.models.layers import (
     MAX_OBJECTS,
     OBJECT_FACTOR,
     LabelEmbedding,
+    ModulatedBlock,
+    Modulation,
     ResidualBlock,
     coarse_labels,
     coordinates,

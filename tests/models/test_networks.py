@@ -95,6 +95,17 @@ def test_first_frame_takes_other_sizes() -> None:
     assert first_frame_box()(label_map, objects_of(label_map), look).shape == (1, 3, 32, 48)
 
 
+@pytest.mark.parametrize("scale", [2, 3])
+def test_first_frame_paints_larger_maps_than_their_objects_say(scale: int) -> None:
+    label_map, box = street(1), first_frame_box()
+    objects = objects_of(label_map)
+    look = box.draw(label_map, objects, seeded(1))
+    large = label_map.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    frame = box(large, objects, look)
+    assert frame.shape == (1, 3, scale * SIZE[0], scale * SIZE[1])
+    assert 0 <= float(frame.min()) < float(frame.max()) <= 1
+
+
 def test_the_same_look_is_the_same_picture_and_another_is_another() -> None:
     box = first_frame_box()
     one, again, other = (paint(draw_look(box, 1, seeded(seed))) for seed in (1, 1, 2))

@@ -62,7 +62,7 @@ def own_size(width: int, height: int, pipe: Seg2VidPipeline) -> tuple[int, int, 
 
 
 def scale_of(width: int, height: int, pipe: Seg2VidPipeline) -> int:
-    """Return how many times as large as what the networks look at a photo of a given size moves.
+    """Return how many times as large as what the networks look at a video of a given size is.
 
     Whichever brings that nearest to the size that they are used to.
     """
@@ -161,16 +161,16 @@ def read_inputs(
         photo = photo or place
     ids, lost = translate_ids(cast(Ids, found.ids), own, space)
     pixels = None if photo is None else read_image(photo)
-    width, height, scale = *(options.size or (pipe.width, pipe.height)), 1
-    if pixels is not None:
-        if options.size is None:
-            width, height, scale = own_size(pixels.shape[1], pixels.shape[0], pipe)
-        else:
-            scale = scale_of(width, height, pipe)
+    if options.size is not None:
+        width, height, scale = *options.size, scale_of(*options.size, pipe)
+    elif pixels is not None:
+        width, height, scale = own_size(pixels.shape[1], pixels.shape[0], pipe)
+    else:
+        width, height, scale = pipe.width, pipe.height, 1
     fit = partial(fit_label_map, height=height, width=width, aspect=options.aspect)
     fitted = fit(ids, fill=space.void_id)
     inputs: dict[str, Any] = {"label_map": torch.from_numpy(fitted.ids)[None]}
-    inputs |= {"instance_map": None, "first_frame": None}
+    inputs |= {"instance_map": None, "first_frame": None, "scale": scale}
     instances = found.instance_map
     if options.instances is not None:
         instances = read_instance_map(options.instances)
@@ -183,7 +183,7 @@ def read_inputs(
     if pixels is not None:
         check_proportions(pixels.shape[:2], ids.shape, str(photo))
         frame = fit_image(pixels, height=height, width=width, aspect=options.aspect)
-        inputs |= {"first_frame": to_planes(frame)[None], "scale": scale}
+        inputs |= {"first_frame": to_planes(frame)[None]}
     if isinstance(options, Generate):
         inputs |= {"resample": options.resample, "resample_seed": options.resample_seed}
     warnings = [f"warning: {warning}" for warning in found.warnings]

@@ -113,12 +113,20 @@ class _ServedFirstFrame(FirstFrame):
 
     def __init__(self, own: FirstFrame, run: Run) -> None:
         with torch.device("meta"):
-            super().__init__(own.config, num_channels=own.num_channels, foreground=own.foreground)
+            super().__init__(
+                own.config,
+                num_channels=own.num_channels,
+                foreground=own.foreground,
+                ground=own.ground,
+            )
         self.load_state_dict(own.state_dict(), assign=True)
         self.run = run
         self.nearest_known = own.nearest_known  # type: ignore[method-assign]  # small pictures
 
-    def paint(self, label_map: Labels, segments: Labels, look: Look) -> Pictures:
+    def paint(self, label_map: Labels, segments: Labels, look: Look, scale: int = 1) -> Pictures:
+        if scale > 1:
+            what, fix = "first frames of the size of the exported graphs", "leave the runtime out"
+            raise ModelError(what, got=f"{scale} times that", fix=fix)
         grain = () if look.grain is None else (look.grain,)
         return self.run("first_frame", (label_map, segments, look.whole, look.segments, *grain))[0]
 

@@ -109,9 +109,6 @@ def check_inputs(
         what = f"an instance map of the label map's size {width}x{height}"
         size = "x".join(map(str, instance_map.shape[:0:-1]))
         raise LabelMapError(what, got=size, fix="fit both in the same way")
-    if first_frame is None and scale > 1:
-        what, fix = "a first frame to show at a scale", "give a photo, or leave scale at 1"
-        raise ModelError(what, got="none", fix=fix)
     if first_frame is None:
         return
     shape = (label_map.shape[0], 3, *label_map.shape[1:])

@@ -14,13 +14,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seg2vid.models.config import FirstFrameConfig
 from seg2vid.models.layers import (
     MAX_OBJECTS,
+    OBJECT_FACTOR,
+    Grain,
     LabelEmbedding,
+    ModulatedBlock,
+    Modulation,
     coarse_labels,
     coordinates,
     count_rows,
@@ -32,13 +36,15 @@ from seg2vid.models.layers import (
     upsample,
 )
 from seg2vid.models.looks import KnownLooks
-from seg2vid.structures import Features, Labels, Look, Objects, Pictures
+from seg2vid.structures import Labels, Look, Objects, Pictures
 from seg2vid.tools.errors import ModelError
 
-Condition = Float[Tensor, "batch condition height width"]
-Grain = Float[Tensor, "batch tall wide"]
-
 GRAIN_SIZE = (128, 256)
+DETAIL_LEVELS = 2
+"""Levels, from full resolution on, that only add detail to what the others have decided."""
+LARGE = 0.02
+"""Share of a picture above which an object is large: nine of ten in photographs of streets are not.
+"""
 
 
 class LabelPyramid(nn.Module):
@@ -68,66 +74,6 @@ class LabelPyramid(nn.Module):
         return context
 
 
-class Modulation(nn.Module):
-    """Normalise each pixel over channels, then scale and shift it as the condition says."""
-
-    def __init__(self, channels: int, condition: int) -> None:
-        super().__init__()
-        self.scale_and_shift = nn.Conv2d(condition, 2 * channels, 1)
-
-    def forward(
-        self, features: Float[Tensor, "batch channel _ _"], condition: Condition
-    ) -> Features:
-        """Return activated features, as large as the condition is."""
-        scale, shift = self.scale_and_shift(condition).chunk(2, dim=1)
-        size = features.square().mean(1, keepdim=True)
-        normalised = _enlarge(features * torch.rsqrt(size + 1e-6), like=condition)
-        return F.leaky_relu(torch.addcmul(shift, normalised, 1 + scale), 0.2)
-
-
-class ModulatedBlock(nn.Module):
-    """Modulated convolutions around a shortcut: two, or one at full resolution, for speed."""
-
-    grain: nn.Parameter | None
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        condition: int,
-        *,
-        convolutions: int = 2,
-        grain: bool = False,
-    ) -> None:
-        super().__init__()
-        widths = [inputs] + [outputs] * convolutions
-        self.modulations = nn.ModuleList(Modulation(width, condition) for width in widths[:-1])
-        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, 1, 1) for a, b in pairwise(widths))
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.grain = nn.Parameter(torch.zeros(outputs)) if grain else None
-
-    def forward(
-        self,
-        features: Float[Tensor, "batch inputs _ _"],
-        condition: Condition,
-        grain: Grain | None = None,
-    ) -> Float[Tensor, "batch outputs height width"]:
-        """Return features with ``outputs`` channels, as large as the condition is.
-
-        Smaller ones are enlarged as late as possible: what looks at single pixels comes before.
-        """
-        hidden = features
-        for modulation, convolution in zip(self.modulations, self.convolutions, strict=True):
-            hidden = convolution(modulation(hidden, condition))
-        result = hidden + _enlarge(self.shortcut(features), like=condition)
-        if self.grain is None or grain is None:
-            return result
-        height, width = result.shape[2:]
-        times = (-(-height // grain.shape[1]), -(-width // grain.shape[2]))
-        noise = grain.repeat(1, *times)[:, None, :height, :width].to(result.dtype)
-        return result + noise * self.grain.to(result.dtype).view(1, -1, 1, 1)
-
-
 def _begin_as_identity(block: ModulatedBlock) -> ModulatedBlock:
     """Let a further block change little at first, so that depth does not slow the beginning."""
     nn.init.dirac_(block.shortcut.weight)
@@ -136,21 +82,21 @@ def _begin_as_identity(block: ModulatedBlock) -> ModulatedBlock:
     return block
 
 
-def _enlarge(features: Float[Tensor, "batch channel _ _"], *, like: Condition) -> Features:
-    factor = like.shape[-1] // features.shape[-1]
-    return features if factor == 1 else upsample(features, factor=factor)
-
-
 class FirstFrame(nn.Module):
     """The generator of the first frame; height and width must be multiples of 2^(levels - 1)."""
 
     def __init__(
-        self, config: FirstFrameConfig, *, num_channels: int, foreground: tuple[int, ...]
+        self,
+        config: FirstFrameConfig,
+        *,
+        num_channels: int,
+        foreground: tuple[int, ...],
+        ground: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.config = config
         self.num_channels = num_channels
-        self.foreground = foreground
+        self.foreground, self.ground = foreground, ground
         widths = config.widths
         condition = config.context + config.global_noise + config.segment_noise
         self.pyramid = LabelPyramid(num_channels, len(widths), config.context)
@@ -181,21 +127,65 @@ class FirstFrame(nn.Module):
         self.to_colour = nn.Conv2d(widths[0], 3, 3, 1, 1)
 
     def forward(self, label_map: Labels, objects: Objects, look: Look) -> Pictures:
-        """Paint RGB in [0, 1]; ``objects`` are numbered as by ``find_objects``."""
-        return self.paint(label_map, self.segments(label_map, objects), look)
+        """Paint RGB in [0, 1]; ``objects`` are numbered as by ``find_objects``.
 
-    def paint(self, label_map: Labels, segments: Labels, look: Look) -> Pictures:
-        """As ``forward``, with ``segments`` that are known."""
+        A label map may be larger, by a whole factor, than eight times the grid of ``objects``:
+        what few pictures showed as large is then painted as on the smaller map, in more detail.
+        """
+        scale = max(1, label_map.shape[-1] // (OBJECT_FACTOR * objects.shape[-1]))
+        return self.paint(label_map, self.segments(label_map, objects), look, scale)
+
+    def paint(self, label_map: Labels, segments: Labels, look: Look, scale: int = 1) -> Pictures:
+        """As ``forward``, with ``segments`` and ``scale`` that are known."""
         conditions = self._conditions(label_map, segments, look)
-        features = self.enter(conditions[-1])
-        grain = look.grain
-        for level in reversed(range(len(self.blocks))):
+        levels = range(len(self.blocks))
+        fine, coarse = levels[:DETAIL_LEVELS], levels[DETAIL_LEVELS:]
+        features, grain = self._add_levels(
+            self.enter(conditions[-1]), conditions, coarse, look.grain
+        )
+        if scale > 1:
+            ids, rows = (coarse_labels(one, scale) for one in (label_map, segments))
+            learned = self._conditions(ids, rows, look)
+            rough, _ = self._add_levels(self.enter(learned[-1]), learned, coarse, look.grain)
+            is_large = self._large(ids, rows, look.segments.shape[1])[:, None]
+            cell = ids.shape[-1] // rough.shape[-1]
+            is_large = F.max_pool2d(is_large.to(rough.dtype), cell)
+            # Repeated pixels are what the next block knows; of many the squares would be seen.
+            rough = F.interpolate(rough, scale_factor=scale / 2, mode="bilinear")
+            rough = upsample(rough, factor=2)
+            is_large = F.interpolate(is_large, scale_factor=scale, mode="bilinear")
+            features = torch.lerp(features, rough, is_large)
+        features, _ = self._add_levels(features, conditions, fine, grain)
+        return torch.sigmoid(self.to_colour(self.leave(features, conditions[0])).float())
+
+    def _add_levels(
+        self,
+        features: Float[Tensor, "batch channel _ _"],
+        conditions: list[Tensor],
+        levels: range,
+        grain: Grain | None,
+    ) -> tuple[Float[Tensor, "batch _ _ _"], Grain | None]:
+        """Return features after some levels, the coarsest first, and the grain for the next."""
+        for level in reversed(levels):
             further: Any = self.more[level]
             for block in (self.blocks[level], *further):
                 features = block(features, conditions[level], grain)
                 # Each block sees the grain elsewhere.
                 grain = None if grain is None else grain.roll((17, 41), (1, 2))
-        return torch.sigmoid(self.to_colour(self.leave(features, conditions[0])).float())
+        return features, grain
+
+    def _large(
+        self, label_map: Labels, segments: Labels, count: int
+    ) -> Bool[Tensor, "batch height width"]:
+        """Return where the ground is, or an object that would be larger than most were.
+
+        Painted at twice the size at once, a large car becomes two, one on the other, and lines on
+        the road become snakes. Houses, trees and small things only gain.
+        """
+        share = share_of_rows(segments, count)
+        share[:, : self.num_channels] = 0
+        ground = torch.isin(label_map, label_map.new_tensor(self.ground))
+        return ground | (share.gather(1, segments.flatten(1)) > LARGE).view_as(segments)
 
     def segments(self, label_map: Labels, objects: Objects) -> Labels:
         """Return each pixel's row of ``Look.segments``: its object's, or else its class's."""

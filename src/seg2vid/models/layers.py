@@ -1,4 +1,6 @@
-"""Blocks used by more than one box of the figure."""
+"""What the boxes of the figure are made of."""
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seg2vid.structures import Features, Flow, Labels, Latent, Objects
+
+Condition = Float[Tensor, "batch condition height width"]
+Grain = Float[Tensor, "batch tall wide"]
 
 OBJECT_FACTOR = 8
 """How many times coarser the grid of objects, hints and the foreground code is."""
@@ -195,3 +200,68 @@ def perceptron(
         nn.init.normal_(last.weight, std=0.01)
     layers = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
     return nn.Sequential(layers[0], nn.LeakyReLU(0.2), layers[1], nn.LeakyReLU(0.2), last)
+
+
+class Modulation(nn.Module):
+    """Normalise each pixel over channels, then scale and shift it as the condition says."""
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.scale_and_shift = nn.Conv2d(condition, 2 * channels, 1)
+
+    def forward(
+        self, features: Float[Tensor, "batch channel _ _"], condition: Condition
+    ) -> Features:
+        """Return activated features, as large as the condition is."""
+        scale, shift = self.scale_and_shift(condition).chunk(2, dim=1)
+        size = features.square().mean(1, keepdim=True)
+        normalised = _enlarge(features * torch.rsqrt(size + 1e-6), like=condition)
+        return F.leaky_relu(torch.addcmul(shift, normalised, 1 + scale), 0.2)
+
+
+class ModulatedBlock(nn.Module):
+    """Modulated convolutions around a shortcut: two, or one at full resolution, for speed."""
+
+    grain: nn.Parameter | None
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        condition: int,
+        *,
+        convolutions: int = 2,
+        grain: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [inputs] + [outputs] * convolutions
+        self.modulations = nn.ModuleList(Modulation(width, condition) for width in widths[:-1])
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, 1, 1) for a, b in pairwise(widths))
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.grain = nn.Parameter(torch.zeros(outputs)) if grain else None
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch inputs _ _"],
+        condition: Condition,
+        grain: Grain | None = None,
+    ) -> Float[Tensor, "batch outputs height width"]:
+        """Return features with ``outputs`` channels, as large as the condition is.
+
+        Smaller ones are enlarged as late as possible: what looks at single pixels comes before.
+        """
+        hidden = features
+        for modulation, convolution in zip(self.modulations, self.convolutions, strict=True):
+            hidden = convolution(modulation(hidden, condition))
+        result = hidden + _enlarge(self.shortcut(features), like=condition)
+        if self.grain is None or grain is None:
+            return result
+        height, width = result.shape[2:]
+        times = (-(-height // grain.shape[1]), -(-width // grain.shape[2]))
+        noise = grain.repeat(1, *times)[:, None, :height, :width].to(result.dtype)
+        return result + noise * self.grain.to(result.dtype).view(1, -1, 1, 1)
+
+
+def _enlarge(features: Float[Tensor, "batch channel _ _"], *, like: Condition) -> Features:
+    factor = like.shape[-1] // features.shape[-1]
+    return features if factor == 1 else upsample(features, factor=factor)

@@ -16,6 +16,7 @@ from seg2vid.models.cards import describe, prepare_card
 from seg2vid.models.checkpoint import load_box, load_checkpoint, save_checkpoint
 from seg2vid.models.config import ModelConfig
 from seg2vid.models.first_frame import FirstFrame
+from seg2vid.models.motion_decoder import GROUND
 from seg2vid.models.weights import (
     WEIGHTS_FILE,
     find_weights,
@@ -61,8 +62,13 @@ class Pretrained:
     def from_config(cls: type[Networks], config: ModelConfig) -> Networks:
         """Build untrained networks from a ``config``."""
         space = LabelSpace.from_dict(config.label_space)
-        channels, things = space.num_channels, space.foreground_ids
-        first_frame = FirstFrame(config.first_frame, num_channels=channels, foreground=things)
+        channels = space.num_channels
+        first_frame = FirstFrame(
+            config.first_frame,
+            num_channels=channels,
+            foreground=space.foreground_ids,
+            ground=space.ids_named(GROUND),
+        )
         return cls(first_frame, Animator(config, num_channels=channels), config)
 
     @classmethod
