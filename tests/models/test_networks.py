@@ -96,6 +96,7 @@ def test_first_frame_takes_other_sizes() -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 3])
+@torch.no_grad()
 def test_first_frame_paints_larger_maps_than_their_objects_say(scale: int) -> None:
     label_map, box = street(1), first_frame_box()
     objects = objects_of(label_map)
