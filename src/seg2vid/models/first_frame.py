@@ -147,14 +147,12 @@ class FirstFrame(nn.Module):
             ids, rows = (coarse_labels(one, scale) for one in (label_map, segments))
             learned = self._conditions(ids, rows, look)
             rough, _ = self._add_levels(self.enter(learned[-1]), learned, coarse, look.grain)
-            is_large = self._large(ids, rows, look.segments.shape[1])[:, None]
-            cell = ids.shape[-1] // rough.shape[-1]
-            is_large = F.max_pool2d(is_large.to(rough.dtype), cell)
             # Repeated pixels are what the next block knows; of many the squares would be seen.
             rough = F.interpolate(rough, scale_factor=scale / 2, mode="bilinear")
             rough = upsample(rough, factor=2)
-            is_large = F.interpolate(is_large, scale_factor=scale, mode="bilinear")
-            features = torch.lerp(features, rough, is_large)
+            is_large = self._large(label_map, segments, look.segments.shape[1])[:, None]
+            share = F.avg_pool2d(is_large.float(), label_map.shape[-1] // features.shape[-1])
+            features = torch.where(share > 0.5, rough, features)
         features, _ = self._add_levels(features, conditions, fine, grain)
         return torch.sigmoid(self.to_colour(self.leave(features, conditions[0])).float())
 
@@ -177,14 +175,14 @@ class FirstFrame(nn.Module):
     def _large(
         self, label_map: Labels, segments: Labels, count: int
     ) -> Bool[Tensor, "batch height width"]:
-        """Return where the ground is, or an object that would be larger than most were.
+        """Return where the ground is or nothing known, as the own car, and what is a large object.
 
         Painted at twice the size at once, a large car becomes two, one on the other, and lines on
         the road become snakes. Houses, trees and small things only gain.
         """
         share = share_of_rows(segments, count)
         share[:, : self.num_channels] = 0
-        ground = torch.isin(label_map, label_map.new_tensor(self.ground))
+        ground = torch.isin(label_map, label_map.new_tensor((*self.ground, self.num_channels - 1)))
         return ground | (share.gather(1, segments.flatten(1)) > LARGE).view_as(segments)
 
     def segments(self, label_map: Labels, objects: Objects) -> Labels:
