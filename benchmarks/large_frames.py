@@ -67,9 +67,8 @@ def main() -> None:
             features[side].append(judges.inception(frame).features[0].double())
             energy[side] += gradient(frame)
             said = judges.segmenter.probabilities(frame).argmax(1)
-            matrix[side] += confusion_matrix(said, clip.label_map, num_classes=void, void_id=void)[
-                0
-            ]
+            seen = confusion_matrix(said, clip.label_map, num_classes=void, void_id=void)
+            matrix[side] += seen[0]
     for side in sides:
         hits, asked = matrix[side].diagonal(), matrix[side].sum()
         either = matrix[side].sum(1) + matrix[side][:, :-1].sum(0) - hits
