@@ -75,6 +75,21 @@ def scale_of(width: int, height: int, pipe: Seg2VidPipeline) -> int:
     return min(cells, key=lambda scale: abs(math.log(width * height / scale**2 / usual)), default=1)
 
 
+def warn_of_size(width: int, height: int, pipe: Seg2VidPipeline) -> list[str]:
+    """Return a warning where no ``scale_of`` a size brings it near what the networks are used to.
+
+    They would look at several times as much as that, slowly, and see houses bend.
+    """
+    usual, scale = pipe.width * pipe.height, scale_of(width, height, pipe)
+    times = round(math.sqrt(width * height / usual))
+    if pipe.config.architecture != "geometry" or times <= 2 * scale - 1:
+        return []
+    cell = SIZE_STEP * times
+    near = [max(1, round(side / cell)) * cell for side in (width, height)]
+    seen = f"{width // scale}x{height // scale}, used to {pipe.width}x{pipe.height}"
+    return [f"the networks look at {seen}: --size {near[0]}x{near[1]} is faster and moves better"]
+
+
 def list_inputs(options: Generate | Animate) -> list[Path]:
     """Return the label maps, or photos, in the order given; a folder stands for its pictures."""
     if isinstance(options, Animate):
@@ -186,7 +201,8 @@ def read_inputs(
         inputs |= {"first_frame": to_planes(frame)[None]}
     if isinstance(options, Generate):
         inputs |= {"resample": options.resample, "resample_seed": options.resample_seed}
-    warnings = [f"warning: {warning}" for warning in found.warnings]
+    told = [] if options.size is None else warn_of_size(width, height, pipe)
+    warnings = [f"warning: {warning}" for warning in (*found.warnings, *told)]
     if lost:
         warnings.append(f"warning: {', '.join(lost)}: no such class in {space.name}, read as void")
     return inputs, [f"{picture.name}: {found.summary}", *warnings, fitted.sentence]
